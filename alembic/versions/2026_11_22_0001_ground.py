@@ -1,0 +1,33 @@
+"""The ground: roles, tables, the signed actor, row security, the log and its triggers.
+
+Revision ID: 0001
+Revises:
+
+The SQL beside this file is frozen: later changes are later revisions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def run(direction: str) -> None:
+    script = Path(__file__).with_suffix(f".{direction}.sql").read_text(encoding="utf-8")
+    # A colon before a letter would be taken for a bound parameter.
+    op.execute(sa.text(script.replace(":", r"\:")))
+
+
+def upgrade() -> None:
+    run("up")
+
+
+def downgrade() -> None:
+    run("down")

@@ -1,0 +1,79 @@
+"""All that the outside may set, read once, frozen.
+
+Read from the environment first, then from `.env` in the current folder. Every variable is described in `.env.example` and
+in the README's table; a test keeps the three equal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from src.errors import ConfigurationError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The settings, typed. Secrets are `SecretStr`: no repr, log or error shows them."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    postgres_host: str | None = Field(None, description="Server of the database; without it the embedded one is used")
+    postgres_port: int = Field(5432, ge=1, le=65535, description="Port of the server")
+    postgres_db: str = Field("speech_to_info", min_length=1, max_length=63, description="Name of the database")
+    postgres_user: str | None = Field(None, description="Owner of the database: migrations and maintenance only")
+    postgres_password: SecretStr | None = Field(None, description="Password of the owner")
+    postgres_sslmode: str | None = Field(None, description="libpq's sslmode: require, verify-full, …")
+    database_url: SecretStr | None = Field(
+        None, description="Instead of POSTGRES_*: postgresql://owner:password@host:5432/name"
+    )
+    postgres_app_user: str | None = Field(
+        None, max_length=63, description="Login that serves sessions; default: the database's name and _app"
+    )
+    postgres_app_password: SecretStr | None = Field(
+        None, description="Its password; default: a random one in the key file"
+    )
+    key_file: Path | None = Field(
+        None, description="Signing key and login (mode 0600); default: storage/keys/HOST_PORT_NAME.json"
+    )
+    postgres_required_extensions: str = Field(
+        "", description="Extensions, separated by commas, without which init_db refuses"
+    )
+    embedded_postgres_dir: Path | None = Field(
+        None, description="Folder of the embedded server; default: storage/postgres (as root: /var/lib)"
+    )
+    audio_storage_root: Path = Field(Path("storage/audio"), description="Where recordings are kept")
+    postgres_pool_size: int = Field(5, ge=1, le=1000, description="Connections that a process keeps open")
+    postgres_max_overflow: int = Field(2, ge=0, le=1000, description="Connections beyond these when busy")
+    postgres_pool_timeout_seconds: Seconds = Field(10, description="Longest wait for a connection of the pool")
+    postgres_pool_recycle_seconds: int = Field(1800, ge=1, description="Age at which a connection is renewed")
+    postgres_connect_timeout_seconds: int = Field(5, ge=1, description="Longest wait for the server to answer")
+    postgres_statement_timeout_seconds: Seconds = Field(60, description="Longest statement of a session")
+    postgres_idle_transaction_timeout_seconds: Seconds = Field(300, description="Longest pause inside a transaction")
+    postgres_application_name: str = Field(
+        "speech-to-information", max_length=63, description="How connections call themselves in pg_stat_activity"
+    )
+    bcrypt_cost: int = Field(12, ge=10, le=14, description="Work factor of password hashes")
+    probe_timeout_seconds: Seconds = Field(300, description="Longest time to decode a recording at ingest")
+    admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; asked for when unset")
+
+
+def load_settings() -> Settings:
+    """Read the settings. Raises ConfigurationError that names each wrong variable, never its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in error.errors())
+        raise ConfigurationError(f"{wrong}. Correct it in .env or the environment.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("The file .env is not UTF-8 text; save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file .env cannot be read ({error.strerror}); give yourself the right."
+        ) from error

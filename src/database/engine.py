@@ -1,0 +1,226 @@
+"""Engines from plain arguments: the URL, the pool, and the statement that begins every transaction."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from src import errors
+from src.database.actor import Actor, SigningKey
+from src.database.failures import first_line, translate_connect
+from src.database.schema import HEAD
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+logger = logging.getLogger(__name__)
+
+OLDEST_SERVER = 150_000
+NOBODY = Actor()
+
+# One statement, one round trip: every setting is local to the transaction, so nothing outlives it in a pooled connection,
+# and a pooler in transaction mode is as good as none. pg_temp stands last: a temporary table that an earlier user of the
+# connection left behind must not hide one of ours.
+_BEGIN = """
+SELECT pg_catalog.set_config('search_path', 'public, pg_temp', true),
+       pg_catalog.set_config('statement_timeout', %s, true),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true),
+       pg_catalog.set_config('role', b.database_role, true),
+       b.actor
+  FROM public.begin_actor(%s, %s, %s) AS b
+"""
+
+_GREET = """
+SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
+       pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
+       r.rolsuper OR r.rolbypassrls
+       OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('public.cases')
+                     AND pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER'))
+  FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
+"""
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """How an engine keeps its connections. The defaults suit a few worker processes on one server."""
+
+    size: int = 5
+    max_overflow: int = 2
+    timeout_seconds: float = 10
+    recycle_seconds: int = 1800
+    connect_timeout_seconds: int = 5
+    statement_timeout_seconds: float = 60
+    idle_transaction_timeout_seconds: float = 300
+    application_name: str = "speech-to-information"
+    sslmode: str | None = None
+
+
+def normalise_url(url: str | URL) -> URL:
+    """Return the URL with the driver named: `postgresql://` alone means another driver on SQLAlchemy 2.1.
+
+    Raises ConfigurationError for anything that is not PostgreSQL; the message does not repeat the URL, which may hold
+    a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise errors.ConfigurationError(
+            "DATABASE_URL is not a database URL; it reads postgresql://user:password@host:5432/name"
+        ) from error
+    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise errors.ConfigurationError(
+            f"DATABASE_URL names {parsed.drivername}; this layer needs PostgreSQL: postgresql://user:password@host/name"
+        )
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+def connect_arguments(options: PoolOptions) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "connect_timeout": options.connect_timeout_seconds,
+        "application_name": options.application_name,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    if options.sslmode:
+        arguments["sslmode"] = options.sslmode
+    return arguments
+
+
+def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
+    """Return an engine with a small pool that survives a restart of the server and a fork of the process."""
+    options = options or PoolOptions()
+    normalised = normalise_url(url)
+    engine = create_engine(
+        normalised,
+        pool_size=options.size,
+        max_overflow=options.max_overflow,
+        pool_timeout=options.timeout_seconds,
+        pool_recycle=options.recycle_seconds,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        connect_args=connect_arguments(options),
+    )
+    _translate_connect_errors(engine)
+    _leave_connections_to_the_parent(engine)
+    return engine
+
+
+def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None = None) -> None:
+    """Make every transaction of this engine begin with its actor, and refuse connections that row security cannot bind.
+
+    The actor is the execution option `actor`; without it a transaction belongs to nobody and sees no rows.
+    """
+    options = options or PoolOptions()
+    statement_timeout = f"{int(options.statement_timeout_seconds * 1000)}ms"
+    idle_timeout = f"{int(options.idle_transaction_timeout_seconds * 1000)}ms"
+
+    @event.listens_for(engine, "connect")
+    def greet(connection: DBAPIConnection, record: Any) -> None:
+        record.info.update(_greet(connection))
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        actor: Actor = connection.get_execution_options().get("actor", NOBODY)
+        token = None if actor.name is None else sign(connection, key, "session", actor.name)
+        cursor = _driver_connection(connection).cursor()
+        try:
+            cursor.execute(_BEGIN, (statement_timeout, idle_timeout, token, actor.reason, actor.request_id))
+            actor_id = cursor.fetchone()[4]
+        except connection.dialect.loaded_dbapi.Error as error:
+            # The plain cursor saves a tenth of the door's time; the price is to say here what SQLAlchemy would say.
+            connection.invalidate(error)
+            raise errors.ServerUnreachable(f"A transaction could not begin: {first_line(error)}. Try again.") from error
+        finally:
+            cursor.close()
+        connection.info["actor_id"] = actor_id
+        if actor.name is not None and actor_id is None:
+            logger.warning("No active user is named %r: this session sees nothing and writes nothing.", actor.name)
+
+
+def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
+    """Return a token for this connection's backend: a name that no user can have is signed as it is, and finds nobody."""
+    info = connection.info
+    pid: int = info["backend_pid"]
+    if info["behind_pooler"]:
+        # The driver talks to the pooler; only the transaction knows its backend. One round trip more.
+        cursor = _driver_connection(connection).cursor()
+        try:
+            cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+            pid = cursor.fetchone()[0]
+        finally:
+            cursor.close()
+    return key.token(purpose, subject, backend_pid=pid, server_time=time.time() + info["clock_offset"])
+
+
+def _greet(connection: Any) -> dict[str, Any]:
+    if connection.server_version < OLDEST_SERVER:
+        raise errors.ServerTooOld(
+            f"The server is PostgreSQL {connection.server_version // 10_000}; this layer needs 15 or newer."
+        )
+    cursor = connection.cursor()
+    try:
+        cursor.execute(_GREET)
+        pid, server_time, has_schema, unbound = cursor.fetchone()
+        revision = None
+        if has_schema:
+            cursor.execute("SELECT public.schema_revision()")
+            (revision,) = cursor.fetchone()
+    finally:
+        cursor.close()
+        connection.rollback()
+    if unbound:
+        raise errors.UnsafeConnection(
+            f"Row security does not bind the login {connection.info.user}: it is a superuser, bypasses row security, or"
+            " owns the tables. Serve sessions with the login that init_db makes (POSTGRES_APP_USER)."
+        )
+    require_revision(revision)
+    return {
+        "backend_pid": connection.info.backend_pid,
+        "behind_pooler": connection.info.backend_pid != pid,
+        "clock_offset": float(server_time) - time.time(),
+    }
+
+
+def require_revision(revision: str | None) -> None:
+    """Raise SchemaMismatch unless the database is at the revision that this code was written for."""
+    if revision is None:
+        raise errors.SchemaMismatch("The database has no schema yet. Run: alembic upgrade head")
+    if revision != HEAD:
+        direction = "behind" if revision < HEAD else "ahead of"
+        remedy = "Run: alembic upgrade head" if revision < HEAD else "Install the newer version of this package"
+        raise errors.SchemaMismatch(
+            f"The database is {direction} this code: it is at revision {revision}, the code expects {HEAD}. {remedy}."
+        )
+
+
+def _driver_connection(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def _translate_connect_errors(engine: Engine) -> None:
+    @event.listens_for(engine, "handle_error")
+    def explain(context: Any) -> None:
+        # Only errors of making a connection: what a statement may raise is translated at the door.
+        if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
+            raise translate_connect(context.original_exception, engine.url) from context.original_exception
+
+
+def _leave_connections_to_the_parent(engine: Engine) -> None:
+    # A forked worker must not speak on its parent's sockets. `close=False` only forgets them.
+    reference = weakref.ref(engine)
+
+    def forget() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,81 @@
+"""The key file: what a program needs to serve sessions, kept outside SQL's reach, readable by its owner only."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.database.actor import SigningKey
+from src.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The login that serves sessions, its password, and the key that signs actors."""
+
+    login: str
+    password: str = field(repr=False)
+    signing_key: SigningKey
+
+    @classmethod
+    def load(cls, path: Path) -> KeyFile | None:
+        """Return what the file holds, None when there is none.
+
+        Raises ConfigurationError when others may read it or when it is damaged.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigurationError(
+                f"The key file {path} cannot be read ({error.strerror}); run as the user who ran init_db."
+            ) from error
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise ConfigurationError(f"The key file {path} is readable by others. Run: chmod 600 {path}")
+            try:
+                document: dict[str, Any] = json.load(file)
+                return cls(
+                    login=str(document["login"]),
+                    password=str(document["password"]),
+                    signing_key=SigningKey.decode(int(document["key_id"]), str(document["key"])),
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigurationError(
+                    f"The key file {path} is damaged. Restore it, or move it away and run init_db --reset-login."
+                ) from error
+
+    def save(self, path: Path) -> None:
+        """Write the file so that after a kill at any moment it is the old one or the new one, whole."""
+        document = {
+            "login": self.login,
+            "password": self.password,
+            "key_id": self.signing_key.id,
+            "key": self.signing_key.encode(),
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise ConfigurationError(
+                f"The key file {path} cannot be written ({error.strerror}); set KEY_FILE to a place that can."
+            ) from error

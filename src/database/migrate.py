@@ -1,0 +1,109 @@
+"""Bringing a database to the revision of this code, one migrator at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, text
+
+from src import errors
+from src.database.engine import OLDEST_SERVER
+from src.database.schema import SESSION_ROLES
+
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "15min"
+LOCK_WAIT_SECONDS = 600
+# Any fixed number will do; every migrator of every version must use the same.
+_LOCK_KEY = 7_311_860_219
+
+
+@contextmanager
+def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+    """Hold the migration lock of this database, on a connection of its own.
+
+    Polls instead of blocking: a blocked statement holds a snapshot, and CREATE INDEX CONCURRENTLY of the migrator that
+    has the lock would wait for it. Raises Conflict that names the holder after `wait_seconds`.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + wait_seconds
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+            if time.monotonic() > deadline:
+                holder = connection.scalar(
+                    text("SELECT min(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                         " AND (classid::bigint << 32) + objid::bigint = :key"),
+                    {"key": _LOCK_KEY},
+                )  # fmt: skip
+                raise errors.Conflict(
+                    f"Another migration has been running for {wait_seconds:.0f} s (backend {holder})."
+                    f" Wait for it, or end it with: SELECT pg_terminate_backend({holder})"
+                )
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+
+
+def require_server(connection: Connection) -> None:
+    """Raise ServerTooOld or RightMissing when this server and login cannot take the schema."""
+    version = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr] # psycopg2's own attribute
+    if version < OLDEST_SERVER:
+        raise errors.ServerTooOld(f"The server is PostgreSQL {version // 10_000}; this layer needs 15 or newer.")
+    row = connection.execute(
+        text(
+            "SELECT rolsuper OR rolcreaterole, has_schema_privilege('public', 'CREATE'), current_user,"
+            " current_database(), ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles))"
+            " FROM pg_roles WHERE rolname = current_user"
+        ),
+        {"roles": list(SESSION_ROLES)},
+    ).one()
+    connection.rollback()
+    may_create_roles, may_create_tables, user, database, present = row
+    if not may_create_tables:
+        raise errors.RightMissing(
+            f"{user} may not create tables in {database}. Ask the administrator of the server to run:"
+            f' ALTER DATABASE "{database}" OWNER TO "{user}"'
+        )
+    missing = [role for role in SESSION_ROLES if role not in present]
+    if missing and not may_create_roles:
+        statements = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
+        raise errors.RightMissing(
+            f"{user} may not create roles. Ask the administrator of the server to run: {statements};"
+        )
+
+
+def alembic_folder() -> Path:
+    """Return the folder with alembic.ini: the checkout that this code was installed from.
+
+    Raises ConfigurationError where there is none: a wheel carries the layer, migrations are run from the checkout.
+    """
+    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (folder / "alembic.ini").is_file() and (folder / "alembic" / "env.py").is_file():
+            return folder
+    raise errors.ConfigurationError("There is no alembic.ini here; run migrations from the checkout of this project.")
+
+
+def upgrade(url: URL, revision: str = "head") -> None:
+    """Run the migrations up to `revision` as the owner that `url` names; waits for others that do the same."""
+    _run("upgrade", url, revision)
+
+
+def downgrade(url: URL, revision: str) -> None:
+    """Run the migrations down to `revision`; loses what the later revisions held."""
+    _run("downgrade", url, revision)
+
+
+def _run(command: str, url: URL, revision: str) -> None:
+    # Alembic is only needed by those who migrate.
+    from alembic import command as commands  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    folder = alembic_folder()
+    config = Config(os.fspath(folder / "alembic.ini"))
+    config.attributes["url"] = url
+    config.attributes["configure_logging"] = False
+    getattr(commands, command)(config, revision)

@@ -1,0 +1,61 @@
+"""The tables, one file per subject.
+
+    users ──< case_participants >── cases ──< audio_files ──< transcriptions ──< transcription_segments
+      │                               │            │                │      └───< transcription_sources
+    user_roles                        │            ├──< processing_jobs
+    (parent role)                     │            ├──< analysis_results >── (the transcription version it read)
+                                      │            └─── storage_objects (the bytes, by key)
+                                      ├──< case_notes
+                                      └──< legal_holds            activity_logs, activity_seals: what happened
+
+Glossary
+
+- A *case* holds everything; whoever is no participant of it sees nothing below it. Its number travels down: every table
+  below a case has `case_id`, and composite foreign keys keep children and parents in the same case.
+- An *audio file* is a recording: facts about it and the key of its bytes. The bytes are a *storage object*, which has
+  a row of its own from before the first byte is written until after the last one is gone.
+- A *transcription* is one version of what was said in a recording, in one language; it is never edited, a correction is
+  a new version. Newest is not the same as *accepted*.
+- An *analysis result* is one version of what it means, and remembers the transcription it read.
+- A *processing job* is work on a recording; whoever holds its lease sees the case for as long.
+- The *activity log* holds all that happened: row changes written by triggers, and what people and programs did.
+"""
+
+from src.database.base import Base
+from src.database.models.audio import AudioFile, AudioStatus, StorageObject
+from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
+from src.database.models.meaning import AnalysisResult, Sentiment
+from src.database.models.memory import ActivityLog, ActivitySeal, ActivityType
+from src.database.models.people import ActorKey, User, UserRole
+from src.database.models.text import Language, Transcription, TranscriptionSegment, TranscriptionSource
+from src.database.models.work import ProcessingJob
+from src.database.schema import protect
+
+# Tables without their policies and triggers would be an open door: create_all() installs both.
+protect(Base.metadata)
+
+__all__ = [
+    "ActivityLog",
+    "ActivitySeal",
+    "ActivityType",
+    "ActorKey",
+    "AnalysisResult",
+    "AudioFile",
+    "AudioStatus",
+    "Base",
+    "Case",
+    "CaseNote",
+    "CaseParticipant",
+    "CasePriority",
+    "CaseStatus",
+    "Language",
+    "LegalHold",
+    "ProcessingJob",
+    "Sentiment",
+    "StorageObject",
+    "Transcription",
+    "TranscriptionSegment",
+    "TranscriptionSource",
+    "User",
+    "UserRole",
+]

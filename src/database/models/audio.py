@@ -1,0 +1,137 @@
+"""Recordings: facts about the audio, and the rows that name every stored object."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from src.database.base import Record, Versioned, length_limit, one_of
+from src.database.models.cases import ACTOR, Case
+from src.database.models.lookups import Lookup
+from src.database.models.people import User
+from src.database.models.text import Language
+
+if TYPE_CHECKING:
+    from src.database.models.meaning import AnalysisResult
+    from src.database.models.text import Transcription
+    from src.database.models.work import ProcessingJob
+
+OBJECT_STATES = ("pending", "live", "deleting")
+
+
+class AudioStatus(Lookup):
+    """How far the processing of a recording has come."""
+
+    __tablename__ = "audio_statuses"
+
+
+class StorageObject(Record):
+    """One stored object, from before its first byte is written until after its last byte is gone.
+
+    pending: announced, perhaps half written, nobody's yet. live: a recording has it. deleting: nobody's any more.
+    It has no foreign key to its case, since it outlives the case by the moment that the sweeper needs.
+    """
+
+    __tablename__ = "storage_objects"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        length_limit("key", 512, least=1),
+        length_limit("backend", 64, least=1),
+        length_limit("last_error", 4000),
+        one_of("state", *OBJECT_STATES),
+        CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        CheckConstraint("attempts >= 0", name="attempts_positive"),
+        Index("storage_objects_case_id_idx", "case_id"),
+        # What the sweeper reads: it stays as small as the garbage is.
+        Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
+    )
+
+    case_id: Mapped[int]
+    key: Mapped[str]
+    backend: Mapped[str] = mapped_column(comment="name of the storage backend")
+    state: Mapped[str] = mapped_column(server_default="pending")
+    size_bytes: Mapped[int | None]
+    sha256: Mapped[str | None]
+    upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
+    delete_after: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    last_error: Mapped[str | None]
+
+
+class AudioFile(Versioned, Record):
+    """A recording: where its bytes are, what they hold, how far it is processed."""
+
+    __tablename__ = "audio_files"
+    __table_args__ = (
+        UniqueConstraint("case_id", "id"),
+        UniqueConstraint("path"),
+        length_limit("name", 1024, least=1),
+        length_limit("storage_type", 64, least=1),
+        length_limit("error_message", 4000),
+        length_limit("archive_reason", 2000, least=1),
+        length_limit("content_type", 128),
+        length_limit("codec", 64),
+        CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
+        CheckConstraint("sample_rate_hz BETWEEN 1 AND 768000", name="sample_rate_hz_range"),
+        CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
+        CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
+        CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
+        Index("audio_files_case_id_created_at_idx", "case_id", "created_at"),
+        Index("audio_files_case_id_sha256_idx", "case_id", "sha256"),
+        Index("audio_files_status_id_idx", "status_id"),
+        Index("audio_files_language_id_idx", "language_id"),
+        Index("audio_files_uploaded_by_id_idx", "uploaded_by_id"),
+        Index(
+            "audio_files_name_lower_idx", func.lower(text("name")), postgresql_ops={"lower(name)": "text_pattern_ops"}
+        ),
+    )
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(comment="the file name as the user gave it; never part of a path")
+    path: Mapped[str] = mapped_column(
+        ForeignKey("storage_objects.key", ondelete="RESTRICT"), comment="key of the bytes in their storage backend"
+    )
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(comment="of the bytes, lowercase hexadecimal")
+    content_type: Mapped[str | None] = mapped_column(comment="by content, not by name")
+    duration_ms: Mapped[int | None] = mapped_column(comment="of the samples that decode, in milliseconds")
+    sample_rate_hz: Mapped[int | None]
+    channels: Mapped[int | None]
+    codec: Mapped[str | None]
+    is_truncated: Mapped[bool] = mapped_column(server_default=text("false"), comment="decodes to less than it promises")
+    recorded_at: Mapped[datetime | None] = mapped_column(comment="when people spoke, if known")
+    language_id: Mapped[int | None] = mapped_column(ForeignKey("languages.id", ondelete="RESTRICT"))
+    status_id: Mapped[int] = mapped_column(
+        ForeignKey("audio_statuses.id", ondelete="RESTRICT"),
+        server_default=text("public.code_id('audio_statuses', 'received')"),
+    )
+    processed_at: Mapped[datetime | None]
+    error_message: Mapped[str | None]
+    storage_type: Mapped[str] = mapped_column(server_default="local", comment="name of the storage backend")
+    storage_config: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, server_default=text("'{}'::jsonb"), comment="where in the backend: bucket, version; never a credential"
+    )
+    is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
+    archive_reason: Mapped[str | None]
+    uploaded_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+
+    case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
+    language: Mapped[Language | None] = relationship(lazy="joined")
+    status: Mapped[AudioStatus] = relationship(lazy="joined", innerjoin=True)
+    uploaded_by: Mapped[User] = relationship(back_populates="audio_files", lazy="raise_on_sql")
+    transcriptions: Mapped[list[Transcription]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+    analyses: Mapped[list[AnalysisResult]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+    jobs: Mapped[list[ProcessingJob]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )

@@ -1,0 +1,32 @@
+"""What the look-up tables share: a code that programs use, a name that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, text
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+
+from src.database.base import Record, length_limit
+
+
+class Lookup(Record):
+    """A small table of named values, keyed by `code`, seeded by init_db, extended by operators."""
+
+    __abstract__ = True
+
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"), comment="offered for new rows")
+    # What init_db wrote, as a hash: a row that differs from it was changed by an operator, on purpose.
+    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - declared_attr calls it with the class
+        return (
+            length_limit("code", 64, least=1),
+            CheckConstraint("code ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'", name="code_form"),
+            length_limit("name", 200, least=1),
+            length_limit("description", 2000),
+        )

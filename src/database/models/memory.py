@@ -1,0 +1,96 @@
+"""What happened: one append-only log, its categories, and the seals that prove it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
+
+from src.database.base import Base, Record, TransactionId, length_limit, one_of
+from src.database.models.lookups import Lookup
+
+OPERATIONS = ("insert", "update", "delete", "baseline", "event")
+
+
+class ActivityType(Lookup):
+    """A category of the log: row changes, sign-ins, reads, file operations, work."""
+
+    __tablename__ = "activity_types"
+
+    category: Mapped[str] = mapped_column(server_default="change", comment="change, access, file, work, people")
+
+
+class ActivityLog(Base):
+    """One entry of the memory. Written by triggers and definer functions only; never changed, never deleted.
+
+    No foreign keys: an entry survives whatever it speaks of, and concurrent writers must not meet on a row of
+    activity_types. Partitioned by month; a DEFAULT partition, so that no write fails for want of a month.
+    """
+
+    __tablename__ = "activity_logs"
+    __table_args__ = (
+        one_of("operation", *OPERATIONS),
+        length_limit("reason", 2000),
+        length_limit("request_id", 200),
+        Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
+        Index("activity_logs_entity_entity_id_idx", "entity", "entity_id", "created_at", "id"),
+        Index("activity_logs_actor_id_created_at_idx", "actor_id", "created_at", "id"),
+        Index("activity_logs_transaction_id_idx", "transaction_id"),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), primary_key=True)
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), comment="always created_at")
+    activity_type_id: Mapped[int]
+    actor_id: Mapped[int | None] = mapped_column(comment="null: the owner of the database, not a session")
+    actor: Mapped[str] = mapped_column(comment="the name as it was then")
+    case_id: Mapped[int | None]
+    entity: Mapped[str | None] = mapped_column(comment="the table")
+    entity_id: Mapped[int | None]
+    operation: Mapped[str]
+    old: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), comment="changed columns, as before")
+    new: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), comment="the whole row, or an event's detail"
+    )
+    reason: Mapped[str | None]
+    request_id: Mapped[str | None]
+    transaction_id: Mapped[int] = mapped_column(TransactionId)
+    epoch: Mapped[int] = mapped_column(comment="the cluster's system identifier: transaction ids restart elsewhere")
+    schema_revision: Mapped[str]
+    salt: Mapped[bytes | None] = mapped_column(deferred=True)
+    payload_hash: Mapped[bytes] = mapped_column(deferred=True)
+    leaf_hash: Mapped[bytes] = mapped_column(deferred=True)
+
+    activity_type: Mapped[ActivityType] = relationship(
+        primaryjoin=lambda: foreign(ActivityLog.activity_type_id) == ActivityType.id, viewonly=True, lazy="joined"
+    )
+
+
+class ActivitySeal(Record):
+    """A hash over a batch of finished transactions of one month, chained to the seal before it and signed."""
+
+    __tablename__ = "activity_seals"
+    __table_args__ = (
+        UniqueConstraint("previous_id"),
+        CheckConstraint("entry_count >= 0", name="entry_count_positive"),
+        CheckConstraint("low_xid <= high_xid", name="xid_order"),
+        CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
+        length_limit("signing_key", 200),
+    )
+
+    previous_id: Mapped[int | None] = mapped_column(ForeignKey("activity_seals.id", ondelete="RESTRICT"))
+    month: Mapped[date]
+    epoch: Mapped[int]
+    low_xid: Mapped[int] = mapped_column(TransactionId, comment="first transaction of the batch")
+    high_xid: Mapped[int] = mapped_column(TransactionId, comment="first transaction after the batch")
+    entry_count: Mapped[int]
+    root: Mapped[bytes] = mapped_column(comment="Merkle root over the leaf hashes")
+    seal_hash: Mapped[bytes] = mapped_column(comment="over the previous seal_hash and this seal's own fields")
+    signature: Mapped[bytes | None]
+    signing_key: Mapped[str | None] = mapped_column(comment="fingerprint of the key that signed")
+    pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries left for the archive")
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))

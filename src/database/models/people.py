@@ -1,0 +1,105 @@
+"""People and programs that act: users, their roles, and the keys that prove who is acting."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from src.database.base import SENSITIVE, Record, Versioned, length_limit
+
+if TYPE_CHECKING:
+    from src.database.models.audio import AudioFile
+    from src.database.models.cases import Case, CaseParticipant
+
+
+class UserRole(Versioned, Record):
+    """A named set of permissions; a role has its parent's permissions and its own."""
+
+    __tablename__ = "user_roles"
+    __table_args__ = (
+        length_limit("code", 64, least=1),
+        length_limit("name", 200, least=1),
+        length_limit("description", 2000),
+        CheckConstraint("jsonb_typeof(permissions) = 'object'", name="permissions_object"),
+        CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
+        CheckConstraint("parent_id <> id", name="parent_other"),
+    )
+
+    code: Mapped[str] = mapped_column(unique=True, comment="admin, user, service, …")
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("user_roles.id", ondelete="RESTRICT"), index=True)
+    permissions: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
+    )
+    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+
+    parent: Mapped[UserRole | None] = relationship(remote_side="UserRole.id", lazy="raise_on_sql")
+
+
+class User(Versioned, Record):
+    """A person or a program that signs in; `password_hash` is readable through `accounts.authenticate` only."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        length_limit("username", 64, least=1),
+        CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
+        length_limit("email", 254, least=3),
+        CheckConstraint("email LIKE '%_@_%'", name="email_form"),
+        length_limit("full_name", 200),
+        length_limit("password_hash", 255),
+        Index("users_username_lower_key", func.lower(text("username")), unique=True),
+        Index("users_email_lower_key", func.lower(text("email")), unique=True),
+    )
+
+    username: Mapped[str]
+    email: Mapped[str | None] = mapped_column(info=SENSITIVE)
+    full_name: Mapped[str] = mapped_column(server_default="")
+    # Deferred, and raising: the application role may not read this column, so an ordinary load must not ask for it.
+    password_hash: Mapped[str | None] = mapped_column(
+        deferred=True, deferred_raiseload=True, info=SENSITIVE, comment="scheme-prefixed bcrypt; null cannot sign in"
+    )
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    last_login: Mapped[datetime | None]
+    role_id: Mapped[int] = mapped_column(
+        ForeignKey("user_roles.id", ondelete="RESTRICT"), server_default=text("public.code_id('user_roles', 'user')")
+    )
+
+    role: Mapped[UserRole] = relationship(lazy="joined", innerjoin=True)
+    participations: Mapped[list[CaseParticipant]] = relationship(
+        back_populates="user", foreign_keys="CaseParticipant.user_id", lazy="raise_on_sql", passive_deletes="all"
+    )
+    cases: Mapped[list[Case]] = relationship(
+        secondary="case_participants",
+        primaryjoin="User.id == CaseParticipant.user_id",
+        secondaryjoin="Case.id == CaseParticipant.case_id",
+        viewonly=True,
+        lazy="raise_on_sql",
+    )
+    audio_files: Mapped[list[AudioFile]] = relationship(
+        back_populates="uploaded_by", lazy="raise_on_sql", passive_deletes="all"
+    )
+
+
+Index("users_role_id_idx", User.role_id)
+
+
+class ActorKey(Record):
+    """A key that signs actor tokens. No session may read it; several may be valid while keys are changed.
+
+    HMAC-SHA256 over the server's own `sha256()`, since pgcrypto may be missing: the two padded forms of the key are
+    stored, so that a verification is two hashes and no more.
+    """
+
+    __tablename__ = "actor_keys"
+    __table_args__ = (
+        CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
+    )
+
+    inner_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
+    outer_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
+    retired_at: Mapped[datetime | None] = mapped_column(comment="tokens of this key are refused from then on")

@@ -1,0 +1,157 @@
+"""What was said: languages, versions of a transcription, their segments, and the bytes they were imported from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import Text
+
+from src.database.base import Record, length_limit
+from src.database.models.cases import ACTOR
+from src.database.models.lookups import Lookup
+from src.database.models.people import User
+
+if TYPE_CHECKING:
+    from src.database.models.audio import AudioFile
+
+
+class Language(Lookup):
+    """A language that can be spoken in a recording; `code` is its BCP 47 tag."""
+
+    __tablename__ = "languages"
+
+    native_name: Mapped[str] = mapped_column(server_default="")
+    # The name and not a regconfig: columns of that type stop pg_upgrade.
+    search_config: Mapped[str] = mapped_column(server_default="simple", comment="a text search configuration's name")
+
+
+class Transcription(Record):
+    """One version of what was said in a recording, in one language. Never edited: a correction is a new version."""
+
+    __tablename__ = "transcriptions"
+    __table_args__ = (
+        UniqueConstraint("case_id", "id"),
+        UniqueConstraint("audio_file_id", "language_id", "version"),
+        ForeignKeyConstraint(
+            ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["case_id", "based_on_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            ondelete="SET NULL (based_on_id)",
+        ),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        length_limit("model_name", 200),
+        length_limit("model_version", 200),
+        Index("transcriptions_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
+        Index("transcriptions_case_id_based_on_id_idx", "case_id", "based_on_id"),
+        Index("transcriptions_language_id_idx", "language_id"),
+        Index("transcriptions_accepted_by_id_idx", "accepted_by_id"),
+        Index("transcriptions_created_by_id_idx", "created_by_id"),
+    )
+
+    case_id: Mapped[int]
+    audio_file_id: Mapped[int]
+    language_id: Mapped[int] = mapped_column(ForeignKey("languages.id", ondelete="RESTRICT"))
+    version: Mapped[int] = mapped_column(comment="1, 2, 3 … per recording and language")
+    based_on_id: Mapped[int | None] = mapped_column(comment="the version that this one corrects")
+    content: Mapped[str] = mapped_column(comment="the whole text")
+    confidence: Mapped[float | None]
+    model_name: Mapped[str | None] = mapped_column(comment="the recogniser; null where people wrote")
+    model_version: Mapped[str | None]
+    accepted_at: Mapped[datetime | None]
+    accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
+    created_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+
+    audio_file: Mapped[AudioFile] = relationship(
+        back_populates="transcriptions",
+        foreign_keys="[Transcription.case_id, Transcription.audio_file_id]",
+        lazy="raise_on_sql",
+    )
+    language: Mapped[Language] = relationship(lazy="joined", innerjoin=True)
+    created_by: Mapped[User] = relationship(foreign_keys="Transcription.created_by_id", lazy="raise_on_sql")
+    accepted_by: Mapped[User | None] = relationship(foreign_keys="Transcription.accepted_by_id", lazy="raise_on_sql")
+    segments: Mapped[list[TranscriptionSegment]] = relationship(
+        back_populates="transcription",
+        order_by="TranscriptionSegment.position",
+        lazy="raise_on_sql",
+        passive_deletes=True,
+        cascade="save-update, merge, delete",
+    )
+    sources: Mapped[list[TranscriptionSource]] = relationship(
+        back_populates="transcription",
+        lazy="raise_on_sql",
+        passive_deletes=True,
+        cascade="save-update, merge, delete",
+    )
+
+
+class TranscriptionSegment(Record):
+    """A stretch of speech: its words, its time, its speaker. What is not known stays null."""
+
+    __tablename__ = "transcription_segments"
+    __table_args__ = (
+        UniqueConstraint("case_id", "transcription_id", "position"),
+        ForeignKeyConstraint(
+            ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("position >= 0", name="position_positive"),
+        CheckConstraint("start_ms >= 0", name="start_ms_positive"),
+        CheckConstraint("end_ms >= start_ms", name="end_after_start"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
+        length_limit("speaker", 200),
+        Index("transcription_segments_search_idx", "search", postgresql_using="gin"),
+    )
+
+    case_id: Mapped[int]
+    transcription_id: Mapped[int]
+    position: Mapped[int] = mapped_column(comment="0, 1, 2 … in the order of the source")
+    start_ms: Mapped[int | None] = mapped_column(comment="from the start of the recording, in milliseconds")
+    end_ms: Mapped[int | None]
+    speaker: Mapped[str | None]
+    text: Mapped[str]
+    words: Mapped[list[dict[str, Any]] | None] = mapped_column(
+        JSONB(none_as_null=True), comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent'
+    )
+    confidence: Mapped[float | None]
+    flags: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default=text("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
+    )
+    search_config: Mapped[str] = mapped_column(server_default="simple")
+    search: Mapped[str | None] = mapped_column(
+        TSVECTOR, Computed("public.search_vector(search_config, text)", persisted=True), deferred=True
+    )
+
+    transcription: Mapped[Transcription] = relationship(back_populates="segments", lazy="raise_on_sql")
+
+
+class TranscriptionSource(Record):
+    """The bytes that a transcription was imported from, as they came."""
+
+    __tablename__ = "transcription_sources"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        length_limit("dialect", 64, least=1),
+        length_limit("name", 1024),
+        Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),
+        Index("transcription_sources_sha256_idx", "sha256"),
+    )
+
+    case_id: Mapped[int]
+    transcription_id: Mapped[int]
+    dialect: Mapped[str] = mapped_column(comment="whisper, amazon-batch, webvtt, …")
+    name: Mapped[str | None]
+    sha256: Mapped[str]
+    content: Mapped[bytes] = mapped_column(deferred=True)
+
+    transcription: Mapped[Transcription] = relationship(back_populates="sources", lazy="raise_on_sql")

@@ -1,0 +1,172 @@
+"""Making what a session needs before it can begin: the database, the serving login, the signing key."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, insert, select, text
+from sqlalchemy.exc import DBAPIError
+
+from src import errors
+from src.database.actor import SigningKey
+from src.database.engine import PoolOptions, make_engine
+from src.database.keys import KeyFile
+from src.database.models import ActorKey
+from src.database.schema import SESSION_ROLES
+
+EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
+
+
+def create_database(url: URL) -> bool:
+    """Create the database that `url` names when it does not exist; return whether it was created.
+
+    Raises DatabaseMissing when it does not exist and this login may not create it.
+    """
+    engine = make_engine(url, PoolOptions(size=1))
+    try:
+        engine.connect().close()
+    except errors.DatabaseMissing as missing:
+        maintenance = make_engine(url.set(database="postgres"), PoolOptions(size=1))
+        try:
+            with maintenance.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                name = connection.dialect.identifier_preparer.quote_identifier(str(url.database))
+                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) in {"42P04", "23505"}:
+                return False  # another process made it in between
+            raise missing from error
+        finally:
+            maintenance.dispose()
+        return True
+    finally:
+        engine.dispose()
+    return False
+
+
+def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
+    """Create the contrib extensions that make some work faster; return which of them are there now.
+
+    The schema works without any. Raises ExtensionMissing for one that the settings require.
+    """
+    wanted = [name.strip() for name in required.split(",") if name.strip()]
+    present = {}
+    for name in (*EXTENSIONS, *(extra for extra in wanted if extra not in EXTENSIONS)):
+        quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE EXTENSION IF NOT EXISTS {quoted}")
+            present[name] = True
+        except DBAPIError as error:
+            if name in wanted:
+                raise errors.ExtensionMissing(
+                    f"The extension {name} cannot be created here. Install it on the server (Debian: postgresql-contrib)"
+                    " and let its administrator run: CREATE EXTENSION " + quoted
+                ) from error
+            present[name] = False
+    return present
+
+
+def provide_login(
+    connection: Connection,
+    path: Path,
+    *,
+    login: str,
+    password: str | None = None,
+    reset: bool = False,
+) -> KeyFile:
+    """Make the login that serves sessions and the key that signs actors; return what the key file at `path` now holds.
+
+    The file is written before the transaction of `connection` commits: after a kill in between the next run finds the
+    file and makes the login that it names. `password` is the configured one; without it the file's, or a random one.
+    `reset` gives an existing login a new password. Raises ConfigurationError when the login exists and its password is
+    not known here, RightMissing with the statements for the server's administrator.
+    """
+    known = KeyFile.load(path)
+    # Read before writing: whatever cannot be done must be said before anything changes.
+    exists = _inspect_login(connection, login)
+    if known is not None and known.login != login:
+        known = KeyFile(login, "", known.signing_key)
+    secret = password or (known.password if known and known.password and not reset else None)
+    if exists and secret is None and not reset:
+        raise errors.ConfigurationError(
+            f"The login {login} exists already, and its password is not known here. Copy the key file {path} from where"
+            " init_db was run, set POSTGRES_APP_PASSWORD, or give it a new password with: init_db --reset-login"
+        )
+    keys = KeyFile(login, secret or secrets.token_urlsafe(32), _signing_key(connection, known))
+    if keys != known:
+        keys.save(path)
+    try:
+        _write_login(connection, keys, exists=exists, set_password=reset)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != "42501":
+            raise
+        raise errors.RightMissing(
+            f"This login may not make the login {login}. Ask the administrator of the server to run:"
+            f' CREATE ROLE "{login}" LOGIN NOINHERIT PASSWORD \'…\'; GRANT {", ".join(SESSION_ROLES)} TO "{login}";'
+            " and set POSTGRES_APP_USER and POSTGRES_APP_PASSWORD."
+        ) from error
+    return keys
+
+
+def _inspect_login(connection: Connection, login: str) -> bool:
+    row = connection.execute(
+        text("SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = :login"), {"login": login}
+    ).one_or_none()
+    if row is not None and row[0]:
+        raise errors.UnsafeConnection(
+            f"The login {login} is too powerful to serve sessions: row security would not bind it."
+            " Name another one in POSTGRES_APP_USER."
+        )
+    return row is not None
+
+
+def _signing_key(connection: Connection, known: KeyFile | None) -> SigningKey:
+    valid = [
+        SigningKey.from_pads(row.id, bytes(row.inner_pad))
+        for row in connection.execute(
+            select(ActorKey.id, ActorKey.inner_pad).where(ActorKey.retired_at.is_(None)).order_by(ActorKey.id.desc())
+        )
+    ]
+    mine = known.signing_key if known else None
+    if mine is not None and any(mine.inner_pad == key.inner_pad and mine.id == key.id for key in valid):
+        return mine
+    if valid:
+        return valid[0]
+    last = connection.scalar(select(ActorKey.id).order_by(ActorKey.id.desc()).limit(1)) or 0
+    key = mine if mine is not None and mine.id > last else SigningKey.generate(last + 1)
+    connection.execute(insert(ActorKey).values(id=key.id, inner_pad=key.inner_pad, outer_pad=key.outer_pad))
+    return key
+
+
+def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_password: bool) -> None:
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = quote(keys.login)
+    driver: Any = connection.connection.dbapi_connection
+    attributes = "LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    if not exists or set_password:
+        from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - the driver stays out of the import path
+
+        # Hashed here, so that the password stands in no server log.
+        verifier = encrypt_password(keys.password, keys.login, driver, "scram-sha-256")
+        verb = "ALTER" if exists else "CREATE"
+        # NOSUPERUSER and its like are the defaults of CREATE; ALTER may name them only as a superuser.
+        spelled = "LOGIN NOINHERIT" if exists else attributes
+        connection.exec_driver_sql(f"{verb} ROLE {name} {spelled} PASSWORD '{verifier}'")
+    elif connection.scalar(text("SELECT rolinherit FROM pg_roles WHERE rolname = :login"), {"login": keys.login}):
+        connection.exec_driver_sql(f"ALTER ROLE {name} NOINHERIT")
+    for role in SESSION_ROLES:
+        member = connection.scalar(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(:role) AND member = to_regrole(:name))"
+            ),
+            {"role": role, "name": name},
+        )
+        if not member:
+            connection.exec_driver_sql(f"GRANT {role} TO {name}")
+    database = quote(str(connection.engine.url.database))
+    if not connection.scalar(
+        text("SELECT has_database_privilege(:login, current_database(), 'CONNECT')"), {"login": keys.login}
+    ):
+        connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {name}")

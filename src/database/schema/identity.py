@@ -1,0 +1,168 @@
+"""Who is acting: tokens signed by a key that no session can read, verified inside the database.
+
+Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the backend's process id and
+to a time; `begin_actor` checks it once, resolves the user, and mints the second, which holds for this transaction on
+this backend and for nothing else. So a token that was seen in pg_stat_activity is worth nothing in another backend, and
+what a transaction leaves in a setting is worth nothing in the next one.
+
+    client:  mac | key id | backend pid | expiry (epoch seconds) | purpose | subject
+    minted:  user id | backend pid | start of the transaction (µs) | key id | epoch | mac
+"""
+
+from __future__ import annotations
+
+from src.database.schema.objects import SESSION_ROLES, Function
+
+FUNCTIONS = (
+    Function(
+        "public.verify_token(token text, purpose text)",
+        """
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    part text[] := string_to_array(token, '|');
+    pads record;
+BEGIN
+    IF cardinality(part) IS DISTINCT FROM 6 OR octet_length(token) > 2000 OR part[2] !~ '^[0-9]{1,18}$' THEN
+        RETURN NULL;
+    END IF;
+    SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
+     WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
+    IF NOT FOUND OR part[1] <> encode(sha256(pads.outer_pad || sha256(
+        pads.inner_pad || convert_to(array_to_string(part[2:6], '|'), 'UTF8'))), 'hex') THEN
+        RETURN NULL;
+    END IF;
+    -- Authentic from here on, so the casts below cannot fail on somebody's invention.
+    IF part[3]::bigint <> pg_backend_pid() OR part[4]::bigint < extract(epoch FROM now())
+       OR part[5] <> verify_token.purpose THEN
+        RETURN NULL;
+    END IF;
+    RETURN part[6];
+END
+$body$""",
+    ),
+    Function(
+        "public.mint_actor(who bigint, key_id bigint)",
+        """
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    body text := concat_ws('|', who, pg_backend_pid(), (extract(epoch FROM now()) * 1000000)::bigint, key_id,
+                           (SELECT system_identifier FROM pg_control_system()));
+BEGIN
+    RETURN (SELECT body || '|' || encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(body, 'UTF8'))), 'hex')
+              FROM public.actor_keys k WHERE k.id = key_id);
+END
+$body$""",
+    ),
+    Function(
+        "public.begin_actor(token text, reason text, request text)",
+        """
+RETURNS TABLE (actor bigint, database_role text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    subject text := public.verify_token(token, 'session');
+    role bigint;
+BEGIN
+    PERFORM set_config('sti.reason', coalesce(reason, ''), true), set_config('sti.request', coalesce(request, ''), true);
+    SELECT u.id, u.role_id INTO actor, role FROM public.users u
+     WHERE lower(u.username) = lower(subject) AND u.is_active;
+    PERFORM set_config('sti.actor', CASE WHEN actor IS NULL THEN ''
+                            ELSE public.mint_actor(actor, split_part(token, '|', 2)::bigint) END, true);
+    database_role := CASE WHEN public.role_permits(role, '*', '*') THEN 'sti_admin' ELSE 'sti_app' END;
+    RETURN NEXT;
+END
+$body$""",
+        # The login itself has no right but this one, until it has switched to the role that is returned.
+        callers=("PUBLIC",),
+    ),
+    Function(
+        "public.actor_id()",
+        """
+RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+BEGIN
+    IF cardinality(part) IS DISTINCT FROM 6 OR part[2] <> pg_backend_pid()::text
+       OR part[3] <> (extract(epoch FROM now()) * 1000000)::bigint::text
+       OR part[1] !~ '^[0-9]{1,18}$' OR part[4] !~ '^[0-9]{1,18}$' THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT u.id FROM public.actor_keys k, public.users u
+         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND u.is_active
+           AND part[6] = encode(sha256(k.outer_pad || sha256(
+                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex'));
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.actor_epoch()",
+        """
+RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    -- The token carries it since pg_control_system() reads a file; without a token there is nothing to trust but that.
+    SELECT CASE WHEN public.actor_id() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
+                ELSE split_part(current_setting('sti.actor', true), '|', 5)::bigint END
+$body$""",
+    ),
+    Function(
+        "public.credential(token text)",
+        """
+RETURNS TABLE (user_id bigint, username text, password_hash text, is_active boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT u.id, u.username, u.password_hash, u.is_active FROM public.users u
+     WHERE lower(u.username) = lower(public.verify_token(token, 'login'))
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.store_credential(token text, hash text)",
+        """
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    -- The subject names the user and the hash, so that the token is good for nothing else.
+    subject text := public.verify_token(token, 'password');
+    changed bigint;
+BEGIN
+    IF public.actor_id() IS NULL OR subject IS NULL
+       OR split_part(subject, ' ', 1) <> encode(sha256(convert_to(hash, 'UTF8')), 'hex') THEN
+        RAISE EXCEPTION 'the password was not changed: no proof that this actor may change it'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE public.users u SET password_hash = hash
+     WHERE lower(u.username) = lower(substr(subject, 66))
+       AND (u.id = public.actor_id() OR public.actor_may('*', '*')) RETURNING u.id INTO changed;
+    IF changed IS NULL THEN
+        RAISE EXCEPTION 'no such user' USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN changed;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.record_login(token text, succeeded boolean)",
+        """
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    subject text := public.verify_token(token, 'login');
+    outer_actor text := coalesce(current_setting('sti.actor', true), '');
+    who bigint;
+BEGIN
+    IF subject IS NULL THEN
+        RAISE EXCEPTION 'the sign-in was not recorded: no valid token' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    SELECT u.id INTO who FROM public.users u WHERE lower(u.username) = lower(subject);
+    IF succeeded THEN
+        -- The password was right, so for these two lines the transaction acts as its owner.
+        PERFORM set_config('sti.actor', public.mint_actor(who, split_part(token, '|', 2)::bigint), true);
+        UPDATE public.users SET last_login = now() WHERE id = who;
+        PERFORM set_config('sti.actor', outer_actor, true);
+    END IF;
+    PERFORM public.append_activity(
+        CASE WHEN succeeded THEN 'login.succeeded' ELSE 'login.failed' END, 'event', who, subject,
+        NULL, 'users', who, NULL, NULL, NULL);
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+)

@@ -1,0 +1,247 @@
+"""The memory: capture triggers, semantic entries, and the monthly partitions they go to.
+
+    payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
+    leaf_hash    = sha256(0x00 ‖ text of [id, µs, type, actor id, actor, case, entity, entity id, operation, reason,
+                          request, transaction, epoch, revision] ‖ payload_hash)
+
+Both texts are PostgreSQL's own text form of jsonb, which orders keys and keeps numbers as they were written; the settings
+that change how values turn into text are pinned on the functions. No lock is taken and no earlier entry is read.
+"""
+
+from __future__ import annotations
+
+from src.database.schema.objects import SESSION_ROLES, Function, Trigger
+
+PINNED = (
+    "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'"
+    " SET bytea_output = 'hex' SET extra_float_digits = 1"
+)
+
+# table → (column with its case, columns left out, sensitive columns)
+CAPTURED_TABLES = {
+    "users": ("", "", "password_hash,email"),
+    "user_roles": ("", "", ""),
+    "cases": ("id", "opened_xid", ""),
+    "case_participants": ("case_id", "", ""),
+    "case_notes": ("case_id", "", ""),
+    "legal_holds": ("case_id", "", ""),
+    "audio_files": ("case_id", "", ""),
+    "transcriptions": ("case_id", "", ""),
+    "analysis_results": ("case_id", "", ""),
+    "processing_jobs": ("case_id", "lease_expires_at", ""),
+}
+
+APPEND_ARGUMENTS = (
+    "type_code text, operation text, actor_id bigint, actor text, case_id bigint, entity text, entity_id bigint, "
+    "old jsonb, new jsonb, salt bytea"
+)
+
+FUNCTIONS = (
+    Function(
+        f"public.append_activity({APPEND_ARGUMENTS})",
+        f"""
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER {PINNED} AS $body$
+DECLARE
+    entry bigint := nextval('public.activity_logs_id_seq');
+    happened timestamptz := clock_timestamp();
+    kind bigint := (SELECT t.id FROM public.activity_types t WHERE t.code = type_code);
+    why text := left(nullif(current_setting('sti.reason', true), ''), 2000);
+    request text := left(nullif(current_setting('sti.request', true), ''), 200);
+    xid xid8 := pg_current_xact_id();
+    cluster bigint := public.actor_epoch();
+    revision text := public.schema_revision();
+    grain bytea := coalesce(salt, uuid_send(gen_random_uuid()));
+    payload bytea := sha256(grain || convert_to(jsonb_build_object('new', new, 'old', old)::text, 'UTF8'));
+BEGIN
+    IF kind IS NULL THEN
+        RAISE EXCEPTION 'no activity type has the code %', type_code USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO public.activity_logs (id, created_at, updated_at, activity_type_id, actor_id, actor, case_id, entity,
+        entity_id, operation, old, new, reason, request_id, transaction_id, epoch, schema_revision, salt, payload_hash,
+        leaf_hash)
+    VALUES (entry, happened, happened, kind, append_activity.actor_id, append_activity.actor, append_activity.case_id,
+        append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
+        append_activity.new, why, request, xid, cluster, revision, grain, payload,
+        sha256('\\x00'::bytea || convert_to(jsonb_build_array(entry, (extract(epoch FROM happened) * 1000000)::bigint, kind,
+            append_activity.actor_id, append_activity.actor, append_activity.case_id, append_activity.entity,
+            append_activity.entity_id, append_activity.operation, why, request, xid::text, cluster, revision)::text,
+            'UTF8') || payload));
+    RETURN entry;
+END
+$body$""",
+    ),
+    Function(
+        "public.actor_name()",
+        """
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    known text := (SELECT u.username FROM public.users u WHERE u.id = public.actor_id());
+BEGIN
+    IF known IS NULL AND pg_has_role(session_user, current_user, 'MEMBER') THEN
+        -- The owner at work: a migration, maintenance, the first administrator.
+        RETURN 'operator:' || session_user;
+    END IF;
+    RETURN known;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.redact(image jsonb, columns text[], salt bytea)",
+        """
+RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT image || coalesce((
+        SELECT jsonb_object_agg(name, 'sha256:' || encode(sha256(salt || convert_to(image ->> name, 'UTF8')), 'hex'))
+          FROM unnest(columns) AS name WHERE image ->> name IS NOT NULL), '{}')
+$body$""",
+    ),
+    Function(
+        "public.capture_change()",
+        f"""
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {PINNED} AS $body$
+DECLARE
+    left_out text[] := string_to_array(TG_ARGV[1], ',');
+    sensitive text[] := string_to_array(TG_ARGV[2], ',');
+    was jsonb;
+    is_now jsonb;
+    image jsonb;
+    grain bytea := uuid_send(gen_random_uuid());
+    who text := public.actor_name();
+BEGIN
+    -- Attached to a table of somebody's own, this function would forge entries.
+    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL (ARRAY[{", ".join(f"'{name}'" for name in CAPTURED_TABLES)}]) THEN
+        RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF who IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is written unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        was := to_jsonb(OLD) - left_out;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        is_now := to_jsonb(NEW) - left_out;
+    END IF;
+    image := coalesce(is_now, was);
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(b.key, b.value) INTO was FROM jsonb_each(was) b
+         WHERE is_now -> b.key IS DISTINCT FROM b.value;
+        IF was - '{{updated_at,row_version}}'::text[] = '{{}}' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF cardinality(sensitive) > 0 THEN
+        was := public.redact(was, sensitive, grain);
+        is_now := public.redact(is_now, sensitive, grain);
+    END IF;
+    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.actor_id(), who,
+        (image ->> nullif(TG_ARGV[0], ''))::bigint, TG_TABLE_NAME, (image ->> 'id')::bigint, was, is_now, grain);
+    RETURN NULL;
+END
+$body$""",
+    ),
+    Function(
+        "public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)",
+        """
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF public.actor_id() IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
+        RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity, entity_id,
+        NULL, detail, NULL);
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.ensure_activity_partitions(months_ahead integer)",
+        """
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$
+DECLARE
+    first_day date;
+    made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('activity_logs partitions', 0));
+    FOR month IN 0..months_ahead LOOP
+        first_day := (date_trunc('month', now()) + make_interval(months => month))::date;
+        IF to_regclass('public.activity_logs_' || to_char(first_day, 'YYYY_MM')) IS NULL THEN
+            EXECUTE format('CREATE TABLE public.%I PARTITION OF public.activity_logs FOR VALUES FROM (%L) TO (%L)',
+                'activity_logs_' || to_char(first_day, 'YYYY_MM'), first_day || ' 00:00:00+00',
+                (first_day + interval '1 month')::date || ' 00:00:00+00');
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END
+$body$""",
+    ),
+)
+
+TRIGGERS = (
+    *(
+        Trigger("capture", table, "AFTER INSERT OR UPDATE OR DELETE", "capture_change", arguments, always=True)
+        for table, arguments in CAPTURED_TABLES.items()
+        if table != "processing_jobs"
+    ),
+    # A heartbeat is no event; what a job became is.
+    Trigger(
+        "capture",
+        "processing_jobs",
+        "AFTER INSERT OR DELETE",
+        "capture_change",
+        CAPTURED_TABLES["processing_jobs"],
+        always=True,
+    ),
+    Trigger(
+        "capture_outcome",
+        "processing_jobs",
+        "AFTER UPDATE",
+        "capture_change",
+        CAPTURED_TABLES["processing_jobs"],
+        when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease",
+        always=True,
+    ),
+    *(
+        Trigger(
+            "refuse_truncate",
+            table,
+            "BEFORE TRUNCATE",
+            "refuse_change",
+            ("it would leave no trace, delete rows instead",),
+            each="STATEMENT",
+            always=True,
+        )
+        for table in (
+            *CAPTURED_TABLES,
+            "transcription_segments",
+            "transcription_sources",
+            "storage_objects",
+            "activity_logs",
+        )
+    ),
+    Trigger(
+        "refuse_change",
+        "activity_logs",
+        "BEFORE UPDATE OR DELETE",
+        "refuse_change",
+        ("the log is append-only",),
+        always=True,
+    ),
+)
+
+# The categories that the triggers themselves write; init_db seeds the others.
+ROW_TYPES = """
+INSERT INTO public.activity_types (code, name, category) VALUES
+    ('row.insert', 'Row added', 'change'), ('row.update', 'Row changed', 'change'),
+    ('row.delete', 'Row deleted', 'change'), ('row.baseline', 'Row found when capture began', 'change')
+ON CONFLICT (code) DO NOTHING;
+""".strip()
+
+PARTITIONS = """
+CREATE TABLE IF NOT EXISTS public.activity_logs_default PARTITION OF public.activity_logs DEFAULT;
+SELECT public.ensure_activity_partitions(3);
+""".strip()

@@ -1,0 +1,24 @@
+"""The two group roles, cluster-wide: made when missing, kept while another database uses them."""
+
+from __future__ import annotations
+
+from src.database.schema.objects import SESSION_ROLES
+
+CREATE = "\n".join(
+    f"""DO $body$ BEGIN
+    CREATE ROLE {role} NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL; -- another database of this server made it, perhaps this very moment
+END $body$;"""
+    for role in SESSION_ROLES
+)
+
+DROP = "\n".join(
+    f"""REVOKE ALL ON SCHEMA public FROM {role};
+DO $body$ BEGIN
+    DROP ROLE {role};
+EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege OR undefined_object THEN
+    NULL; -- another database of this server uses it
+END $body$;"""
+    for role in SESSION_ROLES
+)

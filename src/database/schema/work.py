@@ -1,0 +1,103 @@
+"""Claiming work. A worker cannot see a job before it holds it, so claiming is a definer function's business."""
+
+from __future__ import annotations
+
+from src.database.schema.objects import SESSION_ROLES, Function
+
+HELD = """
+    SELECT j.* INTO job FROM public.processing_jobs j
+     WHERE j.id = job_id AND j.state = 'running' AND j.lease = held_lease AND j.leased_by_id = public.actor_id()
+       AND j.lease_expires_at > clock_timestamp() FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'job %: the lease is lost; another worker has the job, or its time ran out', job_id
+            USING ERRCODE = 'STI01';
+    END IF;
+""".strip()
+
+FUNCTIONS = (
+    Function(
+        "public.claim_job(kinds text[], worker text, lease_seconds integer)",
+        """
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    claimed record;
+BEGIN
+    IF NOT public.actor_may('job', 'claim') THEN
+        RAISE EXCEPTION 'this actor may not claim jobs: its role lacks the permission job.claim'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE public.processing_jobs j
+       SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
+           error_message = 'the worker stopped answering, ' || j.attempts || ' times'
+     WHERE j.id IN (SELECT d.id FROM public.processing_jobs d
+                     WHERE d.state = 'running' AND d.lease_expires_at < clock_timestamp()
+                       AND d.attempts >= d.max_attempts FOR UPDATE SKIP LOCKED);
+    UPDATE public.processing_jobs j
+       SET state = 'running', leased_by_id = public.actor_id(), worker = claim_job.worker, lease = j.lease + 1,
+           lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds), attempts = j.attempts + 1,
+           started_at = now(), finished_at = NULL, error_message = NULL
+     WHERE j.id = (SELECT c.id FROM public.processing_jobs c
+                    WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
+                      AND ((c.state = 'queued' AND c.run_after <= now())
+                           OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
+                    ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
+    RETURNING j.id, j.audio_file_id INTO claimed;
+    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing') WHERE a.id = claimed.audio_file_id;
+    RETURN claimed.id;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.extend_lease(job_id bigint, held_lease bigint, lease_seconds integer)",
+        f"""
+RETURNS timestamptz LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    job record;
+BEGIN
+    {HELD}
+    UPDATE public.processing_jobs SET lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds)
+     WHERE id = job_id RETURNING lease_expires_at INTO job.lease_expires_at;
+    RETURN job.lease_expires_at;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.complete_job(job_id bigint, held_lease bigint, outcome jsonb)",
+        f"""
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    job record;
+BEGIN
+    {HELD}
+    UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'processed'), processed_at = now(),
+           error_message = NULL WHERE id = job.audio_file_id;
+    UPDATE public.processing_jobs SET state = 'done', result = outcome, finished_at = now(), lease_expires_at = NULL,
+           leased_by_id = NULL, error_message = NULL WHERE id = job_id;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+    Function(
+        "public.fail_job(job_id bigint, held_lease bigint, message text, retry boolean, delay_seconds integer)",
+        f"""
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    job record;
+    outcome text;
+BEGIN
+    {HELD}
+    outcome := CASE WHEN retry AND job.attempts < job.max_attempts THEN 'queued' ELSE 'failed' END;
+    UPDATE public.audio_files
+       SET status_id = public.code_id('audio_statuses', CASE outcome WHEN 'queued' THEN 'queued' ELSE 'failed' END),
+           error_message = left(message, 4000) WHERE id = job.audio_file_id;
+    UPDATE public.processing_jobs SET state = outcome, error_message = left(message, 4000), lease_expires_at = NULL,
+           leased_by_id = NULL, run_after = now() + make_interval(secs => delay_seconds),
+           finished_at = CASE outcome WHEN 'failed' THEN now() END WHERE id = job_id;
+    RETURN outcome;
+END
+$body$""",
+        callers=SESSION_ROLES,
+    ),
+)

@@ -1,0 +1,136 @@
+"""Make a database ready: migrations, seeds, the serving login, the signing key. Safe to run any number of times."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from sqlalchemy import Engine, select, text
+
+from src.config import Settings, load_settings
+from src.database import seeding
+from src.database.bootstrap import app_login, key_path, owner_url
+from src.database.engine import PoolOptions, make_engine, require_revision
+from src.database.keys import KeyFile
+from src.database.migrate import upgrade
+from src.database.models import User, UserRole
+from src.database.protection import weaknesses
+from src.database.provision import create_database, create_extensions, provide_login
+from src.database.scripts.command import Debug, run
+from src.errors import ConfigurationError, InvalidInput
+from src.services.accounts import hash_password
+
+
+def init_db(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 when something is missing or unprotected.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite seeds that an operator changed.")] = False,
+    admin: Annotated[
+        str | None,
+        typer.Option("--admin", metavar="NAME", help="Create the first administrator; the password is asked for, or"
+                     " taken from ADMIN_PASSWORD."),
+    ] = None,
+    reset_login: Annotated[
+        bool, typer.Option("--reset-login", help="Give the login that serves sessions a new password.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001 - read by the runner
+) -> None:  # fmt: skip
+    """Make the database of the settings ready to serve sessions, or check that it is."""
+    settings = load_settings()
+    # Asked for before anything is changed: a refusal must not leave half a set-up behind.
+    password = _admin_password(settings) if admin and not check else None
+    url = owner_url(settings)
+    if not check:
+        if create_database(url):
+            typer.echo(f"database {url.database}: created")
+        upgrade(url)
+    engine = make_engine(url, PoolOptions(application_name="init_db", size=1))
+    try:
+        if check:
+            _check(engine, settings)
+            return
+        _initialise(engine, settings, force=force, reset_login=reset_login)
+        if admin and password:
+            _create_administrator(engine, admin, hash_password(password, cost=settings.bcrypt_cost))
+    finally:
+        engine.dispose()
+
+
+def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login: bool) -> None:
+    path = key_path(settings)
+    configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
+        present = create_extensions(connection, settings.postgres_required_extensions)
+        months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
+        report = seeding.sow(connection, force=force)
+        keys = provide_login(
+            connection,
+            path,
+            login=app_login(settings, connection.engine.url.database),
+            password=configured,
+            reset=reset_login,
+        )
+    for sown in report:
+        typer.echo(str(sown))
+    typer.echo(f"activity_logs: {months} monthly partitions made")
+    typer.echo(f"login {keys.login}: ready; its password and the signing key are in {path}")
+    absent = [name for name, there in present.items() if not there]
+    if absent:
+        typer.echo(f"extensions not available here, done without: {', '.join(absent)}")
+
+
+def _check(engine: Engine, settings: Settings) -> None:
+    found: list[str] = []
+    with engine.connect() as connection:
+        has_schema = connection.scalar(text("SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"))
+        require_revision(connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None)
+        keys = KeyFile.load(key_path(settings))
+        if keys is None:
+            found.append(f"the key file {key_path(settings)} is missing")
+        found += [f"the seed {seed} is missing" for seed in seeding.missing(connection)]
+        found += weaknesses(connection, keys.login if keys else app_login(settings, engine.url.database))
+    for sentence in found:
+        typer.echo(sentence)
+    if found:
+        sys.exit(1)
+    typer.echo("everything is in place")
+
+
+def _admin_password(settings: Settings) -> str:
+    if settings.admin_password is not None:
+        return settings.admin_password.get_secret_value()
+    if not sys.stdin.isatty():
+        raise ConfigurationError("There is nobody to ask for the administrator's password; set ADMIN_PASSWORD.")
+    typed: str = typer.prompt("Password of the administrator", hide_input=True, confirmation_prompt=True)
+    return typed
+
+
+def _create_administrator(engine: Engine, name: str, password_hash: str) -> None:
+    if not name.strip() or "|" in name or not name.isprintable():
+        raise InvalidInput("The administrator's name must be printable text without '|'.")
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
+        role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
+        made = connection.scalar(
+            text(
+                "INSERT INTO public.users (username, password_hash, role_id) SELECT :name, :hash,"
+                " (SELECT id FROM public.user_roles WHERE code = 'admin') ON CONFLICT (lower(username)) DO NOTHING"
+                " RETURNING id"
+            ),
+            {"name": name, "hash": password_hash},
+        )
+        is_admin = connection.scalar(select(User.role_id == role).where(User.username == name))
+    if made:
+        typer.echo(f"administrator {name}: created")
+    elif is_admin:
+        typer.echo(f"administrator {name}: is there already, left alone")
+    else:
+        raise InvalidInput(f"A user named {name} exists and is no administrator; choose another name.")
+
+
+if __name__ == "__main__":
+    run(init_db, "init_db")

@@ -1,0 +1,47 @@
+"""Print the SQL that makes or removes the whole schema, as a database administrator or a new migration wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, SetColumnComment
+
+from src.database import schema
+from src.database.models import Base
+
+
+def creation() -> Iterator[str]:
+    """Yield the statements that make the schema: roles, functions, tables, and what protects them."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # the dialects' modules are not annotated
+    yield schema.before_tables()
+    for table in Base.metadata.sorted_tables:
+        yield f"{str(CreateTable(table).compile(dialect=dialect)).strip()};"
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield f"{CreateIndex(index).compile(dialect=dialect)};"
+        for column in table.columns:
+            if column.comment:
+                yield f"{SetColumnComment(column).compile(dialect=dialect)};"
+    yield schema.after_tables()
+
+
+def removal() -> Iterator[str]:
+    """Yield the statements that remove it all, and the group roles when no other database uses them."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # the dialects' modules are not annotated
+    for table in reversed(Base.metadata.sorted_tables):
+        yield f"{str(DropTable(table).compile(dialect=dialect)).strip()};"
+    yield schema.after_drop()
+
+
+def schema_sql(
+    *, drop: Annotated[bool, typer.Option("--drop", help="Print what removes the schema instead.")] = False
+) -> None:
+    """Print the SQL that makes the whole schema of this version, without running it."""
+    for statement in removal() if drop else creation():
+        typer.echo("\n".join(line.rstrip() for line in statement.replace("\t", "    ").splitlines()) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(schema_sql)

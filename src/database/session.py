@@ -1,0 +1,142 @@
+"""The one door: `with db.session(actor="alice") as session:` begins, and commits or rolls back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
+
+from src.database.actor import Actor, SigningKey
+from src.database.engine import PoolOptions, make_engine, serve_sessions, sign
+from src.database.failures import translate
+from src.errors import Forbidden
+
+if TYPE_CHECKING:
+    from src.config import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Database:
+    """A database that serves sessions. Make one per process; it is safe to share between threads and to fork.
+
+    `url` names the login that `init_db` made for sessions, never the owner. `signing_key` signs who acts. `storage` is
+    where recordings keep their bytes: a backend of `src.storage`, or None for the one that the settings name.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        signing_key: SigningKey,
+        storage: Any = None,
+        settings: Settings | None = None,
+        pool: PoolOptions | None = None,
+    ) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.signing_key = signing_key
+        pool = pool or PoolOptions()
+        self.engine = make_engine(url, pool)
+        serve_sessions(self.engine, signing_key, pool)
+        # Announcing an object must not wait for a connection that the announcing callers themselves hold.
+        side_pool = PoolOptions(**{**vars(pool), "size": 2, "max_overflow": 2})
+        self.side_engine = make_engine(url, side_pool)
+        serve_sessions(self.side_engine, signing_key, side_pool)
+
+    @classmethod
+    def from_env(cls, settings: Settings | None = None, *, storage: Any = None) -> Self:
+        """Return the database that the environment and `.env` name; without a server there, the embedded one.
+
+        Raises ConfigurationError when `init_db` has not been run for it. Nothing is connected yet: a server that does
+        not answer is noticed by the first session.
+        """
+        # Settings and keys are only needed here; an importer of the models must not pay for pydantic.
+        from src.database.bootstrap import pool_options, serving_login  # noqa: PLC0415
+
+        settings, url, key = serving_login(settings)
+        return cls(url, signing_key=key, storage=storage, settings=settings, pool=pool_options(settings))
+
+    @contextmanager
+    def session(
+        self, *, actor: str | None = None, reason: str | None = None, request_id: str | None = None
+    ) -> Iterator[Session]:
+        """Open a session in which `actor`, a user name, acts; commit on leaving, roll back on an exception.
+
+        `reason` and `request_id` go to every entry that the transaction leaves in the activity log. Without an actor,
+        or with one that is unknown or inactive, the session reads nothing and writes nothing. Driver errors that leave
+        the block are raised as errors of `src.errors`, chained to the original.
+        """
+        with self._begin(Actor(actor, reason, request_id), self.engine) as session:
+            yield session
+
+    @contextmanager
+    def side_session(self, session: Session) -> Iterator[Session]:
+        """Open a second transaction for the actor of `session`, on a small pool of its own; it commits by itself."""
+        with self._begin(session.info["actor"], self.side_engine) as side:
+            yield side
+
+    @contextmanager
+    def _begin(self, actor: Actor, engine: Any) -> Iterator[Session]:
+        info = {"database": self, "actor": actor}
+        try:
+            with (
+                Session(engine.execution_options(actor=actor), expire_on_commit=False, info=info) as session,
+                session.begin(),
+            ):
+                yield session
+        except (DBAPIError, StaleDataError, PoolTimeout) as error:
+            translated = translate(error)
+            if translated is None:
+                raise
+            raise translated from error
+
+    def close(self) -> None:
+        """Close all connections of the pools; the object can be used again afterwards."""
+        self.engine.dispose()
+        self.side_engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Database {self.engine.url.render_as_string(hide_password=True)}>"
+
+
+def database_of(session: Session) -> Database:
+    """Return the Database that opened this session."""
+    database: Database = session.info["database"]
+    return database
+
+
+def actor_of(session: Session) -> int:
+    """Return the id of the user who acts in this session.
+
+    Raises Forbidden when nobody does: no actor was named, or none that is active.
+    """
+    actor_id: int | None = session.connection().info["actor_id"]
+    if actor_id is None:
+        name = session.info["actor"].name
+        raise Forbidden(
+            "Nobody acts in this session; open it with db.session(actor=NAME)."
+            if name is None
+            else f"No active user is named {name!r}; correct the name, or let an administrator create the user."
+        )
+    return actor_id
+
+
+def sign_for(session: Session, purpose: str, subject: str) -> str:
+    """Return a token by which a definer function recognises this program, for one purpose and subject."""
+    return sign(session.connection(), database_of(session).signing_key, purpose, subject)

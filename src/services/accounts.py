@@ -1,0 +1,147 @@
+"""Users: who they are, and how they prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+import bcrypt
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.database.models import User, UserRole
+from src.database.session import actor_of, database_of, sign_for
+from src.errors import Forbidden, InvalidInput, NotFound
+
+SCHEME = "bcrypt:"
+DEFAULT_COST = 12
+# bcrypt reads 72 bytes; what comes after them would not count, so it is refused instead of cut.
+MOST_BYTES = 72
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who has just proved to be who: the name to open sessions with."""
+
+    user_id: int
+    username: str
+
+
+def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
+    """Return the password's bcrypt hash with its scheme in front, `bcrypt:$2b$12$…`.
+
+    The password is normalised (NFKC) first. Raises InvalidInput when it is empty or longer than 72 bytes in UTF-8.
+    """
+    return SCHEME + bcrypt.hashpw(_password_bytes(password), bcrypt.gensalt(cost)).decode("ascii")
+
+
+def create_user(
+    session: Session,
+    *,
+    username: str,
+    password: str | None = None,
+    email: str | None = None,
+    full_name: str = "",
+    role: str = "user",
+) -> User:
+    """Create a user with a role: `user`, `service`, `admin`. Administrators only.
+
+    Without a password nobody can sign in under the name, which is what services want. Raises InvalidInput for an unknown
+    role or a password that is empty or too long, Conflict (at the end of the session) when the name or the address is
+    taken, Forbidden when the actor is no administrator.
+    """
+    actor_of(session)
+    found = session.scalars(select(UserRole).where(UserRole.code == role)).one_or_none()
+    if found is None:
+        known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
+        raise InvalidInput(f"There is no role {role!r}; there are: {known}.")
+    user = User(
+        username=username,
+        email=email,
+        full_name=full_name,
+        role=found,
+        password_hash=None if password is None else hash_password(password, cost=_cost(session)),
+    )
+    session.add(user)
+    session.flush()  # so that a taken name is refused here, where it was given
+    return user
+
+
+def find_user(session: Session, username: str) -> User:
+    """Return the user of this name, whatever its case. Raises NotFound."""
+    user = session.scalars(select(User).where(func.lower(User.username) == username.lower())).one_or_none()
+    if user is None:
+        raise NotFound(f"There is no user {username!r}.")
+    return user
+
+
+def authenticate(session: Session, username: str, password: str) -> SignedIn:
+    """Return who signed in; the session itself needs no actor.
+
+    Success and failure are logged in a transaction of their own, so that a rollback does not erase them. Raises
+    Forbidden, with the same words and after the same work, for an unknown name, a wrong password, a user without
+    password and an inactive user.
+    """
+    found = None
+    if "|" not in username and username.isprintable():
+        token = sign_for(session, "login", username)
+        found = session.execute(select(func.public.credential(token).table_valued(
+            "user_id", "username", "password_hash", "is_active"))).one_or_none()  # fmt: skip
+    usable = found is not None and found.is_active and (found.password_hash or "").startswith(SCHEME)
+    stored = found.password_hash.removeprefix(SCHEME) if found is not None and usable else _dummy_hash(_cost(session))
+    right = _matches(password, stored) and usable
+    if found is not None:
+        with database_of(session).side_session(session) as side:
+            side.execute(select(func.public.record_login(sign_for(side, "login", username), right)))
+    if found is None or not right:
+        raise Forbidden("The user name or the password is wrong.")
+    return SignedIn(found.user_id, found.username)
+
+
+def change_password(session: Session, user: User, new: str, *, current: str | None = None) -> None:
+    """Change a password: one's own by knowing the current one, anybody's as an administrator.
+
+    Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
+    """
+    hashed = hash_password(new, cost=_cost(session))
+    if user.id == actor_of(session):
+        token = sign_for(session, "login", user.username)
+        stored = session.scalar(select(func.public.credential(token).table_valued(
+            "user_id", "username", "password_hash", "is_active").c.password_hash))  # fmt: skip
+        if stored is not None and not (current and _matches(current, stored.removeprefix(SCHEME))):
+            raise Forbidden("The current password is wrong; it is needed to set a new one.")
+    subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
+    session.scalar(select(func.public.store_credential(sign_for(session, "password", subject), hashed)))
+    session.expire(user, ["row_version", "updated_at"])
+
+
+def _password_bytes(password: str) -> bytes:
+    if not password:
+        raise InvalidInput("The password is empty; choose one.")
+    try:
+        encoded = unicodedata.normalize("NFKC", password).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput("The password holds a character that is no Unicode text; choose another.") from None
+    if len(encoded) > MOST_BYTES:
+        raise InvalidInput(f"The password has {len(encoded)} bytes in UTF-8; {MOST_BYTES} are the most. Shorten it.")
+    return encoded
+
+
+def _matches(password: str, stored: str) -> bool:
+    try:
+        return bcrypt.checkpw(_password_bytes(password), stored.encode("utf-8"))
+    except ValueError:
+        # Not a password that can be anybody's, or a stored hash that is none: the same answer as a wrong one.
+        return False
+
+
+@lru_cache(maxsize=8)
+def _dummy_hash(cost: int) -> str:
+    return bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(cost)).decode("ascii")
+
+
+def _cost(session: Session) -> int:
+    settings = database_of(session).settings
+    return settings.bcrypt_cost if settings is not None else DEFAULT_COST

@@ -1,0 +1,142 @@
+"""Cases: opening and closing them, who takes part, what is noted, what must not be deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
+from src.database.models.cases import PARTICIPANT_ROLES
+from src.database.session import actor_of
+from src.errors import Conflict, InvalidInput, NotFound
+from src.services import activity
+from src.services.accounts import find_user
+from src.services.lookup import by_code
+
+
+def open_case(
+    session: Session, *, title: str, description: str = "", priority: str = "medium", case_code: str | None = None
+) -> Case:
+    """Open a case; the actor becomes its owner.
+
+    Without `case_code` the case is given one, such as C-000042. Raises InvalidInput for an empty title or an unknown
+    priority, Forbidden when nobody acts or the actor's role may not open cases.
+    """
+    actor_of(session)
+    if not title.strip():
+        raise InvalidInput("A case needs a title.")
+    case = Case(title=title, description=description, priority=by_code(session, CasePriority, priority))
+    if case_code is not None:
+        case.case_code = case_code
+    session.add(case)
+    session.flush()  # the id is needed below and by whatever the caller puts into the case next
+    activity.record(session, "case.opened", case=case, entity=case, detail={"title": title})
+    return case
+
+
+def get_case(session: Session, code: str) -> Case:
+    """Return the case of this code. Raises NotFound when there is none, or none that the actor may see."""
+    case = session.scalars(select(Case).where(Case.case_code == code)).one_or_none()
+    if case is None:
+        raise NotFound(f"There is no case {code!r}, or it is not yours to see.")
+    return case
+
+
+def close(session: Session, case: Case) -> Case:
+    """Close a case: nothing is deleted, it is only finished. Closing a closed case changes nothing."""
+    actor_of(session)
+    if case.closed_at is None:
+        case.closed_at = now(session)
+        case.status = by_code(session, CaseStatus, "closed")
+        session.flush()  # so that a lost update is refused before the closing is recorded
+        activity.record(session, "case.closed", case=case, entity=case, detail={"title": case.title})
+    return case
+
+
+def add_participant(
+    session: Session, case: Case, user: User | str, *, role: str = "viewer", expires_at: datetime | None = None
+) -> CaseParticipant:
+    """Let a user take part as owner, editor or viewer, from the next transaction on, until `expires_at`.
+
+    A user who takes part already is given the new role. Raises NotFound for an unknown user, InvalidInput for an
+    unknown role, Forbidden when the actor is no owner of the case.
+    """
+    actor_of(session)
+    if role not in PARTICIPANT_ROLES:
+        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_ROLES)}.")
+    person = find_user(session, user) if isinstance(user, str) else user
+    participant = session.scalars(
+        select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
+    ).one_or_none()
+    if participant is None:
+        participant = CaseParticipant(case_id=case.id, user_id=person.id, role=role, expires_at=expires_at)
+        session.add(participant)
+    else:
+        participant.role = role
+        participant.expires_at = expires_at
+    session.flush()  # refused here rather than at the end, when it is not the actor's to give
+    activity.record(
+        session, "participant.added", case=case, entity=participant, detail={"user": person.username, "role": role}
+    )
+    return participant
+
+
+def remove_participant(session: Session, case: Case, user: User | str) -> None:
+    """End a user's part in a case, from the next transaction on. Raises NotFound when there is none to end."""
+    actor_of(session)
+    person = find_user(session, user) if isinstance(user, str) else user
+    participant = session.scalars(
+        select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
+    ).one_or_none()
+    if participant is None:
+        raise NotFound(f"{person.username} does not take part in this case.")
+    session.delete(participant)
+    session.flush()  # refused here rather than at the end, when it is not the actor's to take
+    activity.record(session, "participant.removed", case=case, detail={"user": person.username})
+
+
+def add_note(session: Session, case: Case, body: str) -> CaseNote:
+    """Write down something about a case. Raises InvalidInput for an empty note."""
+    actor_of(session)
+    if not body.strip():
+        raise InvalidInput("A note needs a text.")
+    note = CaseNote(case_id=case.id, body=body)
+    session.add(note)
+    session.flush()  # the caller gets a note with its id
+    return note
+
+
+def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
+    """Forbid every deletion in a case until the hold is released; several may be active at a time.
+
+    Raises InvalidInput without a reason, Forbidden when the actor is no owner of the case.
+    """
+    actor_of(session)
+    if not reason.strip():
+        raise InvalidInput("A legal hold needs a reason.")
+    hold = LegalHold(case_id=case.id, reason=reason)
+    session.add(hold)
+    session.flush()  # the caller gets a hold with its id
+    activity.record(session, "hold.placed", case=case, entity=hold, detail={"reason": reason})
+    return hold
+
+
+def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold:
+    """End a legal hold, with the reason. Raises Conflict when it was released before."""
+    actor = actor_of(session)
+    if hold.released_at is not None:
+        raise Conflict("This hold was released before; there is nothing to release.")
+    if not reason.strip():
+        raise InvalidInput("Releasing a legal hold needs a reason.")
+    hold.released_at, hold.released_by_id, hold.release_reason = now(session), actor, reason
+    session.flush()  # refused here rather than at the end, when it is not the actor's to release
+    activity.record(session, "hold.released", case_id=hold.case_id, entity=hold, detail={"reason": reason})
+    return hold
+
+
+def now(session: Session) -> datetime:
+    """Return the time of the transaction by the server's clock: the one that all rows are stamped with."""
+    moment: datetime = session.scalars(select(func.now())).one()
+    return moment

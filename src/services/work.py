@@ -1,0 +1,131 @@
+"""Work for pipeline services: enqueue, claim, keep alive, complete, fail.
+
+A job is claimed with SKIP LOCKED under a lease that expires; a worker that stops answering loses it to the next one. The
+lease's number fences: whoever lost the lease can store nothing. The lease is also the grant: while it holds, the service
+sees the job's case.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Integer, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm.attributes import set_committed_value
+
+from src.database.models import AudioFile, AudioStatus, ProcessingJob
+from src.database.session import actor_of
+from src.errors import InvalidInput, NotFound
+from src.services import activity
+from src.services.lookup import by_code
+
+LEASE_SECONDS = 300
+
+
+def enqueue(
+    session: Session,
+    audio: AudioFile,
+    kind: str,
+    *,
+    payload: Mapping[str, Any] | None = None,
+    priority: int = 0,
+    max_attempts: int = 3,
+) -> ProcessingJob:
+    """Ask for work on a recording, such as `transcribe`; a job of this kind that is already open is returned instead.
+
+    Higher `priority` is sooner. Raises NotFound for a recording that is not the actor's, Forbidden for a viewer.
+    """
+    actor_of(session)
+    found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
+    if found is None:
+        raise NotFound("There is no such recording, or it is not yours to see.")
+    values = {
+        "case_id": found.case_id,
+        "audio_file_id": found.id,
+        "kind": kind,
+        "payload": dict(payload or {}),
+        "priority": priority,
+        "max_attempts": max_attempts,
+    }
+    inserted = session.scalar(
+        insert(ProcessingJob).values(**values).on_conflict_do_nothing().returning(ProcessingJob.id)
+    )
+    if inserted is not None:
+        found.status = by_code(session, AudioStatus, "queued")
+        session.flush()  # the status belongs to the job that was just added
+    open_job = select(ProcessingJob).where(
+        ProcessingJob.audio_file_id == found.id,
+        ProcessingJob.kind == kind,
+        ProcessingJob.state.in_(("queued", "running")),
+    )
+    return session.scalars(open_job).one()
+
+
+def claim(
+    session: Session, *kinds: str, worker: str | None = None, lease_seconds: int = LEASE_SECONDS
+) -> ProcessingJob | None:
+    """Take the next job of these kinds, with its recording loaded; None when there is nothing to do.
+
+    Leave the session before working: the claim must be committed. Call `heartbeat` within `lease_seconds`. Raises
+    Forbidden when the actor's role may not claim jobs.
+    """
+    actor_of(session)
+    if not kinds:
+        raise InvalidInput("Name the kinds of jobs that this worker does, such as 'transcribe'.")
+    if not 1 <= lease_seconds <= 86_400:
+        raise InvalidInput(f"lease_seconds is {lease_seconds}; give a number from 1 to 86400.")
+    name = worker or f"{socket.gethostname()}:{os.getpid()}"
+    claimed = session.scalar(
+        select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
+    )
+    if claimed is None:
+        return None
+    job = session.scalars(
+        select(ProcessingJob)
+        .where(ProcessingJob.id == claimed)
+        .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
+        .execution_options(populate_existing=True)
+    ).one()
+    activity.record(session, "job.claimed", case_id=job.case_id, entity=job, detail={"name": job.audio_file.name,
+                    "kind": job.kind, "attempt": job.attempts})  # fmt: skip
+    return job
+
+
+def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:
+    """Keep a job for another `lease_seconds`; return until when. Raises LeaseLost when it is somebody else's by now."""
+    until: datetime = session.scalars(
+        select(func.public.extend_lease(job.id, job.lease, cast(lease_seconds, Integer)))
+    ).one()
+    set_committed_value(job, "lease_expires_at", until)
+    return until
+
+
+def complete(session: Session, job: ProcessingJob, result: Mapping[str, Any] | None = None) -> None:
+    """Finish a job, in the same transaction as its results, as the last thing in it: the grant ends with the lease.
+
+    Raises LeaseLost when the job is somebody else's by now; nothing of the transaction is kept then.
+    """
+    session.flush()  # the results go in while the lease still grants the case
+    detail = {"kind": job.kind, "attempt": job.attempts}
+    activity.record(session, "job.completed", case_id=job.case_id, entity=job, detail=detail)
+    session.execute(select(func.public.complete_job(job.id, job.lease, cast(dict(result or {}), JSONB))))
+    set_committed_value(job, "state", "done")
+
+
+def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> str:
+    """Give a job back with an error: queued again after `delay_seconds` while attempts are left, else failed.
+
+    Returns the job's new state. Raises LeaseLost when it is somebody else's by now.
+    """
+    detail = {"kind": job.kind, "attempt": job.attempts, "error": error[:500]}
+    activity.record(session, "job.failed", case_id=job.case_id, entity=job, detail=detail)
+    state: str = session.scalars(
+        select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
+    ).one()
+    set_committed_value(job, "state", state)
+    return state

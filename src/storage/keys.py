@@ -1,0 +1,85 @@
+"""The names of objects: made by machines, matched whole, the same on every backend.
+
+`cases/{case_id}/{uuid}.{ext}` and `archive/{audio_id}/{uuid}.{ext}`. The name a person gave a file never becomes part
+of a key; only its extension does, and only from a white list. So one object has one spelling, on any file system.
+"""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from src.errors import InvalidKey
+
+UNKNOWN_EXTENSION = "bin"
+LARGEST_ID = 2**63 - 1  # what a PostgreSQL bigint holds
+
+_AUDIO = (
+    "3g2|3gp|aac|ac3|aif|aifc|aiff|amr|asf|au|awb|caf|flac|m4a|m4b|mka|mkv|mov|mp2|mp3|mp4|oga|ogg|opus|snd|spx|w64|"
+    "wav|webm|wma|wv"
+)
+_ID = "[1-9][0-9]{0,18}"
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_KEY = re.compile(f"(?:cases|archive)/({_ID})/{_UUID}\\.(?:{_AUDIO}|{UNKNOWN_EXTENSION})")
+_PREFIX = re.compile(f"(?:cases|archive)(?:/({_ID}))?")
+_SHOWN = 80  # characters of a refused text that its error message repeats
+
+
+def case_key(case_id: int, extension: str) -> str:
+    """A fresh key for a recording of that case; no two calls return the same. Raises InvalidKey."""
+    return validate(f"cases/{case_id}/{uuid4()}.{extension}")
+
+
+def archive_key(audio_id: int, extension: str) -> str:
+    """A fresh key for an archived recording; no two calls return the same. Raises InvalidKey."""
+    return validate(f"archive/{audio_id}/{uuid4()}.{extension}")
+
+
+def extension_of(file_name: str) -> str:
+    """The extension of that name in lower case when it is a known one of audio, else `bin`; never raises.
+
+    It helps people who look into the storage; nothing decides by it what the bytes are.
+    """
+    _, dot, extension = file_name.rpartition(".")
+    # The match is exact and ASCII: the lower case of a Kelvin sign is a k, and is no extension.
+    known = dot and extension.isascii() and re.fullmatch(_AUDIO, extension.lower())
+    return extension.lower() if known else UNKNOWN_EXTENSION
+
+
+def is_valid(key: object) -> bool:
+    """Whether this is, character by character, a key that this module makes."""
+    # fullmatch: `match` with `$` would let a newline at the end through.
+    found = _KEY.fullmatch(key) if isinstance(key, str) else None
+    return found is not None and int(found[1]) <= LARGEST_ID
+
+
+def validate(key: str) -> str:
+    """Return the key unchanged. Raises InvalidKey for anything that `is_valid` refuses; touches no storage."""
+    if not is_valid(key):
+        raise InvalidKey(
+            f"{_shown(key)} is not a storage key; make one with case_key() or archive_key(), "
+            "and keep the name that a person gave in a column."
+        )
+    return key
+
+
+def is_prefix(text: object) -> bool:
+    """Whether this is `cases`, `archive` or one of them with a slash and an id, as keys begin."""
+    found = _PREFIX.fullmatch(text) if isinstance(text, str) else None
+    return found is not None and int(found[1] or 0) <= LARGEST_ID
+
+
+def validate_prefix(prefix: str) -> str:
+    """Return the prefix without the slash at its end. Raises InvalidKey unless it is empty or whole components."""
+    bare = prefix.removesuffix("/") if isinstance(prefix, str) else prefix
+    if prefix != "" and not is_prefix(bare):
+        raise InvalidKey(
+            f"{_shown(prefix)} is no prefix of storage keys; list 'cases', 'archive', 'cases/ID' or 'archive/ID'."
+        )
+    return bare
+
+
+def _shown(text: object) -> str:
+    # ascii() also disarms escape sequences and lone surrogates, which would break the log that prints the message.
+    shown = ascii(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

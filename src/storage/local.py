@@ -1,0 +1,310 @@
+"""Recordings as files in folders of this machine: `ROOT/cases/{case_id}/…` and `ROOT/archive/{audio_id}/…`.
+
+Written unseen, brought to the disk, then linked to a name that must be free: rename would replace silently.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+from uuid import uuid4
+
+from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
+from src.storage import keys
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.folders import FolderTree, as_storage_error
+from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window, chunks
+from src.storage.unfinished import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_READ_ONLY = 0o440
+_LISTED_AT_ONCE = 1000
+# O_NONBLOCK: opening a FIFO that somebody planted would wait for ever. It changes nothing for regular files.
+_OPEN_OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+
+
+class LocalStorage:
+    """A `StorageBackend` on a file system with hard links; the constructor touches nothing.
+
+    Folders get mode 0750 and objects 0440, less the process's umask for folders. `use_tmpfile=False` avoids O_TMPFILE
+    for a file system that has it and gets it wrong; where it has none, the detour is found without being told.
+    """
+
+    def __init__(self, root: Path | str, *, name: str = "local", use_tmpfile: bool = True) -> None:
+        self.name = name
+        self._tree = FolderTree(root)
+        self._use_tmpfile = use_tmpfile
+
+    @property
+    def root(self) -> Path:
+        """The root, absolute; after the first use with its symbolic links resolved."""
+        return self._tree.root
+
+    def put(
+        self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
+    ) -> ObjectInfo:
+        """See `StorageBackend.put`."""
+        del content_type  # files carry none
+        keys.validate(key)
+        return self._store(key, source, checked_size(size), read_back=False)
+
+    def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+        """See `StorageBackend.copy`; costs one more read than `put`, from the device where the system allows it."""
+        keys.validate(target_key)
+        with self.get(source_key) as source:
+            return self._store(target_key, source, os.fstat(source.fileno()).st_size, read_back=True)
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """See `StorageBackend.get`; a stream of the whole object also has a `fileno`."""
+        keys.validate(key)
+        offset, length = checked_window(offset, length)
+        descriptor = self._open_object(key)
+        rest = max(os.fstat(descriptor).st_size - offset, 0)
+        window = Window(
+            offset,
+            rest if length is None else min(rest, length),
+            partial(self._read_at, descriptor),
+            partial(os.close, descriptor),
+            descriptor if offset == 0 and length is None else None,
+        )
+        return buffered(window)
+
+    def head(self, key: str) -> ObjectInfo:
+        """See `StorageBackend.head`."""
+        keys.validate(key)
+        descriptor = self._open_object(key)
+        try:
+            return _info(key, os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See `StorageBackend.list`; holds the names of one folder at a time."""
+        wanted = keys.validate_prefix(prefix)
+        start = "" if after is None else keys.validate(after)
+        area, _, owner = wanted.partition("/")
+        return self._walk([area] if area else ["archive", "cases"], owner, start)
+
+    def delete(self, key: str) -> bool:
+        """See `StorageBackend.delete`."""
+        area, owner, name = keys.validate(key).split("/")
+        with as_storage_error(self.root):
+            try:
+                with self._tree.folder(area, owner) as folder:
+                    existed = _unlink(folder, name)
+                    # Also when it was gone: whoever removed it may have died before this line.
+                    os.fsync(folder)
+            except FileNotFoundError:
+                return False
+        return existed
+
+    def url(
+        self, key: str, *, expires_in: timedelta, filename: str | None = None, method: Literal["GET", "PUT"] = "GET"
+    ) -> str:
+        """See `StorageBackend.url`; always raises UnsupportedOperation."""
+        del expires_in, filename, method
+        keys.validate(key)
+        raise UnsupportedOperation("Local files have no address that others can open; read them with get().")
+
+    def usage(self) -> Usage:
+        """See `StorageBackend.usage`; the bytes of the whole file system, without those reserved for root."""
+        with as_storage_error(self.root), self._tree.folder() as folder:
+            seen = os.statvfs(folder)
+        return Usage(total_bytes=seen.f_blocks * seen.f_frsize, free_bytes=seen.f_bavail * seen.f_frsize)
+
+    def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
+        """See `StorageBackend.sweep_incomplete`; finds something only where O_TMPFILE is not used."""
+        with as_storage_error(self.root):
+            try:
+                with self._tree.folder(INCOMPLETE) as incomplete:
+                    return sweep(incomplete, older_than, dry_run=dry_run)
+            except FileNotFoundError:
+                return SweepReport(found=0, removed=0, found_bytes=0)
+
+    def probe(self) -> Capabilities:
+        """See `StorageBackend.probe`; writes, syncs, links and removes an empty file."""
+        notes: tuple[str, ...] = ()
+        with as_storage_error(self.root), self._tree.folder(INCOMPLETE, create=True) as incomplete:
+            refused = _links_refuse_a_taken_name(incomplete)
+            unnamed = open_unnamed(incomplete) if self._use_tmpfile else None
+            if unnamed is None:
+                notes = (f"Interrupted writes leave files in {INCOMPLETE}; sweep_incomplete() removes them.",)
+            else:
+                unnamed.close()
+        return Capabilities(conditional_create=refused, verified_checksums=True, presigned_urls=False, notes=notes)
+
+    def _store(self, key: str, source: BinaryIO | bytes, size: int | None, *, read_back: bool) -> ObjectInfo:
+        area, owner, name = key.split("/")
+        with ExitStack() as stack:
+            with as_storage_error(self.root):
+                folder = stack.enter_context(self._tree.folder(area, owner, create=True))
+                if _exists(folder, name):
+                    raise _taken(key)
+                new = stack.enter_context(closing(self._unfinished(folder)))
+                self._reserve(new.descriptor, size)
+            # Outside of the translation: an OSError of the source is none of this storage.
+            written, digest = self._fill(new.descriptor, key, source, size)
+            with as_storage_error(self.root):
+                os.fchmod(new.descriptor, _READ_ONLY)
+                os.fsync(new.descriptor)
+                if read_back:
+                    _compare(new.descriptor, key, written, digest)
+                try:
+                    new.publish(folder, name)
+                except FileExistsError as error:
+                    raise _taken(key) from error
+                os.fsync(folder)
+                return _info(key, os.fstat(new.descriptor), digest)
+
+    def _unfinished(self, folder: int) -> UnfinishedFile:
+        unnamed = open_unnamed(folder) if self._use_tmpfile else None
+        if unnamed is not None:
+            return unnamed
+        with self._tree.folder(INCOMPLETE, create=True) as incomplete:
+            return NamedFile(incomplete)
+
+    def _reserve(self, descriptor: int, size: int | None) -> None:
+        if not size:
+            return
+        # Asked first: reserving more than there is would fill the disk under everybody else before it fails.
+        room = os.fstatvfs(descriptor)
+        free = room.f_bavail * room.f_frsize
+        if size > free:
+            raise NoSpace(
+                f"The storage at {self.root} has {free:,} bytes left and {size:,} are needed; free space and try again."
+            )
+        os.posix_fallocate(descriptor, 0, size)
+
+    def _fill(self, descriptor: int, key: str, source: BinaryIO | bytes, size: int | None) -> tuple[int, str]:
+        digest = hashlib.sha256()
+        written = 0
+        for piece in chunks(source):
+            digest.update(piece)
+            written += len(piece)
+            if size is not None and written > size:
+                break
+            rest = memoryview(piece)
+            with as_storage_error(self.root):
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+        if size is not None and written != size:
+            raise IntegrityFailure(f"The source of {key} did not hold the {size} bytes it was said to hold.")
+        return written, digest.hexdigest()
+
+    def _open_object(self, key: str) -> int:
+        area, owner, name = key.split("/")
+        with as_storage_error(self.root):
+            try:
+                with self._tree.folder(area, owner) as folder:
+                    descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
+            except FileNotFoundError as error:
+                raise ObjectNotFound(f"No object is stored under {key}.") from error
+            except OSError as error:
+                if error.errno in _NOT_A_FILE:
+                    raise _not_a_file(key) from error
+                raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _not_a_file(key)
+        return descriptor
+
+    def _read_at(self, descriptor: int, buffer: WriteableBuffer, position: int) -> int:
+        with as_storage_error(self.root):
+            return os.preadv(descriptor, [buffer], position)
+
+    def _walk(self, areas: Iterable[str], owner: str, start: str) -> Iterator[ObjectInfo]:
+        for area in areas:
+            for inner in [owner] if owner else self._names(area):
+                # "0" follows "/": all keys of a folder sort below its name followed by "0".
+                if keys.is_prefix(f"{area}/{inner}") and f"{area}/{inner}0" > start:
+                    yield from self._walk_folder(area, inner, start)
+
+    def _walk_folder(self, area: str, owner: str, start: str) -> Iterator[ObjectInfo]:
+        names = [name for name in self._names(area, owner) if keys.is_valid(f"{area}/{owner}/{name}")]
+        wanted = [name for name in names if f"{area}/{owner}/{name}" > start]
+        for first in range(0, len(wanted), _LISTED_AT_ONCE):
+            # No descriptor stays open while the caller works on a page.
+            yield from self._page(area, owner, wanted[first : first + _LISTED_AT_ONCE])
+
+    def _page(self, area: str, owner: str, names: Iterable[str]) -> Iterable[ObjectInfo]:
+        found = {}
+        with as_storage_error(self.root), suppress(FileNotFoundError), self._tree.folder(area, owner) as folder:
+            for name in names:
+                with suppress(FileNotFoundError):  # deleted since its name was read
+                    found[name] = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return [_info(f"{area}/{owner}/{name}", seen) for name, seen in found.items() if stat.S_ISREG(seen.st_mode)]
+
+    def _names(self, *components: str) -> Sequence[str]:
+        with as_storage_error(self.root):
+            try:
+                with self._tree.folder(*components) as folder, os.scandir(folder) as entries:
+                    return sorted(entry.name for entry in entries)
+            except FileNotFoundError:
+                return ()
+
+
+def _info(key: str, seen: os.stat_result, sha256: str | None = None) -> ObjectInfo:
+    return ObjectInfo(key, seen.st_size, sha256, datetime.fromtimestamp(seen.st_mtime, UTC))
+
+
+def _taken(key: str) -> ObjectExists:
+    return ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+
+
+def _not_a_file(key: str) -> IntegrityFailure:
+    return IntegrityFailure(f"What lies under {key} is not a file of this storage; look who put it there.")
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unlink(folder: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _compare(descriptor: int, key: str, size: int, sha256: str) -> None:
+    """Read the file back. Raises IntegrityFailure unless it has that size and SHA-256."""
+    # What was just synced is dropped from the page cache, or we would only compare memory with itself.
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    digest = hashlib.sha256()
+    position = 0
+    while piece := os.pread(descriptor, CHUNK_BYTES, position):
+        digest.update(piece)
+        position += len(piece)
+    if (position, digest.hexdigest()) != (size, sha256):
+        raise IntegrityFailure(f"{key} does not read back as it was written; check the disk, nothing was stored.")
+
+
+def _links_refuse_a_taken_name(folder: int) -> bool:
+    name = uuid4().hex  # like an unfinished file, so that a sweep removes it after a kill
+    with closing(NamedFile(folder)) as file:
+        os.fsync(file.descriptor)
+        file.publish(folder, name)
+        try:
+            file.publish(folder, name)
+        except FileExistsError:
+            return True
+        finally:
+            _unlink(folder, name)
+            os.fsync(folder)
+    return False

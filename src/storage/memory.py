@@ -1,0 +1,236 @@
+"""Objects in the memory of this process, with faults on demand: for the tests of everybody who stores recordings.
+
+It keeps every promise of the contract except those about power cuts and about memory. Faults strike at named steps:
+
+    storage = MemoryStorage()
+    storage.fail("put.after", StorageUnavailable("the answer got lost"))   # the object is stored, the caller not told
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO, Literal
+
+from src.errors import (
+    IntegrityFailure,
+    InvalidInput,
+    NoSpace,
+    ObjectExists,
+    ObjectNotFound,
+    UnsupportedOperation,
+)
+from src.storage import keys
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.streams import Window, buffered, checked_size, checked_window, chunks
+
+_VERBS = ("put", "get", "head", "list", "copy", "delete", "usage", "sweep_incomplete", "probe")
+STEPS = frozenset(
+    [f"{verb}.{moment}" for verb in _VERBS for moment in ("before", "after")]
+    + ["put.after_bytes", "copy.after_bytes", "url.before"]
+)
+
+
+@dataclass(slots=True)
+class _Fault:
+    error: BaseException
+    left: int | None
+
+
+class MemoryStorage:
+    """A `StorageBackend` that forgets everything with the process.
+
+    `capacity_bytes` makes it full at that size. `faults` maps steps to the error each raises once, like `fail`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "memory",
+        capacity_bytes: int | None = None,
+        faults: Mapping[str, BaseException] | None = None,
+    ) -> None:
+        self.name = name
+        self._capacity_bytes = capacity_bytes
+        self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
+        self._faults: dict[str, _Fault] = {}
+        self._lock = threading.RLock()
+        for step, error in (faults or {}).items():
+            self.fail(step, error)
+
+    def fail(self, step: str, error: BaseException, *, times: int | None = 1) -> None:
+        """Raise `error` the next `times` times that step is reached, for ever with None.
+
+        Steps are `VERB.before` (nothing happened yet), `VERB.after` (all happened, the caller is not told) and, of
+        put and copy, `VERB.after_bytes` (every byte was read, none is visible). Raises InvalidInput for another step.
+        """
+        if step not in STEPS:
+            raise InvalidInput(f"There is no step {step!a}; the steps are {', '.join(sorted(STEPS))}.")
+        with self._lock:
+            self._faults[step] = _Fault(error, times)
+
+    def heal(self) -> None:
+        """Forget every fault that has not struck yet."""
+        with self._lock:
+            self._faults.clear()
+
+    def corrupt(self, key: str) -> None:
+        """Flip one bit of that object, as a bad disk would: size and time stay. Raises ObjectNotFound."""
+        with self._lock:
+            info, data = self._find(key)
+            if not data:
+                raise InvalidInput(f"{key} is empty; there is nothing to corrupt.")
+            self._objects[key] = (info, bytes([data[0] ^ 1]) + data[1:])
+
+    def put(
+        self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
+    ) -> ObjectInfo:
+        """See `StorageBackend.put`."""
+        del content_type  # nothing is handed out by itself
+        keys.validate(key)
+        self._reach("put.before")
+        self._refuse(key, checked_size(size))
+        received = bytearray()
+        for piece in chunks(source):
+            received += piece
+            if size is not None and len(received) > size:
+                break
+        if size is not None and len(received) != size:
+            raise IntegrityFailure(f"The source of {key} did not hold the {size} bytes it was said to hold.")
+        return self._publish("put", key, bytes(received))
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """See `StorageBackend.get`."""
+        keys.validate(key)
+        offset, length = checked_window(offset, length)
+        self._reach("get.before")
+        with self._lock:
+            data = self._find(key)[1]
+        rest = max(len(data) - offset, 0)
+
+        def read_at(buffer: object, position: int) -> int:
+            view = memoryview(buffer)  # type: ignore[arg-type]  # Window hands in writable views only
+            view[:] = data[position : position + len(view)]
+            return len(view)
+
+        self._reach("get.after")
+        return buffered(Window(offset, rest if length is None else min(rest, length), read_at, _nothing))
+
+    def head(self, key: str) -> ObjectInfo:
+        """See `StorageBackend.head`."""
+        keys.validate(key)
+        self._reach("head.before")
+        with self._lock:
+            info = self._find(key)[0]
+        self._reach("head.after")
+        return info
+
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See `StorageBackend.list`."""
+        wanted = keys.validate_prefix(prefix)
+        start = "" if after is None else keys.validate(after)
+        self._reach("list.before")
+        with self._lock:
+            found = [self._objects[key][0] for key in sorted(self._objects) if key > start]
+        self._reach("list.after")
+        return iter([info for info in found if not wanted or info.key.startswith(f"{wanted}/")])
+
+    def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+        """See `StorageBackend.copy`."""
+        keys.validate(source_key)
+        keys.validate(target_key)
+        self._reach("copy.before")
+        with self._lock:
+            info, data = self._find(source_key)
+        self._refuse(target_key, len(data))
+        if hashlib.sha256(data).hexdigest() != info.sha256:
+            raise IntegrityFailure(
+                f"{source_key} is not what was stored; restore it from a backup, nothing was copied."
+            )
+        return self._publish("copy", target_key, data)
+
+    def delete(self, key: str) -> bool:
+        """See `StorageBackend.delete`."""
+        keys.validate(key)
+        self._reach("delete.before")
+        with self._lock:
+            existed = self._objects.pop(key, None) is not None
+        self._reach("delete.after")
+        return existed
+
+    def url(
+        self, key: str, *, expires_in: timedelta, filename: str | None = None, method: Literal["GET", "PUT"] = "GET"
+    ) -> str:
+        """See `StorageBackend.url`; always raises UnsupportedOperation."""
+        del expires_in, filename, method
+        keys.validate(key)
+        self._reach("url.before")
+        raise UnsupportedOperation("Objects in memory have no address; read them with get().")
+
+    def usage(self) -> Usage:
+        """See `StorageBackend.usage`."""
+        self._reach("usage.before")
+        free = None if self._capacity_bytes is None else max(self._capacity_bytes - self._used_bytes(), 0)
+        self._reach("usage.after")
+        return Usage(total_bytes=self._capacity_bytes, free_bytes=free)
+
+    def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
+        """See `StorageBackend.sweep_incomplete`; interrupted writes leave nothing here."""
+        del older_than, dry_run
+        self._reach("sweep_incomplete.before")
+        self._reach("sweep_incomplete.after")
+        return SweepReport(found=0, removed=0, found_bytes=0)
+
+    def probe(self) -> Capabilities:
+        """See `StorageBackend.probe`."""
+        self._reach("probe.before")
+        self._reach("probe.after")
+        return Capabilities(
+            conditional_create=True,
+            verified_checksums=True,
+            presigned_urls=False,
+            notes=("Objects in memory are gone when the process ends.",),
+        )
+
+    def _reach(self, step: str) -> None:
+        with self._lock:
+            fault = self._faults.get(step)
+            if fault is None:
+                return
+            if fault.left is not None:
+                fault.left -= 1
+                if fault.left <= 0:
+                    del self._faults[step]
+        raise fault.error
+
+    def _find(self, key: str) -> tuple[ObjectInfo, bytes]:
+        try:
+            return self._objects[key]
+        except KeyError as error:
+            raise ObjectNotFound(f"No object is stored under {key}.") from error
+
+    def _used_bytes(self) -> int:
+        with self._lock:
+            return sum(info.size for info, _ in self._objects.values())
+
+    def _refuse(self, key: str, size: int | None) -> None:
+        if key in self._objects:
+            raise ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+        if self._capacity_bytes is not None and size is not None and self._used_bytes() + size > self._capacity_bytes:
+            raise NoSpace(f"The memory storage has no room for {size} bytes; delete something or raise its capacity.")
+
+    def _publish(self, verb: str, key: str, data: bytes) -> ObjectInfo:
+        self._reach(f"{verb}.after_bytes")
+        info = ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest(), datetime.now(UTC))
+        with self._lock:
+            self._refuse(key, len(data))
+            self._objects[key] = (info, data)
+        self._reach(f"{verb}.after")
+        return info
+
+
+def _nothing() -> None:
+    """Closing a window onto memory frees nothing."""

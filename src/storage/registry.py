@@ -1,0 +1,46 @@
+"""Backends by name, so that a deployment can bring its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from src.errors import ConfigurationError, InvalidInput
+from src.storage.contract import StorageBackend
+from src.storage.local import LocalStorage
+from src.storage.memory import MemoryStorage
+
+BackendFactory = Callable[..., StorageBackend]
+
+_NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
+_factories: dict[str, BackendFactory] = {"local": LocalStorage, "memory": MemoryStorage}
+
+
+def register_backend(name: str, factory: BackendFactory) -> None:
+    """Make `open_backend(name, …)` call `factory(…)`; naming the same factory twice is harmless.
+
+    The name goes into the rows of recordings, so choose it for ever. Raises InvalidInput when it is not 1 to 32 of
+    `a-z 0-9 _ -`, or when another factory has it.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"{name!a} is no name for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first.")
+    if _factories.setdefault(name, factory) is not factory:
+        raise InvalidInput(f"Another backend is called {name!a} already; rows of recordings rely on it.")
+
+
+def open_backend(name: str, /, **options: Any) -> StorageBackend:
+    """The backend of that name, built by its factory from `options`; touches no storage yet if it is one of ours.
+
+    Raises ConfigurationError when no backend has the name, or when the one built calls itself differently: the rows
+    it writes could never be resolved again.
+    """
+    factory = _factories.get(name)
+    if factory is None:
+        raise ConfigurationError(
+            f"There is no storage backend called {name!a}; known are {', '.join(sorted(_factories))}."
+        )
+    backend = factory(**options)
+    if backend.name != name:
+        raise ConfigurationError(f"The storage backend {name!a} calls itself {backend.name!a}; the two must agree.")
+    return backend

@@ -1,0 +1,125 @@
+"""A file that nobody can see until it is whole, and that can then get a name only if the name is free.
+
+Two kinds: one without a name (O_TMPFILE), which the kernel frees when the process dies; and, where the file system
+has no such thing, one under an exclusive name in a folder of its own, which a sweep finds.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from src.storage.contract import SweepReport
+
+INCOMPLETE = ".incomplete"
+
+_NAME = re.compile("[0-9a-f]{32}")
+_WRITABLE_BY_OWNER = 0o600
+_NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+
+
+class UnfinishedFile(Protocol):
+    """A file open for reading and writing."""
+
+    @property
+    def descriptor(self) -> int: ...
+
+    def publish(self, folder: int, name: str) -> None:
+        """Give it that name, atomically. Raises FileExistsError when the name is taken, by whatever it be."""
+        ...
+
+    def close(self) -> None:
+        """Close it, and remove all of it that was not published."""
+        ...
+
+
+class UnnamedFile:
+    """A file that has no name in any folder yet."""
+
+    def __init__(self, folder: int) -> None:
+        self.descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _WRITABLE_BY_OWNER, dir_fd=folder)
+
+    def publish(self, folder: int, name: str) -> None:
+        # linkat(AT_EMPTY_PATH) would need a capability; the kernel documents this detour for everybody else.
+        os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=folder, follow_symlinks=True)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class NamedFile:
+    """A file under a random name in the folder of unfinished files; its lock says that the writer lives."""
+
+    def __init__(self, incomplete: int) -> None:
+        self._incomplete = os.dup(incomplete)
+        self._name = uuid4().hex
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(self._name, flags, _WRITABLE_BY_OWNER, dir_fd=self._incomplete)
+        except OSError:
+            os.close(self._incomplete)
+            raise
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def publish(self, folder: int, name: str) -> None:
+        os.link(self._name, name, src_dir_fd=self._incomplete, dst_dir_fd=folder, follow_symlinks=False)
+
+    def close(self) -> None:
+        try:
+            with suppress(FileNotFoundError):  # a person may have tidied up; then there is nothing left to remove
+                os.unlink(self._name, dir_fd=self._incomplete)
+        finally:
+            os.close(self.descriptor)
+            os.close(self._incomplete)
+
+
+def open_unnamed(folder: int) -> UnnamedFile | None:
+    """A file without a name on the file system of `folder`; None where the system has none. Raises OSError."""
+    if not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return UnnamedFile(folder)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED_FILES:
+            return None
+        raise
+
+
+def sweep(incomplete: int, older_than: timedelta, *, dry_run: bool) -> SweepReport:
+    """Remove the named files that no process fills and that were last written `older_than` ago. Raises OSError."""
+    found = removed = found_bytes = 0
+    youngest = time.time() - older_than.total_seconds()
+    for name in sorted(os.listdir(incomplete)):
+        if not _NAME.fullmatch(name):
+            continue
+        with suppress(FileNotFoundError):  # its writer finished meanwhile
+            seen = os.stat(name, dir_fd=incomplete, follow_symlinks=False)
+            if not stat.S_ISREG(seen.st_mode) or seen.st_mtime > youngest or _is_being_written(incomplete, name):
+                continue
+            found += 1
+            # Killed between link and unlink, the file is the second name of a whole object: no byte goes with it.
+            found_bytes += seen.st_size if seen.st_nlink == 1 else 0
+            if not dry_run:
+                os.unlink(name, dir_fd=incomplete)
+                removed += 1
+    return SweepReport(found=found, removed=removed, found_bytes=found_bytes)
+
+
+def _is_being_written(incomplete: int, name: str) -> bool:
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=incomplete)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
