@@ -1,0 +1,188 @@
+"""A ready database and storage for the tests of pipeline authors, in one pytest fixture; our own suite uses it too.
+
+In the `conftest.py` of a service that imports this layer:
+
+    from src.database.testing import speech_database, speech_server
+
+    def test_my_service(speech_database):
+        with speech_database.session(actor="alice") as session:
+            ...
+
+Each test gets a database of its own, copied from a template that is built once per run, with the users `root` (an
+administrator), `alice`, `bob` and `transcriber` (a service), and a storage in memory. The server is an embedded one, or
+that of `TEST_DATABASE_URL`, whose login must be allowed to create databases and roles. This module is the one place
+beside the recordings service that knows storage and database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, Engine, select
+
+from src.database.actor import SigningKey
+from src.database.embedded import EmbeddedServer
+from src.database.engine import PoolOptions, make_engine, normalise_url
+from src.database.keys import KeyFile
+from src.database.migrate import alembic_folder, upgrade
+from src.database.models import Base, User, UserRole
+from src.database.provision import create_extensions, provide_login
+from src.database.schema import SESSION_ROLES
+from src.database.seeding import sow
+from src.database.session import Database
+from src.errors import ConfigurationError
+from src.storage import MemoryStorage
+
+USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}
+# A crash of the test server loses nothing that anybody wants back, so durability would only cost time here.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class SpeechServer:
+    """A PostgreSQL server with a finished template database, of which `copy` makes databases."""
+
+    def __init__(self, maintenance: URL, owner: URL, folder: Path) -> None:
+        self.maintenance = maintenance
+        self.owner = owner
+        self._folder = folder
+        self._prefix = f"sti_test_{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self.template = f"{self._prefix}_template"
+        self.keys: KeyFile
+
+    def build_template(self) -> None:
+        """Migrate, seed and equip the template: by the migrations where they are at hand, else from the models."""
+        self.create(self.template)
+        url = self.owner.set(database=self.template)
+        try:
+            alembic_folder()
+        except ConfigurationError:
+            with self._engine(url) as engine:
+                Base.metadata.create_all(engine)
+        else:
+            upgrade(url)
+        with self._engine(url) as engine, engine.begin() as connection:
+            create_extensions(connection, "")
+            sow(connection)
+            login = f"{self._prefix}_app"
+            self.keys = provide_login(connection, self._folder / "keys.json", login=login)
+            for name, role in USERS.items():
+                role_id = select(UserRole.id).where(UserRole.code == role).scalar_subquery()
+                connection.execute(User.__table__.insert().values(username=name, role_id=role_id))
+
+    def create(self, name: str, template: str = "template0") -> None:
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+
+    def drop(self, name: str) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextmanager
+    def empty(self) -> Iterator[URL]:
+        """Lend a database without any schema; yields the URL of its owner."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.create(name)
+        try:
+            yield self.owner.set(database=name)
+        finally:
+            self.drop(name)
+
+    @contextmanager
+    def copy(self) -> Iterator[URL]:
+        """Lend a copy of the template; yields the URL of its owner."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.create(name, self.template)
+        try:
+            yield self.owner.set(database=name)
+        finally:
+            self.drop(name)
+
+    def serving_url(self, owner: URL) -> URL:
+        """Return the URL by which sessions are served in the database of `owner`."""
+        return owner.set(username=self.keys.login, password=self.keys.password)
+
+    @property
+    def signing_key(self) -> SigningKey:
+        return self.keys.signing_key
+
+    def close(self) -> None:
+        """Remove what this run put on the server: its databases and its login."""
+        self.drop(self.template)
+        with self._engine(self.owner.set(database=self.maintenance.database)) as engine, engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {self._prefix}_app")
+            for role in SESSION_ROLES:
+                # Kept when another database of the server uses it.
+                connection.exec_driver_sql(
+                    f"DO $$ BEGIN DROP ROLE IF EXISTS {role}; EXCEPTION WHEN dependent_objects_still_exist"
+                    " OR insufficient_privilege THEN NULL; END $$"
+                )
+
+    def _run(self, statement: str) -> None:
+        with self._engine(self.owner.set(database=self.maintenance.database)) as engine:
+            connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            with connection:
+                connection.exec_driver_sql(statement)
+
+    @contextmanager
+    def _engine(self, url: URL) -> Iterator[Engine]:
+        engine = make_engine(url, PoolOptions(size=1, application_name="testing"))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def running_server() -> Iterator[SpeechServer]:
+    """Yield a server with its template built: that of TEST_DATABASE_URL, or an embedded one for this run."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="sti-test-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        named = os.environ.get("TEST_DATABASE_URL")
+        if named:
+            owner = maintenance = normalise_url(named)
+        else:
+            # As root the server runs under another account, which has to reach the folder.
+            folder.chmod(0o711)
+            embedded = stack.enter_context(EmbeddedServer(folder / "postgres", settings=FAST))
+            maintenance = embedded.url("postgres")
+            owner = _ordinary_owner(maintenance)
+        server = SpeechServer(maintenance, owner, folder)
+        server.build_template()
+        stack.callback(server.close)
+        yield server
+
+
+def _ordinary_owner(superuser: URL) -> URL:
+    """Make an owner who is no superuser, as on most servers: what only a superuser may do must fail in a test."""
+    password = secrets.token_urlsafe(16)
+    engine = make_engine(superuser, PoolOptions(size=1))
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE sti_test_owner LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
+    finally:
+        engine.dispose()
+    return superuser.set(username="sti_test_owner", password=password)
+
+
+@pytest.fixture(scope="session")
+def speech_server() -> Iterator[SpeechServer]:
+    """A PostgreSQL server with a migrated and seeded template database, for the whole run."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def speech_database(speech_server: SpeechServer) -> Iterator[Database]:
+    """A `Database` of its own for one test, with users, seeds, and a storage in memory."""
+    with speech_server.copy() as owner:
+        url = speech_server.serving_url(owner)
+        with Database(url, signing_key=speech_server.signing_key, storage=MemoryStorage()) as database:
+            yield database

@@ -1,0 +1,112 @@
+"""Cases as their owners use them."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select, text
+
+from src.database import Case, CaseParticipant
+from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound
+from src.services import activity, cases
+
+
+def test_opening_a_case_makes_the_actor_its_owner(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Harbour interviews", priority="high")
+
+        assert case.case_code == f"C-{case.id:06}"
+        assert (case.status.code, case.priority.code) == ("active", "high")
+        participant = session.scalars(select(CaseParticipant)).one()
+        assert (participant.role, participant.user_id) == ("owner", case.opened_by_id)
+
+
+def test_plain_orm_inserts_with_returning_open_cases_savepoints_included(db):
+    with db.session(actor="alice") as session:
+        opened = [Case(title=f"Case {number}") for number in range(3)]
+        session.add_all(opened)
+        session.flush()
+        with session.begin_nested():
+            session.add(Case(title="In a savepoint"))
+        inner = session.begin_nested()
+        session.add(Case(title="Never"))
+        session.flush()
+        inner.rollback()
+
+    with db.session(actor="alice") as session:
+        assert sorted(session.scalars(select(Case.title))) == ["Case 0", "Case 1", "Case 2", "In a savepoint"]
+    with db.session(actor="bob") as session:
+        assert session.scalars(select(Case)).all() == []
+
+
+def test_a_lost_update_is_refused_also_when_raw_sql_was_faster(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Before")
+
+    with pytest.raises(LostUpdate, match="read it again"), db.session(actor="alice") as session:
+        mine = session.get(Case, case.id)
+        with db.session(actor="alice") as other:
+            other.execute(text("UPDATE cases SET title = 'By raw SQL'"))
+        mine.title = "By the ORM"
+
+    with db.session(actor="alice") as session:
+        assert session.get(Case, case.id).title == "By raw SQL"
+
+
+def test_closing_twice_is_closing_once(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Short")
+        first = cases.close(session, case).closed_at
+        assert cases.close(session, case).closed_at == first
+        assert case.status.code == "closed"
+        assert [entry.type for entry in activity.feed(session, case=case)] == ["case.opened", "case.closed"]
+
+
+def test_participants_see_the_case_from_the_next_transaction_on_until_removed(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Shared")
+        cases.add_participant(session, case, "BOB", role="viewer")
+    with db.session(actor="bob") as session:
+        assert session.get(Case, case.id).title == "Shared"
+        assert cases.get_case(session, case.case_code).id == case.id
+    with db.session(actor="alice") as session:
+        cases.remove_participant(session, case, "bob")
+    with db.session(actor="bob") as session, pytest.raises(NotFound):
+        cases.get_case(session, case.case_code)
+
+
+def test_a_viewer_may_neither_write_nor_invite(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Shared")
+        cases.add_participant(session, case, "bob", role="viewer")
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        cases.add_note(session, case, "mine")
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        cases.add_participant(session, case, "transcriber", role="viewer")
+    with pytest.raises(LostUpdate), db.session(actor="bob") as session:
+        session.get(Case, case.id).title = "Taken over"
+
+
+def test_holds_keep_their_reasons_and_are_released_once(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Held")
+        hold = cases.place_hold(session, case, reason="court order 12")
+        cases.release_hold(session, hold, reason="settled")
+        with pytest.raises(Conflict):
+            cases.release_hold(session, hold, reason="again")
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [({"title": "  "}, "title"), ({"title": "x", "priority": "urgent"}, "high, medium, low")],
+)
+def test_bad_input_is_named(db, values, word):
+    with db.session(actor="alice") as session, pytest.raises(InvalidInput, match=word):
+        cases.open_case(session, **values)
+
+
+def test_a_taken_code_names_its_constraint(db):
+    with db.session(actor="alice") as session:
+        cases.open_case(session, title="One", case_code="H-1")
+    with pytest.raises(Conflict, match="taken") as caught, db.session(actor="alice") as session:
+        cases.open_case(session, title="Two", case_code="H-1")
+    assert caught.value.constraint == "cases_case_code_key"
