@@ -31,7 +31,12 @@ def target() -> MetaData:
 
 def run_offline() -> None:
     context.configure(
-        dialect_name="postgresql", target_metadata=target(), literal_binds=True, transaction_per_migration=True
+        dialect_name="postgresql",
+        # Under the driver's own style every percent sign of a function would come out doubled.
+        dialect_opts={"paramstyle": "named"},
+        target_metadata=target(),
+        literal_binds=True,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")

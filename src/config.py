@@ -1,7 +1,7 @@
 """All that the outside may set, read once, frozen.
 
-Read from the environment first, then from `.env` in the current folder. Every variable is described in `.env.example` and
-in the README's table; a test keeps the three equal.
+Read from the environment first, then from `.env` in the current folder. Every variable is described in
+`.env.example` and in the README's table; a test keeps the three equal.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, func, select
 
 from src.database import AudioFile, Case, Database
 from src.database.engine import PoolOptions, make_engine
@@ -75,7 +75,6 @@ def wav(seconds: float, rate: int = 8000) -> bytes:
 @pytest.fixture
 def make_audio() -> Callable[..., AudioFile]:
     """Store a recording without decoding it: for tests that need a row, not audio."""
-    from sqlalchemy import func, select
 
     def make(session, case: Case, *, name: str = "interview.wav", content: bytes = b"RIFF", **columns) -> AudioFile:
         database = database_of(session)

@@ -77,13 +77,21 @@ DROP FUNCTION IF EXISTS public.claim_job(text[], text, integer) CASCADE;
 DROP FUNCTION IF EXISTS public.extend_lease(bigint, bigint, integer) CASCADE;
 DROP FUNCTION IF EXISTS public.complete_job(bigint, bigint, jsonb) CASCADE;
 DROP FUNCTION IF EXISTS public.fail_job(bigint, bigint, text, boolean, integer) CASCADE;
-REVOKE ALL ON SCHEMA public FROM sti_app;
+DO $body$ BEGIN
+    REVOKE ALL ON SCHEMA public FROM sti_app;
+EXCEPTION WHEN undefined_object THEN
+    NULL; -- removed before
+END $body$;
 DO $body$ BEGIN
     DROP ROLE sti_app;
 EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege OR undefined_object THEN
     NULL; -- another database of this server uses it
 END $body$;
-REVOKE ALL ON SCHEMA public FROM sti_admin;
+DO $body$ BEGIN
+    REVOKE ALL ON SCHEMA public FROM sti_admin;
+EXCEPTION WHEN undefined_object THEN
+    NULL; -- removed before
+END $body$;
 DO $body$ BEGIN
     DROP ROLE sti_admin;
 EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege OR undefined_object THEN

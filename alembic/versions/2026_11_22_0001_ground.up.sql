@@ -60,7 +60,8 @@ DECLARE
     subject text := public.verify_token(token, 'session');
     role bigint;
 BEGIN
-    PERFORM set_config('sti.reason', coalesce(reason, ''), true), set_config('sti.request', coalesce(request, ''), true);
+    PERFORM set_config('sti.reason', coalesce(reason, ''), true),
+            set_config('sti.request', coalesce(request, ''), true);
     SELECT u.id, u.role_id INTO actor, role FROM public.users u
      WHERE lower(u.username) = lower(subject) AND u.is_active;
     PERFORM set_config('sti.actor', CASE WHEN actor IS NULL THEN ''
@@ -166,8 +167,8 @@ RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalo
         SELECT r.parent_id, r.permissions, c.depth + 1
           FROM public.user_roles r JOIN chain c ON r.id = c.parent_id WHERE c.depth < 32
     )
-    SELECT coalesce(bool_or(jsonb_exists(permissions -> '*', '*') OR jsonb_exists_any(permissions -> subject, ARRAY[verb, '*'])),
-                    false) FROM chain
+    SELECT coalesce(bool_or(jsonb_exists(permissions -> '*', '*')
+                            OR jsonb_exists_any(permissions -> subject, ARRAY[verb, '*'])), false) FROM chain
 $body$;
 REVOKE ALL ON FUNCTION public.role_permits(bigint, text, text) FROM PUBLIC;
 
@@ -202,7 +203,8 @@ BEGIN
         UNION
         -- A lease is also the grant: as long as the work lasts, and no longer.
         SELECT j.case_id FROM public.processing_jobs j
-         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now() AND verb IN ('read', 'write'));
+         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now()
+           AND verb IN ('read', 'write'));
 END
 $body$;
 REVOKE ALL ON FUNCTION public.actor_case_ids(text) FROM PUBLIC;
@@ -339,10 +341,10 @@ BEGIN
     VALUES (entry, happened, happened, kind, append_activity.actor_id, append_activity.actor, append_activity.case_id,
         append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
         append_activity.new, why, request, xid, cluster, revision, grain, payload,
-        sha256('\x00'::bytea || convert_to(jsonb_build_array(entry, (extract(epoch FROM happened) * 1000000)::bigint, kind,
-            append_activity.actor_id, append_activity.actor, append_activity.case_id, append_activity.entity,
-            append_activity.entity_id, append_activity.operation, why, request, xid::text, cluster, revision)::text,
-            'UTF8') || payload));
+        sha256('\x00'::bytea || convert_to(jsonb_build_array(entry,
+            (extract(epoch FROM happened) * 1000000)::bigint, kind, append_activity.actor_id, append_activity.actor,
+            append_activity.case_id, append_activity.entity, append_activity.entity_id, append_activity.operation,
+            why, request, xid::text, cluster, revision)::text, 'UTF8') || payload));
     RETURN entry;
 END
 $body$;
@@ -383,7 +385,7 @@ DECLARE
     who text := public.actor_name();
 BEGIN
     -- Attached to a table of somebody's own, this function would forge entries.
-    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL (ARRAY['users', 'user_roles', 'cases', 'case_participants', 'case_notes', 'legal_holds', 'audio_files', 'transcriptions', 'analysis_results', 'processing_jobs']) THEN
+    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL ('{users,user_roles,cases,case_participants,case_notes,legal_holds,audio_files,transcriptions,analysis_results,processing_jobs}') THEN
         RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -424,8 +426,8 @@ BEGIN
     IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
     END IF;
-    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity, entity_id,
-        NULL, detail, NULL);
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
+        entity_id, NULL, detail, NULL);
 END
 $body$;
 REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
@@ -524,7 +526,8 @@ BEGIN
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
     RETURNING j.id, j.audio_file_id INTO claimed;
-    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing') WHERE a.id = claimed.audio_file_id;
+    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
+     WHERE a.id = claimed.audio_file_id;
     RETURN claimed.id;
 END
 $body$;
@@ -915,7 +918,7 @@ CREATE TABLE users (
     CONSTRAINT users_username_length_check CHECK (char_length(username) >= 1 AND char_length(username) <= 64),
     CONSTRAINT users_username_form_check CHECK (username !~ '[[:cntrl:]|]' AND username = btrim(username)),
     CONSTRAINT users_email_length_check CHECK (char_length(email) >= 3 AND char_length(email) <= 254),
-    CONSTRAINT users_email_form_check CHECK (email LIKE '%%_@_%%'),
+    CONSTRAINT users_email_form_check CHECK (email LIKE '%_@_%'),
     CONSTRAINT users_full_name_length_check CHECK (char_length(full_name) <= 200),
     CONSTRAINT users_password_hash_length_check CHECK (char_length(password_hash) <= 255),
     CONSTRAINT users_role_id_fkey FOREIGN KEY(role_id) REFERENCES user_roles (id) ON DELETE RESTRICT

@@ -10,7 +10,7 @@ from secrets import token_bytes
 
 from src.errors import ConfigurationError, InvalidInput
 
-# How long after its making a token may begin a transaction: long enough for a stalled network, short enough that a token
+# How long after its making a token may begin a transaction: long enough for a stalled network, short enough that one
 # seen in pg_stat_activity is of no use to whoever gets the same backend later. Clocks are the server's.
 TOKEN_SECONDS = 60
 _BLOCK = 64

@@ -68,7 +68,7 @@ class Record(Base):
 
     __abstract__ = True
     # RETURNING brings back what triggers and defaults set, on UPDATE too, instead of a second query on next access.
-    __mapper_args__: Any = {"eager_defaults": True}
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - the declarative base declares it so
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True, sort_order=-100)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=100)

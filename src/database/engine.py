@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER = 150_000
 NOBODY = Actor()
 
-# One statement, one round trip: every setting is local to the transaction, so nothing outlives it in a pooled connection,
-# and a pooler in transaction mode is as good as none. pg_temp stands last: a temporary table that an earlier user of the
-# connection left behind must not hide one of ours.
+# One statement, one round trip: every setting is local to the transaction, so nothing outlives it in a pooled
+# connection, and a pooler in transaction mode is as good as none. pg_temp stands last: a temporary table that an
+# earlier user of the connection left behind must not hide one of ours.
 _BEGIN = """
 SELECT pg_catalog.set_config('search_path', 'public, pg_temp', true),
        pg_catalog.set_config('statement_timeout', %s, true),
@@ -147,7 +147,7 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
-    """Return a token for this connection's backend: a name that no user can have is signed as it is, and finds nobody."""
+    """Return a token of this key for this connection's backend, for one purpose and subject."""
     info = connection.info
     pid: int = info["backend_pid"]
     if info["behind_pooler"]:

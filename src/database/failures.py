@@ -14,23 +14,27 @@ from src import errors
 from src.errors import SpeechError
 
 # Before a connection stands the driver gives no SQLSTATE, so these few are told apart by their text.
+_REFUSED = (
+    "The server at {where} refuses the login {user}: the password is wrong or the login does not exist."
+    " Correct POSTGRES_USER and POSTGRES_PASSWORD."
+)
+_NO_DATABASE = "The server at {where} has no database {database}. Create it with: createdb {database}"
+_NO_HOST = "There is no host {host}. Correct POSTGRES_HOST or DATABASE_URL."
+_NOT_LET_IN = "The server at {where} lets nobody in from here as {user}. Ask its administrator for a pg_hba.conf line."
+_FULL = "The server at {where} has no connection left. Raise max_connections or lower POSTGRES_POOL_SIZE."
+_SILENT = "No PostgreSQL answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."
 _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
-    (r"password authentication failed|no password supplied|role \"[^\"]*\" does not exist|authentication failed",
-     errors.LoginRefused,
-     "The server at {where} refuses the login {user}: the password is wrong or the login does not exist."
-     " Correct {variables}."),
-    (r"database \"[^\"]*\" does not exist", errors.DatabaseMissing,
-     "The server at {where} has no database {database}. Create it with: createdb {database}"),
-    (r"could not translate host name|Name or service not known|nodename nor servname", errors.ServerUnreachable,
-     "There is no host {host}. Correct POSTGRES_HOST or DATABASE_URL."),
-    (r"no pg_hba.conf entry", errors.LoginRefused,
-     "The server at {where} lets nobody in from here as {user}. Ask its administrator for a line in pg_hba.conf."),
-    (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable,
-     "The server at {where} has no connection left. Raise max_connections or lower POSTGRES_POOL_SIZE."),
-    (r"timeout expired|Connection refused|No such file or directory|could not connect|connection to server|starting up",
-     errors.ServerUnreachable,
-     "No PostgreSQL answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."),
-)  # fmt: skip
+    (r"authentication failed|no password supplied|role \"[^\"]*\" does not exist", errors.LoginRefused, _REFUSED),
+    (r"database \"[^\"]*\" does not exist", errors.DatabaseMissing, _NO_DATABASE),
+    (r"could not translate host name|Name or service not known", errors.ServerUnreachable, _NO_HOST),
+    (r"no pg_hba.conf entry", errors.LoginRefused, _NOT_LET_IN),
+    (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _FULL),
+    (
+        r"timeout expired|Connection refused|No such file|could not connect|starting up",
+        errors.ServerUnreachable,
+        _SILENT,
+    ),
+)
 
 _CONSTRAINT_KINDS = {
     "23505": "this value is taken already",
@@ -49,12 +53,30 @@ def translate_connect(error: BaseException, url: URL) -> SpeechError:
         "where": f"{url.host or url.query.get('host') or 'the local socket'}, port {url.port or 5432}",
         "user": url.username or "(none)",
         "database": url.database or "(none)",
-        "variables": "POSTGRES_USER and POSTGRES_PASSWORD",
     }
     for pattern, kind, message in _CONNECT_FAILURES:
         if re.search(pattern, said):
             return kind(message.format(**facts))
     return errors.ServerUnreachable(f"Cannot connect to {facts['where']}: {first_line(said)}.")
+
+
+# SQLSTATE → (error, sentence); `{said}` is the server's first line, which names things but no values.
+_Meaning = tuple[type[SpeechError], str]
+_LOCKED: _Meaning = (errors.Conflict, "It took too long: {said}. Repeat it, or raise the timeout.")
+_RACED: _Meaning = (errors.Conflict, "Two transactions were in each other's way: {said}. Repeat the whole transaction.")
+_VALUE: _Meaning = (errors.InvalidInput, "A value cannot be stored: {said}.")
+_ENDED: _Meaning = (errors.ServerUnreachable, "The server ended the connection: {said}. Try again.")
+_MEANINGS: dict[str, _Meaning] = {
+    "STI01": (errors.LeaseLost, "The lease is lost: {said}."),
+    "42501": (errors.Forbidden, "The actor of this session may not do that: {said}."),
+    "P0002": (errors.NotFound, "There is no such thing, or it is not yours to see."),
+    "42P01": (errors.SchemaMismatch, "The database lacks a table ({said}). Run: alembic upgrade head"),
+    "53100": (errors.ServerUnreachable, "The server's disk is full: {said}. Make room and repeat."),
+    **dict.fromkeys(("40001", "40P01"), _RACED),
+    **dict.fromkeys(("57014", "55P03", "25P03"), _LOCKED),
+    **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22023"), _VALUE),
+    **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"), _ENDED),
+}
 
 
 def translate(error: BaseException) -> SpeechError | None:
@@ -73,38 +95,18 @@ def translate(error: BaseException) -> SpeechError | None:
         )
     original: Any = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(original, "pgcode", None)
-    if state is None:
-        return None
-    said = first_line(original)
-    constraint = getattr(getattr(original, "diag", None), "constraint_name", None)
     if state in _CONSTRAINT_KINDS:
-        table = original.diag.table_name
-        column = original.diag.column_name
-        place = constraint or f"{table}.{column}"
-        return errors.Conflict(
-            f"{table or 'The row'} cannot be stored so ({place}): {_CONSTRAINT_KINDS[state]}.", constraint=constraint
-        )
-    if state == "STI01":
-        return errors.LeaseLost(f"{said[0].upper()}{said[1:]}.")
-    if state == "42501":
-        return errors.Forbidden(f"The actor of this session may not do that: {said}.")
-    if state == "P0002":
-        return errors.NotFound("There is no such thing, or it is not yours to see.")
-    if state in {"40001", "40P01"}:
-        return errors.Conflict(f"Two transactions were in each other's way: {said}. Repeat the whole transaction.")
-    if state in {"57014", "55P03", "25P03"}:
-        return errors.Conflict(f"It took too long: {said}. Repeat it, or raise the timeout.")
-    if state in {"22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22023"}:
-        return errors.InvalidInput(f"A value cannot be stored: {said}.")
-    if state == "42P01" and "alembic_version" not in said:
-        return errors.SchemaMismatch(f"The database lacks a table ({said}). Run: alembic upgrade head")
-    if state in {"0A000", "58P01"} and "extension" in said:
-        return errors.ExtensionMissing(f"{said}. Install it on the server (Debian: postgresql-contrib).")
-    if state in {"57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"}:
-        return errors.ServerUnreachable(f"The server ended the connection: {said}. Try again.")
-    if state == "53100":
-        return errors.ServerUnreachable(f"The server's disk is full: {said}. Make room and repeat.")
-    return None
+        return _broken_constraint(original.diag, _CONSTRAINT_KINDS[state])
+    if state not in _MEANINGS:
+        return None
+    kind, sentence = _MEANINGS[state]
+    return kind(sentence.format(said=first_line(original)))
+
+
+def _broken_constraint(diagnosis: Any, meaning: str) -> errors.Conflict:
+    name = diagnosis.constraint_name
+    place = name or f"{diagnosis.table_name}.{diagnosis.column_name}"
+    return errors.Conflict(f"{diagnosis.table_name} cannot be stored so ({place}): {meaning}.", constraint=name)
 
 
 def first_line(error: BaseException | str) -> str:

@@ -33,8 +33,10 @@ def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
             if time.monotonic() > deadline:
                 holder = connection.scalar(
-                    text("SELECT min(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-                         " AND (classid::bigint << 32) + objid::bigint = :key"),
+                    # Advisory locks are per database, pg_locks shows those of the whole server.
+                    text("SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                         " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted"
+                         " AND (l.classid::bigint << 32) + l.objid::bigint = :key"),
                     {"key": _LOCK_KEY},
                 )  # fmt: skip
                 raise errors.Conflict(
@@ -98,9 +100,8 @@ def downgrade(url: URL, revision: str) -> None:
 
 
 def _run(command: str, url: URL, revision: str) -> None:
-    # Alembic is only needed by those who migrate.
-    from alembic import command as commands  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed by those who migrate
+    from alembic.config import Config  # noqa: PLC0415 - the same
 
     folder = alembic_folder()
     config = Config(os.fspath(folder / "alembic.ini"))

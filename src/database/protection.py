@@ -78,7 +78,8 @@ def _functions(connection: Connection) -> Iterator[str]:
     rows = connection.execute(
         text(
             "SELECT p.proname::text, p.prosrc, p.prosecdef,"
-            " ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC') FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
+            " ARRAY(SELECT coalesce(r.rolname::text, 'PUBLIC')"
+            "       FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
             "       LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> p.proowner)"
             " FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
         )
@@ -132,7 +133,8 @@ def _grants(connection: Connection) -> Iterator[str]:
 def _login(connection: Connection, login: str) -> Iterator[str]:
     row = connection.execute(
         text(
-            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication, rolinherit, rolcanlogin,"
+            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication,"
+            " rolinherit, rolcanlogin,"
             " ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
             "        WHERE m.member = r.oid),"
             " EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)"

@@ -61,8 +61,8 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
         except DBAPIError as error:
             if name in wanted:
                 raise errors.ExtensionMissing(
-                    f"The extension {name} cannot be created here. Install it on the server (Debian: postgresql-contrib)"
-                    " and let its administrator run: CREATE EXTENSION " + quoted
+                    f"The extension {name} cannot be created here. Install it on the server (Debian:"
+                    " postgresql-contrib) and let its administrator run: CREATE EXTENSION " + quoted
                 ) from error
             present[name] = False
     return present
@@ -159,7 +159,8 @@ def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_pas
     for role in SESSION_ROLES:
         member = connection.scalar(
             text(
-                "SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(:role) AND member = to_regrole(:name))"
+                "SELECT EXISTS (SELECT FROM pg_auth_members"
+                " WHERE roleid = to_regrole(:role) AND member = to_regrole(:name))"
             ),
             {"role": role, "name": name},
         )

@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, select
+from sqlalchemy import URL, Engine, insert, select
 
 from src.database.actor import SigningKey
 from src.database.embedded import EmbeddedServer
@@ -76,7 +76,7 @@ class SpeechServer:
             self.keys = provide_login(connection, self._folder / "keys.json", login=login)
             for name, role in USERS.items():
                 role_id = select(UserRole.id).where(UserRole.code == role).scalar_subquery()
-                connection.execute(User.__table__.insert().values(username=name, role_id=role_id))
+                connection.execute(insert(User).values(username=name, role_id=role_id))
 
     def create(self, name: str, template: str = "template0") -> None:
         self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -153,14 +153,14 @@ def running_server() -> Iterator[SpeechServer]:
             folder.chmod(0o711)
             embedded = stack.enter_context(EmbeddedServer(folder / "postgres", settings=FAST))
             maintenance = embedded.url("postgres")
-            owner = _ordinary_owner(maintenance)
+            owner = ordinary_owner(maintenance)
         server = SpeechServer(maintenance, owner, folder)
         server.build_template()
         stack.callback(server.close)
         yield server
 
 
-def _ordinary_owner(superuser: URL) -> URL:
+def ordinary_owner(superuser: URL) -> URL:
     """Make an owner who is no superuser, as on most servers: what only a superuser may do must fail in a test."""
     password = secrets.token_urlsafe(16)
     engine = make_engine(superuser, PoolOptions(size=1))

@@ -48,9 +48,9 @@ def create_user(
 ) -> User:
     """Create a user with a role: `user`, `service`, `admin`. Administrators only.
 
-    Without a password nobody can sign in under the name, which is what services want. Raises InvalidInput for an unknown
-    role or a password that is empty or too long, Conflict (at the end of the session) when the name or the address is
-    taken, Forbidden when the actor is no administrator.
+    Without a password nobody can sign in under the name, which is what services want. Raises InvalidInput for an
+    unknown role or a password that is empty or too long, Conflict (at the end of the session) when the name or the
+    address is taken, Forbidden when the actor is no administrator.
     """
     actor_of(session)
     found = session.scalars(select(UserRole).where(UserRole.code == role)).one_or_none()

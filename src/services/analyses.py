@@ -13,7 +13,7 @@ from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.cases import now
-from src.services.lookup import by_code
+from src.services.lookup import by_code, in_session
 
 
 def add(
@@ -76,8 +76,9 @@ def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> Ana
 
 def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
     """Mark a version as the accepted one: who and when."""
-    analysis.accepted_by_id = actor_of(session)
-    analysis.accepted_at = now(session)
+    actor, moment = actor_of(session), now(session)
+    analysis = in_session(session, analysis)
+    analysis.accepted_by_id, analysis.accepted_at = actor, moment
     session.flush()  # refused here rather than at the end, when it is not the actor's to accept
     activity.record(
         session,

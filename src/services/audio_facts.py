@@ -19,7 +19,7 @@ from src.errors import InvalidInput, NotAudio, PackageMissing
 # Ten minutes of MP3 decode in 0.3 s, so this is enough for recordings of days, and the end of a decompression bomb.
 DEFAULT_TIMEOUT_SECONDS = 300.0
 
-_PROBE = Path(__file__).with_name("audio_probe.py")
+_PROBE = Path(__file__).absolute().with_name("audio_probe.py")  # the child runs in another folder
 _ADDRESS_SPACE_BYTES = 1024**3
 # Not the rest: settings of this process hold passwords, and the child reads what strangers wrote.
 _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH",)

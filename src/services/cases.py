@@ -13,7 +13,7 @@ from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
 from src.services.accounts import find_user
-from src.services.lookup import by_code
+from src.services.lookup import by_code, in_session
 
 
 def open_case(
@@ -32,6 +32,8 @@ def open_case(
         case.case_code = case_code
     session.add(case)
     session.flush()  # the id is needed below and by whatever the caller puts into the case next
+    # The status is the server's default; a caller may want to read it when the session is closed.
+    session.refresh(case, ["status"])
     activity.record(session, "case.opened", case=case, entity=case, detail={"title": title})
     return case
 
@@ -47,6 +49,7 @@ def get_case(session: Session, code: str) -> Case:
 def close(session: Session, case: Case) -> Case:
     """Close a case: nothing is deleted, it is only finished. Closing a closed case changes nothing."""
     actor_of(session)
+    case = in_session(session, case)
     if case.closed_at is None:
         case.closed_at = now(session)
         case.status = by_code(session, CaseStatus, "closed")
@@ -125,12 +128,13 @@ def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
 
 def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold:
     """End a legal hold, with the reason. Raises Conflict when it was released before."""
-    actor = actor_of(session)
+    actor, moment = actor_of(session), now(session)
+    hold = in_session(session, hold)
     if hold.released_at is not None:
         raise Conflict("This hold was released before; there is nothing to release.")
     if not reason.strip():
         raise InvalidInput("Releasing a legal hold needs a reason.")
-    hold.released_at, hold.released_by_id, hold.release_reason = now(session), actor, reason
+    hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # refused here rather than at the end, when it is not the actor's to release
     activity.record(session, "hold.released", case_id=hold.case_id, entity=hold, detail={"reason": reason})
     return hold

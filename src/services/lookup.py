@@ -1,4 +1,4 @@
-"""Finding the row that a code names, with an error that lists what there is."""
+"""Finding the row that a code or an object of an earlier session means, with an error that says what there is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from src.database.base import Record
 from src.database.models import Language
 from src.database.models.lookups import Lookup
-from src.errors import InvalidInput
+from src.errors import InvalidInput, NotFound
 
 L = TypeVar("L", bound=Lookup)
+R = TypeVar("R", bound=Record)
+
+
+def in_session(session: Session, thing: R) -> R:
+    """Return this session's object for one that may come from an earlier session, so that changes are written.
+
+    Raises NotFound when the row is gone or not the actor's to see.
+    """
+    found = session.get(type(thing), thing.id)
+    if found is None:
+        raise NotFound(f"There is no such {type(thing).__name__}, or it is not yours to see.")
+    return found
 
 
 def by_code(session: Session, table: type[L], code: str) -> L:

@@ -47,8 +47,8 @@ def ingest(
 
     The audio is decoded once for its facts, and hashed while it is stored. When the session commits, the bytes are
     durable; when it does not, a sweep removes them. `language` is a BCP 47 code. Raises NotAudio for bytes that no
-    decoder reads, NotFound for a case that is not the actor's, InvalidInput for a name or language that cannot be, and a
-    StorageError when the bytes cannot be stored.
+    decoder reads, NotFound for a case that is not the actor's, InvalidInput for a name or language that cannot be, and
+    a StorageError when the bytes cannot be stored.
     """
     actor_of(session)
     if session.scalar(select(Case.id).where(Case.id == case.id)) is None:
@@ -84,6 +84,8 @@ def ingest(
             )
             session.add(audio)
             session.flush()  # adopts the object while the lock is held; from here on its row is locked
+    # The status is the server's default; a caller may want to read it when the session is closed.
+    session.refresh(audio, ["status"])
     activity.record(
         session,
         "audio.ingested",
@@ -162,9 +164,10 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "the path holds a NUL"
             raise InvalidInput(f"{os.fspath(source)!r} cannot be read: {reason}.") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InvalidInput(f"{os.fspath(source)!r} is not a file.")
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InvalidInput(f"{os.fspath(source)!r} is not a file.")
             yield file
         return
     with tempfile.TemporaryFile() as spool:

@@ -61,21 +61,21 @@ def transcripts(session: Session, query: str, *, case: Case | None = None, limit
         cast(segment.search_config, REGCONFIG),
         segment.text,
         func.public.search_query(segment.search_config, query),
-        f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxFragments=1, MaxWords=20, MinWords=5",
+        f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10",
     )
     rows = session.execute(
         select(
-            segment.id,
+            segment.id.label("segment_id"),
             segment.case_id,
             Transcription.audio_file_id,
-            AudioFile.name,
-            Transcription.id,
+            AudioFile.name.label("audio_name"),
+            Transcription.id.label("transcription_id"),
             Transcription.version,
             segment.start_ms,
             segment.end_ms,
             segment.speaker,
             segment.text,
-            snippet,
+            snippet.label("snippet"),
             found.c.rank,
         )
         .join(found, found.c.segment_id == segment.id)
@@ -84,4 +84,4 @@ def transcripts(session: Session, query: str, *, case: Case | None = None, limit
         .order_by(found.c.rank.desc(), AudioFile.id, segment.start_ms, segment.id)
         .limit(limit)
     )
-    return [Hit(*row) for row in rows]
+    return [Hit(**row) for row in rows.mappings()]

@@ -15,7 +15,7 @@ from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.cases import now
-from src.services.lookup import language_by_code
+from src.services.lookup import in_session, language_by_code
 
 UNDETERMINED = "und"
 
@@ -128,8 +128,9 @@ def latest(
 
 def accept(session: Session, transcription: Transcription) -> Transcription:
     """Mark a version as the accepted one: who and when. Newest is not the same as accepted."""
-    transcription.accepted_by_id = actor_of(session)
-    transcription.accepted_at = now(session)
+    actor, moment = actor_of(session), now(session)
+    transcription = in_session(session, transcription)
+    transcription.accepted_by_id, transcription.accepted_at = actor, moment
     session.flush()  # refused here rather than at the end, when it is not the actor's to accept
     activity.record(
         session,

@@ -1,8 +1,8 @@
 """Work for pipeline services: enqueue, claim, keep alive, complete, fail.
 
-A job is claimed with SKIP LOCKED under a lease that expires; a worker that stops answering loses it to the next one. The
-lease's number fences: whoever lost the lease can store nothing. The lease is also the grant: while it holds, the service
-sees the job's case.
+A job is claimed with SKIP LOCKED under a lease that expires; a worker that stops answering loses it to the next one.
+The lease's number fences: whoever lost the lease can store nothing. The lease is also the grant: while it holds, the
+service sees the job's case.
 """
 
 from __future__ import annotations

@@ -178,6 +178,9 @@ def test_its_log_keeps_no_values(server):
         query(server.url(), "INSERT INTO person VALUES ('Rumpelstilz')")
     with pytest.raises(DBAPIError, match="invalid input syntax"):
         query(server.url(), "SELECT 'Rumpelstilz'::integer")
+    with pytest.raises(OperationalError, match=r"closed the connection|terminating connection"):
+        query(server.url(), "SELECT pg_terminate_backend(pg_backend_pid()), 'Rumpelstilz'")
+    assert "terminating connection" in server.log.read_text()
     assert "Rumpelstilz" not in server.log.read_text()
 
 
@@ -276,6 +279,14 @@ def test_ctrl_c_and_locks_stay_with_the_client(server):
     assert len(processes) > 3
     held = [entry.readlink() for pid in processes for entry in Path(f"/proc/{pid}/fd").iterdir()]
     assert not [path for path in held if path.suffix == ".lock"]
+
+
+def test_the_callers_environment_stays_with_the_caller(made, monkeypatch):
+    monkeypatch.setenv("POSTGRES_PASSWORD", "Rumpelstilz")
+    monkeypatch.setenv("PGPORT", "1")
+    with made:
+        assert b"Rumpelstilz" not in Path(f"/proc/{pid_of(made)}/environ").read_bytes()
+        assert query(made.url(), "SELECT 1") == [(1,)]
 
 
 def children_of(parent):
@@ -407,21 +418,40 @@ def test_a_killed_server_comes_back(base, binaries):
     assert not runs(server)
 
 
-def test_a_pid_file_that_names_another_program(made):
-    with made as server:
-        left = [server.folder / "data" / "postmaster.pid", server.socket_directory / ".s.PGSQL.5432.lock"]
-        number = str(pid_of(server))
-        kill_postmaster(server)
-        foreign = ["sleep", "60"]
-        user = server_account(server.folder).uid if os.geteuid() == 0 else None
-        with subprocess.Popen(foreign, user=user) as bystander:
-            for path in left:
-                path.write_text(path.read_text().replace(number, str(bystander.pid), 1))
-            server.start()
-            assert query(server.url(), "SELECT 1") == [(1,)]
-            server.stop()
-            assert bystander.poll() is None
-            bystander.kill()
+@pytest.fixture
+def bystander(made):
+    """A process of the server's user that has, after a crash, the number the server had."""
+    user = server_account(made.folder).uid if os.geteuid() == 0 else None
+    with made, subprocess.Popen(["sleep", "60"], user=user) as process:
+        number = str(pid_of(made))
+        kill_postmaster(made)
+        for path in (made.folder / "data" / "postmaster.pid", made.socket_directory / ".s.PGSQL.5432.lock"):
+            path.write_text(path.read_text().replace(number, str(process.pid), 1))
+        yield process
+        process.kill()
+
+
+def test_a_number_that_is_another_programs_by_now(made, bystander):
+    made.start()
+    assert query(made.url(), "SELECT 1") == [(1,)]
+    made.stop()
+    assert bystander.poll() is None
+
+
+def test_a_server_that_is_just_ending_is_waited_for(made, bystander, monkeypatch):
+    launch, launched = EmbeddedServer._launch, []
+
+    def watched(*arguments):
+        launched.append(launch(*arguments))
+        bystander.kill()
+        bystander.wait()
+        return launched[-1]
+
+    monkeypatch.setattr(EmbeddedServer, "_launch", watched)
+    monkeypatch.setattr(postmaster, "belongs_to_another", lambda *_: False)
+    made.start()
+    assert launched == [False, True]
+    assert query(made.url(), "SELECT 1") == [(1,)]
 
 
 def test_a_server_whose_data_was_deleted_makes_way(made):

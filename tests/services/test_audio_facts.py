@@ -217,7 +217,7 @@ def test_a_playlist_makes_no_request(playlist):
             "pls": f"[playlist]\nFile1={address}\nNumberOfEntries=1\n",
         }[playlist]
         with pytest.raises(NotAudio):
-            facts_of(text.encode())
+            facts_of(text.encode(), timeout_seconds=10)
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()

@@ -61,6 +61,15 @@ def test_closing_twice_is_closing_once(db):
         assert [entry.type for entry in activity.feed(session, case=case)] == ["case.opened", "case.closed"]
 
 
+def test_an_object_of_an_earlier_session_is_as_good_as_one_of_this(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Earlier")
+    with db.session(actor="alice") as session:
+        assert cases.close(session, case).status.code == "closed"
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        cases.close(session, case)
+
+
 def test_participants_see_the_case_from_the_next_transaction_on_until_removed(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Shared")

@@ -111,8 +111,8 @@ def digest(folder: Path) -> str:
 
 def make_folder(folder: Path, account: Account) -> None:
     """Makes the folder, if it is missing, 0700 and the account's; missing parents become 0755 and the caller's."""
-    while not folder.exists():
-        top = [path for path in (folder, *folder.parents) if not path.exists()][-1]
+    while missing := [path for path in (folder, *folder.parents) if not path.exists()]:
+        top = missing[-1]
         # Made aside and renamed when right: left half-made by a killed process, it would look like somebody's own.
         fresh = Path(tempfile.mkdtemp(prefix=f".{top.name}.", dir=top.parent))
         inner = fresh / folder.relative_to(top)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
@@ -122,7 +123,7 @@ class TranscriptionSegment(Record):
     )
     confidence: Mapped[float | None]
     flags: Mapped[list[str]] = mapped_column(
-        ARRAY(Text), server_default=text("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
+        ARRAY(Text), server_default=sql("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
     )
     search_config: Mapped[str] = mapped_column(server_default="simple")
     search: Mapped[str | None] = mapped_column(

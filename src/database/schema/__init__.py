@@ -6,12 +6,14 @@ test compares the catalog of a migrated database with one made by `create_all()`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, event
+from sqlalchemy import Connection, MetaData, Table, event, inspect
 
 from src.database.schema import access, identity, memory, roles, rows, search, work
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
+from src.errors import InvalidInput
 
 HEAD = "0001"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
@@ -64,24 +66,47 @@ def after_drop() -> str:
 
 
 def protect(metadata: MetaData) -> None:
-    """Make `create_all()` install, and `drop_all()` remove, what the tables are not safe without."""
+    """Make `create_all()` install, and `drop_all()` remove, what the tables are not safe without.
+
+    Both raise InvalidInput when they are asked for some of the tables only.
+    """
 
     def execute(connection: Connection, sql: str) -> None:
         # Without parameters psycopg2 leaves the percent signs of the functions alone.
         connection.execution_options(no_parameters=True).exec_driver_sql(sql)
 
-    def install_functions(_: MetaData, connection: Connection, **__: Any) -> None:
+    def install_functions(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
+        absent = metadata.tables.keys() - {table.name for table in tables} - _existing(metadata, connection)
+        if absent:
+            raise InvalidInput(
+                f"create_all() of some tables cannot protect them ({', '.join(sorted(absent))} would be missing);"
+                " create all tables, or run: alembic upgrade head"
+            )
         execute(connection, before_tables())
 
     def install_protection(_: MetaData, connection: Connection, **__: Any) -> None:
         execute(connection, after_tables())
+
+    def refuse_remains(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
+        # Removing the functions takes triggers and policies along, also those of a table that stays.
+        remaining = _existing(metadata, connection) - {table.name for table in tables}
+        if remaining:
+            raise InvalidInput(
+                f"drop_all() of some tables would leave others unprotected ({', '.join(sorted(remaining))});"
+                " drop all tables"
+            )
 
     def remove(_: MetaData, connection: Connection, **__: Any) -> None:
         execute(connection, after_drop())
 
     event.listen(metadata, "before_create", install_functions)
     event.listen(metadata, "after_create", install_protection)
+    event.listen(metadata, "before_drop", refuse_remains)
     event.listen(metadata, "after_drop", remove)
+
+
+def _existing(metadata: MetaData, connection: Connection) -> set[str]:
+    return metadata.tables.keys() & set(inspect(connection).get_table_names("public"))
 
 
 __all__ = [

@@ -20,8 +20,8 @@ RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalo
         SELECT r.parent_id, r.permissions, c.depth + 1
           FROM public.user_roles r JOIN chain c ON r.id = c.parent_id WHERE c.depth < 32
     )
-    SELECT coalesce(bool_or(jsonb_exists(permissions -> '*', '*') OR jsonb_exists_any(permissions -> subject, ARRAY[verb, '*'])),
-                    false) FROM chain
+    SELECT coalesce(bool_or(jsonb_exists(permissions -> '*', '*')
+                            OR jsonb_exists_any(permissions -> subject, ARRAY[verb, '*'])), false) FROM chain
 $body$""",
     ),
     Function(
@@ -59,7 +59,8 @@ BEGIN
         UNION
         -- A lease is also the grant: as long as the work lasts, and no longer.
         SELECT j.case_id FROM public.processing_jobs j
-         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now() AND verb IN ('read', 'write'));
+         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now()
+           AND verb IN ('read', 'write'));
 END
 $body$""",
         callers=SESSION_ROLES,

@@ -62,7 +62,8 @@ DECLARE
     subject text := public.verify_token(token, 'session');
     role bigint;
 BEGIN
-    PERFORM set_config('sti.reason', coalesce(reason, ''), true), set_config('sti.request', coalesce(request, ''), true);
+    PERFORM set_config('sti.reason', coalesce(reason, ''), true),
+            set_config('sti.request', coalesce(request, ''), true);
     SELECT u.id, u.role_id INTO actor, role FROM public.users u
      WHERE lower(u.username) = lower(subject) AND u.is_active;
     PERFORM set_config('sti.actor', CASE WHEN actor IS NULL THEN ''

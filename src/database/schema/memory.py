@@ -4,8 +4,8 @@
     leaf_hash    = sha256(0x00 ‖ text of [id, µs, type, actor id, actor, case, entity, entity id, operation, reason,
                           request, transaction, epoch, revision] ‖ payload_hash)
 
-Both texts are PostgreSQL's own text form of jsonb, which orders keys and keeps numbers as they were written; the settings
-that change how values turn into text are pinned on the functions. No lock is taken and no earlier entry is read.
+Both texts are PostgreSQL's own text form of jsonb, which orders keys and keeps numbers as they were written; the
+settings that change how values turn into text are pinned on the functions. No lock is taken, no earlier entry read.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 from src.database.schema.objects import SESSION_ROLES, Function, Trigger
 
 PINNED = (
-    "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres'"
-    " SET bytea_output = 'hex' SET extra_float_digits = 1"
+    "SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD'"
+    " SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1"
 )
 
 # table → (column with its case, columns left out, sensitive columns)
@@ -62,10 +62,10 @@ BEGIN
     VALUES (entry, happened, happened, kind, append_activity.actor_id, append_activity.actor, append_activity.case_id,
         append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
         append_activity.new, why, request, xid, cluster, revision, grain, payload,
-        sha256('\\x00'::bytea || convert_to(jsonb_build_array(entry, (extract(epoch FROM happened) * 1000000)::bigint, kind,
-            append_activity.actor_id, append_activity.actor, append_activity.case_id, append_activity.entity,
-            append_activity.entity_id, append_activity.operation, why, request, xid::text, cluster, revision)::text,
-            'UTF8') || payload));
+        sha256('\\x00'::bytea || convert_to(jsonb_build_array(entry,
+            (extract(epoch FROM happened) * 1000000)::bigint, kind, append_activity.actor_id, append_activity.actor,
+            append_activity.case_id, append_activity.entity, append_activity.entity_id, append_activity.operation,
+            why, request, xid::text, cluster, revision)::text, 'UTF8') || payload));
     RETURN entry;
 END
 $body$""",
@@ -109,7 +109,7 @@ DECLARE
     who text := public.actor_name();
 BEGIN
     -- Attached to a table of somebody's own, this function would forge entries.
-    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL (ARRAY[{", ".join(f"'{name}'" for name in CAPTURED_TABLES)}]) THEN
+    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL ('{{{",".join(CAPTURED_TABLES)}}}') THEN
         RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -151,8 +151,8 @@ BEGIN
     IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
     END IF;
-    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity, entity_id,
-        NULL, detail, NULL);
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
+        entity_id, NULL, detail, NULL);
 END
 $body$""",
         callers=SESSION_ROLES,

@@ -14,7 +14,11 @@ END $body$;"""
 )
 
 DROP = "\n".join(
-    f"""REVOKE ALL ON SCHEMA public FROM {role};
+    f"""DO $body$ BEGIN
+    REVOKE ALL ON SCHEMA public FROM {role};
+EXCEPTION WHEN undefined_object THEN
+    NULL; -- removed before
+END $body$;
 DO $body$ BEGIN
     DROP ROLE {role};
 EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege OR undefined_object THEN

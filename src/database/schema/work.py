@@ -42,7 +42,8 @@ BEGIN
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
     RETURNING j.id, j.audio_file_id INTO claimed;
-    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing') WHERE a.id = claimed.audio_file_id;
+    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
+     WHERE a.id = claimed.audio_file_id;
     RETURN claimed.id;
 END
 $body$""",

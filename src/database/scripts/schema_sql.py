@@ -12,10 +12,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, SetColumnComm
 from src.database import schema
 from src.database.models import Base
 
+# Named parameters, since under the driver's own style every percent sign would come out doubled.
+dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call] # the dialects are not annotated
+
 
 def creation() -> Iterator[str]:
     """Yield the statements that make the schema: roles, functions, tables, and what protects them."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # the dialects' modules are not annotated
     yield schema.before_tables()
     for table in Base.metadata.sorted_tables:
         yield f"{str(CreateTable(table).compile(dialect=dialect)).strip()};"
@@ -29,7 +31,6 @@ def creation() -> Iterator[str]:
 
 def removal() -> Iterator[str]:
     """Yield the statements that remove it all, and the group roles when no other database uses them."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # the dialects' modules are not annotated
     for table in reversed(Base.metadata.sorted_tables):
         yield f"{str(DropTable(table).compile(dialect=dialect)).strip()};"
     yield schema.after_drop()

@@ -1,0 +1,50 @@
+# Every command sets up what it needs: a virtual environment in .venv, filled from the requirements.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+AUDIO ?=
+WHAT ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench torture clean
+
+help: ## Print the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
+		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
+
+$(VENV)/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "This project needs Python 3.11 or newer; name it with: make PYTHON=python3.12 …" >&2; exit 3; }
+	@echo "Setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@echo "Adding the tools for tests …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp ## Set everything up and run the main job [AUDIO=/path/to/recording]
+	@$(BIN)/python examples/demo.py $(if $(AUDIO),"$(AUDIO)")
+
+test: $(VENV)/dev.stamp ## Set everything up and run the whole suite [ARGS="-k name"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp ## Run the benchmarks [WHAT=name] [ARGS=--quick]
+	@for file in $(if $(WHAT),benchmarks/$(WHAT).py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
+		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit $$?; done
+
+torture: $(VENV)/dev.stamp ## Run the long, violent tests [WHAT=name] [ARGS="--seed 1 --rounds 10"]
+	@for file in $(if $(WHAT),tests/torture/$(WHAT).py,$(sort $(wildcard tests/torture/[a-z]*.py))); do \
+		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit $$?; done
+
+clean: ## Remove what the commands above made, but no data
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,199 @@
+"""Two users with one case each, and in every table below a case at least one row of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, Table, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from src.database import (
+    AnalysisResult,
+    AudioFile,
+    Base,
+    Case,
+    Database,
+    ProcessingJob,
+    TranscriptionSource,
+)
+from src.database.engine import PoolOptions
+from src.services import cases, transcripts
+from src.storage import keys
+
+OWNERS = ("alice", "bob")
+NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": "", "injected": "alice' OR '1'='1"}
+# Everybody who acts reads these; the rest belongs to a case or to nobody.
+SHARED_TABLES = {
+    "activity_types",
+    "audio_statuses",
+    "case_priorities",
+    "case_statuses",
+    "languages",
+    "sentiments",
+    "user_roles",
+    "users",
+}
+HIDDEN_TABLES = {"actor_keys", "activity_seals"}
+
+
+def case_column(table: Table) -> str | None:
+    """The column that says to which case a row belongs."""
+    if table.name == "cases":
+        return "id"
+    return "case_id" if "case_id" in table.columns else None
+
+
+CASE_TABLES = tuple(sorted(table.name for table in Base.metadata.tables.values() if case_column(table) is not None))
+ALL_TABLES = tuple(sorted(Base.metadata.tables))
+
+
+@dataclass(frozen=True)
+class Populated:
+    """The database, its owner's engine, and the numbers of the two cases."""
+
+    db: Database
+    owner: Engine
+    case_of: dict[str, int]
+    audio_of: dict[str, int]
+
+    def other(self, name: str) -> str:
+        return "bob" if name == "alice" else "alice"
+
+    def rows_of(self, name: str, table: str) -> set[int]:
+        """The ids that belong to the case of this user, as the owner sees them."""
+        column = case_column(Base.metadata.tables[table])
+        with self.owner.connect() as connection:
+            return set(
+                connection.scalars(
+                    text(f"SELECT id FROM public.{table} WHERE {column} = :case"), {"case": self.case_of[name]}
+                )
+            )
+
+    def snapshot(self) -> dict[str, str]:
+        """A fingerprint of every table: what must be equal after an attack."""
+        with self.owner.connect() as connection:
+            return {
+                table: connection.scalar(
+                    text(f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM public.{table} t")
+                )
+                for table in ALL_TABLES
+            }
+
+
+def populate(db: Database, owner: Engine, make_audio: Callable[..., AudioFile]) -> Populated:
+    """Fill the database; a table of the metadata that is forgotten here fails."""
+    with owner.begin() as connection:
+        connection.execute(
+            text("INSERT INTO users (username, password_hash, email, is_active)"
+                 " VALUES ('dormant', 'bcrypt:$2b$12$dormant', 'dormant@example.org', false)")
+        )  # fmt: skip
+        connection.execute(
+            text("UPDATE users SET email = username || '@example.org', password_hash = 'bcrypt:secret-of-' || username")
+        )
+    case_of, audio_of = {}, {}
+    for name in OWNERS:
+        with db.session(actor=name) as session:
+            case, audio = _one_case(session, name, make_audio)
+            case_of[name], audio_of[name] = case.id, audio.id
+    populated = Populated(db, owner, case_of, audio_of)
+    for table in CASE_TABLES:
+        for name in OWNERS:
+            assert populated.rows_of(name, table), (
+                f"no row of {name} in {table}: add one to tests/security/population.py"
+            )
+    return populated
+
+
+def _one_case(session: Session, name: str, make_audio: Callable[..., AudioFile]) -> tuple[Case, AudioFile]:
+    case = cases.open_case(session, title=f"Case of {name}", case_code=f"CASE-{name.upper()}")
+    cases.add_note(session, case, f"Secret note of {name}")
+    cases.place_hold(session, case, reason=f"hold of {name}")
+    audio = make_audio(session, case, name=f"{name}.wav")
+    session.add(ProcessingJob(case_id=case.id, audio_file_id=audio.id, kind="transcribe"))
+    said = [transcripts.Segment(f"common words and {name}secret", 0, 900)]
+    transcription = transcripts.add(session, audio, said, language="en")
+    session.execute(
+        insert(TranscriptionSource).values(
+            case_id=case.id, transcription_id=transcription.id, dialect="whisper", sha256="0" * 64, content=b"{}"
+        )
+    )
+    session.add(AnalysisResult(case_id=case.id, audio_file_id=audio.id, version=1, summary=f"Summary of {name}"))
+    session.flush()
+    return case, audio
+
+
+def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dict[str, object]]:
+    """For every table, the values of a row that `name` tries to put into `case`: right but for the actor or the case."""
+    audio, with_case = populated.audio_of[name], {"case_id": case}
+    transcription = min(populated.rows_of(name, "transcriptions"))
+    key = keys.case_key(case, "wav")
+    looked_up = {"code": "forged", "name": "forged"}
+    with populated.owner.connect() as connection:
+        user, english = (
+            connection.scalar(text(query))
+            for query in ("SELECT id FROM users WHERE username = 'transcriber'", "SELECT min(id) FROM languages")
+        )
+    return {
+        "cases": {"title": "forged", "opened_by_id": user},
+        "case_participants": {**with_case, "user_id": user, "role": "owner"},
+        "case_notes": {**with_case, "body": "forged", "author_id": user},
+        "legal_holds": {**with_case, "reason": "forged", "placed_by_id": user},
+        "audio_files": {**with_case, "name": "x", "path": key, "size_bytes": 1, "sha256": "0" * 64,
+                        "uploaded_by_id": user},
+        "storage_objects": {**with_case, "key": key, "backend": "local"},
+        "processing_jobs": {**with_case, "audio_file_id": audio, "kind": "forged", "created_by_id": user},
+        "transcriptions": {**with_case, "audio_file_id": audio, "language_id": english, "version": 99,
+                           "content": "forged", "created_by_id": user},
+        "transcription_segments": {**with_case, "transcription_id": transcription, "position": 99, "text": "forged"},
+        "transcription_sources": {**with_case, "transcription_id": transcription, "dialect": "x", "sha256": "0" * 64,
+                                  "content": b""},
+        "analysis_results": {**with_case, "audio_file_id": audio, "version": 99, "created_by_id": user},
+        "activity_logs": {**with_case, "activity_type_id": 1, "actor": "bob", "operation": "event",
+                          "transaction_id": "1", "epoch": 1, "schema_revision": "x", "payload_hash": b"",
+                          "leaf_hash": b""},
+        "activity_seals": {"month": "2026-01-01", "epoch": 1, "low_xid": "1", "high_xid": "1", "entry_count": 0,
+                           "root": b"", "seal_hash": b""},
+        "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
+        "users": {"username": "forged"},
+        "user_roles": looked_up,
+        "activity_types": looked_up,
+        "audio_statuses": looked_up,
+        "case_priorities": {**looked_up, "weight": 1},
+        "case_statuses": looked_up,
+        "languages": looked_up,
+        "sentiments": looked_up,
+    }  # fmt: skip
+
+
+def insert_statement(table: str, values: dict[str, object]):
+    """The INSERT, and its parameters."""
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    return text(f"INSERT INTO public.{table} ({names}) VALUES ({marks})"), values
+
+
+MODELS = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}
+
+
+@contextmanager
+def core(db: Database, actor) -> Iterator[Connection]:
+    """A Core transaction of this actor, without the ORM's session around it."""
+    with db.engine.execution_options(actor=actor).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def one_connection(db: Database) -> Iterator[Database]:
+    """A second Database like `db` whose pool holds exactly one connection."""
+    pool = PoolOptions(size=1, max_overflow=0, timeout_seconds=2)
+    single = Database(db.engine.url, signing_key=db.signing_key, storage=db.storage, pool=pool)
+    try:
+        yield single
+    finally:
+        single.close()
+
+
+def backend_of(session: Session) -> int:
+    return session.scalar(select(func.pg_backend_pid()))

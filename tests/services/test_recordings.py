@@ -1,0 +1,173 @@
+"""Recordings: bytes and rows, in every way that storing can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+from sqlalchemy import select, text
+
+from src.database import AudioFile, Case, Database, StorageObject
+from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound
+from src.services import activity, cases, recordings
+from src.storage import MemoryStorage
+from tests.conftest import wav
+
+
+@pytest.fixture
+def case(db):
+    with db.session(actor="alice") as session:
+        return cases.open_case(session, title="Harbour interviews")
+
+
+def objects(owner):
+    with owner.connect() as connection:
+        return dict(connection.execute(select(StorageObject.key, StorageObject.state)).all())
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "stream"])
+def test_a_recording_comes_back_byte_for_byte(db, case, tone, tmp_path, form):
+    path = tmp_path / "Интервью 1.wav"
+    path.write_bytes(tone)
+    source = {"path": path, "bytes": tone, "stream": io.BytesIO(tone)}[form]
+
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, source, name=None if form == "path" else path.name, language="pt-BR")
+
+    assert (audio.name, audio.size_bytes, audio.sha256) == (path.name, len(tone), hashlib.sha256(tone).hexdigest())
+    assert (audio.duration_ms, audio.sample_rate_hz, audio.channels) == (500, 8000, 1)
+    assert (audio.language.code, audio.status.code, audio.uploaded_by_id) == ("pt", "received", case.opened_by_id)
+    with db.session(actor="alice") as session, recordings.open(session, audio) as file:
+        assert file.read() == tone
+        assert file.seek(4) == 4
+
+
+def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone, owner):
+    with db.session(actor="alice", reason="first interview") as session:
+        fresh = cases.open_case(session, title="New")
+        audio = recordings.ingest(session, fresh, tone, name="a.wav")
+
+    assert objects(owner) == {audio.path: "live"}
+    with db.session(actor="alice") as session:
+        told = [str(entry) for entry in activity.feed(session, case=fresh)]
+    assert told == [
+        "alice opened a case: New (first interview)",
+        "alice ingested a recording: a.wav (first interview)",
+    ]
+
+
+def test_a_rollback_leaves_no_recording_and_garbage_that_has_a_row(db, case, tone, owner):
+    with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
+        recordings.ingest(session, case, tone)
+        raise ZeroDivisionError
+
+    (state,) = objects(owner).values()
+    assert state == "pending"
+    with db.session(actor="alice") as session:
+        assert session.scalars(select(AudioFile)).all() == []
+
+
+def test_a_released_savepoint_of_a_rolled_back_transaction_deletes_nothing(db, case, tone):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+    with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
+        with session.begin_nested():
+            session.delete(session.get(AudioFile, audio.id))
+        raise ZeroDivisionError
+    with db.session(actor="alice") as session, recordings.open(session, audio) as file:
+        assert file.read() == tone
+
+
+@pytest.mark.parametrize("path_of_deletion", ["orm", "bulk", "raw", "cascade"])
+def test_whatever_deletes_a_recording_queues_its_object(db, case, tone, owner, path_of_deletion):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+    with db.session(actor="alice") as session:
+        if path_of_deletion == "orm":
+            session.delete(session.get(AudioFile, audio.id))
+        elif path_of_deletion == "bulk":
+            session.query(AudioFile).delete()
+        elif path_of_deletion == "raw":
+            session.execute(text("DELETE FROM audio_files"))
+        else:
+            session.delete(session.get(Case, case.id))
+    assert objects(owner) == {audio.path: "deleting"}
+
+
+def test_a_row_cannot_claim_bytes_that_were_never_stored(db, case):
+    with pytest.raises(Conflict, match="audio_files_path_fkey"), db.session(actor="alice") as session:
+        session.add(
+            AudioFile(
+                case_id=case.id,
+                name="x.wav",
+                path=f"cases/{case.id}/00000000-0000-4000-8000-000000000000.wav",
+                size_bytes=1,
+                sha256="0" * 64,
+            )
+        )
+
+
+def test_a_row_cannot_claim_the_bytes_of_another_recording(db, case, tone, make_audio):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+    with pytest.raises(Conflict), db.session(actor="alice") as session:
+        session.add(AudioFile(case_id=case.id, name="x.wav", path=audio.path, size_bytes=1, sha256="0" * 64))
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_bytes_that_are_no_audio_are_refused_before_anything_is_stored(db, case, owner, content):
+    with pytest.raises(NotAudio), db.session(actor="alice") as session:
+        recordings.ingest(session, case, content, name="x.wav")
+    assert objects(owner) == {}
+
+
+@pytest.mark.parametrize("source", ["/nowhere/at/all.wav", "/dev", "a\0b.wav", 42])
+def test_sources_that_cannot_be_read_are_named(db, case, source):
+    with pytest.raises(InvalidInput), db.session(actor="alice") as session:
+        recordings.ingest(session, case, source)
+
+
+def test_a_fifo_does_not_hang(db, case, tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(InvalidInput, match="not a file"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, tmp_path / "pipe.wav")
+
+
+def test_a_strangers_case_and_recording_look_missing(db, case, tone):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        recordings.ingest(session, case, tone)
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        recordings.open(session, audio)
+    with pytest.raises(Forbidden, match="Nobody acts"), db.session() as session:
+        recordings.open(session, audio)
+
+
+def test_a_viewer_may_listen_but_not_add(db, case, tone, owner):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+        cases.add_participant(session, case, "bob", role="viewer")
+    with db.session(actor="bob") as session, recordings.open(session, audio) as file:
+        assert file.read(4) == b"RIFF"
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        recordings.ingest(session, case, tone)
+    assert sorted(objects(owner).values()) == ["live", "pending"]
+
+
+def test_a_storage_that_fails_leaves_nothing_half(speech_server, owner_url, tone, owner):
+    storage = MemoryStorage()
+    url = speech_server.serving_url(owner_url)
+    with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
+        with database.session(actor="alice") as session:
+            case = cases.open_case(session, title="Full disk")
+        storage.fail("put.after_bytes", OSError("disk full"))
+        with pytest.raises(OSError, match="disk full"), database.session(actor="alice") as session:
+            recordings.ingest(session, case, tone)
+        with database.session(actor="alice") as session:
+            assert session.scalars(select(AudioFile)).all() == []
+            recordings.ingest(session, case, wav(0.1))
+    assert sorted(objects(owner).values()) == ["live", "pending"]

@@ -1,0 +1,156 @@
+"""Work: claims, leases, fencing, and what a lease lets a service see."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select, text
+
+from src.database import AudioFile, Case, ProcessingJob
+from src.errors import Forbidden, InvalidInput, LeaseLost, NotFound
+from src.services import activity, cases, transcripts, work
+from src.services.transcripts import Segment
+
+
+@pytest.fixture
+def audio(db, make_audio):
+    with db.session(actor="alice") as session:
+        audio = make_audio(session, cases.open_case(session, title="Work"))
+        work.enqueue(session, audio, "transcribe", payload={"model": "small"})
+        return audio
+
+
+def expire_leases(owner):
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE processing_jobs SET lease_expires_at = now() - interval '1 second'"))
+
+
+def test_a_service_sees_the_case_as_long_as_it_holds_the_lease(db, audio):
+    with db.session(actor="transcriber") as session:
+        assert session.scalars(select(Case)).all() == []
+        job = work.claim(session, "transcribe", worker="one")
+        assert (job.audio_file.id, job.payload, job.attempts) == (audio.id, {"model": "small"}, 1)
+        assert work.claim(session, "transcribe") is None
+    with db.session(actor="transcriber") as session:
+        assert session.get(AudioFile, audio.id).status.code == "processing"
+        transcripts.add(session, audio, [Segment("done")], language="en")
+        work.complete(session, job, {"words": 1})
+    with db.session(actor="transcriber") as session:
+        assert session.scalars(select(Case)).all() == []
+    with db.session(actor="alice") as session:
+        done = session.get(ProcessingJob, job.id)
+        assert (done.state, done.result, done.leased_by_id) == ("done", {"words": 1}, None)
+        stored = session.get(AudioFile, audio.id)
+        assert stored.status.code == "processed"
+        assert stored.processed_at is not None
+        told = [entry.type for entry in activity.feed(session)]
+    assert told[-3:] == ["job.claimed", "transcript.added", "job.completed"]
+
+
+def test_asking_twice_is_one_job_until_it_is_finished(db, audio):
+    with db.session(actor="alice") as session:
+        again = work.enqueue(session, audio, "transcribe")
+        other = work.enqueue(session, audio, "analyse")
+    assert again.id != other.id
+    with db.session(actor="alice") as session:
+        assert session.scalars(select(ProcessingJob.kind).order_by(ProcessingJob.id)).all() == ["transcribe", "analyse"]
+
+
+def test_a_worker_that_lost_its_lease_stores_nothing(db, audio, owner):
+    with db.session(actor="transcriber") as session:
+        late = work.claim(session, "transcribe", worker="late")
+    expire_leases(owner)
+    with db.session(actor="transcriber") as session:
+        taken = work.claim(session, "transcribe", worker="quick")
+    assert (taken.id, taken.lease, taken.attempts) == (late.id, late.lease + 1, 2)
+
+    with pytest.raises(LeaseLost), db.session(actor="transcriber") as session:
+        transcripts.add(session, audio, [Segment("too late")], language="en")
+        work.complete(session, late)
+    with pytest.raises(LeaseLost), db.session(actor="transcriber") as session:
+        work.heartbeat(session, late)
+    with pytest.raises(LeaseLost), db.session(actor="transcriber") as session:
+        work.fail(session, late, "too late")
+    with db.session(actor="transcriber") as session:
+        transcripts.add(session, audio, [Segment("in time")], language="en")
+        work.complete(session, taken)
+    with db.session(actor="alice") as session:
+        assert transcripts.latest(session, audio).content == "in time"
+
+
+def test_an_expired_lease_grants_nothing_even_when_nobody_took_the_job(db, audio, owner):
+    with db.session(actor="transcriber") as session:
+        job = work.claim(session, "transcribe")
+    expire_leases(owner)
+    with pytest.raises(NotFound), db.session(actor="transcriber") as session:
+        transcripts.add(session, audio, [Segment("late")])
+    with pytest.raises(LeaseLost), db.session(actor="transcriber") as session:
+        session.execute(text("SELECT public.complete_job(:job, :lease, '{}')"), {"job": job.id, "lease": job.lease})
+
+
+def test_failures_are_tried_again_until_the_attempts_are_used_up(db, audio):
+    states = []
+    for _ in range(3):
+        with db.session(actor="transcriber") as session:
+            job = work.claim(session, "transcribe")
+            states.append(work.fail(session, job, "no model", delay_seconds=0))
+    assert states == ["queued", "queued", "failed"]
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is None
+    with db.session(actor="alice") as session:
+        stored = session.get(AudioFile, audio.id)
+        assert (stored.status.code, stored.error_message) == ("failed", "no model")
+
+
+def test_a_job_whose_workers_all_died_is_failed_by_the_next_claim(db, audio, owner):
+    for _ in range(3):
+        with db.session(actor="transcriber") as session:
+            assert work.claim(session, "transcribe") is not None
+        expire_leases(owner)
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is None
+    with db.session(actor="alice") as session:
+        job = session.scalars(select(ProcessingJob)).one()
+        assert (job.state, job.error_message) == ("failed", "the worker stopped answering, 3 times")
+
+
+def test_many_workers_share_the_queue_without_meeting(db, audio, make_audio):
+    with db.session(actor="alice") as session:
+        case = session.get(Case, audio.case_id)
+        for _ in range(11):
+            work.enqueue(session, make_audio(session, case), "transcribe")
+
+    def drain(_):
+        taken = []
+        while True:
+            with db.session(actor="transcriber") as session:
+                job = work.claim(session, "transcribe")
+                if job is None:
+                    return taken
+                taken.append(job.id)
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [job for mine in pool.map(drain, range(4)) for job in mine]
+    assert len(taken) == len(set(taken)) == 12
+
+
+def test_only_services_claim_and_only_members_enqueue(db, audio):
+    with pytest.raises(Forbidden, match="job.claim"), db.session(actor="alice") as session:
+        work.claim(session, "transcribe")
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        work.enqueue(session, audio, "transcribe")
+    with pytest.raises(InvalidInput), db.session(actor="transcriber") as session:
+        work.claim(session)
+
+
+def test_a_heartbeat_extends_the_lease_and_leaves_no_trace_in_the_log(db, audio):
+    with db.session(actor="transcriber") as session:
+        job = work.claim(session, "transcribe", lease_seconds=10)
+        before = job.lease_expires_at
+    with db.session(actor="transcriber") as session:
+        assert work.heartbeat(session, job, lease_seconds=600) > before
+    with db.session(actor="alice") as session:
+        entries = activity.feed(session, changes=True)
+    changes = [entry for entry in entries if entry.entity == "processing_jobs" and entry.type == "row.update"]
+    assert len(changes) == 1
