@@ -7,13 +7,18 @@ from logging.config import fileConfig
 
 from alembic import context
 from sqlalchemy import MetaData
+from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from src.config import load_settings
+from src.database.base import TransactionId
 from src.database.bootstrap import owner_url
 from src.database.engine import PoolOptions, make_engine, normalise_url
 from src.database.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.models import Base
 from src.errors import SpeechError
+
+# SQLAlchemy does not know the type, and `alembic check` would pass by the columns that have it.
+ischema_names["xid8"] = TransactionId
 
 config = context.config
 if config.config_file_name is not None and config.attributes.get("configure_logging", True):

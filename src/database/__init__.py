@@ -1,30 +1,37 @@
-"""The database: `Database` opens sessions, the models are what they hold."""
+"""The database: `Database` opens sessions, the models are what they hold.
 
-from src.database.models import (
-    ActivityLog,
-    ActivitySeal,
-    ActivityType,
-    AnalysisResult,
-    AudioFile,
-    AudioStatus,
-    Base,
-    Case,
-    CaseNote,
-    CaseParticipant,
-    CasePriority,
-    CaseStatus,
-    Language,
-    LegalHold,
-    ProcessingJob,
-    Sentiment,
-    StorageObject,
-    Transcription,
-    TranscriptionSegment,
-    TranscriptionSource,
-    User,
-    UserRole,
-)
-from src.database.session import Database
+The names are loaded on first use (PEP 562): a program that only wants one room does not pay for the whole house.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from src.database.models import (
+        ActivityLog,
+        ActivitySeal,
+        ActivityType,
+        AnalysisResult,
+        AudioFile,
+        AudioStatus,
+        Base,
+        Case,
+        CaseNote,
+        CaseParticipant,
+        CasePriority,
+        CaseStatus,
+        Language,
+        LegalHold,
+        ProcessingJob,
+        Sentiment,
+        StorageObject,
+        Transcription,
+        TranscriptionSegment,
+        TranscriptionSource,
+        User,
+        UserRole,
+    )
+    from src.database.session import Database
 
 __all__ = [
     "ActivityLog",
@@ -51,3 +58,11 @@ __all__ = [
     "User",
     "UserRole",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module("src.database.session" if name == "Database" else "src.database.models")
+    value = globals()[name] = getattr(home, name)
+    return value

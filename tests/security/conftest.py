@@ -15,14 +15,14 @@ from tests.security.population import Populated, populate
 
 
 @pytest.fixture(scope="session")
-def shared(speech_server: SpeechServer, store_audio) -> Iterator[Populated]:
+def shared(speech_server: SpeechServer) -> Iterator[Populated]:
     """The populated database that reading and refused writing share: a test that leaves something in it is wrong."""
     with speech_server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
         with Database(
             speech_server.serving_url(url), signing_key=speech_server.signing_key, storage=MemoryStorage()
         ) as db:
-            yield populate(db, engine, store_audio)
+            yield populate(db, engine)
         engine.dispose()
 
 
@@ -35,6 +35,6 @@ def unchanged(shared: Populated) -> Iterator[Populated]:
 
 
 @pytest.fixture
-def populated(db: Database, owner: Engine, store_audio) -> Populated:
+def populated(db: Database, owner: Engine) -> Populated:
     """A populated database of this test alone."""
-    return populate(db, owner, store_audio)
+    return populate(db, owner)

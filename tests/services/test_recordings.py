@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 
 import pytest
 from sqlalchemy import select, text
@@ -129,8 +130,6 @@ def test_sources_that_cannot_be_read_are_named(db, case, source):
 
 
 def test_a_fifo_does_not_hang(db, case, tmp_path):
-    import os
-
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(InvalidInput, match="not a file"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tmp_path / "pipe.wav")

@@ -136,7 +136,7 @@ def test_many_workers_share_the_queue_without_meeting(db, audio, make_audio):
 
 
 def test_only_services_claim_and_only_members_enqueue(db, audio):
-    with pytest.raises(Forbidden, match="job.claim"), db.session(actor="alice") as session:
+    with pytest.raises(Forbidden, match=r"job\.claim"), db.session(actor="alice") as session:
         work.claim(session, "transcribe")
     with pytest.raises(NotFound), db.session(actor="bob") as session:
         work.enqueue(session, audio, "transcribe")

@@ -72,8 +72,9 @@ def protect(metadata: MetaData) -> None:
     """
 
     def execute(connection: Connection, sql: str) -> None:
-        # Without parameters psycopg2 leaves the percent signs of the functions alone.
-        connection.execution_options(no_parameters=True).exec_driver_sql(sql)
+        # Without parameters psycopg2 leaves the percent signs of the functions alone. Set for this statement only: set
+        # on the connection, it would double those of the tables that are made next.
+        connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
     def install_functions(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
         absent = metadata.tables.keys() - {table.name for table in tables} - _existing(metadata, connection)

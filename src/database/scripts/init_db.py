@@ -20,6 +20,7 @@ from src.database.provision import create_database, create_extensions, provide_l
 from src.database.scripts.command import Debug, run
 from src.errors import ConfigurationError, InvalidInput
 from src.services.accounts import hash_password
+from src.storage import open_backend
 
 
 def init_db(
@@ -40,6 +41,8 @@ def init_db(
 ) -> None:  # fmt: skip
     """Make the database of the settings ready to serve sessions, or check that it is."""
     settings = load_settings()
+    # Refused before anything is changed, too: a database without a place for its recordings serves nobody.
+    open_backend("local", root=settings.audio_storage_root).probe()
     # Asked for before anything is changed: a refusal must not leave half a set-up behind.
     password = _admin_password(settings) if admin and not check else None
     url = owner_url(settings)
@@ -78,6 +81,7 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login:
         typer.echo(str(sown))
     typer.echo(f"activity_logs: {months} monthly partitions made")
     typer.echo(f"login {keys.login}: ready; its password and the signing key are in {path}")
+    typer.echo(f"recordings: kept in {settings.audio_storage_root.resolve()}")
     absent = [name for name, there in present.items() if not there]
     if absent:
         typer.echo(f"extensions not available here, done without: {', '.join(absent)}")

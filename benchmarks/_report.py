@@ -1,0 +1,58 @@
+"""How every benchmark speaks: a table, then one line per goal, for people or for machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio that was measured, and the limit that it must keep."""
+
+    name: str
+    measured: float
+    limit: float
+    at_most: bool = True
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.limit if self.at_most else self.measured >= self.limit
+
+    def __str__(self) -> str:
+        sign = "≤" if self.at_most else "≥"
+        return f"{self.name} · {self.measured:.2f} · {sign} {self.limit:g} · {'met' if self.met else 'missed'}"
+
+
+Row = Sequence[str | float]
+Benchmark = Callable[[bool], tuple[Sequence[str], Sequence[Row], Sequence[Goal]]]
+
+
+def main(benchmark: Benchmark, description: str) -> None:
+    """Run a benchmark (it is told whether to be quick) and print what it returns: header, rows, goals."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    header, rows, goals = benchmark(options.quick)
+    if options.json:
+        document = {
+            "rows": [dict(zip(header, row, strict=True)) for row in rows],
+            "goals": [{"name": g.name, "measured": g.measured, "limit": g.limit, "met": g.met} for g in goals],
+        }
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+    else:
+        cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in (header, *rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        for number, row in enumerate(cells):
+            print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+            if number == 0:
+                print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        for goal in goals:
+            print(goal)
+    if options.check and not all(goal.met for goal in goals):
+        sys.exit(1)

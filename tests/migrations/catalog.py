@@ -1,0 +1,149 @@
+"""A full picture of a database's schema, read from PostgreSQL's own catalog; two pictures can be compared.
+
+`alembic check` sees tables, columns, indexes and foreign keys. What protects the data it does not see: CHECKs,
+functions, triggers, policies, grants. Left out on purpose: what belongs to an extension, Alembic's own table, the monthly
+partitions (they depend on the day), and the order of columns (a column added by a migration comes last).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+Picture = dict[str, str]
+
+
+def no_extension(catalog: str, row: str) -> str:
+    """SQL: this row of that catalog belongs to no extension."""
+    return (
+        f"NOT EXISTS (SELECT FROM pg_depend e"
+        f" WHERE e.classid = '{catalog}'::regclass AND e.objid = {row}.oid AND e.deptype = 'e')"
+    )
+
+
+def rights(acl: str, owner: str, kind: str | None = None) -> str:
+    """SQL: who may do what. A null ACL means the built-in default of `kind`; the owner may have any name."""
+    complete = f"coalesce({acl}, acldefault('{kind}', {owner}))" if kind else acl
+    return f"""
+        (SELECT string_agg(format('%s=%s%s', CASE a.grantee WHEN {owner} THEN 'OWNER' WHEN 0 THEN 'PUBLIC'
+                                             ELSE a.grantee::regrole::text END,
+                                  a.privilege_type, CASE WHEN a.is_grantable THEN '*' END), ' '
+                           ORDER BY a.grantee::regrole::text, a.privilege_type)
+           FROM aclexplode({complete}) a)
+    """
+
+
+# Tables of ours: no extension's, not Alembic's, no partitions. `c` is the pg_class row.
+OURS = f"""
+    c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_version' AND NOT c.relispartition
+    AND {no_extension("pg_class", "c")}
+"""
+
+QUERIES = {
+    "schema": f"""
+        SELECT n.nspname, concat_ws(' | ', obj_description(n.oid, 'pg_namespace'),
+                                    {rights("n.nspacl", "n.nspowner", "n")})
+          FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    """,
+    "default grant": """
+        SELECT concat_ws(' ', d.defaclrole::regrole, d.defaclnamespace::regnamespace, d.defaclobjtype),
+               d.defaclacl::text FROM pg_default_acl d
+    """,
+    "relation": f"""
+        SELECT c.relname, concat_ws(' | ', 'kind ' || c.relkind::text, 'persistence ' || c.relpersistence::text,
+                   'row security ' || c.relrowsecurity, 'forced ' || c.relforcerowsecurity,
+                   pg_get_partkeydef(c.oid), array_to_string(c.reloptions, ','),
+                   CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+                   obj_description(c.oid, 'pg_class'),
+                   {rights("c.relacl", "c.relowner", "r")})
+          FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OURS}
+    """,
+    "default partition": """
+        SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relispartition
+           AND pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT' AND c.relkind = 'r'
+    """,
+    "column": f"""
+        SELECT c.relname || '.' || a.attname, concat_ws(' | ', format_type(a.atttypid, a.atttypmod),
+                   CASE WHEN a.attnotnull THEN 'not null' END, 'default ' || pg_get_expr(d.adbin, d.adrelid),
+                   'identity ' || nullif(a.attidentity, '')::text, 'generated ' || nullif(a.attgenerated, '')::text,
+                   'collation ' || nullif(a.attcollation, t.typcollation)::regcollation::text,
+                   col_description(c.oid, a.attnum), {rights("a.attacl", "c.relowner")})
+          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+          JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OURS}
+    """,
+    "sequence": f"""
+        SELECT c.relname, concat_ws(' | ', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin,
+                   s.seqmax, s.seqcache, s.seqcycle,
+                   (SELECT format('%s of %s', d.deptype, d.refobjid::regclass) FROM pg_depend d
+                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')),
+                   {rights("c.relacl", "c.relowner", "s")})
+          FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid WHERE {OURS}
+    """,
+    "constraint": f"""
+        SELECT concat_ws('.', c.relname, k.conname), concat_ws(' | ', k.contype, pg_get_constraintdef(k.oid),
+                   CASE WHEN NOT k.convalidated THEN 'not valid' END, obj_description(k.oid, 'pg_constraint'))
+          FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE {OURS}
+    """,
+    "index": f"""
+        SELECT i.indexrelid::regclass::text, concat_ws(' | ', pg_get_indexdef(i.indexrelid),
+                   CASE WHEN NOT i.indisvalid THEN 'invalid' END, CASE WHEN i.indisreplident THEN 'identity' END)
+          FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE {OURS}
+    """,
+    "function": f"""
+        SELECT p.oid::regprocedure::text, concat_ws(' | ', pg_get_functiondef(p.oid), 'definer ' || p.prosecdef,
+                   array_to_string(p.proconfig, ','), obj_description(p.oid, 'pg_proc'),
+                   {rights("p.proacl", "p.proowner", "f")})
+          FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prokind <> 'a'
+           AND {no_extension("pg_proc", "p")}
+    """,
+    "trigger": f"""
+        SELECT c.relname || '.' || t.tgname, concat_ws(' | ', pg_get_triggerdef(t.oid), 'enabled ' || t.tgenabled::text)
+          FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND {OURS}
+    """,
+    "event trigger": "SELECT t.evtname, concat_ws(' | ', t.evtevent, t.evtfoid::regproc) FROM pg_event_trigger t",
+    "policy": f"""
+        SELECT c.relname || '.' || p.polname, concat_ws(' | ', p.polcmd, 'permissive ' || p.polpermissive,
+                   (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END, ', ' ORDER BY r::regrole::text)
+                      FROM unnest(p.polroles) r),
+                   'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid))
+          FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {OURS}
+    """,
+    "type": f"""
+        SELECT t.typname, concat_ws(' | ', t.typtype, (SELECT string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder)
+                                                         FROM pg_enum e WHERE e.enumtypid = t.oid),
+                   format_type(nullif(t.typbasetype, 0), t.typtypmod),
+                   {rights("t.typacl", "t.typowner", "T")})
+          FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+         WHERE t.typnamespace = 'public'::regnamespace AND t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c'
+           AND {no_extension("pg_type", "t")}
+    """,
+}
+
+
+def read(connection: Connection) -> Picture:
+    """Return what stands in the catalog: `kind name` → definition. Ends the transaction of the connection."""
+    connection.rollback()
+    # Under an empty search_path PostgreSQL qualifies every name that it prints.
+    connection.execute(text("SELECT set_config('search_path', '', true)"))
+    picture = look(connection)
+    connection.rollback()
+    return picture
+
+
+def look(connection: Connection) -> Picture:
+    """Return what this transaction sees in the catalog; its search_path must be empty."""
+    return {
+        f"{kind} {name}": definition
+        for kind, query in QUERIES.items()
+        for name, definition in connection.execute(text(query))
+    }
+
+
+def differences(left: Picture, right: Picture) -> list[str]:
+    """Return a line for each object that only one picture has or that they show differently; nothing when equal."""
+    return [
+        f"{name}:\n  left:  {left.get(name, 'absent')}\n  right: {right.get(name, 'absent')}"
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    ]

@@ -1,0 +1,183 @@
+"""What the tests of migrations share: pictures of databases, programs as real processes, a database with rows."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Engine, insert, text
+
+from src.database import ActivitySeal, Base, Database, TranscriptionSource
+from src.database.embedded import EmbeddedServer, find_binaries
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import FAST, SpeechServer, ordinary_owner
+from src.errors import PackageMissing
+from src.services import analyses, cases, transcripts, work
+from src.services.transcripts import Segment
+from tests.migrations import catalog
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def alembic_config(url: URL | None = None, **options) -> Config:
+    """The project's own configuration, pointed at `url`, silent."""
+    config = Config(os.fspath(ROOT / "alembic.ini"), stdout=io.StringIO(), **options)
+    config.attributes["configure_logging"] = False
+    if url is not None:
+        config.attributes["url"] = url
+    return config
+
+
+def revisions() -> list[str]:
+    """Every revision, oldest first."""
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()][::-1]
+
+
+@contextmanager
+def engine_of(url: URL, name: str = "tests") -> Iterator[Engine]:
+    engine = make_engine(url, PoolOptions(size=1, application_name=name))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def picture_of(url: URL) -> catalog.Picture:
+    with engine_of(url) as engine, engine.connect() as connection:
+        return catalog.read(connection)
+
+
+def roles_of(url: URL) -> set[str]:
+    """The group roles that the server of `url` has."""
+    with engine_of(url) as engine, engine.connect() as connection:
+        rows = connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname IN ('sti_app', 'sti_admin')"))
+        return set(rows.scalars())
+
+
+def server_major(url: URL) -> int:
+    with engine_of(url) as engine, engine.connect() as connection:
+        return int(connection.scalar(text("SHOW server_version_num"))) // 10_000
+
+
+def programs_for(url: URL) -> Path:
+    """The folder of pg_dump and psql of the server's own major version; skips the test where there is none."""
+    major = server_major(url)
+    try:
+        binaries = find_binaries(major)
+    except PackageMissing:
+        pytest.skip(f"there are no programs of PostgreSQL {major}, which the server under test is")
+    for program in ("pg_dump", "pg_restore", "psql"):
+        if not (binaries / program).is_file():
+            pytest.skip(f"{binaries} holds no {program}")
+    return binaries
+
+
+def outside(url: URL, **variables: str) -> dict[str, str]:
+    """The environment of a program whose settings name the database of `url` and nothing else."""
+    ours = ("POSTGRES_", "DATABASE_URL", "KEY_FILE", "EMBEDDED_", "AUDIO_STORAGE_", "ADMIN_PASSWORD", "BCRYPT_", "PG")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        **environment,
+        "PYTHONPATH": os.fspath(ROOT),
+        "DATABASE_URL": url.render_as_string(hide_password=False),
+        "PGHOST": str(url.host or url.query.get("host", "")),
+        "PGPORT": str(url.port or url.query.get("port", 5432)),
+        "PGUSER": str(url.username),
+        "PGPASSWORD": str(url.password),
+        "PGDATABASE": str(url.database),
+        **variables,
+    }
+
+
+def start(*command: str | Path, environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def start_alembic(url: URL, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "alembic", "-c", os.fspath(ROOT / "alembic.ini"), *arguments]
+    return start(*command, environment=outside(url), folder=folder)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a program that has to end with 0; return what it printed."""
+    try:
+        output, complaint = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, complaint
+    return output
+
+
+@pytest.fixture
+def server_of_our_own(speech_server: SpeechServer) -> Iterator[URL]:
+    """An ordinary owner on a second server of the same version, where no other database uses the group roles."""
+    binaries = programs_for(speech_server.maintenance)
+    folder = Path(tempfile.mkdtemp(prefix="sti-roles-"))
+    # As root the server runs under another account, which has to reach the folder.
+    folder.chmod(0o711)
+    try:
+        with EmbeddedServer(folder / "postgres", binaries=binaries, settings=FAST) as server:
+            yield ordinary_owner(server.url("postgres"))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable) -> URL:
+    """The owner's URL of a migrated database with at least one row in every table."""
+    with db.session(actor="alice", reason="to have something to lose") as session:
+        case = cases.open_case(session, title="Hafen Ω 漢字", description="50 % done \\ 'quoted'")
+        cases.add_participant(session, case, "bob")
+        cases.add_note(session, case, "line\nline\ttab")
+        cases.place_hold(session, case, reason="court order 12")
+        audio = make_audio(session, case)
+        spoken = [Segment("your country", 0, 900, words=[], flags=["no_speech"]), Segment("100 %", speaker="S1")]
+        transcription = transcripts.add(session, audio, spoken, language="en")
+        analyses.add(session, audio, summary="about a country", sentiment="neutral", transcription=transcription)
+        work.enqueue(session, audio, "transcribe", payload={"model": "small"})
+    with owner.begin() as connection:
+        connection.execute(
+            insert(TranscriptionSource).values(
+                case_id=case.id,
+                transcription_id=transcription.id,
+                dialect="whisper",
+                sha256="0" * 64,
+                content=bytes(range(256)),
+            )
+        )
+        connection.execute(
+            insert(ActivitySeal).values(
+                month=text("date_trunc('month', now())::date"),
+                epoch=1,
+                low_xid=text("'1'::xid8"),
+                high_xid=text("'2'::xid8"),
+                entry_count=1,
+                root=b"r",
+                seal_hash=b"s",
+            )
+        )
+        empty = [table for table, rows in contents(connection).items() if not rows]
+    assert empty == []
+    db.close()
+    owner.dispose()
+    return owner_url
+
+
+def contents(connection) -> dict[str, list[str]]:
+    """Every row of every table of ours, as PostgreSQL prints it, by table."""
+    return {
+        name: sorted(connection.execute(text(f"SELECT row_to_json(t)::text FROM public.{name} t")).scalars())
+        for name in Base.metadata.tables
+    }

@@ -1,0 +1,49 @@
+"""What pg_dump writes comes back whole: it is restored under the empty search_path that it sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from src.database import Case, Database
+from src.database.protection import weaknesses
+from src.services import cases, search
+from tests.migrations import catalog
+from tests.migrations.conftest import contents, engine_of, finish, outside, picture_of, programs_for, start
+
+
+def restore_text(binaries: Path, source: URL, target: URL, folder: Path) -> None:
+    """As the mission says: pg_dump > file, psql < file; ours stops at the first error."""
+    file = folder / "backup.sql"
+    finish(start(binaries / "pg_dump", "-f", file, environment=outside(source), folder=folder))
+    restore = [binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file]
+    finish(start(*restore, environment=outside(target), folder=folder))
+
+
+def restore_archive(binaries: Path, source: URL, target: URL, folder: Path) -> None:
+    file = folder / "backup.dump"
+    finish(start(binaries / "pg_dump", "-Fc", "-f", file, environment=outside(source), folder=folder))
+    restore = [binaries / "pg_restore", "--exit-on-error", "--dbname", str(target.database), file]
+    finish(start(*restore, environment=outside(target), folder=folder))
+
+
+@pytest.mark.parametrize("restore", [restore_text, restore_archive])
+def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speech_server, tmp_path, restore):
+    restore(programs_for(filled_url), filled_url, empty_url, tmp_path)
+
+    assert catalog.differences(picture_of(filled_url), picture_of(empty_url)) == []
+    with engine_of(filled_url) as engine, engine.connect() as connection:
+        rows = contents(connection)
+    with engine_of(empty_url) as engine, engine.connect() as connection:
+        assert contents(connection) == rows
+        assert weaknesses(connection, speech_server.keys.login) == []
+
+    serving = speech_server.serving_url(empty_url)
+    with Database(serving, signing_key=speech_server.signing_key) as restored:
+        with restored.session(actor="alice") as session:
+            assert [hit.snippet for hit in search.transcripts(session, "countries")] != []
+            assert cases.open_case(session, title="After the restore").case_code == "C-000002"
+        with restored.session() as session:
+            assert session.query(Case).count() == 0

@@ -1,0 +1,101 @@
+"""Several at once, as real processes: migrations wait for each other, initialisations sow one set of seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, text
+
+from src.database.migrate import migration_lock
+from src.database.protection import weaknesses
+from src.database.seeding import missing
+from src.errors import Conflict
+from tests.migrations import catalog
+from tests.migrations.conftest import engine_of, finish, outside, picture_of, start, start_alembic
+
+
+@pytest.fixture
+def absent_url(speech_server) -> Iterator[URL]:
+    """The owner's URL of a database that does not exist yet; what a program makes of it is removed afterwards."""
+    with speech_server.empty() as url:
+        speech_server.drop(str(url.database))
+        yield url
+        speech_server.drop(str(url.database))
+    maintenance = speech_server.owner.set(database=speech_server.maintenance.database)
+    with engine_of(maintenance) as engine, engine.begin() as connection:
+        connection.exec_driver_sql(f'DROP ROLE IF EXISTS "{url.database}_app"')
+
+
+def init_db(url: URL, folder: Path, *arguments: str):
+    environment = outside(url, KEY_FILE=os.fspath(folder / "keys.json"))
+    command = [sys.executable, "-m", "src.database.scripts.init_db", *arguments]
+    return start(*command, environment=environment, folder=folder)
+
+
+def test_two_upgrades_at_once_both_succeed(empty_url, owner_url, tmp_path):
+    for process in [start_alembic(empty_url, tmp_path, "upgrade", "head") for _ in range(2)]:
+        finish(process)
+
+    assert catalog.differences(picture_of(owner_url), picture_of(empty_url)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_url, owner_url, tmp_path):
+    outputs = [finish(process) for process in [init_db(absent_url, tmp_path) for _ in range(2)]]
+
+    assert sum("created" in output for output in outputs) == 1
+    assert sorted("languages: 0 inserted" in output for output in outputs) == [False, True]
+    keys = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
+    with engine_of(absent_url) as engine, engine.connect() as connection:
+        assert missing(connection) == []
+        assert weaknesses(connection, keys["login"]) == []
+        assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
+        ours = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+    with engine_of(owner_url) as engine, engine.connect() as connection:
+        assert ours == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+
+    assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
+
+
+def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_database(empty_url, owner_url):
+    with (
+        engine_of(owner_url) as elsewhere,
+        engine_of(empty_url, "the holder") as holder,
+        engine_of(empty_url) as waiter,
+        # The lock of another database is another lock, although the server lists both.
+        migration_lock(elsewhere),
+        migration_lock(holder),
+    ):
+        with waiter.connect() as connection:
+            find = text("SELECT pid FROM pg_stat_activity WHERE application_name = 'the holder'")
+            pid = connection.scalar(find)
+
+        named = rf"backend {pid}\b.*pg_terminate_backend\({pid}\)"
+        with pytest.raises(Conflict, match=named), migration_lock(waiter, wait_seconds=0.05):
+            pass
+
+
+def test_the_lock_is_free_again_when_its_holder_fails(empty_url):
+    class MigrationFailed(Exception):
+        pass
+
+    with engine_of(empty_url) as holder, engine_of(empty_url) as waiter:
+        with pytest.raises(MigrationFailed), migration_lock(holder):
+            raise MigrationFailed
+        with migration_lock(waiter, wait_seconds=0):
+            pass
+
+
+def test_an_error_of_the_command_is_one_line_and_exit_code_3(empty_url, tmp_path):
+    process = start_alembic(empty_url.set(database="no_such_database"), tmp_path, "upgrade", "head")
+    _, complaint = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert complaint.count("\n") == 1
+    assert "createdb no_such_database" in complaint
+    assert str(empty_url.password) not in complaint

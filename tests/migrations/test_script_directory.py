@@ -1,0 +1,130 @@
+"""The revisions as files: one head, named by date, each with its frozen SQL; and the SQL that `--sql` prints."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from src.database.schema import HEAD
+from tests.migrations import catalog
+from tests.migrations.conftest import (
+    ROOT,
+    alembic_config,
+    engine_of,
+    finish,
+    outside,
+    picture_of,
+    programs_for,
+    revisions,
+    start,
+)
+
+VERSIONS = ROOT / "alembic" / "versions"
+STEPS = list(zip([None, *revisions()], revisions(), strict=False))
+
+# Excluded rules of squawk, each with its reason.
+EXCLUDED = {"prefer-text-field": "Alembic's own table alembic_version has a varchar, and it stays small"}
+
+UNSAFE = {
+    "adding-required-field": "ALTER TABLE cases ADD COLUMN nickname text NOT NULL;",
+    "require-concurrent-index-creation": "CREATE INDEX cases_description_idx ON cases (description);",
+    "constraint-missing-not-valid": "ALTER TABLE cases ADD CONSTRAINT c CHECK (title <> '');",
+}
+
+
+def offline_sql(before: str | None, revision: str) -> str:
+    printed = io.StringIO()
+    span = revision if before is None else f"{before}:{revision}"
+    command.upgrade(alembic_config(output_buffer=printed), span, sql=True)
+    return printed.getvalue()
+
+
+def complaints_of_squawk(path: Path) -> list[str]:
+    program = Path(sys.executable).with_name("squawk")
+    if not program.is_file():
+        pytest.skip("squawk-cli is not installed beside this Python")
+    options = ["--pg-version", "15", "--reporter", "gcc", f"--exclude={','.join(EXCLUDED)}"]
+    found = subprocess.run([program, *options, path], capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode in {0, 1}, found.stderr
+    return found.stdout.splitlines()
+
+
+def test_there_is_one_head_and_code_and_database_name_it(owner):
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD]
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT public.schema_revision()")) == HEAD
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+
+
+def test_revisions_are_in_a_row_and_numbered_in_it():
+    scripts = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())[::-1]
+
+    # The engine tells "behind" from "ahead" by comparing the numbers as text.
+    assert [script.revision for script in scripts] == [f"{number:04}" for number in range(1, len(scripts) + 1)]
+    assert [script.down_revision for script in scripts] == [before for before, _ in STEPS]
+
+
+@pytest.mark.parametrize("path", sorted(VERSIONS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_revision_file_is_named_by_its_date_number_and_subject(path):
+    named = re.fullmatch(r"20\d\d_(0[1-9]|1[0-2])_(0[1-9]|[12]\d|3[01])_(\d{4})_[a-z0-9_]+", path.stem)
+
+    assert named is not None, path.name
+    assert f'revision = "{named[3]}"' in path.read_text(encoding="utf-8")
+
+
+def test_files_sort_as_revisions_do():
+    numbers = [path.stem.split("_")[3] for path in sorted(VERSIONS.glob("*.py"))]
+
+    assert numbers == revisions()
+
+
+def test_frozen_sql_belongs_to_a_revision_and_has_both_directions():
+    owners = {path.stem for path in VERSIONS.glob("*.py")}
+    frozen = {path.name for path in VERSIONS.glob("*.sql")}
+    stems = {name.split(".")[0] for name in frozen}
+
+    assert stems <= owners
+    assert frozen == {f"{stem}.{direction}.sql" for stem in stems for direction in ("up", "down")}
+    for path in VERSIONS.glob("*.py"):
+        if ".sql" in path.read_text(encoding="utf-8"):
+            assert path.stem in stems
+
+
+def test_the_alembic_folder_is_no_package_which_would_hide_the_real_one():
+    assert not (ROOT / "alembic" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(("before", "revision"), STEPS)
+def test_squawk_accepts_the_sql_of_a_revision(tmp_path, before, revision):
+    path = tmp_path / f"{revision}.sql"
+    path.write_text(offline_sql(before, revision), encoding="utf-8")
+
+    assert complaints_of_squawk(path) == []
+
+
+@pytest.mark.parametrize("rule", UNSAFE)
+def test_squawk_would_refuse_an_unsafe_statement(tmp_path, rule):
+    path = tmp_path / "unsafe.sql"
+    path.write_text(f"SET lock_timeout = '5s'; SET statement_timeout = '5s'; {UNSAFE[rule]}", encoding="utf-8")
+
+    assert any(rule in line for line in complaints_of_squawk(path))
+
+
+def test_the_printed_sql_makes_the_same_database_as_the_migrations(owner_url, empty_url, tmp_path):
+    binaries = programs_for(empty_url)
+    path = tmp_path / "offline.sql"
+    path.write_text(offline_sql(None, HEAD), encoding="utf-8")
+    command_line = [binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", path]
+    finish(start(*command_line, environment=outside(empty_url), folder=tmp_path))
+
+    assert catalog.differences(picture_of(owner_url), picture_of(empty_url)) == []
+    with engine_of(empty_url) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD

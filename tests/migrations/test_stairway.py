@@ -1,0 +1,83 @@
+"""Every revision goes up, down and up again, with rows in the tables, and leaves nothing behind at the bottom."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.database import Database
+from src.database.migrate import downgrade, upgrade
+from src.database.provision import provide_login
+from src.database.schema import HEAD, SESSION_ROLES
+from src.database.seeding import sow
+from src.services import cases
+from tests.migrations import catalog
+from tests.migrations.conftest import engine_of, finish, picture_of, revisions, roles_of, start_alembic
+
+STEPS = list(zip(["base", *revisions()], revisions(), strict=False))
+
+
+@pytest.mark.parametrize(("before", "revision"), STEPS)
+def test_a_revision_goes_up_down_and_up_to_the_same_schema(empty_url, before, revision):
+    if before != "base":
+        upgrade(empty_url, before)
+    below = picture_of(empty_url)
+    upgrade(empty_url, revision)
+    above = picture_of(empty_url)
+    assert above != below
+
+    downgrade(empty_url, before)
+    assert catalog.differences(below, picture_of(empty_url)) == []
+    upgrade(empty_url, revision)
+    assert catalog.differences(above, picture_of(empty_url)) == []
+
+
+def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty_url):
+    whole = picture_of(filled_url)
+    for before, revision in reversed(STEPS):
+        downgrade(filled_url, before)
+        upgrade(filled_url, revision)
+        downgrade(filled_url, before)
+
+    assert catalog.differences(picture_of(empty_url), picture_of(filled_url)) == []
+    upgrade(filled_url)
+    assert catalog.differences(whole, picture_of(filled_url)) == []
+
+
+def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server, tmp_path):
+    downgrade(owner_url, "base")
+    upgrade(owner_url, HEAD)
+    with engine_of(owner_url) as engine, engine.begin() as connection:
+        sow(connection)
+        keys = provide_login(
+            connection, tmp_path / "keys.json", login=speech_server.keys.login, password=speech_server.keys.password
+        )
+        connection.exec_driver_sql("INSERT INTO users (username) VALUES ('carol')")
+
+    with (
+        Database(speech_server.serving_url(owner_url), signing_key=keys.signing_key) as database,
+        database.session(actor="carol") as session,
+    ):
+        assert cases.open_case(session, title="After the fall").case_code == "C-000001"
+
+
+def test_group_roles_go_with_the_last_database_that_uses_them(server_of_our_own, tmp_path):
+    first, second = (server_of_our_own.set(database=name) for name in ("first", "second"))
+    with engine_of(server_of_our_own) as engine:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with connection:
+            for url in (first, second):
+                connection.exec_driver_sql(f"CREATE DATABASE {url.database} TEMPLATE template0")
+    assert roles_of(server_of_our_own) == set()
+    # Both make the roles, of which the server can have each only once, at the same moment.
+    for process in [start_alembic(url, tmp_path, "upgrade", "head") for url in (first, second)]:
+        finish(process)
+    whole = picture_of(second)
+    assert catalog.differences(picture_of(first), whole) == []
+
+    downgrade(first, "base")
+    assert roles_of(server_of_our_own) == set(SESSION_ROLES)
+    assert catalog.differences(picture_of(second), whole) == []
+    downgrade(second, "base")
+    assert roles_of(server_of_our_own) == set()
+    upgrade(second)
+    assert roles_of(server_of_our_own) == set(SESSION_ROLES)

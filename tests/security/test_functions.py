@@ -1,0 +1,238 @@
+"""Every function that the application may execute, called by Alice with Bob's numbers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database.actor import Actor
+from src.errors import Forbidden, InvalidInput, NotFound
+from src.services import work
+from src.storage import keys
+from tests.security.population import backend_of, core
+
+# What each may be called for, and the test below that calls it. A new function stands here or fails.
+KNOWN = {
+    "actor_case_ids": "test_what_tells_who_acts_tells_nothing_else",
+    "actor_id": "test_what_tells_who_acts_tells_nothing_else",
+    "actor_may": "test_what_tells_who_acts_tells_nothing_else",
+    "actor_name": "test_what_tells_who_acts_tells_nothing_else",
+    "announce_object": "test_an_announced_object_is_garbage_until_the_own_case_adopts_it",
+    "begin_actor": "test_tokens.py",
+    "claim_job": "test_claiming_needs_the_permission",
+    "code_id": "test_code_id_reads_with_the_callers_rights",
+    "complete_job": "test_a_job_is_closed_by_its_holder_only",
+    "credential": "test_credentials.py",
+    "extend_lease": "test_a_job_is_closed_by_its_holder_only",
+    "fail_job": "test_a_job_is_closed_by_its_holder_only",
+    "record_activity": "test_nothing_is_recorded_in_a_foreign_case",
+    "record_login": "test_credentials.py",
+    "schema_revision": "a constant",
+    "search_query": "test_the_search_functions_read_nothing",
+    "search_segments": "test_searching_a_foreign_case_finds_nothing",
+    "search_vector": "test_the_search_functions_read_nothing",
+    "store_credential": "test_credentials.py",
+}
+
+
+@pytest.mark.parametrize("role", ["sti_app", "sti_admin", "the login", "PUBLIC"])
+def test_only_known_functions_can_be_executed(shared, role):
+    who = shared.db.engine.url.username if role == "the login" else role.lower()
+    with shared.owner.connect() as connection:
+        executable = set(
+            connection.scalars(
+                text(
+                    "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace"
+                    " AND has_function_privilege(:who, p.oid, 'EXECUTE') AND NOT EXISTS"
+                    " (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
+                ),
+                {"who": who},
+            )
+        )
+    always = {"begin_actor", "schema_revision"}
+    assert executable == (set(KNOWN) if role.startswith("sti_") else always)
+
+
+def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared):
+    with shared.owner.connect() as connection:
+        careless = connection.scalars(
+            text(
+                "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef"
+                " AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)"
+            )
+        ).all()
+        creators = connection.scalars(
+            text("SELECT r FROM unnest(ARRAY['sti_app', 'sti_admin', 'public']) r"
+                 " WHERE has_schema_privilege(r, 'public', 'CREATE')")
+        ).all()  # fmt: skip
+    assert careless == []
+    assert creators == []
+
+
+@pytest.mark.parametrize("statement", [
+    "SELECT public.mint_actor(1, 1)", "SELECT public.verify_token('x', 'session')",
+    "SELECT public.append_activity('row.insert', 'insert', 1, 'bob', 1, 'cases', 1, NULL, NULL, NULL)",
+    "SELECT public.role_permits(1, '*', '*')", "SELECT public.actor_epoch()",
+    "SELECT public.ensure_activity_partitions(3)", "SELECT public.redact('{}', '{}', '')",
+    "SELECT public.capture_change()", "SELECT public.own_case()",
+])  # fmt: skip
+def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
+    for role in ("sti_app", "sti_admin", "NONE"):
+        with core(shared.db, Actor("alice")) as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            with pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
+                connection.execute(text(statement))
+
+
+@pytest.mark.parametrize("function", ["capture_change", "own_case", "adopt_object", "release_object", "refuse_change"])
+@pytest.mark.parametrize("role", ["sti_app", "sti_admin"])
+def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, function, role):
+    with core(unchanged.db, Actor("alice")) as connection:
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+        connection.execute(text("CREATE TEMP TABLE case_notes (id bigint, case_id bigint, body text)"))
+        with pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
+            connection.execute(
+                text(f"CREATE TRIGGER forge AFTER INSERT ON pg_temp.case_notes FOR EACH ROW"
+                     f" EXECUTE FUNCTION public.{function}('case_id', '', '')")
+            )  # fmt: skip
+        connection.get_transaction().rollback()
+
+
+def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populated):
+    with populated.owner.connect() as connection:
+        connection.execute(text("CREATE TEMP TABLE cases (id bigint)"))
+        connection.execute(
+            text("CREATE TRIGGER forge AFTER INSERT ON pg_temp.cases FOR EACH ROW"
+                 " EXECUTE FUNCTION public.capture_change('id', '', '')")
+        )  # fmt: skip
+        with pytest.raises(DBAPIError, match="capture_change was not made for"):
+            connection.execute(text("INSERT INTO pg_temp.cases VALUES (1)"))
+
+
+def test_what_tells_who_acts_tells_nothing_else(shared):
+    with shared.db.session(actor="alice") as session:
+        assert session.scalar(select(func.public.actor_name())) == "alice"
+        for verb in ("read", "write", "delete", "manage"):
+            assert session.scalar(select(func.public.actor_case_ids(verb))) == [shared.case_of["alice"]]
+        assert session.scalar(select(func.public.actor_may("*", "*"))) is False
+        assert session.scalar(select(func.public.actor_may("job", "claim"))) is False
+        assert session.scalar(select(func.public.actor_may(None, None))) is False
+
+
+def test_searching_a_foreign_case_finds_nothing(shared):
+    bob = shared.case_of["bob"]
+    with shared.db.session(actor="alice") as session:
+        for only in (bob, None, -1):
+            found = session.execute(text("SELECT segment_id FROM search_segments('bobsecret', :only, 100)"), {"only": only})
+            assert found.all() == []
+        own = session.scalars(text("SELECT segment_id FROM search_segments('common', NULL, 100)")).all()
+    assert set(own) == shared.rows_of("alice", "transcription_segments")
+
+
+def test_the_search_functions_read_nothing(shared):
+    with shared.db.session(actor="alice") as session:
+        assert session.scalar(text("SELECT search_vector('english', 'running')")) == "'run':1"
+        assert session.scalar(text("SELECT search_query('english', 'a & | ! (')::text")) is not None
+    # A configuration of the caller's own is read with the caller's rights, and named by no table of ours.
+    with pytest.raises(InvalidInput), shared.db.session(actor="alice") as session:
+        session.execute(text("SELECT search_vector('no such configuration', 'x')"))
+
+
+def test_code_id_reads_with_the_callers_rights(shared):
+    with shared.db.session(actor="alice") as session:
+        assert session.scalar(text("SELECT code_id('case_statuses', 'active')")) > 0
+        assert session.scalar(text("SELECT code_id('case_statuses', 'nonsense')")) is None
+    for lookup in ("activity_seals", "actor_keys"):
+        with pytest.raises(Forbidden), shared.db.session(actor="alice") as session:
+            session.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
+    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
+        connection.scalar(text("SELECT code_id('users; DROP TABLE cases --', 'x')"))
+
+
+def test_claiming_needs_the_permission(unchanged):
+    with pytest.raises(Forbidden, match=r"job\.claim"), unchanged.db.session(actor="alice") as session:
+        session.execute(text("SELECT claim_job('{transcribe}', 'w', 60)"))
+
+
+def test_a_job_is_closed_by_its_holder_only(populated):
+    with populated.db.session(actor="transcriber") as session:
+        job = work.claim(session, ["transcribe"], worker="w")
+        number, lease, case = job.id, job.lease, job.case_id
+    assert case == populated.case_of["alice"]
+    before = populated.snapshot()["processing_jobs"]
+    for name in ("alice", "bob", "root"):
+        for call in ("complete_job(:id, :lease, '{}')", "extend_lease(:id, :lease, 60)",
+                     "fail_job(:id, :lease, 'x', true, 0)"):  # fmt: skip
+            with core(populated.db, Actor(name)) as connection:
+                with pytest.raises(DBAPIError) as caught, connection.begin_nested():
+                    connection.execute(text(f"SELECT public.{call}"), {"id": number, "lease": lease})
+                assert caught.value.orig.pgcode == "STI01"
+    assert populated.snapshot()["processing_jobs"] == before
+
+
+def test_a_lease_is_the_grant_for_its_case_and_for_its_time(populated):
+    with populated.db.session(actor="transcriber") as session:
+        assert session.execute(text("SELECT id FROM cases")).all() == []
+        work.claim(session, ["transcribe"], worker="w")
+    with populated.db.session(actor="transcriber") as session:
+        assert session.scalars(text("SELECT id FROM cases")).all() == [populated.case_of["alice"]]
+        assert session.execute(text("UPDATE cases SET title = title WHERE case_code = 'CASE-BOB'")).rowcount == 0
+        assert session.execute(text("DELETE FROM cases")).rowcount == 0
+    with populated.owner.begin() as connection:
+        connection.execute(text("UPDATE processing_jobs SET lease_expires_at = now() - interval '1 s'"
+                                " WHERE state = 'running'"))  # fmt: skip
+    with populated.db.session(actor="transcriber") as session:
+        assert session.execute(text("SELECT id FROM cases")).all() == []
+
+
+def test_nothing_is_recorded_in_a_foreign_case(unchanged):
+    for case in (unchanged.case_of["bob"], 10**12):
+        with pytest.raises(NotFound) as caught, unchanged.db.session(actor="alice") as session:
+            session.execute(text("SELECT record_activity('case.opened', :case, NULL, NULL, '{}')"), {"case": case})
+        assert str(caught.value) == "There is no such thing, or it is not yours to see."
+
+
+@pytest.mark.parametrize("code", ["row.insert", "row.update", "row.delete", "row.baseline", "login.succeeded", "login.failed"])
+def test_what_only_the_database_knows_cannot_be_recorded_by_hand(unchanged, code):
+    with pytest.raises(InvalidInput, match=code), unchanged.db.session(actor="alice") as session:
+        session.execute(text("SELECT record_activity(:code, NULL, 'users', 1, '{}')"), {"code": code})
+
+
+def test_an_announced_object_is_garbage_until_the_own_case_adopts_it(populated):
+    alice, bob = populated.case_of["alice"], populated.case_of["bob"]
+    key = keys.case_key(bob, "wav")
+    with populated.db.session(actor="alice") as session:
+        session.execute(select(func.public.announce_object(bob, key, "memory")))
+    with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
+        session.execute(
+            text("INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type)"
+                 " VALUES (:case, 'x', :key, 1, repeat('0', 64), 'memory')"), {"case": bob, "key": key}
+        )  # fmt: skip
+    with pytest.raises(Exception, match="path_fkey"), populated.db.session(actor="alice") as session:
+        session.execute(
+            text("INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type)"
+                 " VALUES (:case, 'x', :key, 1, repeat('0', 64), 'memory')"), {"case": alice, "key": key}
+        )  # fmt: skip
+    with populated.owner.connect() as connection:
+        assert connection.scalar(text("SELECT state FROM storage_objects WHERE key = :key"), {"key": key}) == "pending"
+
+
+@pytest.mark.parametrize("key", ["../../etc/passwd", "cases/1/x.wav", "cases/2/00000000-0000-0000-0000-000000000000.wav",
+                                 "cases/1/00000000-0000-0000-0000-000000000000.wav\n", "", "archive/1/x.wav"])  # fmt: skip
+def test_only_a_key_of_the_named_case_can_be_announced(unchanged, key):
+    with pytest.raises(InvalidInput), unchanged.db.session(actor="alice") as session:
+        session.execute(select(func.public.announce_object(1, key, "memory")))
+
+
+def test_the_program_alone_can_sign(shared):
+    """A login's token read by SQL in one session is worth nothing in the next, whoever acts there."""
+    with core(shared.db, Actor("bob")) as connection:
+        token = shared.db.signing_key.token(
+            "login", "bob", backend_pid=backend_of(connection), server_time=time.time()
+        )
+        assert connection.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).one()
+        with core(shared.db, Actor("alice")) as other:
+            assert other.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).all() == []

@@ -1,0 +1,186 @@
+"""Forged, stolen and stale proofs of who acts: each of them proves nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from psycopg2.errors import InsufficientPrivilege
+from sqlalchemy import func, select, text
+
+from src.database import Case
+from src.database.actor import Actor, SigningKey
+from tests.security.population import backend_of, core, one_connection
+
+BEGIN = text("SELECT actor, database_role FROM public.begin_actor(:token, NULL, NULL)")
+ACTOR = text("SELECT current_setting('sti.actor')")
+
+
+def forge(db, connection, *, purpose="session", subject="alice", pid=0, age=0, key=None):
+    pid = backend_of(connection) + pid
+    return (key or db.signing_key).token(purpose, subject, backend_pid=pid, server_time=time.time() - age)
+
+
+def begun_by(connection, token):
+    """Who the database believes is acting after this token, as a user id, and the rows that show it."""
+    actor, role = connection.execute(BEGIN, {"token": token}).one()
+    visible = connection.scalar(text("SELECT count(*) FROM cases"))
+    assert connection.scalar(select(func.public.actor_id())) == actor
+    assert role == "sti_app"
+    assert visible == (0 if actor is None else 1)
+    return actor
+
+
+def test_a_right_token_is_accepted_so_that_the_refusals_mean_something(shared):
+    with core(shared.db, Actor()) as connection:
+        assert begun_by(connection, forge(shared.db, connection)) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"purpose": "login"},
+        {"purpose": "password"},
+        {"purpose": ""},
+        {"pid": 1},
+        {"age": 61},
+        {"age": 10**9},
+        {"key": SigningKey.generate(1)},
+        {"key": SigningKey.generate(2)},
+        {"key": SigningKey.generate(10**19)},
+        {"key": SigningKey.generate(-1)},
+        {"subject": "ALICE "},
+        {"subject": "dormant"},
+    ],
+    ids=str,
+)
+def test_a_token_for_something_else_is_nobody(shared, changes):
+    with core(shared.db, Actor()) as connection:
+        assert begun_by(connection, forge(shared.db, connection, **changes)) is None
+
+
+def spliced(parts):
+    return "|".join([*parts[:5], "bob"])
+
+
+TAMPERINGS = {
+    "first byte of the signature": lambda p: "|".join([chr(ord(p[0][0]) ^ 1) + p[0][1:], *p[1:]]),
+    "last byte of the signature": lambda p: "|".join([p[0][:-1] + chr(ord(p[0][-1]) ^ 1), *p[1:]]),
+    "upper case signature": lambda p: "|".join([p[0].upper(), *p[1:]]),
+    "no signature": lambda p: "|".join(["", *p[1:]]),
+    "spliced user": spliced,
+    "later expiry": lambda p: "|".join([*p[:3], str(int(p[3]) + 1), *p[4:]]),
+    "two parts": lambda p: "|".join(p[:2]),
+    "four parts": lambda p: "|".join(p[:4]),
+    "five parts": lambda p: "|".join(p[:5]),
+    "seven parts": lambda p: "|".join([*p, "bob"]),
+    "unicode digits in the key": lambda p: "|".join([p[0], "١", *p[2:]]),
+    "unicode digits in the pid": lambda p: "|".join([*p[:2], "١٢٣", *p[3:]]),
+    "huge": lambda p: "|".join(p) + "x" * 1_000_000,
+    "huge key number": lambda p: "|".join([p[0], "9" * 400, *p[2:]]),
+    "newline": lambda p: "|".join([p[0], f"{p[1]}\n", *p[2:]]),
+    "empty": lambda _: "",
+    "separators": lambda _: "|||||",
+    "null": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("tamper", TAMPERINGS.values(), ids=TAMPERINGS)
+def test_a_tampered_token_is_nobody(shared, tamper):
+    with core(shared.db, Actor()) as connection:
+        token = forge(shared.db, connection)
+        assert begun_by(connection, tamper(token.split("|"))) is None
+
+
+@pytest.mark.parametrize("tamper", TAMPERINGS.values(), ids=TAMPERINGS)
+def test_a_tampered_proof_inside_a_session_loses_the_rights_and_gives_none(shared, tamper):
+    with shared.db.session(actor="alice") as session:
+        parts = session.scalar(ACTOR).split("|")
+        # The minted proof carries its signature last; the tamperings expect it first.
+        swapped = tamper([parts[-1], *parts[:-1]])
+        forged = None if swapped is None else "|".join([*swapped.split("|")[1:], swapped.split("|")[0]])
+        session.execute(select(func.set_config("sti.actor", forged, True)))
+        assert session.scalar(select(func.public.actor_id())) is None
+        assert session.scalars(select(Case)).all() == []
+
+
+@pytest.mark.parametrize("position", range(6))
+def test_every_part_of_the_minted_proof_is_signed_or_checked(shared, position):
+    with shared.db.session(actor="alice") as session:
+        parts = session.scalar(ACTOR).split("|")
+        bob = session.scalar(text("SELECT id::text FROM users WHERE username = 'bob'"))
+        changed = bob if position == 0 else str(int(parts[position], 16) + 1)
+        session.execute(select(func.set_config("sti.actor", "|".join([*parts[:position], changed, *parts[position + 1 :]]), True)))
+        assert session.scalar(text("SELECT count(*) FROM cases")) == 0
+        session.execute(select(func.set_config("sti.actor", "|".join(parts), True)))
+        assert session.scalar(text("SELECT count(*) FROM cases")) == 1, "the untouched proof still holds"
+
+
+def test_a_proof_of_another_backend_is_nobody_here(shared):
+    with shared.db.session(actor="bob") as other:
+        proof = other.scalar(ACTOR)
+        with shared.db.session(actor="alice") as session:
+            assert backend_of(session) != backend_of(other)
+            session.execute(select(func.set_config("sti.actor", proof, True)))
+            assert session.scalar(text("SELECT count(*) FROM cases")) == 0
+
+
+def test_a_session_token_seen_elsewhere_is_nobody_here(shared):
+    """What pg_stat_activity shows of another backend of the same login, replayed."""
+    with shared.db.session(actor="bob") as other, core(shared.db, Actor()) as connection:
+        stolen = forge(shared.db, other, subject="bob")
+        assert begun_by(connection, stolen) is None
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_proof_of_an_earlier_transaction_of_this_backend_is_nobody(populated, local):
+    with one_connection(populated.db) as single:
+        with single.session(actor="bob") as session:
+            pid, proof = backend_of(session), session.scalar(ACTOR)
+        with single.session(actor="alice") as session:
+            assert backend_of(session) == pid
+            session.execute(select(func.set_config("sti.actor", proof, local)))
+            assert session.scalar(text("SELECT count(*) FROM cases")) == 0
+        with single.session() as session:
+            assert backend_of(session) == pid
+            assert session.scalar(text("SELECT count(*) FROM cases")) == 0
+
+
+def test_a_token_is_no_admission_to_a_retired_key(populated):
+    with populated.owner.begin() as connection:
+        connection.execute(text("UPDATE actor_keys SET retired_at = now() - interval '1 s'"))
+    with populated.db.session(actor="alice") as session:
+        assert session.scalar(select(func.public.actor_id())) is None
+        assert session.scalars(select(Case)).all() == []
+
+
+def test_two_keys_are_valid_while_they_are_changed(populated):
+    second = SigningKey.generate(2)
+    with populated.owner.begin() as connection:
+        connection.execute(
+            text("INSERT INTO actor_keys (id, inner_pad, outer_pad) VALUES (2, :inner, :outer)"),
+            {"inner": second.inner_pad, "outer": second.outer_pad},
+        )
+    with core(populated.db, Actor()) as connection:
+        assert begun_by(connection, forge(populated.db, connection)) is not None
+        assert begun_by(connection, forge(populated.db, connection, key=second)) is not None
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "COMMIT; BEGIN", "ROLLBACK; BEGIN"])
+def test_leaving_the_transaction_by_raw_sql_leaves_the_actor_behind(shared, statement):
+    with core(shared.db, Actor("alice")) as connection:
+        cursor = connection.connection.dbapi_connection.cursor()
+        cursor.execute(statement)
+        with pytest.raises(InsufficientPrivilege):
+            cursor.execute("SELECT count(*) FROM public.cases")
+        cursor.execute("ROLLBACK; BEGIN; SET LOCAL ROLE sti_app; SELECT public.actor_id(), count(*) FROM public.cases")
+        assert cursor.fetchone() == (None, 0)
+
+
+def test_a_savepoint_does_not_change_who_acts(shared):
+    with shared.db.session(actor="alice") as session:
+        with session.begin_nested() as inner:
+            session.execute(select(func.set_config("sti.actor", "", True)))
+            assert session.scalar(text("SELECT count(*) FROM cases")) == 0
+            inner.rollback()
+        assert session.scalar(text("SELECT count(*) FROM cases")) == 1
