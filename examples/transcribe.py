@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
+from textwrap import shorten
 from types import FrameType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -41,7 +42,7 @@ MODEL = "pocketsphinx"
 LANGUAGE = "en"  # of the model that comes with the recogniser
 
 # Short, so that a killed worker's job is soon the next one's; a block takes some 8 s, so four beats fit into a lease.
-LEASE_SECONDS = 60
+LEASE_SECONDS = 90
 HEARTBEAT_SECONDS = 15
 IDLE_SECONDS = 2.0
 
@@ -50,11 +51,11 @@ BYTES_PER_MS = RATE_HZ * 2 // 1000  # samples of 16 bits, one channel
 FRAME_MS = 10  # the recogniser's unit of time
 PAUSE_MS = 500
 # Longer blocks are recognised better, since words are judged by their neighbours; shorter ones show progress sooner.
-SHORTEST_BLOCK_MS = 10_000
-LONGEST_BLOCK_MS = 20_000
+SHORTEST_BLOCK_MS = 8_000
+LONGEST_BLOCK_MS = 15_000
 
-GLAD = frozenset("agree better calm friend glad good great happy help hope love peace safe thank well win".split())
-SAD = frozenset("afraid attack bad crime death fear fire hate hurt kill lost never pain police sorry wrong".split())
+GLAD = frozenset({"better", "calm", "glad", "good", "great", "happy", "hope", "love", "peace", "safe", "thank", "well"})
+SAD = frozenset({"afraid", "attack", "bad", "death", "fear", "fire", "hate", "hurt", "kill", "pain", "sorry", "wrong"})
 
 
 class Block(NamedTuple):
@@ -79,9 +80,6 @@ class Stop:
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         self.asked = True
         signal.signal(number, signal.SIG_DFL)  # who asks twice means it
-
-
-# --- the work of a service ------------------------------------------------------------------------------------------
 
 
 def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
@@ -150,9 +148,11 @@ def listen(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> list[Seg
 
 
 def store(db: Database, actor: str, job: ProcessingJob, segments: Sequence[Segment]) -> None:
-    """Store the transcription, its analysis, and that the job is done: all of it or nothing."""
+    """Store the transcription, its analysis, and that the job is done: all of it or nothing. Raises LeaseLost."""
     model_version = version(MODEL)
     with db.session(actor=actor, reason=f"job {job.id}") as session:
+        # First, so that a lost lease is called by its name: with the lease goes the sight of the recording.
+        work.heartbeat(session, job, lease_seconds=LEASE_SECONDS)
         transcription = transcripts.add(
             session,
             job.audio_file,
@@ -172,6 +172,7 @@ def give_back(
     """Tell why the job is not done. Whoever may try again, and when, is the queue's to decide."""
     try:
         with db.session(actor=actor) as session:
+            work.heartbeat(session, job, lease_seconds=LEASE_SECONDS)
             state = work.fail(session, job, why, retry=retry, delay_seconds=delay_seconds)
     except LeaseLost:
         state = "another worker's"
@@ -193,9 +194,6 @@ def heart(db: Database, actor: str, job: ProcessingJob) -> Callable[[], None]:
             due = time.monotonic() + HEARTBEAT_SECONDS
 
     return keep_alive
-
-
-# --- sound and words ------------------------------------------------------------------------------------------------
 
 
 def samples(file: BinaryIO) -> Iterator[bytes]:
@@ -221,7 +219,7 @@ def sound_of(frame: av.AudioFrame) -> bytes:
 
 
 def blocks(sound: Iterable[bytes]) -> Iterator[Block]:
-    """Cut sound into blocks of 10 to 20 s, in a pause where there is one, so that no word is cut in two."""
+    """Cut sound into blocks of 8 to 15 s, in a pause where there is one, so that no word is cut in two."""
     ears = Endpointer(sample_rate=RATE_HZ)
     waiting, block, start_ms = bytearray(), bytearray(), 0
     for piece in sound:
@@ -282,14 +280,11 @@ def analyse(segments: Sequence[Segment]) -> dict[str, Any]:
     mood = "positive" if score > 1 / 3 else "negative" if score < -1 / 3 else "mixed" if glad else "neutral"
     frequent = Counter(word for word in words if len(word) > 4).most_common(5)
     return {
-        "summary": max((segment.text for segment in segments), key=len, default=""),
+        "summary": shorten(max((segment.text for segment in segments), key=len, default=""), 200, placeholder=" …"),
         "sentiment": mood,
         "sentiment_score": round(score, 3),
         "details": {"words": len(words), "frequent": dict(frequent), "glad": glad, "sad": sad},
     }
-
-
-# --- the process ----------------------------------------------------------------------------------------------------
 
 
 def progress(at_ms: int, of_ms: int | None) -> str:

@@ -273,7 +273,7 @@ BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is stored unsigned' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF key !~ ('^cases/' || case_id || '/[0-9a-f-]{36}\.[a-z0-9]{1,8}$') THEN
+    IF key !~ ('^cases/' || case_id || '/[0-9a-f-]{36}[.][a-z0-9]{1,8}$') THEN
         RAISE EXCEPTION 'not a key of case %: %', case_id, key USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO public.storage_objects (case_id, key, backend)
@@ -341,7 +341,7 @@ BEGIN
     VALUES (entry, happened, happened, kind, append_activity.actor_id, append_activity.actor, append_activity.case_id,
         append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
         append_activity.new, why, request, xid, cluster, revision, grain, payload,
-        sha256('\x00'::bytea || convert_to(jsonb_build_array(entry,
+        sha256(decode('00', 'hex') || convert_to(jsonb_build_array(entry,
             (extract(epoch FROM happened) * 1000000)::bigint, kind, append_activity.actor_id, append_activity.actor,
             append_activity.case_id, append_activity.entity, append_activity.entity_id, append_activity.operation,
             why, request, xid::text, cluster, revision)::text, 'UTF8') || payload));
@@ -422,6 +422,9 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_c
 BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF type_code ~ '^(row|login)[.]' THEN
+        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
@@ -1588,7 +1591,7 @@ CREATE POLICY case_participants_app_select ON public.case_participants FOR SELEC
 
 DROP POLICY IF EXISTS case_participants_app_insert ON public.case_participants;
 CREATE POLICY case_participants_app_insert ON public.case_participants FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]) AND coalesce(added_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS case_participants_app_update ON public.case_participants;
 CREATE POLICY case_participants_app_update ON public.case_participants FOR UPDATE TO sti_app
@@ -1605,7 +1608,7 @@ CREATE POLICY case_notes_app_select ON public.case_notes FOR SELECT TO sti_app
 
 DROP POLICY IF EXISTS case_notes_app_insert ON public.case_notes;
 CREATE POLICY case_notes_app_insert ON public.case_notes FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND author_id = (SELECT public.actor_id()));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(author_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS case_notes_app_update ON public.case_notes;
 CREATE POLICY case_notes_app_update ON public.case_notes FOR UPDATE TO sti_app
@@ -1622,12 +1625,12 @@ CREATE POLICY legal_holds_app_select ON public.legal_holds FOR SELECT TO sti_app
 
 DROP POLICY IF EXISTS legal_holds_app_insert ON public.legal_holds;
 CREATE POLICY legal_holds_app_insert ON public.legal_holds FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]) AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS legal_holds_app_update ON public.legal_holds;
 CREATE POLICY legal_holds_app_update ON public.legal_holds FOR UPDATE TO sti_app
     USING (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::bigint[]) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS audio_files_app_select ON public.audio_files;
 CREATE POLICY audio_files_app_select ON public.audio_files FOR SELECT TO sti_app
@@ -1635,7 +1638,7 @@ CREATE POLICY audio_files_app_select ON public.audio_files FOR SELECT TO sti_app
 
 DROP POLICY IF EXISTS audio_files_app_insert ON public.audio_files;
 CREATE POLICY audio_files_app_insert ON public.audio_files FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND uploaded_by_id = (SELECT public.actor_id()));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS audio_files_app_update ON public.audio_files;
 CREATE POLICY audio_files_app_update ON public.audio_files FOR UPDATE TO sti_app
@@ -1656,7 +1659,7 @@ CREATE POLICY processing_jobs_app_select ON public.processing_jobs FOR SELECT TO
 
 DROP POLICY IF EXISTS processing_jobs_app_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_app_insert ON public.processing_jobs FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND state = 'queued');
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS processing_jobs_app_delete ON public.processing_jobs;
 CREATE POLICY processing_jobs_app_delete ON public.processing_jobs FOR DELETE TO sti_app
@@ -1668,12 +1671,12 @@ CREATE POLICY transcriptions_app_select ON public.transcriptions FOR SELECT TO s
 
 DROP POLICY IF EXISTS transcriptions_app_insert ON public.transcriptions;
 CREATE POLICY transcriptions_app_insert ON public.transcriptions FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND created_by_id = (SELECT public.actor_id()));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(created_by_id = (SELECT public.actor_id()), true) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS transcriptions_app_update ON public.transcriptions;
 CREATE POLICY transcriptions_app_update ON public.transcriptions FOR UPDATE TO sti_app
     USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS transcriptions_app_delete ON public.transcriptions;
 CREATE POLICY transcriptions_app_delete ON public.transcriptions FOR DELETE TO sti_app
@@ -1701,12 +1704,12 @@ CREATE POLICY analysis_results_app_select ON public.analysis_results FOR SELECT 
 
 DROP POLICY IF EXISTS analysis_results_app_insert ON public.analysis_results;
 CREATE POLICY analysis_results_app_insert ON public.analysis_results FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND created_by_id = (SELECT public.actor_id()));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(created_by_id = (SELECT public.actor_id()), true) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS analysis_results_app_update ON public.analysis_results;
 CREATE POLICY analysis_results_app_update ON public.analysis_results FOR UPDATE TO sti_app
     USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]));
+    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::bigint[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 
 DROP POLICY IF EXISTS analysis_results_app_delete ON public.analysis_results;
 CREATE POLICY analysis_results_app_delete ON public.analysis_results FOR DELETE TO sti_app
@@ -1858,23 +1861,33 @@ CREATE POLICY activity_seals_admin_select ON public.activity_seals FOR SELECT TO
 
 GRANT USAGE ON SCHEMA public TO sti_app, sti_admin;
 
-GRANT SELECT, INSERT, DELETE ON public.cases TO sti_app, sti_admin;
+GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at) ON public.cases TO sti_app, sti_admin;
+GRANT INSERT (case_id, user_id, role, permissions, expires_at, added_by_id) ON public.case_participants TO sti_app, sti_admin;
+GRANT INSERT (case_id, author_id, body) ON public.case_notes TO sti_app, sti_admin;
+GRANT INSERT (case_id, reason, placed_by_id, released_at, released_by_id, release_reason) ON public.legal_holds TO sti_app, sti_admin;
+GRANT INSERT (case_id, name, path, size_bytes, sha256, content_type, duration_ms, sample_rate_hz, channels, codec, is_truncated, recorded_at, language_id, status_id, processed_at, error_message, storage_type, storage_config, is_archived, archive_reason, uploaded_by_id) ON public.audio_files TO sti_app, sti_admin;
+GRANT INSERT (case_id, audio_file_id, kind, priority, payload, result, run_after, max_attempts, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id) ON public.processing_jobs TO sti_app, sti_admin;
+GRANT INSERT (case_id, audio_file_id, language_id, version, based_on_id, content, confidence, model_name, model_version, accepted_at, accepted_by_id, created_by_id) ON public.transcriptions TO sti_app, sti_admin;
+GRANT INSERT (case_id, transcription_id, position, start_ms, end_ms, speaker, text, words, confidence, flags, search_config) ON public.transcription_segments TO sti_app, sti_admin;
+GRANT INSERT (case_id, transcription_id, dialect, name, sha256, content) ON public.transcription_sources TO sti_app, sti_admin;
+GRANT INSERT (case_id, audio_file_id, transcription_id, version, summary, sentiment_id, sentiment_score, details, model_name, model_version, accepted_at, accepted_by_id, created_by_id) ON public.analysis_results TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.cases TO sti_app, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.case_participants TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.case_participants TO sti_app, sti_admin;
 GRANT UPDATE (role, permissions, expires_at) ON public.case_participants TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.case_notes TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.case_notes TO sti_app, sti_admin;
 GRANT UPDATE (body) ON public.case_notes TO sti_app, sti_admin;
-GRANT SELECT, INSERT ON public.legal_holds TO sti_app, sti_admin;
+GRANT SELECT ON public.legal_holds TO sti_app, sti_admin;
 GRANT UPDATE (released_at, released_by_id, release_reason) ON public.legal_holds TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.audio_files TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.audio_files TO sti_app, sti_admin;
 GRANT UPDATE (name, recorded_at, language_id, status_id, processed_at, error_message, is_archived, archive_reason) ON public.audio_files TO sti_app, sti_admin;
 GRANT SELECT ON public.storage_objects TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.processing_jobs TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.transcriptions TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.processing_jobs TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.transcriptions TO sti_app, sti_admin;
 GRANT UPDATE (accepted_at, accepted_by_id) ON public.transcriptions TO sti_app, sti_admin;
-GRANT SELECT, INSERT ON public.transcription_segments TO sti_app, sti_admin;
-GRANT SELECT, INSERT ON public.transcription_sources TO sti_app, sti_admin;
-GRANT SELECT, INSERT, DELETE ON public.analysis_results TO sti_app, sti_admin;
+GRANT SELECT ON public.transcription_segments TO sti_app, sti_admin;
+GRANT SELECT ON public.transcription_sources TO sti_app, sti_admin;
+GRANT SELECT, DELETE ON public.analysis_results TO sti_app, sti_admin;
 GRANT UPDATE (accepted_at, accepted_by_id) ON public.analysis_results TO sti_app, sti_admin;
 GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_app, sti_admin;
 GRANT UPDATE (email, full_name) ON public.users TO sti_app;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +18,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from src.database.actor import Actor, SigningKey
 from src.database.engine import PoolOptions, make_engine, serve_sessions, sign
 from src.database.failures import translate
-from src.errors import Forbidden
+from src.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
     from src.config import Settings
@@ -47,8 +48,9 @@ class Database:
         pool = pool or PoolOptions()
         self.engine = make_engine(url, pool)
         serve_sessions(self.engine, signing_key, pool)
-        # Announcing an object must not wait for a connection that the announcing callers themselves hold.
-        side_pool = PoolOptions(**{**vars(pool), "size": 2, "max_overflow": 2})
+        # An upload holds a side connection as long as it lasts, and its caller holds one of the pool meanwhile: with as
+        # many of one as of the other nobody waits for himself. They are opened on demand and closed after use.
+        side_pool = replace(pool, size=1, max_overflow=pool.size + pool.max_overflow - 1)
         self.side_engine = make_engine(url, side_pool)
         serve_sessions(self.side_engine, signing_key, side_pool)
 
@@ -59,8 +61,7 @@ class Database:
         Raises ConfigurationError when `init_db` has not been run for it. Nothing is connected yet: a server that does
         not answer is noticed by the first session.
         """
-        # Settings and keys are only needed here; an importer of the models must not pay for pydantic.
-        from src.database.bootstrap import pool_options, serving_login  # noqa: PLC0415
+        from src.database.bootstrap import pool_options, serving_login  # noqa: PLC0415 - others need no pydantic
 
         settings, url, key = serving_login(settings)
         return cls(url, signing_key=key, storage=storage, settings=settings, pool=pool_options(settings))
@@ -117,8 +118,10 @@ class Database:
 
 
 def database_of(session: Session) -> Database:
-    """Return the Database that opened this session."""
-    database: Database = session.info["database"]
+    """Return the Database that opened this session. Raises InvalidInput for a session that did not come by the door."""
+    database: Database | None = session.info.get("database")
+    if database is None:
+        raise InvalidInput("This session has no actor; open it with db.session(actor=NAME).")
     return database
 
 
@@ -127,6 +130,7 @@ def actor_of(session: Session) -> int:
 
     Raises Forbidden when nobody does: no actor was named, or none that is active.
     """
+    database_of(session)
     actor_id: int | None = session.connection().info["actor_id"]
     if actor_id is None:
         name = session.info["actor"].name

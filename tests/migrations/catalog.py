@@ -1,8 +1,8 @@
 """A full picture of a database's schema, read from PostgreSQL's own catalog; two pictures can be compared.
 
 `alembic check` sees tables, columns, indexes and foreign keys. What protects the data it does not see: CHECKs,
-functions, triggers, policies, grants. Left out on purpose: what belongs to an extension, Alembic's own table, the monthly
-partitions (they depend on the day), and the order of columns (a column added by a migration comes last).
+functions, triggers, policies, grants. Left out on purpose: what belongs to an extension, Alembic's own table, the
+monthly partitions (they depend on the day), and the order of columns (a column added by a migration comes last).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ QUERIES = {
     "event trigger": "SELECT t.evtname, concat_ws(' | ', t.evtevent, t.evtfoid::regproc) FROM pg_event_trigger t",
     "policy": f"""
         SELECT c.relname || '.' || p.polname, concat_ws(' | ', p.polcmd, 'permissive ' || p.polpermissive,
-                   (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END, ', ' ORDER BY r::regrole::text)
+                   (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END, ', ' ORDER BY r)
                       FROM unnest(p.polroles) r),
                    'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid))
           FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {OURS}

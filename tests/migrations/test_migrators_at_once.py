@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, text
 
-from src.database.migrate import migration_lock
+from src.database.migrate import migration_lock, upgrade
 from src.database.protection import weaknesses
-from src.database.seeding import missing
+from src.database.seeding import hold_lock, missing
 from src.errors import Conflict
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, finish, outside, picture_of, start, start_alembic
+
+WAITING = """
+    SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database, pg_sleep(0.02)
+     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted
+"""
 
 
 @pytest.fixture
@@ -60,6 +66,25 @@ def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_u
         assert ours == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
 
     assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
+
+
+def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speech_server, tmp_path):
+    speech_server.create(str(absent_url.database))
+    upgrade(absent_url)
+    with engine_of(absent_url) as engine:
+        with engine.begin() as connection:
+            hold_lock(connection)
+            processes = [init_db(absent_url, tmp_path) for _ in range(2)]
+            deadline = time.monotonic() + 60
+            while connection.scalar(text(WAITING)) < 2:
+                assert time.monotonic() < deadline, "an initialisation does not wait for the one that is at work"
+                assert all(process.poll() is None for process in processes)
+        outputs = [finish(process) for process in processes]
+
+        assert sorted("languages: 0 inserted" in output for output in outputs) == [False, True]
+        with engine.connect() as connection:
+            assert missing(connection) == []
+            assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
 
 
 def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_database(empty_url, owner_url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Engine
@@ -17,11 +18,22 @@ from tests.security.population import Populated, populate
 @pytest.fixture(scope="session")
 def shared(speech_server: SpeechServer) -> Iterator[Populated]:
     """The populated database that reading and refused writing share: a test that leaves something in it is wrong."""
-    with speech_server.copy() as url:
+    with _copy(speech_server) as populated:
+        yield populated
+
+
+@pytest.fixture(scope="session")
+def lasting(speech_server: SpeechServer) -> Iterator[Populated]:
+    """A populated database that gathers what tests leave: for those that only look at what they did themselves."""
+    with _copy(speech_server) as populated:
+        yield populated
+
+
+@contextmanager
+def _copy(server: SpeechServer) -> Iterator[Populated]:
+    with server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
-        with Database(
-            speech_server.serving_url(url), signing_key=speech_server.signing_key, storage=MemoryStorage()
-        ) as db:
+        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as db:
             yield populate(db, engine)
         engine.dispose()
 

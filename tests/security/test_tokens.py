@@ -110,7 +110,9 @@ def test_every_part_of_the_minted_proof_is_signed_or_checked(shared, position):
         parts = session.scalar(ACTOR).split("|")
         bob = session.scalar(text("SELECT id::text FROM users WHERE username = 'bob'"))
         changed = bob if position == 0 else str(int(parts[position], 16) + 1)
-        session.execute(select(func.set_config("sti.actor", "|".join([*parts[:position], changed, *parts[position + 1 :]]), True)))
+        session.execute(
+            select(func.set_config("sti.actor", "|".join([*parts[:position], changed, *parts[position + 1 :]]), True))
+        )
         assert session.scalar(text("SELECT count(*) FROM cases")) == 0
         session.execute(select(func.set_config("sti.actor", "|".join(parts), True)))
         assert session.scalar(text("SELECT count(*) FROM cases")) == 1, "the untouched proof still holds"

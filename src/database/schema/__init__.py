@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event, inspect
 
-from src.database.schema import access, identity, memory, roles, rows, search, work
+from src.database.schema import access, grants, identity, memory, roles, rows, search, work
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
@@ -35,7 +35,7 @@ FUNCTIONS: tuple[Function, ...] = (
 )
 TRIGGERS: tuple[Trigger, ...] = (*rows.TRIGGERS, *memory.TRIGGERS)
 POLICIES: tuple[Policy, ...] = access.POLICIES
-GRANTS: tuple[Grant, ...] = access.GRANTS
+GRANTS: tuple[Grant, ...] = grants.GRANTS
 
 
 def before_tables() -> str:

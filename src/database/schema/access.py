@@ -1,4 +1,4 @@
-"""What the actor may do: permissions of roles and participants, row policies, grants.
+"""What the actor may do: permissions of roles and participants, row policies.
 
 Shape of a policy: `case_id = ANY ((SELECT actor_case_ids('read'))::bigint[])`. The sub-select makes it an InitPlan, run
 once per statement, and the comparison an index condition. Administrators come through a role of their own: `OR
@@ -7,7 +7,7 @@ is_admin()` in the members' policy costs ten times the query.
 
 from __future__ import annotations
 
-from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy
+from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Policy
 
 FUNCTIONS = (
     Function(
@@ -99,17 +99,29 @@ def in_cases(verb: str, column: str = "case_id") -> str:
     return f"{column} = ANY ((SELECT public.actor_case_ids('{verb}'))::bigint[])"
 
 
+def signed(*columns: str) -> str:
+    """Return the condition that these columns name the actor or, where they may be empty, nobody."""
+    return "".join(f" AND coalesce({column} = (SELECT public.actor_id()), true)" for column in columns)
+
+
 def member_policies(
-    table: str, *, insert: str = "write", update: str | None = "write", delete: str | None = "delete", check: str = ""
+    table: str,
+    *,
+    insert: str = "write",
+    update: str | None = "write",
+    delete: str | None = "delete",
+    check: str = "",
+    update_check: str = "",
 ) -> tuple[Policy, ...]:
     """Return the policies of members on a table below a case: which verb each command takes; None: no such command."""
-    extra = f" AND {check}" if check else ""
     policies = [
         Policy(table, "SELECT", APP_ROLE, using=in_cases("read")),
-        Policy(table, "INSERT", APP_ROLE, check=in_cases(insert) + extra),
+        Policy(table, "INSERT", APP_ROLE, check=in_cases(insert) + check),
     ]
     if update:
-        policies.append(Policy(table, "UPDATE", APP_ROLE, using=in_cases(update), check=in_cases(update)))
+        policies.append(
+            Policy(table, "UPDATE", APP_ROLE, using=in_cases(update), check=in_cases(update) + update_check)
+        )
     if delete:
         policies.append(Policy(table, "DELETE", APP_ROLE, using=in_cases(delete)))
     return tuple(policies)
@@ -133,17 +145,31 @@ POLICIES = (
     ),
     Policy("cases", "UPDATE", APP_ROLE, using=in_cases("write", "id"), check=in_cases("write", "id")),
     Policy("cases", "DELETE", APP_ROLE, using=in_cases("delete", "id")),
-    *member_policies("case_participants", insert="manage", update="manage", delete="manage"),
-    *member_policies("case_notes", check="author_id = (SELECT public.actor_id())"),
-    *member_policies("legal_holds", insert="manage", update="manage", delete=None),
-    *member_policies("audio_files", check="uploaded_by_id = (SELECT public.actor_id())"),
+    # Whoever puts a name to a row puts the own one: nobody writes, accepts or releases as somebody else.
+    *member_policies(
+        "case_participants", insert="manage", update="manage", delete="manage", check=signed("added_by_id")
+    ),
+    *member_policies("case_notes", check=signed("author_id")),
+    *member_policies(
+        "legal_holds",
+        insert="manage",
+        update="manage",
+        delete=None,
+        check=signed("placed_by_id", "released_by_id"),
+        update_check=signed("released_by_id"),
+    ),
+    *member_policies("audio_files", check=signed("uploaded_by_id")),
     # Objects are announced through a function; what becomes of them is the work of triggers and of maintenance.
     Policy("storage_objects", "SELECT", APP_ROLE, using=in_cases("read")),
-    *member_policies("processing_jobs", update=None, check="state = 'queued'"),
-    *member_policies("transcriptions", check="created_by_id = (SELECT public.actor_id())"),
+    *member_policies("processing_jobs", update=None, check=" AND state = 'queued'" + signed("created_by_id")),
+    *member_policies(
+        "transcriptions", check=signed("created_by_id", "accepted_by_id"), update_check=signed("accepted_by_id")
+    ),
     *member_policies("transcription_segments", update=None, delete=None),
     *member_policies("transcription_sources", update=None, delete=None),
-    *member_policies("analysis_results", check="created_by_id = (SELECT public.actor_id())"),
+    *member_policies(
+        "analysis_results", check=signed("created_by_id", "accepted_by_id"), update_check=signed("accepted_by_id")
+    ),
     # The directory of colleagues: whoever acts may know who there is. Password hashes are not granted to anybody.
     Policy("users", "SELECT", APP_ROLE, using=KNOWN),
     Policy(
@@ -158,64 +184,4 @@ POLICIES = (
         if table not in {"activity_logs", "activity_seals", "actor_keys"}
     ),
     *(Policy(table, "SELECT", ADMIN_ROLE, using=ADMINISTRATOR) for table in ("activity_logs", "activity_seals")),
-)
-
-USER_COLUMNS = (
-    "id",
-    "username",
-    "email",
-    "full_name",
-    "is_active",
-    "last_login",
-    "role_id",
-    "created_at",
-    "updated_at",
-    "row_version",
-)
-
-GRANTS = (
-    Grant("cases", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant(
-        "cases", "UPDATE", SESSION_ROLES, ("case_code", "title", "description", "status_id", "priority_id", "closed_at")
-    ),
-    Grant("case_participants", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant("case_participants", "UPDATE", SESSION_ROLES, ("role", "permissions", "expires_at")),
-    Grant("case_notes", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant("case_notes", "UPDATE", SESSION_ROLES, ("body",)),
-    Grant("legal_holds", "SELECT, INSERT", SESSION_ROLES),
-    Grant("legal_holds", "UPDATE", SESSION_ROLES, ("released_at", "released_by_id", "release_reason")),
-    Grant("audio_files", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant(
-        "audio_files",
-        "UPDATE",
-        SESSION_ROLES,
-        (
-            "name",
-            "recorded_at",
-            "language_id",
-            "status_id",
-            "processed_at",
-            "error_message",
-            "is_archived",
-            "archive_reason",
-        ),
-    ),
-    Grant("storage_objects", "SELECT", SESSION_ROLES),
-    Grant("processing_jobs", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant("transcriptions", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant("transcriptions", "UPDATE", SESSION_ROLES, ("accepted_at", "accepted_by_id")),
-    Grant("transcription_segments", "SELECT, INSERT", SESSION_ROLES),
-    Grant("transcription_sources", "SELECT, INSERT", SESSION_ROLES),
-    Grant("analysis_results", "SELECT, INSERT, DELETE", SESSION_ROLES),
-    Grant("analysis_results", "UPDATE", SESSION_ROLES, ("accepted_at", "accepted_by_id")),
-    Grant("users", "SELECT", SESSION_ROLES, USER_COLUMNS),
-    Grant("users", "UPDATE", (APP_ROLE,), ("email", "full_name")),
-    Grant("users", "INSERT, DELETE", (ADMIN_ROLE,)),
-    Grant("users", "UPDATE", (ADMIN_ROLE,), ("username", "email", "full_name", "is_active", "role_id")),
-    Grant("user_roles", "SELECT", (APP_ROLE,)),
-    Grant("user_roles", "SELECT, INSERT, UPDATE, DELETE", (ADMIN_ROLE,)),
-    *(Grant(table, "SELECT", (APP_ROLE,)) for table in LOOKUP_TABLES),
-    *(Grant(table, "SELECT, INSERT, UPDATE, DELETE", (ADMIN_ROLE,)) for table in LOOKUP_TABLES),
-    Grant("activity_logs", "SELECT", SESSION_ROLES),
-    Grant("activity_seals", "SELECT", (ADMIN_ROLE,)),
 )

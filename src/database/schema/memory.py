@@ -62,7 +62,7 @@ BEGIN
     VALUES (entry, happened, happened, kind, append_activity.actor_id, append_activity.actor, append_activity.case_id,
         append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
         append_activity.new, why, request, xid, cluster, revision, grain, payload,
-        sha256('\\x00'::bytea || convert_to(jsonb_build_array(entry,
+        sha256(decode('00', 'hex') || convert_to(jsonb_build_array(entry,
             (extract(epoch FROM happened) * 1000000)::bigint, kind, append_activity.actor_id, append_activity.actor,
             append_activity.case_id, append_activity.entity, append_activity.entity_id, append_activity.operation,
             why, request, xid::text, cluster, revision)::text, 'UTF8') || payload));
@@ -147,6 +147,9 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_c
 BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF type_code ~ '^(row|login)[.]' THEN
+        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';

@@ -76,7 +76,7 @@ BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is stored unsigned' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF key !~ ('^cases/' || case_id || '/[0-9a-f-]{36}\\.[a-z0-9]{1,8}$') THEN
+    IF key !~ ('^cases/' || case_id || '/[0-9a-f-]{36}[.][a-z0-9]{1,8}$') THEN
         RAISE EXCEPTION 'not a key of case %: %', case_id, key USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO public.storage_objects (case_id, key, backend)

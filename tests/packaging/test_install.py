@@ -1,0 +1,166 @@
+"""The layer as other people's services get it: installed by pip, used from a folder that knows nothing of the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 300  # seconds: an isolated build first fetches its tools
+NO_NETWORK = ("Could not find a version", "No matching distribution", "Connection", "Temporary failure")
+
+SERVICE = """\
+from src.database import Database
+from src.services import search
+
+
+def first(db: Database, words: str) -> str:
+    with db.session(actor="alice") as session:
+        return search.transcripts(session, words)[0].snippet
+"""
+
+SERVICE_TEST = """\
+from service import first
+from src.database.testing import speech_database, speech_server
+from src.services import cases, recordings, transcripts
+from src.services.transcripts import Segment
+
+
+def test_first(speech_database, tone):
+    with speech_database.session(actor="alice") as session:
+        audio = recordings.ingest(session, cases.open_case(session, title="Harbour"), tone, language="en")
+        transcripts.add(session, audio, [Segment("the harbor was empty")])
+    assert first(speech_database, "harbors") == "the [harbor] was empty"
+"""
+
+SERVICE_CONFTEST = """\
+import io
+import wave
+
+import pytest
+
+
+@pytest.fixture
+def tone():
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(8000))
+    return buffer.getvalue()
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what git holds: pip builds in the checkout and leaves its litter there."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for folder in ("src", "tests", "alembic", "examples"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "alembic.ini", "README.md"):
+        shutil.copy(ROOT / file, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--wheel-dir", folder, checkout)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def python(request, tmp_path_factory):
+    """The interpreter of an environment with the layer in it: as a wheel, or the checkout itself."""
+    folder = tmp_path_factory.mktemp(request.param)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    what = (request.getfixturevalue("wheel"),)
+    if request.param == "editable":
+        what = ("--editable", request.getfixturevalue("checkout"))
+    pip("install", *what, python=python)
+    # What it depends on comes from the environment that runs this test: no need to fetch it again.
+    places = [path for path in sys.path if path in (*site.getsitepackages(), site.getusersitepackages())]
+    own = next(folder.glob("lib/python*/site-packages"))
+    (own / "dependencies.pth").write_text("\n".join(places))
+    return python
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A service of somebody else, in a folder of its own."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    (tmp_path / "test_service.py").write_text(SERVICE_TEST)
+    (tmp_path / "conftest.py").write_text(SERVICE_CONFTEST)
+    return tmp_path
+
+
+def pip(command, *arguments, python=sys.executable):
+    """Run pip without dependencies; with the tools of this environment where they are new enough to build."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        isolated = int(version("setuptools").partition(".")[0]) < 77
+    except PackageNotFoundError:
+        isolated = True
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, command, *quiet, "--no-deps",
+         *(() if isolated or python != sys.executable else ("--no-build-isolation",)), *arguments],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    if done.returncode and any(words in done.stderr for words in NO_NETWORK):
+        pytest.skip("setuptools 77 is neither installed nor can it be fetched")
+    assert done.returncode == 0, done.stderr
+
+
+def run(python, *arguments, folder):
+    # Nothing of the environment may lead to the checkout.
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    return subprocess.run(
+        [python, *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+
+def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.py")}
+
+    assert held == source | {"src/py.typed"}
+
+
+def test_it_is_imported_from_where_it_was_installed(python, service):
+    code = "import src.database, src.services.work, pathlib; print(pathlib.Path(src.__file__).parent)"
+    done = run(python, "-c", code, folder=service)
+
+    assert done.returncode == 0, done.stderr
+    assert not Path(done.stdout.strip()).is_relative_to(ROOT)
+    assert (Path(done.stdout.strip()) / "py.typed").is_file()
+
+
+def test_the_fixture_gives_a_service_a_database_for_its_tests(python, service):
+    done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", folder=service)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_its_types_reach_a_service(python, service):
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    wrong = service / "wrong.py"
+    wrong.write_text(SERVICE.replace("words)[0].snippet", "words)[0].start_ms"))
+    command = ["-m", "mypy", "--strict", "--cache-dir", service / "cache"]
+
+    done = run(python, *command, "service.py", folder=service)
+    refused = run(python, *command, "wrong.py", folder=service)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Incompatible return value type" in refused.stdout

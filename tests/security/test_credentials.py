@@ -1,0 +1,127 @@
+"""Password hashes and signing keys: no session reads them, the models do not ask for them, nothing prints them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+
+from src.database import User
+from src.database.actor import Actor
+from src.errors import Forbidden
+from tests.security.population import backend_of, core
+
+HASH = "bcrypt:secret-of-bob"
+
+
+@pytest.mark.parametrize("role", ["sti_app", "sti_admin", "NONE"])
+@pytest.mark.parametrize("actor", ["alice", "bob", "root"])
+def test_no_role_selects_a_password_hash(shared, actor, role):
+    queries = (
+        "SELECT password_hash FROM users",
+        "SELECT * FROM users",
+        "SELECT u FROM users u",
+        "SELECT to_jsonb(u) FROM users u",
+        "SELECT 1 FROM users WHERE password_hash LIKE 'bcrypt%'",
+        "SELECT id FROM users ORDER BY password_hash",
+        "UPDATE users SET full_name = password_hash",
+        "UPDATE users SET full_name = 'x' RETURNING password_hash",
+        "COPY users TO STDOUT",
+        "COPY users (password_hash) TO STDOUT",
+        "SELECT count(password_hash) FROM users",
+        "TABLE users",
+    )
+    with core(shared.db, Actor(actor)) as connection:
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+        for query in queries:
+            with pytest.raises(DBAPIError) as caught, connection.begin_nested():
+                connection.execute(text(query))
+            assert caught.value.orig.pgcode == "42501", (query, caught.value)
+
+
+def test_the_model_does_not_load_it_and_says_so(shared):
+    with shared.db.session(actor="root") as session:
+        user = session.scalars(select(User).where(User.username == "bob")).one()
+        assert "password_hash" not in vars(user)
+        with pytest.raises(InvalidRequestError, match="password_hash"):
+            user.password_hash  # noqa: B018 - the access is the test
+        assert HASH not in repr(user) + str(user) + str(vars(user))
+
+
+def token(db, connection, purpose, subject):
+    return db.signing_key.token(purpose, subject, backend_pid=backend_of(connection), server_time=time.time())
+
+
+def test_a_credential_is_given_for_a_login_token_only(shared):
+    with core(shared.db, Actor("alice")) as connection:
+        for wrong in (
+            None,
+            "",
+            "bob",
+            token(shared.db, connection, "session", "bob"),
+            token(shared.db, connection, "password", "bob"),
+            connection.scalar(text("SELECT current_setting('sti.actor')")),
+        ):
+            assert connection.execute(text("SELECT * FROM credential(:t)"), {"t": wrong}).all() == []
+        right = token(shared.db, connection, "login", "BOB")
+        assert connection.execute(text("SELECT password_hash FROM credential(:t)"), {"t": right}).scalar_one() == HASH
+
+
+@pytest.mark.parametrize("subject", ["bob", " bob", "0" * 64 + " bob", "0" * 64 + "bob", ""])
+@pytest.mark.parametrize("purpose", ["password", "login", "session"])
+def test_a_password_is_not_changed_without_the_proof_for_it(unchanged, purpose, subject):
+    with core(unchanged.db, Actor("bob")) as connection:
+        proof = token(unchanged.db, connection, purpose, subject)
+        with pytest.raises(DBAPIError, match="no proof"), connection.begin_nested():
+            connection.execute(text("SELECT store_credential(:t, 'bcrypt:mine')"), {"t": proof})
+
+
+def proof_for(db, connection, name, new):
+    digest = connection.scalar(select(func.encode(func.sha256(func.convert_to(new, "UTF8")), "hex")))
+    return token(db, connection, "password", f"{digest} {name}")
+
+
+def test_even_a_proof_changes_nobody_elses_password(populated):
+    for actor, name, allowed in (
+        ("alice", "bob", False),
+        (None, "bob", False),
+        ("bob", "bob", True),
+        ("root", "alice", True),
+    ):
+        with core(populated.db, Actor(actor)) as connection:
+            call = text("SELECT store_credential(:t, 'bcrypt:mine')")
+            proof = {"t": proof_for(populated.db, connection, name, "bcrypt:mine")}
+            if allowed:
+                assert connection.scalar(call, proof) > 0
+            else:
+                with pytest.raises(DBAPIError), connection.begin_nested():
+                    connection.execute(call, proof)
+    with populated.owner.connect() as connection:
+        rows = connection.execute(text("SELECT username, password_hash FROM users"))
+        stored = {row.username: row.password_hash for row in rows}
+    assert stored["bob"] == stored["alice"] == "bcrypt:mine"
+    assert stored["root"] == "bcrypt:secret-of-root"
+
+
+def test_a_login_is_recorded_with_a_token_only_and_leaves_the_actor_as_it_was(populated):
+    with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
+        session.execute(text("SELECT record_login('x', true)"))
+    with core(populated.db, Actor("alice")) as connection:
+        proof = token(populated.db, connection, "login", "bob")
+        connection.execute(text("SELECT record_login(:t, true)"), {"t": proof})
+        assert connection.scalar(text("SELECT actor_name()")) == "alice"
+        assert connection.scalar(text("SELECT count(*) FROM cases")) == 1
+    with populated.owner.connect() as connection:
+        last = connection.scalar(text("SELECT last_login FROM users WHERE username = 'bob'"))
+    assert last is not None
+
+
+def test_a_refused_token_is_in_no_error_text(shared, caplog):
+    with pytest.raises(DBAPIError) as caught, core(shared.db, Actor("alice")) as connection:
+        proof = token(shared.db, connection, "session", "bob")
+        connection.execute(text("SELECT store_credential(:t, :hash)"), {"t": proof, "hash": HASH})
+    assert proof not in str(caught.value)
+    assert HASH not in str(caught.value)
+    assert proof not in caplog.text

@@ -1,0 +1,321 @@
+"""Writes across cases: rows cannot be moved, added, reached or signed for somebody else."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from src.database import Base, Case, CaseNote, CaseParticipant
+from src.database.actor import Actor
+from src.errors import Conflict, Forbidden, NotFound, SpeechError
+from src.services import cases, recordings
+from tests.security.population import CASE_TABLES, core, insert_statement, rows_written_by
+
+BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs"})
+
+
+@pytest.mark.parametrize("table", CASE_TABLES)
+def test_no_row_can_be_put_into_a_foreign_case(unchanged, table):
+    values = rows_written_by(unchanged, "alice", unchanged.case_of["bob"])[table]
+    # As herself wherever a column asks who wrote: only the case is foreign.
+    values = {name: value for name, value in values.items() if name not in {"author_id", "placed_by_id",
+              "uploaded_by_id", "created_by_id"}}  # fmt: skip
+    with pytest.raises(SpeechError) as caught, unchanged.db.session(actor="alice") as session:
+        session.execute(*insert_statement(table, values))
+    assert isinstance(caught.value, Forbidden | Conflict)
+
+
+@pytest.mark.parametrize("table", BELOW)
+def test_no_row_can_be_moved_into_a_foreign_case(unchanged, table):
+    for change in ("case_id = :bob", "case_id = :bob, id = id", "id = id + 1000", "created_at = now()"):
+        with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
+            session.execute(text(f"UPDATE {table} SET {change}"), {"bob": unchanged.case_of["bob"]})
+
+
+@pytest.mark.parametrize("table", ["audio_files", "transcriptions"])
+def test_a_child_cannot_point_at_an_invisible_parent(unchanged, table):
+    """The parent is in Bob's case; the child claims to be in Alice's, or in Bob's."""
+    foreign = min(unchanged.rows_of("bob", table))
+    child, column = {
+        "audio_files": ("processing_jobs (case_id, kind, audio_file_id)", "'x', :parent"),
+        "transcriptions": ("transcription_segments (case_id, position, text, transcription_id)", "77, 'x', :parent"),
+    }[table]
+    for case, refusal in ((unchanged.case_of["alice"], Conflict), (unchanged.case_of["bob"], Forbidden)):
+        with pytest.raises(refusal) as caught, unchanged.db.session(actor="alice") as session:
+            session.execute(text(f"INSERT INTO {child} VALUES (:case, {column})"), {"case": case, "parent": foreign})
+        if refusal is Conflict:
+            # The same words as for a parent that does not exist.
+            with pytest.raises(Conflict) as missing, unchanged.db.session(actor="alice") as session:
+                session.execute(text(f"INSERT INTO {child} VALUES (:case, {column})"), {"case": case, "parent": 10**12})
+            assert str(caught.value) == str(missing.value)
+
+
+def test_an_upsert_does_not_touch_an_invisible_row(unchanged):
+    bob = unchanged.case_of["bob"]
+    theirs = insert(Case).values(title="taken", case_code="CASE-BOB")
+    for statement in (
+        theirs.on_conflict_do_update(index_elements=["case_code"], set_={"title": "taken"}),
+        theirs.on_conflict_do_update(index_elements=["case_code"], set_={"title": "x"}, where=Case.id == bob),
+    ):
+        with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
+            session.execute(statement)
+    with unchanged.db.session(actor="alice") as session:
+        assert session.execute(theirs.on_conflict_do_nothing()).rowcount == 0
+        assert session.scalars(select(Case.case_code)).all() == ["CASE-ALICE"]
+
+
+def test_merge_does_not_touch_an_invisible_row(populated):
+    with populated.db.session(actor="alice") as session:
+        session.execute(
+            text("MERGE INTO cases c USING (VALUES (:bob), (:alice)) v (id) ON c.id = v.id"
+                 " WHEN MATCHED THEN UPDATE SET title = 'merged'"),
+            {"bob": populated.case_of["bob"], "alice": populated.case_of["alice"]},
+        )  # fmt: skip
+    with populated.owner.connect() as connection:
+        assert connection.scalars(text("SELECT title FROM cases ORDER BY id")).all() == ["merged", "Case of bob"]
+
+
+def test_a_merge_that_reads_no_column_is_refused_and_not_let_through(unchanged):
+    """PostgreSQL applies no SELECT policy there: it meets foreign rows, and the UPDATE policy stops it."""
+    for action in ("UPDATE SET body = 'x'", "DELETE"):
+        with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
+            session.execute(text(f"MERGE INTO case_notes n USING (VALUES (1)) v ON true WHEN MATCHED THEN {action}"))
+
+
+def test_statements_without_where_touch_the_own_rows_only(populated):
+    before = {table: populated.rows_of("bob", table) for table in CASE_TABLES}
+    with populated.db.session(actor="alice") as session:
+        assert session.execute(update(Case).values(title="mine")).rowcount == 1
+        assert session.execute(text("UPDATE case_notes SET body = 'mine'")).rowcount == 1
+        assert session.execute(text("UPDATE cases SET title = 'x' FROM case_notes n")).rowcount == 1
+        assert session.execute(delete(CaseNote)).rowcount == 1
+        assert session.execute(text("DELETE FROM analysis_results")).rowcount == 1
+        assert session.execute(text("DELETE FROM cases USING users")).rowcount == 1
+    assert {table: populated.rows_of("bob", table) for table in CASE_TABLES} == before
+    assert populated.rows_of("alice", "audio_files") == set()
+    with populated.db.session(actor="bob") as session:
+        assert session.scalars(select(Case.title)).all() == ["Case of bob"]
+
+
+def test_deleting_or_locking_an_invisible_row_finds_none(unchanged):
+    bob = unchanged.case_of["bob"]
+    with unchanged.db.session(actor="alice") as session:
+        assert session.execute(delete(Case).where(Case.id == bob)).rowcount == 0
+        assert session.execute(select(Case.id).where(Case.id == bob).with_for_update()).all() == []
+        assert session.execute(text("SELECT id FROM cases WHERE id = :b FOR KEY SHARE"), {"b": bob}).all() == []
+
+
+def share(populated, name, role, **columns):
+    with populated.db.session(actor="alice") as session:
+        case = session.get(Case, populated.case_of["alice"])
+        participant = cases.add_participant(session, case, name, role=role)
+        for column, value in columns.items():
+            setattr(participant, column, value)
+    return case
+
+
+WRITES = {
+    "UPDATE cases SET title = 'x'": "cases",
+    "UPDATE case_notes SET body = 'x'": "case_notes",
+    "UPDATE audio_files SET name = 'x'": "audio_files",
+    "UPDATE transcriptions SET accepted_at = NULL": "transcriptions",
+    "UPDATE legal_holds SET release_reason = NULL": "legal_holds",
+    "UPDATE case_participants SET role = 'owner'": "case_participants",
+    "DELETE FROM cases": "cases",
+    "DELETE FROM case_notes": "case_notes",
+    "DELETE FROM audio_files": "audio_files",
+    "DELETE FROM transcriptions": "transcriptions",
+    "DELETE FROM case_participants": "case_participants",
+}
+EDITORS_WRITES = ("UPDATE cases", "UPDATE case_notes", "UPDATE audio_files", "UPDATE transcriptions")
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor"])
+def test_a_participant_changes_in_alices_case_only_what_the_role_allows(populated, role):
+    share(populated, "bob", role)
+    for statement, table in WRITES.items():
+        with core(populated.db, Actor("bob")) as connection:
+            column = "id" if table == "cases" else "case_id"
+            where = f"{column} = {populated.case_of['alice']}"
+            assert connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {where}")) > 0, "it is visible"
+            expected = 1 if role == "editor" and statement.startswith(EDITORS_WRITES) else 0
+            assert connection.execute(text(f"{statement} WHERE {where}")).rowcount == expected, statement
+            connection.get_transaction().rollback()
+    inserts = rows_written_by(populated, "alice", populated.case_of["alice"])
+    allowed = {"case_notes", "processing_jobs", "transcriptions", "transcription_segments", "transcription_sources",
+               "analysis_results"} if role == "editor" else set()  # fmt: skip
+    for table in BELOW:
+        if table == "audio_files":
+            continue  # needs an announced object; the services' tests store one
+        values = {k: v for k, v in inserts[table].items() if k not in {"author_id", "created_by_id", "placed_by_id"}}
+        with core(populated.db, Actor("bob")) as connection:
+            try:
+                connection.execute(*insert_statement(table, values))
+                stored = True
+            except Exception as error:
+                assert "row-level security" in str(error) or "permission denied" in str(error), (table, error)
+                stored = False
+            connection.get_transaction().rollback()
+        assert stored == (table in allowed), table
+
+
+def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populated):
+    case = share(populated, "bob", "editor")
+    with populated.db.session(actor="bob") as session:
+        cases.add_note(session, case, "an editor writes")
+    for attempt in (
+        lambda s: s.delete(s.get(Case, case.id)),
+        lambda s: cases.add_participant(s, case, "transcriber", role="viewer"),
+        lambda s: cases.add_participant(s, case, "bob", role="owner"),
+        lambda s: cases.remove_participant(s, case, "alice"),
+        lambda s: cases.place_hold(s, case, reason="x"),
+    ):
+        with pytest.raises(SpeechError), populated.db.session(actor="bob") as session:
+            attempt(session)
+            session.flush()
+    with populated.owner.connect() as connection:
+        roles = connection.execute(
+            text("SELECT u.username, p.role FROM case_participants p JOIN users u ON u.id = p.user_id"
+                 " WHERE p.case_id = :case ORDER BY 1"), {"case": case.id}).all()  # fmt: skip
+    assert roles == [("alice", "owner"), ("bob", "editor")]
+
+
+@pytest.mark.parametrize(
+    ("role", "permissions", "may"),
+    [
+        ("viewer", {"allow": ["write"]}, {"read", "write"}),
+        ("editor", {"deny": ["write"]}, {"read"}),
+        ("owner", {"deny": ["delete", "manage"]}, {"read", "write"}),
+        ("viewer", {"allow": ["write"], "deny": ["write"]}, {"read"}),
+        ("owner", {"deny": ["read"]}, {"write", "delete", "manage"}),
+        ("viewer", {"allow": None, "deny": None}, {"read"}),
+        ("viewer", {"allow": {}, "deny": []}, {"read"}),
+    ],
+)
+def test_permissions_of_a_participant_add_and_deny_and_denying_wins(populated, role, permissions, may):
+    case = share(populated, "bob", role, permissions=permissions)
+    with populated.db.session(actor="bob") as session:
+        for verb in ("read", "write", "delete", "manage"):
+            granted = case.id in session.scalar(text("SELECT actor_case_ids(:verb)"), {"verb": verb})
+            assert granted == (verb in may), verb
+
+
+def test_a_grant_ends_with_its_time_and_with_its_removal_inside_an_open_transaction(populated):
+    case = share(populated, "bob", "viewer")
+    with populated.db.session(actor="bob") as session:
+        assert session.get(Case, case.id) is not None
+        session.expunge_all()
+        with populated.owner.begin() as connection:
+            connection.execute(text("UPDATE case_participants SET expires_at = now() - interval '1 s'"
+                                    " WHERE case_id = :case AND role = 'viewer'"), {"case": case.id})  # fmt: skip
+        assert session.get(Case, case.id) is None
+
+
+SIGNED_COLUMNS = {
+    "case_notes": ("author_id",),
+    "legal_holds": ("placed_by_id", "released_by_id"),
+    "audio_files": ("uploaded_by_id",),
+    "processing_jobs": ("created_by_id",),
+    "transcriptions": ("created_by_id", "accepted_by_id"),
+    "analysis_results": ("created_by_id", "accepted_by_id"),
+    "case_participants": ("added_by_id",),
+    "cases": ("opened_by_id",),
+}
+
+
+@pytest.mark.parametrize(("table", "column"), [(t, c) for t, columns in SIGNED_COLUMNS.items() for c in columns])
+def test_nobody_signs_a_row_with_another_name(unchanged, table, column):
+    case = unchanged.case_of["alice"]
+    values = rows_written_by(unchanged, "alice", case)[table]
+    values = {k: v for k, v in values.items() if k not in {"author_id", "created_by_id", "placed_by_id",
+              "uploaded_by_id", "opened_by_id"}}  # fmt: skip
+    with unchanged.owner.connect() as connection:
+        bob = connection.scalar(text("SELECT id FROM users WHERE username = 'bob'"))
+    values[column] = bob
+    values |= {"released_by_id": {"released_at": "2026-01-01", "release_reason": "x"},
+               "accepted_by_id": {"accepted_at": "2026-01-01"}}.get(column, {})  # fmt: skip
+    if table == "audio_files":
+        with unchanged.db.session(actor="alice") as session:
+            pending = session.scalar(text("SELECT path FROM audio_files"))
+        values["path"] = pending
+    with pytest.raises((Forbidden, Conflict)) as caught, unchanged.db.session(actor="alice") as session:
+        session.execute(*insert_statement(table, values))
+    if table != "audio_files":
+        assert isinstance(caught.value, Forbidden)
+
+
+@pytest.mark.parametrize(("table", "when", "who", "rest"), [
+    ("transcriptions", "accepted_at", "accepted_by_id", ""),
+    ("analysis_results", "accepted_at", "accepted_by_id", ""),
+    ("legal_holds", "released_at", "released_by_id", ", release_reason = 'x'"),
+])  # fmt: skip
+def test_nobody_accepts_or_releases_with_another_name(unchanged, table, when, who, rest):
+    with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
+        session.execute(
+            text(f"UPDATE {table} SET {when} = now(), {who} = (SELECT id FROM users WHERE username = 'bob'){rest}")
+        )
+    with unchanged.db.session(actor="alice") as session:
+        mine = session.execute(
+            text(f"UPDATE {table} SET {when} = now(), {who} = public.actor_id(){rest}"),
+        )
+        assert mine.rowcount == 1
+        session.rollback()
+
+
+def test_a_segment_is_never_edited(unchanged):
+    for statement in ("UPDATE transcription_segments SET text = 'x'", "DELETE FROM transcription_segments"):
+        with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
+            session.execute(text(statement))
+
+
+def test_a_foreign_recording_is_neither_opened_nor_added_to(unchanged, tone):
+    with unchanged.db.session(actor="bob") as session:
+        case = session.get(Case, unchanged.case_of["bob"])
+        audio = session.scalars(select(recordings.AudioFile)).one()
+    with pytest.raises(NotFound), unchanged.db.session(actor="alice") as session:
+        recordings.open(session, audio)
+    with pytest.raises(NotFound), unchanged.db.session(actor="alice") as session:
+        recordings.ingest(session, case, tone, name="x.wav")
+
+
+def test_a_participant_of_two_cases_cannot_carry_rows_between_them(populated):
+    share(populated, "bob", "editor")
+    for table in ("case_notes", "audio_files", "transcriptions"):
+        with pytest.raises(Forbidden), populated.db.session(actor="bob") as session:
+            session.execute(text(f"UPDATE {table} SET case_id = :own"), {"own": populated.case_of["bob"]})
+    with populated.db.session(actor="bob") as session:
+        assert len(session.scalars(select(CaseParticipant)).all()) == 3
+
+
+def test_profiles_are_changed_by_their_owners_only(populated):
+    with populated.db.session(actor="alice") as session:
+        assert session.execute(text("UPDATE users SET full_name = 'Alice A.'")).rowcount == 1
+    for change in (
+        "is_active = true",
+        "role_id = 1",
+        "username = 'root2'",
+        "password_hash = 'x'",
+        "last_login = now()",
+    ):
+        with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
+            session.execute(text(f"UPDATE users SET {change} WHERE username = 'alice'"))
+    with populated.owner.connect() as connection:
+        assert connection.scalars(text("SELECT full_name FROM users WHERE username <> 'alice'")).all() == [""] * 4
+
+
+@pytest.mark.parametrize("table", [table for table in CASE_TABLES if table not in {"storage_objects", "activity_logs"}])
+def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
+    """An id taken in advance would make somebody else's next row fail; a timestamp of one's own would tell a lie."""
+    kept = {"id", "created_at", "updated_at", "row_version", "opened_xid", "search"}
+    with core(unchanged.db, Actor("alice")) as connection:
+        for column in kept & set(Base.metadata.tables[table].columns.keys()):
+            with pytest.raises(Exception, match="permission denied|generated column"), connection.begin_nested():
+                connection.execute(text(f"INSERT INTO {table} ({column}) OVERRIDING SYSTEM VALUE VALUES (NULL)"))
+        settable = set(
+            connection.scalars(
+                text("SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
+                     " AND has_column_privilege(attrelid, attname, 'INSERT')"), {"table": f"public.{table}"})
+        )  # fmt: skip
+    refused = set(Base.metadata.tables[table].columns.keys()) - settable
+    assert refused - kept == ({"state", "lease", "attempts"} if table == "processing_jobs" else set())
