@@ -83,20 +83,20 @@ class Stop:
 
 
 def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
-    """Do jobs until asked to stop, or one with `once`; return whether the last one succeeded."""
-    succeeded = True
+    """Do jobs until asked to stop, or one with `once`; return False when that one failed."""
     while not stop.asked:
         with db.session(actor=actor) as session:
             job = work.claim(session, KIND, lease_seconds=LEASE_SECONDS)
         if job is not None:
             succeeded = do(db, actor, job, stop)
-        if once:
-            if job is None:
-                say("there is nothing to do")
-            break
-        if job is None:
+            if once:
+                return succeeded
+        elif once:
+            say("there is nothing to do")
+            return True
+        else:
             time.sleep(IDLE_SECONDS)
-    return succeeded
+    return True
 
 
 def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
@@ -172,7 +172,6 @@ def give_back(
     """Tell why the job is not done. Whoever may try again, and when, is the queue's to decide."""
     try:
         with db.session(actor=actor) as session:
-            work.heartbeat(session, job, lease_seconds=LEASE_SECONDS)
             state = work.fail(session, job, why, retry=retry, delay_seconds=delay_seconds)
     except LeaseLost:
         state = "another worker's"

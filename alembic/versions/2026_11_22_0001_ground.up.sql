@@ -507,7 +507,7 @@ GRANT EXECUTE ON FUNCTION public.search_segments(text, bigint, integer) TO sti_a
 CREATE OR REPLACE FUNCTION public.claim_job(kinds text[], worker text, lease_seconds integer)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    claimed record;
+    job record;
 BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
         RAISE EXCEPTION 'this actor may not claim jobs: its role lacks the permission job.claim'
@@ -528,10 +528,15 @@ BEGIN
                       AND ((c.state = 'queued' AND c.run_after <= now())
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
-    RETURNING j.id, j.audio_file_id INTO claimed;
+    RETURNING j.* INTO job;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
     UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
-     WHERE a.id = claimed.audio_file_id;
-    RETURN claimed.id;
+     WHERE a.id = job.audio_file_id;
+    PERFORM public.append_activity('job.claimed', 'event', public.actor_id(), public.actor_name(), job.case_id,
+        'processing_jobs', job.id, NULL, jsonb_build_object('name', job.kind, 'attempt', job.attempts), NULL);
+    RETURN job.id;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.claim_job(text[], text, integer) FROM PUBLIC;
@@ -569,6 +574,8 @@ BEGIN
         RAISE EXCEPTION 'job %: the lease is lost; another worker has the job, or its time ran out', job_id
             USING ERRCODE = 'STI01';
     END IF;
+    PERFORM public.append_activity('job.completed', 'event', public.actor_id(), public.actor_name(), job.case_id,
+        'processing_jobs', job.id, NULL, jsonb_build_object('name', job.kind, 'attempt', job.attempts), NULL);
     UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'processed'), processed_at = now(),
            error_message = NULL WHERE id = job.audio_file_id;
     UPDATE public.processing_jobs SET state = 'done', result = outcome, finished_at = now(), lease_expires_at = NULL,
@@ -591,6 +598,8 @@ BEGIN
         RAISE EXCEPTION 'job %: the lease is lost; another worker has the job, or its time ran out', job_id
             USING ERRCODE = 'STI01';
     END IF;
+    PERFORM public.append_activity('job.failed', 'event', public.actor_id(), public.actor_name(), job.case_id,
+        'processing_jobs', job.id, NULL, jsonb_build_object('name', job.kind, 'attempt', job.attempts) || jsonb_build_object('error', left(message, 500)), NULL);
     outcome := CASE WHEN retry AND job.attempts < job.max_attempts THEN 'queued' ELSE 'failed' END;
     UPDATE public.audio_files
        SET status_id = public.code_id('audio_statuses', CASE outcome WHEN 'queued' THEN 'queued' ELSE 'failed' END),

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 from src import errors
 from src.database.actor import Actor, SigningKey
-from src.database.failures import first_line, translate_connect
+from src.database.failures import first_line, translate_connect, unstorable
 from src.database.schema import HEAD
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
         hide_parameters=True,
         connect_args=connect_arguments(options),
     )
-    _translate_connect_errors(engine)
+    _translate_driver_errors(engine)
     _leave_connections_to_the_parent(engine)
     return engine
 
@@ -209,12 +209,18 @@ def _driver_connection(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def _translate_connect_errors(engine: Engine) -> None:
+def _translate_driver_errors(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def explain(context: Any) -> None:
-        # Only errors of making a connection: what a statement may raise is translated at the door.
+        # Errors of making a connection, and those that are none of the driver's own: what the server says about a
+        # statement is translated at the door. A ping that fails must fail as it is, so that the pool connects again.
+        if context.is_pre_ping:
+            return
         if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
             raise translate_connect(context.original_exception, engine.url) from context.original_exception
+        refused = unstorable(context.original_exception)
+        if refused is not None:
+            raise refused from context.original_exception
 
 
 def _leave_connections_to_the_parent(engine: Engine) -> None:

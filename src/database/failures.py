@@ -36,12 +36,15 @@ _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
     ),
 )
 
-_CONSTRAINT_KINDS = {
+_CONTRADICTIONS = {
     "23505": "this value is taken already",
     "23503": "it refers to something that is not there, or something still refers to it",
+    "23P01": "it overlaps with something that is there already",
+}
+# Wrong by themselves, whatever else is in the database.
+_WRONG_VALUES = {
     "23502": "a required value is missing",
     "23514": "a value is out of its limits",
-    "23P01": "it overlaps with something that is there already",
 }
 
 
@@ -95,22 +98,34 @@ def translate(error: BaseException) -> SpeechError | None:
         )
     original: Any = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(original, "pgcode", None)
-    if state in _CONSTRAINT_KINDS:
-        return _broken_constraint(original.diag, _CONSTRAINT_KINDS[state])
-    if state not in _MEANINGS:
-        return None
-    kind, sentence = _MEANINGS[state]
-    return kind(sentence.format(said=first_line(original)))
+    if state in _CONTRADICTIONS:
+        name = original.diag.constraint_name
+        return errors.Conflict(_broken_constraint(original.diag, _CONTRADICTIONS[state]), constraint=name)
+    if state in _WRONG_VALUES:
+        return errors.InvalidInput(_broken_constraint(original.diag, _WRONG_VALUES[state]))
+    if state in _MEANINGS:
+        kind, sentence = _MEANINGS[state]
+        return kind(sentence.format(said=first_line(original)))
+    if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
+        # The server, or what lies between, hung up without a word of why.
+        return errors.ServerUnreachable(_ENDED[1].format(said=first_line(original)))
+    return None
 
 
-def _broken_constraint(diagnosis: Any, meaning: str) -> errors.Conflict:
-    name = diagnosis.constraint_name
-    place = name or f"{diagnosis.table_name}.{diagnosis.column_name}"
-    return errors.Conflict(f"{diagnosis.table_name} cannot be stored so ({place}): {meaning}.", constraint=name)
+def unstorable(error: BaseException) -> errors.InvalidInput | None:
+    """Return the error for text that the driver would not even send; None for any other error."""
+    if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL (0x00)" in str(error)):
+        return errors.InvalidInput("A text holds a NUL or half a character, which no database stores; remove it.")
+    return None
+
+
+def _broken_constraint(diagnosis: Any, meaning: str) -> str:
+    place = diagnosis.constraint_name or f"{diagnosis.table_name}.{diagnosis.column_name}"
+    return f"{diagnosis.table_name} cannot be stored so ({place}): {meaning}."
 
 
 def first_line(error: BaseException | str) -> str:
-    """Return what the server said without its DETAIL, which may repeat values."""
+    """Return what the server said without what repeats values: its DETAIL, and what it quotes at the end of a line."""
     said = str(error).strip()
     line = said.splitlines()[0] if said else "no reason given"
-    return line.removeprefix("FATAL:").strip().rstrip(".")
+    return re.sub(r"(invalid [^:\"]*): \".*", r"\1", line.removeprefix("FATAL:").strip()).rstrip(".")

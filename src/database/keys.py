@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from contextlib import suppress
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,20 @@ class KeyFile:
         Raises ConfigurationError when others may read it or when it is damaged.
         """
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # Not blocking, since a pipe would keep us here for ever; it is refused below.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ConfigurationError(
                 f"The key file {path} cannot be read ({error.strerror}); run as the user who ran init_db."
             ) from error
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise ConfigurationError(f"The key file {path} is no file; set KEY_FILE to the file that init_db wrote.")
         with os.fdopen(descriptor, encoding="utf-8") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            if stat.S_IMODE(mode) & 0o077:
                 raise ConfigurationError(f"The key file {path} is readable by others. Run: chmod 600 {path}")
             try:
                 document: dict[str, Any] = json.load(file)
@@ -46,7 +51,7 @@ class KeyFile:
                     password=str(document["password"]),
                     signing_key=SigningKey.decode(int(document["key_id"]), str(document["key"])),
                 )
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
                 raise ConfigurationError(
                     f"The key file {path} is damaged. Restore it, or move it away and run init_db --reset-login."
                 ) from error
@@ -59,10 +64,12 @@ class KeyFile:
             "key_id": self.signing_key.id,
             "key": self.signing_key.encode(),
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            # A name that nobody can know in advance, made with O_EXCL and mode 0600: no link is followed.
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            temporary = Path(name)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(document, file, indent=2)
                 file.flush()
@@ -74,8 +81,8 @@ class KeyFile:
             finally:
                 os.close(directory)
         except OSError as error:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
             raise ConfigurationError(
                 f"The key file {path} cannot be written ({error.strerror}); set KEY_FILE to a place that can."
             ) from error

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, text
 
 from src import errors
 from src.database.engine import OLDEST_SERVER
-from src.database.schema import SESSION_ROLES
+from src.database.schema import HEAD, SESSION_ROLES
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "15min"
@@ -84,7 +84,8 @@ def alembic_folder() -> Path:
     Raises ConfigurationError where there is none: a wheel carries the layer, migrations are run from the checkout.
     """
     for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if (folder / "alembic.ini").is_file() and (folder / "alembic" / "env.py").is_file():
+        # A service may have migrations of its own where it runs: ours are those that lead to our head.
+        if (folder / "alembic.ini").is_file() and any((folder / "alembic" / "versions").glob(f"*_{HEAD}_*.py")):
             return folder
     raise errors.ConfigurationError("There is no alembic.ini here; run migrations from the checkout of this project.")
 

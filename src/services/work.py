@@ -21,7 +21,6 @@ from sqlalchemy.orm.attributes import set_committed_value
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
-from src.services import activity
 from src.services.lookup import by_code
 
 LEASE_SECONDS = 300
@@ -91,8 +90,6 @@ def claim(
         .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
         .execution_options(populate_existing=True)
     ).one()
-    activity.record(session, "job.claimed", case_id=job.case_id, entity=job, detail={"name": job.audio_file.name,
-                    "kind": job.kind, "attempt": job.attempts})  # fmt: skip
     return job
 
 
@@ -111,8 +108,6 @@ def complete(session: Session, job: ProcessingJob, result: Mapping[str, Any] | N
     Raises LeaseLost when the job is somebody else's by now; nothing of the transaction is kept then.
     """
     session.flush()  # the results go in while the lease still grants the case
-    detail = {"kind": job.kind, "attempt": job.attempts}
-    activity.record(session, "job.completed", case_id=job.case_id, entity=job, detail=detail)
     session.execute(select(func.public.complete_job(job.id, job.lease, cast(dict(result or {}), JSONB))))
     set_committed_value(job, "state", "done")
 
@@ -122,8 +117,6 @@ def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True
 
     Returns the job's new state. Raises LeaseLost when it is somebody else's by now.
     """
-    detail = {"kind": job.kind, "attempt": job.attempts, "error": error[:500]}
-    activity.record(session, "job.failed", case_id=job.case_id, entity=job, detail=detail)
     state: str = session.scalars(
         select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
     ).one()

@@ -1,13 +1,13 @@
-"""The layer as other people's services get it: installed by pip, used from a folder that knows nothing of the checkout."""
+"""The layer as other people's services get it: installed by pip, used from a folder that knows no checkout."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import site
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -83,14 +83,14 @@ def python(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    what = (request.getfixturevalue("wheel"),)
-    if request.param == "editable":
-        what = ("--editable", request.getfixturevalue("checkout"))
-    pip("install", *what, python=python)
     # What it depends on comes from the environment that runs this test: no need to fetch it again.
-    places = [path for path in sys.path if path in (*site.getsitepackages(), site.getusersitepackages())]
+    places = [path for path in sys.path if path.endswith("-packages")]
     own = next(folder.glob("lib/python*/site-packages"))
     (own / "dependencies.pth").write_text("\n".join(places))
+    if request.param == "wheel":
+        pip("install", request.getfixturevalue("wheel"), python=python)
+    else:
+        pip("install", "--editable", request.getfixturevalue("checkout"), python=python)
     return python
 
 
@@ -105,8 +105,6 @@ def service(tmp_path):
 
 def pip(command, *arguments, python=sys.executable):
     """Run pip without dependencies; with the tools of this environment where they are new enough to build."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         isolated = int(version("setuptools").partition(".")[0]) < 77
     except PackageNotFoundError:
@@ -114,7 +112,7 @@ def pip(command, *arguments, python=sys.executable):
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--python", python, command, *quiet, "--no-deps",
-         *(() if isolated or python != sys.executable else ("--no-build-isolation",)), *arguments],
+         *(() if isolated else ("--no-build-isolation",)), *arguments],
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     if done.returncode and any(words in done.stderr for words in NO_NETWORK):

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from src.database.schema.objects import SESSION_ROLES, Function
 
+TELL = """
+    PERFORM public.append_activity('job.%s', 'event', public.actor_id(), public.actor_name(), job.case_id,
+        'processing_jobs', job.id, NULL, jsonb_build_object('name', job.kind, 'attempt', job.attempts)%s, NULL);
+""".strip()
+
 HELD = """
     SELECT j.* INTO job FROM public.processing_jobs j
      WHERE j.id = job_id AND j.state = 'running' AND j.lease = held_lease AND j.leased_by_id = public.actor_id()
@@ -17,10 +22,10 @@ HELD = """
 FUNCTIONS = (
     Function(
         "public.claim_job(kinds text[], worker text, lease_seconds integer)",
-        """
+        f"""
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    claimed record;
+    job record;
 BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
         RAISE EXCEPTION 'this actor may not claim jobs: its role lacks the permission job.claim'
@@ -41,10 +46,14 @@ BEGIN
                       AND ((c.state = 'queued' AND c.run_after <= now())
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
-    RETURNING j.id, j.audio_file_id INTO claimed;
+    RETURNING j.* INTO job;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
     UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
-     WHERE a.id = claimed.audio_file_id;
-    RETURN claimed.id;
+     WHERE a.id = job.audio_file_id;
+    {TELL % ("claimed", "")}
+    RETURN job.id;
 END
 $body$""",
         callers=SESSION_ROLES,
@@ -72,6 +81,7 @@ DECLARE
     job record;
 BEGIN
     {HELD}
+    {TELL % ("completed", "")}
     UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'processed'), processed_at = now(),
            error_message = NULL WHERE id = job.audio_file_id;
     UPDATE public.processing_jobs SET state = 'done', result = outcome, finished_at = now(), lease_expires_at = NULL,
@@ -89,6 +99,7 @@ DECLARE
     outcome text;
 BEGIN
     {HELD}
+    {TELL % ("failed", " || jsonb_build_object('error', left(message, 500))")}
     outcome := CASE WHEN retry AND job.attempts < job.max_attempts THEN 'queued' ELSE 'failed' END;
     UPDATE public.audio_files
        SET status_id = public.code_id('audio_statuses', CASE outcome WHEN 'queued' THEN 'queued' ELSE 'failed' END),

@@ -1,0 +1,101 @@
+"""Programs of ours as an operator runs them: real processes, in an empty folder, with nothing but the variables given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, text
+
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import SpeechServer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Operator:
+    """A folder, the variables of a database, and the commands that are run there."""
+
+    folder: Path
+    url: URL
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+        """Run a command; None takes a variable away. Standard input is no terminal."""
+        wanted = {
+            "DATABASE_URL": self.url.render_as_string(hide_password=False),
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(REPOSITORY),
+            **self.variables,
+            **variables,
+        }
+        environment = {name: value for name, value in wanted.items() if value is not None}
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def init_db(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "src.database.scripts.init_db", *arguments, **variables)
+
+    def alembic(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "alembic", "-c", str(REPOSITORY / "alembic.ini"), *arguments, **variables)
+
+    @property
+    def key_file(self) -> Path:
+        (found,) = (self.folder / "storage" / "keys").iterdir()
+        return found
+
+    def sql(self, statement: str) -> object:
+        """Run a statement as the owner; return the first value of its result, if it has one."""
+        engine = make_engine(self.url, PoolOptions(size=1))
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(text(statement))
+                return result.scalar() if result.returns_rows else None
+        finally:
+            engine.dispose()
+
+
+@pytest.fixture
+def new_operator(speech_server: SpeechServer, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Make operators of databases; afterwards remove these databases and their logins."""
+    yield from _operators(speech_server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def set_up(speech_server: SpeechServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """A database that `init_db` has made ready, for tests that only look or that undo what they change."""
+    makers = _operators(speech_server, tmp_path_factory.mktemp("operator"))
+    operator = next(makers)(f"{speech_server.template}_set_up")
+    done = operator.init_db()
+    assert done.returncode == 0, done.stderr
+    operator.variables["FIRST_OUTPUT"] = done.stdout
+    yield operator
+    next(makers, None)
+
+
+def _operators(server: SpeechServer, folder: Path) -> Iterator[Callable[..., Operator]]:
+    made: list[str] = []
+
+    def make(database: str, **variables: str) -> Operator:
+        made.append(database)
+        return Operator(folder, server.owner.set(database=database), variables)
+
+    yield make
+    for database in made:
+        server._run(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        server._run(f'DROP ROLE IF EXISTS "{database[:59]}_app"')

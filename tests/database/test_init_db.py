@@ -1,0 +1,229 @@
+"""`init_db` as an operator runs it: any number of times, with his mistakes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from src.database import Case, Database, User
+from src.database.embedded import EmbeddedServer
+from src.database.engine import PoolOptions, make_engine
+from src.database.keys import KeyFile
+from src.database.testing import FAST
+from src.services import accounts, cases
+
+COUNTS = re.compile(r"^(\w+): (\d+) inserted, (\d+) updated, (\d+) left alone", re.MULTILINE)
+
+
+def counts(output):
+    return {table: tuple(map(int, numbers)) for table, *numbers in COUNTS.findall(output)}
+
+
+def database_of(operator):
+    keys = KeyFile.load(operator.key_file)
+    return Database(operator.url.set(username=keys.login, password=keys.password), signing_key=keys.signing_key)
+
+
+def test_the_first_run_creates_all_and_says_what(set_up):
+    output = set_up.variables["FIRST_OUTPUT"]
+    assert f"database {set_up.url.database}: created" in output
+    told = counts(output)
+    assert set(told) == {"user_roles", "case_statuses", "case_priorities", "audio_statuses", "sentiments",
+                         "activity_types", "languages"}  # fmt: skip
+    assert all(inserted > 0 for table, (inserted, _, _) in told.items())
+    assert stat.S_IMODE(set_up.key_file.stat().st_mode) == 0o600
+    password = KeyFile.load(set_up.key_file).password
+    assert password not in output
+    assert str(set_up.url.password) not in output
+
+
+def test_the_second_run_changes_nothing(set_up):
+    before = set_up.key_file.read_bytes()
+    again = set_up.init_db()
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {numbers[:2] for numbers in counts(again.stdout).values()} == {(0, 0)}
+    assert "created" not in again.stdout
+    assert set_up.key_file.read_bytes() == before
+    assert set_up.init_db("--check").stdout == "everything is in place\n"
+
+
+def test_what_it_made_serves_sessions(set_up):
+    created = set_up.init_db("--admin", "Root", ADMIN_PASSWORD="a good password")
+    assert (created.returncode, "administrator Root: created" in created.stdout) == (0, True), created.stderr
+    for name, code, words in (("Root", 0, "is there already, left alone"), ("ROOT", 0, "is there already, left alone"),
+                              (" ", 1, "printable"), ("a|b", 1, "printable"), ("", 1, "printable")):  # fmt: skip
+        again = set_up.init_db("--admin", name, ADMIN_PASSWORD="another password")
+        assert (again.returncode, words in again.stdout + again.stderr) == (code, True), (name, again)
+    with database_of(set_up) as db:
+        with db.session() as session:
+            assert accounts.authenticate(session, "root", "a good password").username == "Root"
+        with db.session(actor="Root") as session:
+            accounts.create_user(session, username="carol")
+        with db.session(actor="carol") as session:
+            cases.open_case(session, title="the first one")
+        with db.session(actor="Root") as session:
+            assert session.scalars(select(Case.title)).all() == ["the first one"]
+            assert len(session.scalars(select(User)).all()) == 2
+    taken = set_up.init_db("--admin", "carol", ADMIN_PASSWORD="x")
+    assert (taken.returncode, "is no administrator" in taken.stderr) == (1, True)
+
+
+def test_nobody_to_ask_for_the_password_is_exit_code_3_before_anything_happens(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_never")
+    refused = operator.init_db("--admin", "root")
+    assert refused.returncode == 3
+    assert refused.stderr.strip().endswith("set ADMIN_PASSWORD.")
+    assert len(refused.stderr.splitlines()) == 1
+    assert "does not exist" in operator.init_db("--check").stderr or "has no database" in operator.init_db("--check").stderr
+
+
+def test_seeds_that_an_operator_changed_are_kept_unless_forced(set_up):
+    set_up.sql("UPDATE languages SET name = 'Anglais', is_active = false WHERE code = 'en'")
+    set_up.sql("UPDATE case_priorities SET weight = 77 WHERE code = 'high'")
+    set_up.sql("UPDATE user_roles SET permissions = permissions || '{\"x\": [\"y\"]}' WHERE code = 'user'")
+    set_up.sql("INSERT INTO case_statuses (code, name) VALUES ('waiting', 'Waiting')")
+    set_up.sql("DELETE FROM sentiments WHERE code = 'mixed'")
+    kept = set_up.init_db()
+    assert "1 changed here and kept (en)" in kept.stdout
+    assert "1 changed here and kept (high)" in kept.stdout
+    assert "1 changed here and kept (user)" in kept.stdout
+    assert counts(kept.stdout)["sentiments"][0] == 1
+    assert set_up.sql("SELECT name FROM languages WHERE code = 'en'") == "Anglais"
+    forced = set_up.init_db("--force")
+    assert counts(forced.stdout)["languages"][1] == 1
+    assert set_up.sql("SELECT name FROM languages WHERE code = 'en'") == "English"
+    assert set_up.sql("SELECT weight FROM case_priorities WHERE code = 'high'") != 77
+    assert set_up.sql("SELECT count(*) FROM case_statuses WHERE code = 'waiting'") == 1
+    assert {numbers[1] for numbers in counts(set_up.init_db("--force").stdout).values()} == {0}
+
+
+CHECKS = {
+    "policy": ("DROP POLICY case_notes_app_delete ON case_notes", "the policy case_notes_app_delete on case_notes"),
+    "row security": ("ALTER TABLE cases DISABLE ROW LEVEL SECURITY", "row security is off on cases"),
+    "trigger": ("ALTER TABLE cases DISABLE TRIGGER capture", "the trigger capture on cases is disabled"),
+    "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, a grant too many"),
+    "table": ("CREATE TABLE unprotected (id int)", "the table unprotected is not protected"),
+    "seed": ("DELETE FROM sentiments WHERE code = 'mixed'", "the seed sentiments.mixed is missing"),
+    "function": ("CREATE OR REPLACE FUNCTION actor_may(subject text, verb text) RETURNS boolean LANGUAGE sql AS"
+                 " 'SELECT true'", "the function actor_may is not the one of this version"),
+}  # fmt: skip
+
+
+def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_checked")
+    assert operator.init_db().returncode == 0
+    assert operator.init_db("--check").returncode == 0
+    for statement, _ in CHECKS.values():
+        operator.sql(statement)
+    operator.key_file.rename(operator.folder / "moved")
+    checked = operator.init_db("--check")
+    assert (checked.returncode, checked.stderr) == (1, "")
+    for name, (_, sentence) in CHECKS.items():
+        assert sentence in checked.stdout, name
+    assert re.search(r"the key file \S+ is missing", checked.stdout)
+    assert len(checked.stdout.splitlines()) == len(CHECKS) + 1
+    assert operator.sql("SELECT count(*) FROM sentiments WHERE code = 'mixed'") == 0, "a check changes nothing"
+
+
+def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_lost")
+    assert operator.init_db().returncode == 0
+    old = KeyFile.load(operator.key_file)
+    operator.key_file.unlink()
+    refused = operator.init_db()
+    assert refused.returncode == 3
+    assert "--reset-login" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    mended = operator.init_db("--reset-login")
+    assert mended.returncode == 0, mended.stderr
+    new = KeyFile.load(operator.key_file)
+    assert (new.login, new.signing_key) == (old.login, old.signing_key)
+    assert new.password != old.password
+    with database_of(operator) as db, db.session() as session:
+        assert session.scalars(select(Case)).all() == []
+    assert operator.init_db("--check").returncode == 0
+
+
+def test_two_at_once_both_succeed_with_one_set_of_seeds(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_twice")
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda _: operator.init_db(), range(3)))
+    assert [run.returncode for run in ended] == [0, 0, 0], [run.stderr for run in ended]
+    inserted = [sum(numbers[0] for numbers in counts(run.stdout).values()) for run in ended]
+    assert sorted(inserted)[:2] == [0, 0]
+    assert max(inserted) > 0
+    assert operator.init_db("--check").returncode == 0
+
+
+def test_names_that_need_quoting_work(new_operator, speech_server):
+    operator = new_operator(f'{speech_server.template}_Ö "x" %s')
+    made = operator.init_db()
+    assert made.returncode == 0, made.stderr
+    checked = operator.init_db("--check")
+    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    with database_of(operator) as db, db.session() as session:
+        assert session.scalars(select(Case)).all() == []
+
+
+@pytest.fixture(scope="module")
+def bare_server(tmp_path_factory):
+    """A server without our roles, with an owner who may create nothing outside of his database."""
+    folder = tmp_path_factory.mktemp("bare")
+    # As root the server runs under another account, which has to reach the folder.
+    for reachable in (folder, folder.parent):
+        reachable.chmod(0o711)
+    with EmbeddedServer(folder / "postgres", settings=FAST) as server:
+        engine = make_engine(server.url("postgres"), PoolOptions(size=1))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("CREATE ROLE poor LOGIN PASSWORD 'poor'")
+            connection.exec_driver_sql("CREATE DATABASE poor OWNER poor")
+            yield server, connection
+        engine.dispose()
+
+
+def test_an_owner_who_may_not_create_roles_is_told_the_statements_which_then_help(bare_server, new_operator):
+    server, superuser = bare_server
+    operator = new_operator("unused")
+    operator.url = server.url("poor").set(username="poor", password="poor")
+    refused = operator.init_db()
+    assert refused.returncode == 3
+    assert len(refused.stderr.splitlines()) == 1
+    assert "CREATE ROLE sti_app NOLOGIN; CREATE ROLE sti_admin NOLOGIN;" in refused.stderr
+    for statement in re.search(r"run: (.*)", refused.stderr)[1].rstrip("; ").split("; "):
+        superuser.exec_driver_sql(statement)
+    refused = operator.init_db()
+    assert refused.returncode == 3
+    assert len(refused.stderr.splitlines()) == 1
+    told = re.search(r"run: (.*;) and set POSTGRES_APP_USER", refused.stderr)[1]
+    for statement in told.replace("…", "app").rstrip("; ").split("; "):
+        superuser.exec_driver_sql(statement)
+    login = {"POSTGRES_APP_USER": "poor_app", "POSTGRES_APP_PASSWORD": "app"}
+    done = operator.init_db(**login)
+    assert done.returncode == 0, done.stderr
+    checked = operator.init_db("--check", **login)
+    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+
+
+def test_an_owner_who_may_not_create_the_database_is_told_how(bare_server, new_operator):
+    server, _ = bare_server
+    operator = new_operator("unused")
+    operator.url = server.url("missing").set(username="poor", password="poor")
+    refused = operator.init_db()
+    assert refused.returncode == 3
+    assert "createdb missing" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_superuser_as_the_owner_works_and_is_checked_well(bare_server, new_operator):
+    server, _ = bare_server
+    operator = new_operator("unused")
+    operator.url = server.url("super")
+    assert operator.init_db().returncode == 0
+    checked = operator.init_db("--check")
+    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert os.listdir(operator.folder / "storage") == ["keys"]

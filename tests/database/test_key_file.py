@@ -1,0 +1,165 @@
+"""The key file: readable by its owner only, whole at every moment, and clear about what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from src.database.actor import SigningKey
+from src.database.keys import KeyFile
+from src.errors import ConfigurationError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def keys():
+    return KeyFile("an_app", "the password", SigningKey.generate(3))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys" / "here.json"
+
+
+def test_what_is_saved_is_loaded(keys, path):
+    keys.save(path)
+    assert KeyFile.load(path) == keys
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert os.listdir(path.parent) == ["here.json"]
+
+
+def test_a_missing_file_is_none(path):
+    assert KeyFile.load(path) is None
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o660, 0o644, 0o777, 0o601])
+def test_a_file_that_others_may_use_is_refused_with_the_remedy(keys, path, mode):
+    keys.save(path)
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"chmod 600 {path}"):
+        KeyFile.load(path)
+
+
+def test_saving_closes_a_file_that_was_open_to_others(keys, path):
+    keys.save(path)
+    path.chmod(0o666)
+    keys.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+DAMAGES = {
+    "empty": b"",
+    "half": b'{"login": "an_app", "passw',
+    "no object": b"null",
+    "a list": b"[1, 2]",
+    "no text": b"\xff\xfe\x00",
+    "nothing in it": b"{}",
+    "number of the key": b'{"login": "a", "password": "b", "key_id": "x", "key": "AAAA"}',
+    "key": b'{"login": "a", "password": "b", "key_id": 1, "key": "not base64!"}',
+    "short key": b'{"login": "a", "password": "b", "key_id": 1, "key": "AAAA"}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_named_and_not_quoted(path, content):
+    path.parent.mkdir(mode=0o700)
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError) as caught:
+        KeyFile.load(path)
+    assert str(path) in str(caught.value)
+    assert "an_app" not in str(caught.value)
+
+
+def test_a_folder_or_a_pipe_is_no_key_file(path):
+    path.mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="is no file"):
+        KeyFile.load(path)
+    path.rmdir()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(ConfigurationError, match="is no file"):
+        KeyFile.load(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(path):
+    path.parent.mkdir()
+    path.symlink_to(path)  # unreadable for everybody, root included
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        KeyFile.load(path)
+
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(keys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="KEY_FILE"):
+        keys.save(tmp_path / "file" / "key.json")
+    (tmp_path / "folder" / "key.json").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="KEY_FILE"):
+        keys.save(tmp_path / "folder" / "key.json")
+    assert os.listdir(tmp_path / "folder") == ["key.json"]
+
+
+def test_a_link_laid_where_the_temporary_file_would_be_is_not_followed(keys, path, tmp_path):
+    path.parent.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (path.parent / f".{path.name}.{os.getpid()}").symlink_to(victim)
+    keys.save(path)
+    assert victim.read_text() == "untouched"
+    assert KeyFile.load(path) == keys
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from src.database.actor import SigningKey
+from src.database.keys import KeyFile
+path, number = Path(sys.argv[1]), 0
+while True:
+    number += 1
+    KeyFile("app", str(number) * 5000, SigningKey.generate(number)).save(path)
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file_or_the_new_one(path):
+    for round_number in range(8):
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVER, path], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        ) as child:
+            for _ in range(1 + round_number * 3):
+                acknowledged = int(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+        keys = KeyFile.load(path)
+        assert keys.password == str(keys.signing_key.id) * 5000
+        assert keys.signing_key.id >= acknowledged
+
+
+def test_many_writers_at_once_leave_one_whole_file(path):
+    everyone = [KeyFile("app", str(number) * 5000, SigningKey.generate(number)) for number in range(1, 9)]
+    threads = [threading.Thread(target=keys.save, args=(path,)) for keys in everyone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert KeyFile.load(path) in everyone
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_nothing_prints_a_secret(keys, path):
+    keys.save(path)
+    written = json.loads(path.read_text())
+    for shown in (repr(keys), str(keys), repr(keys.signing_key), f"{keys!r}"):
+        assert written["password"] not in shown
+        assert written["key"] not in shown
+        assert repr(keys.signing_key.secret) not in shown
