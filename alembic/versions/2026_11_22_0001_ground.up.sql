@@ -1,10 +1,16 @@
 DO $body$ BEGIN
-    CREATE ROLE sti_app NOLOGIN;
+    -- Asked first: without the right to create roles not even an existing one could be "created".
+    IF to_regrole('sti_app') IS NULL THEN
+        CREATE ROLE sti_app NOLOGIN;
+    END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL; -- another database of this server made it, perhaps this very moment
 END $body$;
 DO $body$ BEGIN
-    CREATE ROLE sti_admin NOLOGIN;
+    -- Asked first: without the right to create roles not even an existing one could be "created".
+    IF to_regrole('sti_admin') IS NULL THEN
+        CREATE ROLE sti_admin NOLOGIN;
+    END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL; -- another database of this server made it, perhaps this very moment
 END $body$;
@@ -187,6 +193,7 @@ RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
        AND NOT coalesce(pg_catalog.jsonb_exists(permissions -> 'deny', verb), false)
 $body$;
 REVOKE ALL ON FUNCTION public.participant_may(text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.participant_may(text, jsonb, text) TO sti_app, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text)
 RETURNS bigint[] LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -317,6 +324,168 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.role_permissions_known(permissions jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+    -- A CASE, since AND does not promise to look at the type before it looks inside.
+    SELECT CASE WHEN jsonb_typeof(permissions) = 'object' THEN (
+        SELECT coalesce(bool_and(CASE WHEN jsonb_typeof(e.value) = 'array'
+                   THEN coalesce(e.value <@ (k.known -> e.key), false) ELSE false END), true)
+          FROM jsonb_each(permissions) e, (SELECT '{"case": ["open"], "job": ["claim"], "*": ["*"]}'::jsonb) AS k (known))
+        ELSE false END
+$body$;
+REVOKE ALL ON FUNCTION public.role_permissions_known(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.role_permissions_known(jsonb) TO sti_app, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.participation_known(permissions jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT CASE WHEN jsonb_typeof(permissions) = 'object' THEN (
+        SELECT coalesce(bool_and(CASE WHEN jsonb_typeof(e.value) = 'array'
+                   THEN e.key = ANY ('{allow,deny}')
+                    AND e.value <@ to_jsonb('{read,write,delete,manage}'::text[]) ELSE false END), true)
+          FROM jsonb_each(permissions) e)
+        ELSE false END
+$body$;
+REVOKE ALL ON FUNCTION public.participation_known(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.participation_known(jsonb) TO sti_app, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.guard_hierarchy()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF NEW.parent_id IS NULL THEN
+        RETURN NEW;
+    END IF;
+    -- Two edges of one cycle can be drawn at once: whoever draws one locks all roles, of which there are few.
+    PERFORM FROM public.user_roles ORDER BY id FOR UPDATE;
+    IF EXISTS (
+        WITH RECURSIVE chain (id, parent_id, depth) AS (
+            SELECT r.id, r.parent_id, 1 FROM public.user_roles r WHERE r.id = NEW.parent_id
+            UNION ALL
+            SELECT r.id, r.parent_id, c.depth + 1 FROM public.user_roles r JOIN chain c ON r.id = c.parent_id
+             WHERE c.depth <= 16
+        )
+        SELECT FROM chain c WHERE c.id = NEW.id OR c.depth > 15
+    ) THEN
+        RAISE EXCEPTION 'the role % cannot have this parent: a hierarchy has no cycle and at most 16 levels', NEW.code
+            USING ERRCODE = 'STI02', CONSTRAINT = 'user_roles_hierarchy_check', TABLE = 'user_roles';
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_hierarchy() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_administrators()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    concerned boolean;
+BEGIN
+    IF TG_TABLE_NAME = 'users' THEN
+        concerned := public.role_permits(OLD.role_id, '*', '*');
+    ELSE
+        -- A role that was, or inherited, an administrator's, and that somebody has.
+        concerned := (coalesce(jsonb_exists(OLD.permissions -> '*', '*'), false)
+                      OR public.role_permits(OLD.parent_id, '*', '*'))
+            AND EXISTS (
+                WITH RECURSIVE heirs (id) AS (
+                    SELECT OLD.id UNION SELECT r.id FROM public.user_roles r JOIN heirs h ON r.parent_id = h.id
+                )
+                SELECT FROM public.users u JOIN heirs h ON h.id = u.role_id WHERE u.is_active);
+    END IF;
+    IF NOT concerned THEN
+        RETURN NULL;
+    END IF;
+    -- Locking them all makes two who remove each other meet: the second one sees what the first one left.
+    PERFORM pg_advisory_xact_lock(hashtextextended('administrators', 0));
+    PERFORM FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*') ORDER BY u.id FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*')) THEN
+        RAISE EXCEPTION 'the last active administrator must stay: name another one first'
+            USING ERRCODE = 'STI02', CONSTRAINT = 'users_last_administrator_check', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_owners()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Deleting the case itself takes its owners along, and is asked for elsewhere.
+    PERFORM FROM public.cases c WHERE c.id = OLD.case_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM public.case_participants p
+                    WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL) THEN
+        RAISE EXCEPTION 'a case keeps at least one owner whose part does not expire: name another one first'
+            USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',
+                  TABLE = 'case_participants';
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_owners() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_grant()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    verb text;
+BEGIN
+    -- Members only: administrators hold everything, and the owner of the database is not bound by permissions.
+    IF current_user <> 'sti_app' THEN
+        RETURN NEW;
+    END IF;
+    FOREACH verb IN ARRAY '{read,write,delete,manage}'::text[] LOOP
+        IF public.participant_may(NEW.role, NEW.permissions, verb)
+           AND NOT NEW.case_id = ANY (public.actor_case_ids(verb)) THEN
+            RAISE EXCEPTION 'nobody grants what he does not hold: % in case %', verb, NEW.case_id
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+    END LOOP;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_grant() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.announce_hold()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Changing the case's row, and not only locking it, is what a deletion under REPEATABLE READ trips over.
+    UPDATE public.cases c SET active_holds = 0 WHERE c.id = NEW.case_id;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.announce_hold() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.count_holds()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Whatever was asked for: the holds themselves say how many there are.
+    NEW.active_holds := (SELECT count(*) FROM public.legal_holds h WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_hold()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    held bigint;
+BEGIN
+    IF TG_TABLE_NAME = 'cases' THEN
+        held := OLD.active_holds;
+    ELSE
+        -- Whoever places a hold needs this row too: one of the two waits, and then sees what the other did.
+        SELECT c.active_holds INTO held FROM public.cases c WHERE c.id = OLD.case_id FOR SHARE;
+    END IF;
+    IF held > 0 THEN
+        RAISE EXCEPTION 'a legal hold forbids deleting from % in this case', TG_TABLE_NAME
+            USING ERRCODE = 'STI02', CONSTRAINT = 'legal_holds_deletion_check', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN OLD;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_hold() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.append_activity(type_code text, operation text, actor_id bigint, actor text, case_id bigint, entity text, entity_id bigint, old jsonb, new jsonb, salt bytea)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 AS $body$
@@ -897,7 +1066,7 @@ CREATE TABLE user_roles (
     CONSTRAINT user_roles_code_length_check CHECK (char_length(code) >= 1 AND char_length(code) <= 64),
     CONSTRAINT user_roles_name_length_check CHECK (char_length(name) >= 1 AND char_length(name) <= 200),
     CONSTRAINT user_roles_description_length_check CHECK (char_length(description) <= 2000),
-    CONSTRAINT user_roles_permissions_object_check CHECK (jsonb_typeof(permissions) = 'object'),
+    CONSTRAINT user_roles_permissions_known_check CHECK (public.role_permissions_known(permissions)),
     CONSTRAINT user_roles_permissions_size_check CHECK (octet_length(permissions::text) <= 16384),
     CONSTRAINT user_roles_parent_other_check CHECK (parent_id <> id),
     CONSTRAINT user_roles_code_key UNIQUE (code),
@@ -956,6 +1125,7 @@ CREATE TABLE cases (
     opened_by_id BIGINT DEFAULT public.actor_id() NOT NULL,
     opened_xid xid8,
     closed_at TIMESTAMP WITH TIME ZONE,
+    active_holds BIGINT DEFAULT '0' NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     row_version BIGINT DEFAULT '1' NOT NULL,
@@ -985,6 +1155,8 @@ CREATE INDEX cases_title_lower_idx ON cases (lower(title));
 COMMENT ON COLUMN cases.case_code IS 'a trigger makes C-000042 of the id when none is given';
 
 COMMENT ON COLUMN cases.opened_xid IS 'the transaction that opened the case';
+
+COMMENT ON COLUMN cases.active_holds IS 'legal holds not yet released; counted by a trigger';
 
 COMMENT ON COLUMN cases.row_version IS 'counted by a trigger';
 
@@ -1103,7 +1275,7 @@ CREATE TABLE case_participants (
     CONSTRAINT case_participants_pkey PRIMARY KEY (id),
     CONSTRAINT case_participants_case_id_user_id_key UNIQUE (case_id, user_id),
     CONSTRAINT case_participants_role_known_check CHECK (role IN ('owner', 'editor', 'viewer')),
-    CONSTRAINT case_participants_permissions_object_check CHECK (jsonb_typeof(permissions) = 'object'),
+    CONSTRAINT case_participants_permissions_known_check CHECK (public.participation_known(permissions)),
     CONSTRAINT case_participants_permissions_size_check CHECK (octet_length(permissions::text) <= 16384),
     CONSTRAINT case_participants_case_id_fkey FOREIGN KEY(case_id) REFERENCES cases (id) ON DELETE CASCADE,
     CONSTRAINT case_participants_user_id_fkey FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE RESTRICT,
@@ -1130,6 +1302,7 @@ CREATE TABLE legal_holds (
     release_reason TEXT,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    row_version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT legal_holds_pkey PRIMARY KEY (id),
     CONSTRAINT legal_holds_reason_length_check CHECK (char_length(reason) >= 1 AND char_length(reason) <= 2000),
     CONSTRAINT legal_holds_release_reason_length_check CHECK (char_length(release_reason) >= 1 AND char_length(release_reason) <= 2000),
@@ -1144,6 +1317,8 @@ CREATE INDEX legal_holds_case_id_idx ON legal_holds (case_id);
 CREATE INDEX legal_holds_placed_by_id_idx ON legal_holds (placed_by_id);
 
 CREATE INDEX legal_holds_released_by_id_idx ON legal_holds (released_by_id);
+
+COMMENT ON COLUMN legal_holds.row_version IS 'counted by a trigger';
 
 CREATE TABLE processing_jobs (
     id BIGINT GENERATED BY DEFAULT AS IDENTITY,
@@ -1167,6 +1342,7 @@ CREATE TABLE processing_jobs (
     created_by_id BIGINT DEFAULT public.actor_id() NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    row_version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT processing_jobs_pkey PRIMARY KEY (id),
     CONSTRAINT processing_jobs_case_id_audio_file_id_fkey FOREIGN KEY(case_id, audio_file_id) REFERENCES audio_files (case_id, id) ON DELETE CASCADE,
     CONSTRAINT processing_jobs_kind_length_check CHECK (char_length(kind) >= 1 AND char_length(kind) <= 64),
@@ -1202,6 +1378,8 @@ COMMENT ON COLUMN processing_jobs.lease IS 'grows with every claim; names the ne
 
 COMMENT ON COLUMN processing_jobs.worker IS 'which process, as it calls itself';
 
+COMMENT ON COLUMN processing_jobs.row_version IS 'counted by a trigger';
+
 CREATE TABLE transcriptions (
     id BIGINT GENERATED BY DEFAULT AS IDENTITY,
     case_id BIGINT NOT NULL,
@@ -1218,6 +1396,7 @@ CREATE TABLE transcriptions (
     created_by_id BIGINT DEFAULT public.actor_id() NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    row_version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT transcriptions_pkey PRIMARY KEY (id),
     CONSTRAINT transcriptions_case_id_id_key UNIQUE (case_id, id),
     CONSTRAINT transcriptions_audio_file_id_language_id_version_key UNIQUE (audio_file_id, language_id, version),
@@ -1251,6 +1430,8 @@ COMMENT ON COLUMN transcriptions.content IS 'the whole text';
 
 COMMENT ON COLUMN transcriptions.model_name IS 'the recogniser; null where people wrote';
 
+COMMENT ON COLUMN transcriptions.row_version IS 'counted by a trigger';
+
 CREATE TABLE analysis_results (
     id BIGINT GENERATED BY DEFAULT AS IDENTITY,
     case_id BIGINT NOT NULL,
@@ -1268,6 +1449,7 @@ CREATE TABLE analysis_results (
     created_by_id BIGINT DEFAULT public.actor_id() NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    row_version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT analysis_results_pkey PRIMARY KEY (id),
     CONSTRAINT analysis_results_audio_file_id_version_key UNIQUE (audio_file_id, version),
     CONSTRAINT analysis_results_case_id_audio_file_id_fkey FOREIGN KEY(case_id, audio_file_id) REFERENCES audio_files (case_id, id) ON DELETE CASCADE,
@@ -1298,6 +1480,8 @@ COMMENT ON COLUMN analysis_results.transcription_id IS 'the version that was rea
 COMMENT ON COLUMN analysis_results.version IS '1, 2, 3 … per recording';
 
 COMMENT ON COLUMN analysis_results.sentiment_score IS '-1 negative … 1 positive';
+
+COMMENT ON COLUMN analysis_results.row_version IS 'counted by a trigger';
 
 CREATE TABLE transcription_segments (
     id BIGINT GENERATED BY DEFAULT AS IDENTITY,
@@ -1373,34 +1557,34 @@ CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.users
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.user_roles
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 
-CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
-
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_notes
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.legal_holds
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 
-CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.analysis_results
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.cases
+    FOR EACH ROW WHEN (OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds) EXECUTE FUNCTION public.touch_versioned_row();
 
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storage_objects
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 
-CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
-
-CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
-
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcription_sources
-    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
-
-CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.analysis_results
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_types
@@ -1450,6 +1634,86 @@ CREATE OR REPLACE TRIGGER refuse_update BEFORE UPDATE ON public.transcription_se
     FOR EACH ROW EXECUTE FUNCTION public.refuse_change('a transcription is never edited, add a version');
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER refuse_update;
 
+CREATE OR REPLACE TRIGGER guard_hierarchy BEFORE INSERT OR UPDATE OF parent_id, id ON public.user_roles
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hierarchy();
+ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_hierarchy;
+
+CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE OF parent_id, permissions ON public.user_roles
+    FOR EACH ROW EXECUTE FUNCTION public.guard_administrators();
+ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_administrators;
+
+CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
+    FOR EACH ROW WHEN (OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) EXECUTE FUNCTION public.guard_administrators();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;
+
+CREATE OR REPLACE TRIGGER guard_administrators_delete AFTER DELETE ON public.users
+    FOR EACH ROW WHEN (OLD.is_active) EXECUTE FUNCTION public.guard_administrators();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators_delete;
+
+CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
+    FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
+
+CREATE OR REPLACE TRIGGER guard_owners_update AFTER UPDATE ON public.case_participants
+    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)) EXECUTE FUNCTION public.guard_owners();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
+
+CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE ON public.case_participants
+    FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
+
+CREATE OR REPLACE TRIGGER announce_hold AFTER INSERT OR UPDATE ON public.legal_holds
+    FOR EACH ROW EXECUTE FUNCTION public.announce_hold();
+ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER announce_hold;
+
+CREATE OR REPLACE TRIGGER count_holds BEFORE INSERT OR UPDATE OF active_holds ON public.cases
+    FOR EACH ROW EXECUTE FUNCTION public.count_holds();
+ALTER TABLE public.cases ENABLE ALWAYS TRIGGER count_holds;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.cases
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_notes
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.legal_holds
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcriptions
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_segments
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_sources
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_hold;
+
+CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.analysis_results
+    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER guard_hold;
+
 CREATE OR REPLACE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON public.users
     FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', 'password_hash,email');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture;
@@ -1459,7 +1723,7 @@ CREATE OR REPLACE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON public.use
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture;
 
 CREATE OR REPLACE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_xid', '');
+    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_xid,active_holds', '');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture;
 
 CREATE OR REPLACE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON public.case_participants

@@ -60,7 +60,9 @@ class SigningKey:
     @classmethod
     def from_pads(cls, key_id: int, inner_pad: bytes) -> SigningKey:
         """Recover the key from what the database holds, so that a second machine can be given the same one."""
-        return cls(key_id, bytes(byte ^ 0x36 for byte in inner_pad))
+        padded = bytes(byte ^ 0x36 for byte in inner_pad)
+        # HMAC takes a key and the same key with NULs behind it for one and the same.
+        return cls(key_id, padded.rstrip(b"\0").ljust(16, b"\0"))
 
     @classmethod
     def decode(cls, key_id: int, text: str) -> SigningKey:

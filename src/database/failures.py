@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 from sqlalchemy import URL
@@ -24,8 +25,8 @@ _NOT_LET_IN = "The server at {where} lets nobody in from here as {user}. Ask its
 _FULL = "The server at {where} has no connection left. Raise max_connections or lower POSTGRES_POOL_SIZE."
 _SILENT = "No PostgreSQL answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."
 _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
-    (r"authentication failed|no password supplied|role \"[^\"]*\" does not exist", errors.LoginRefused, _REFUSED),
-    (r"database \"[^\"]*\" does not exist", errors.DatabaseMissing, _NO_DATABASE),
+    (r"authentication failed|no password supplied|role \".*\" does not exist", errors.LoginRefused, _REFUSED),
+    (r"database \".*\" does not exist", errors.DatabaseMissing, _NO_DATABASE),
     (r"could not translate host name|Name or service not known", errors.ServerUnreachable, _NO_HOST),
     (r"no pg_hba.conf entry", errors.LoginRefused, _NOT_LET_IN),
     (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _FULL),
@@ -55,7 +56,7 @@ def translate_connect(error: BaseException, url: URL) -> SpeechError:
         "host": url.host or url.query.get("host") or "(local socket)",
         "where": f"{url.host or url.query.get('host') or 'the local socket'}, port {url.port or 5432}",
         "user": url.username or "(none)",
-        "database": url.database or "(none)",
+        "database": shlex.quote(url.database or "(none)"),
     }
     for pattern, kind, message in _CONNECT_FAILURES:
         if re.search(pattern, said):
@@ -70,6 +71,7 @@ _RACED: _Meaning = (errors.Conflict, "Two transactions were in each other's way:
 _VALUE: _Meaning = (errors.InvalidInput, "A value cannot be stored: {said}.")
 _ENDED: _Meaning = (errors.ServerUnreachable, "The server ended the connection: {said}. Try again.")
 _MEANINGS: dict[str, _Meaning] = {
+    "STI02": (errors.Conflict, "It cannot be done so: {said}."),
     "STI01": (errors.LeaseLost, "The lease is lost: {said}."),
     "42501": (errors.Forbidden, "The actor of this session may not do that: {said}."),
     "P0002": (errors.NotFound, "There is no such thing, or it is not yours to see."),
@@ -80,6 +82,11 @@ _MEANINGS: dict[str, _Meaning] = {
     **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22023"), _VALUE),
     **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"), _ENDED),
 }
+_STALE = (
+    "The row was changed or removed by somebody else since it was read, or it is not yours to change;"
+    " read it again and repeat the change."
+)
+_POOL_EMPTY = "Every connection of the pool was in use for too long; close sessions sooner or raise POSTGRES_POOL_SIZE."
 
 
 def translate(error: BaseException) -> SpeechError | None:
@@ -88,14 +95,13 @@ def translate(error: BaseException) -> SpeechError | None:
     The caller raises it `from` the original. Values are left out: PostgreSQL's DETAIL lines may hold sensitive ones.
     """
     if isinstance(error, StaleDataError):
-        return errors.LostUpdate(
-            "The row was changed or removed by somebody else since it was read, or it is not yours to change;"
-            " read it again and repeat the change."
-        )
+        return errors.LostUpdate(_STALE)
     if isinstance(error, PoolTimeout):
-        return errors.ServerUnreachable(
-            "Every connection of the pool was in use for too long; close sessions sooner or raise POSTGRES_POOL_SIZE."
-        )
+        return errors.ServerUnreachable(_POOL_EMPTY)
+    return _translate_driver_error(error)
+
+
+def _translate_driver_error(error: BaseException) -> SpeechError | None:
     original: Any = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(original, "pgcode", None)
     if state in _CONTRADICTIONS:

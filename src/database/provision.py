@@ -18,6 +18,26 @@ from src.database.schema import SESSION_ROLES
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
 
+# All actors share one database role, and the view shows a role its own statements: some with the words of other cases.
+_HIDE_STATEMENTS = """
+DO $body$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+        UNION ALL
+        SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON p.oid = d.objid
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
+    END LOOP;
+END $body$
+""".replace("%", "%%")  # the driver halves them
+
 
 def create_database(url: URL) -> bool:
     """Create the database that `url` names when it does not exist; return whether it was created.
@@ -65,6 +85,7 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
                     " postgresql-contrib) and let its administrator run: CREATE EXTENSION " + quoted
                 ) from error
             present[name] = False
+    connection.exec_driver_sql(_HIDE_STATEMENTS)
     return present
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.models.cases import PARTICIPANT_ROLES
+from src.database.permissions import PARTICIPANT_VERBS
 from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
@@ -67,8 +67,8 @@ def add_participant(
     unknown role, Forbidden when the actor is no owner of the case.
     """
     actor_of(session)
-    if role not in PARTICIPANT_ROLES:
-        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_ROLES)}.")
+    if role not in PARTICIPANT_VERBS:
+        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_VERBS)}.")
     person = find_user(session, user) if isinstance(user, str) else user
     participant = session.scalars(
         select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)

@@ -84,13 +84,12 @@ def claim(
     )
     if claimed is None:
         return None
-    job = session.scalars(
+    return session.scalars(
         select(ProcessingJob)
         .where(ProcessingJob.id == claimed)
         .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
         .execution_options(populate_existing=True)
     ).one()
-    return job
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:

@@ -96,6 +96,10 @@ def _operators(server: SpeechServer, folder: Path) -> Iterator[Callable[..., Ope
         return Operator(folder, server.owner.set(database=database), variables)
 
     yield make
-    for database in made:
-        server._run(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
-        server._run(f'DROP ROLE IF EXISTS "{database[:59]}_app"')
+    engine = make_engine(server.maintenance, PoolOptions(size=1))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        for database in made:
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quote(database)} WITH (FORCE)")
+            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {quote(f'{database[:59]}_app')}")
+    engine.dispose()

@@ -9,7 +9,7 @@ from tests.house.sources import FILES, MODULES, imports_of, module_name, path_na
 # From the ground up. A module stands on the floor of the longest prefix that it begins with.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("src.errors",),
-    ("src.config",),
+    ("src.config", "src.database.permissions"),
     ("src.storage", "src.database.base", "src.database.schema", "src.database.seeds", "src.database.embedded"),
     ("src.database.models", "src.database.actor", "src.database.keys", "src.database.failures"),
     ("src.database.engine",),

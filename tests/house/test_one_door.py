@@ -14,6 +14,7 @@ OWNERS_WORK = {
     "src/database/embedded/postmaster.py": "connects a socket, to ask whether anybody listens",
     "src/database/engine.py": "ends the transaction of its greeting, before anybody uses the connection",
     "src/database/migrate.py": "holds the migration lock",
+    "src/database/protection.py": "makes in a savepoint what should be there, to compare, and rolls it back",
     "src/database/provision.py": "creates the database, and extensions that may fail in savepoints",
     "src/database/scripts/init_db.py": "migrates and sows as the owner",
     "src/database/testing.py": "makes and drops databases of tests as the owner",

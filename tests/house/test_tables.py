@@ -214,7 +214,9 @@ def test_versioned_models_are_the_tables_whose_trigger_counts_versions():
     counted = {trigger.table for trigger in TRIGGERS if trigger.function == "touch_versioned_row"}
 
     assert versioned == set(VERSIONED_TABLES) == counted
-    assert versioned == {"users", "user_roles", "cases", "case_participants", "case_notes", "audio_files"}
+    # What the issue asks for, and whatever else a session may delete: without a version an ORM delete of a row that is
+    # not the actor's would only warn.
+    assert versioned >= {"users", "user_roles", "cases", "case_participants", "case_notes", "audio_files"}
     for mapper in MAPPERS:
         if mapper.class_.__tablename__ in versioned:
             assert mapper.version_id_col is mapper.local_table.c.row_version

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from src.database.base import Record, TransactionId, Versioned, length_limit, one_of
 from src.database.models.lookups import Lookup
 from src.database.models.people import User
+from src.database.permissions import PARTICIPANT_VERBS
 
 if TYPE_CHECKING:
     from src.database.models.audio import AudioFile
 
-PARTICIPANT_ROLES = ("owner", "editor", "viewer")
 ACTOR = text("public.actor_id()")
 
 
@@ -70,6 +70,9 @@ class Case(Versioned, Record):
         TransactionId, server_default=FetchedValue(), deferred=True, comment="the transaction that opened the case"
     )
     closed_at: Mapped[datetime | None]
+    active_holds: Mapped[int] = mapped_column(
+        server_default="0", server_onupdate=FetchedValue(), comment="legal holds not yet released; counted by a trigger"
+    )
 
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)
     priority: Mapped[CasePriority] = relationship(lazy="joined", innerjoin=True)
@@ -94,8 +97,8 @@ class CaseParticipant(Versioned, Record):
     __tablename__ = "case_participants"
     __table_args__ = (
         UniqueConstraint("case_id", "user_id"),
-        one_of("role", *PARTICIPANT_ROLES),
-        CheckConstraint("jsonb_typeof(permissions) = 'object'", name="permissions_object"),
+        one_of("role", *PARTICIPANT_VERBS),
+        CheckConstraint("public.participation_known(permissions)", name="permissions_known"),
         CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         Index("case_participants_user_id_idx", "user_id", postgresql_include=["case_id", "role", "expires_at"]),
         Index("case_participants_added_by_id_idx", "added_by_id"),
@@ -134,7 +137,7 @@ class CaseNote(Versioned, Record):
     author: Mapped[User] = relationship(lazy="raise_on_sql")
 
 
-class LegalHold(Record):
+class LegalHold(Versioned, Record):
     """Why nothing in a case may be deleted, from when it is placed until it is released."""
 
     __tablename__ = "legal_holds"

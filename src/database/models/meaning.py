@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, length_limit
+from src.database.base import Record, Versioned, length_limit
 from src.database.models.cases import ACTOR
 from src.database.models.lookups import Lookup
 from src.database.models.text import Transcription
@@ -24,7 +24,7 @@ class Sentiment(Lookup):
     __tablename__ = "sentiments"
 
 
-class AnalysisResult(Record):
+class AnalysisResult(Versioned, Record):
     """One version of what a recording means. It remembers the transcription that it read."""
 
     __tablename__ = "analysis_results"

@@ -24,7 +24,7 @@ class UserRole(Versioned, Record):
         length_limit("code", 64, least=1),
         length_limit("name", 200, least=1),
         length_limit("description", 2000),
-        CheckConstraint("jsonb_typeof(permissions) = 'object'", name="permissions_object"),
+        CheckConstraint("public.role_permissions_known(permissions)", name="permissions_known"),
         CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         CheckConstraint("parent_id <> id", name="parent_other"),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
-from src.database.base import Record, length_limit
+from src.database.base import Record, Versioned, length_limit
 from src.database.models.cases import ACTOR
 from src.database.models.lookups import Lookup
 from src.database.models.people import User
@@ -30,7 +30,7 @@ class Language(Lookup):
     search_config: Mapped[str] = mapped_column(server_default="simple", comment="a text search configuration's name")
 
 
-class Transcription(Record):
+class Transcription(Versioned, Record):
     """One version of what was said in a recording, in one language. Never edited: a correction is a new version."""
 
     __tablename__ = "transcriptions"

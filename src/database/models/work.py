@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, length_limit, one_of
+from src.database.base import Record, Versioned, length_limit, one_of
 from src.database.models.cases import ACTOR
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 JOB_STATES = ("queued", "running", "done", "failed")
 
 
-class ProcessingJob(Record):
+class ProcessingJob(Versioned, Record):
     """One piece of work on one recording. Its lease is also the grant: whoever holds it sees the case meanwhile.
 
     `lease` is the fencing token: it grows with every claim, so that a worker that lost its lease cannot store a result.

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event, inspect
 
-from src.database.schema import access, grants, identity, memory, roles, rows, search, work
+from src.database.schema import access, grants, guards, identity, memory, roles, rows, search, work
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
@@ -29,11 +29,12 @@ FUNCTIONS: tuple[Function, ...] = (
     *identity.FUNCTIONS,
     *access.FUNCTIONS,
     *rows.FUNCTIONS,
+    *guards.FUNCTIONS,
     *memory.FUNCTIONS,
     *search.FUNCTIONS,
     *work.FUNCTIONS,
 )
-TRIGGERS: tuple[Trigger, ...] = (*rows.TRIGGERS, *memory.TRIGGERS)
+TRIGGERS: tuple[Trigger, ...] = (*rows.TRIGGERS, *guards.TRIGGERS, *memory.TRIGGERS)
 POLICIES: tuple[Policy, ...] = access.POLICIES
 GRANTS: tuple[Grant, ...] = grants.GRANTS
 

@@ -41,6 +41,7 @@ RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
             OR coalesce(pg_catalog.jsonb_exists(permissions -> 'allow', verb), false))
        AND NOT coalesce(pg_catalog.jsonb_exists(permissions -> 'deny', verb), false)
 $body$""",
+        callers=SESSION_ROLES,
     ),
     Function(
         "public.actor_case_ids(verb text)",

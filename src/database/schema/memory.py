@@ -21,7 +21,7 @@ PINNED = (
 CAPTURED_TABLES = {
     "users": ("", "", "password_hash,email"),
     "user_roles": ("", "", ""),
-    "cases": ("id", "opened_xid", ""),
+    "cases": ("id", "opened_xid,active_holds", ""),
     "case_participants": ("case_id", "", ""),
     "case_notes": ("case_id", "", ""),
     "legal_holds": ("case_id", "", ""),

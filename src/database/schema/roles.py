@@ -6,7 +6,10 @@ from src.database.schema.objects import SESSION_ROLES
 
 CREATE = "\n".join(
     f"""DO $body$ BEGIN
-    CREATE ROLE {role} NOLOGIN;
+    -- Asked first: without the right to create roles not even an existing one could be "created".
+    IF to_regrole('{role}') IS NULL THEN
+        CREATE ROLE {role} NOLOGIN;
+    END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
     NULL; -- another database of this server made it, perhaps this very moment
 END $body$;"""

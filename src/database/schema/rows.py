@@ -125,7 +125,18 @@ $body$""",
     ),
 )
 
-VERSIONED_TABLES = ("users", "user_roles", "cases", "case_participants", "case_notes", "audio_files")
+VERSIONED_TABLES = (
+    "users",
+    "user_roles",
+    "cases",
+    "case_participants",
+    "case_notes",
+    "legal_holds",
+    "audio_files",
+    "processing_jobs",
+    "transcriptions",
+    "analysis_results",
+)
 TOUCHED_TABLES = tuple(
     table
     for table in (*CASE_TABLES, *LOOKUP_TABLES, "actor_keys", "activity_seals")
@@ -133,7 +144,19 @@ TOUCHED_TABLES = tuple(
 )
 
 TRIGGERS = (
-    *(Trigger("touch", table, "BEFORE UPDATE", "touch_versioned_row") for table in VERSIONED_TABLES),
+    *(
+        Trigger("touch", table, "BEFORE UPDATE", "touch_versioned_row")
+        for table in VERSIONED_TABLES
+        if table != "cases"
+    ),
+    # A hold that is placed meanwhile is no change that an editor of the case could lose.
+    Trigger(
+        "touch",
+        "cases",
+        "BEFORE UPDATE",
+        "touch_versioned_row",
+        when="OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds",
+    ),
     *(Trigger("touch", table, "BEFORE UPDATE", "touch_row") for table in TOUCHED_TABLES),
     Trigger("prepare", "cases", "BEFORE INSERT", "prepare_case"),
     Trigger("own", "cases", "AFTER INSERT", "own_case"),

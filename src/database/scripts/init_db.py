@@ -6,7 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 
 from src.config import Settings, load_settings
 from src.database import seeding
@@ -44,7 +44,7 @@ def init_db(
     # Refused before anything is changed, too: a database without a place for its recordings serves nobody.
     open_backend("local", root=settings.audio_storage_root).probe()
     # Asked for before anything is changed: a refusal must not leave half a set-up behind.
-    password = _admin_password(settings) if admin and not check else None
+    password = _admin_password(settings, admin) if admin is not None and not check else None
     url = owner_url(settings)
     if not check:
         if create_database(url):
@@ -56,7 +56,7 @@ def init_db(
             _check(engine, settings)
             return
         _initialise(engine, settings, force=force, reset_login=reset_login)
-        if admin and password:
+        if admin is not None and password is not None:
             _create_administrator(engine, admin, hash_password(password, cost=settings.bcrypt_cost))
     finally:
         engine.dispose()
@@ -104,7 +104,9 @@ def _check(engine: Engine, settings: Settings) -> None:
     typer.echo("everything is in place")
 
 
-def _admin_password(settings: Settings) -> str:
+def _admin_password(settings: Settings, name: str) -> str:
+    if not name.strip() or "|" in name or not name.isprintable():
+        raise InvalidInput("The administrator's name must be printable text without '|'.")
     if settings.admin_password is not None:
         return settings.admin_password.get_secret_value()
     if not sys.stdin.isatty():
@@ -114,8 +116,6 @@ def _admin_password(settings: Settings) -> str:
 
 
 def _create_administrator(engine: Engine, name: str, password_hash: str) -> None:
-    if not name.strip() or "|" in name or not name.isprintable():
-        raise InvalidInput("The administrator's name must be printable text without '|'.")
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
@@ -127,7 +127,7 @@ def _create_administrator(engine: Engine, name: str, password_hash: str) -> None
             ),
             {"name": name, "hash": password_hash},
         )
-        is_admin = connection.scalar(select(User.role_id == role).where(User.username == name))
+        is_admin = connection.scalar(select(User.role_id == role).where(func.lower(User.username) == name.lower()))
     if made:
         typer.echo(f"administrator {name}: created")
     elif is_admin:

@@ -1,0 +1,50 @@
+"""The names of permissions: one table, from which Python and the database both check.
+
+A role (`user_roles.permissions`) says what a user may do outside cases: `{"case": ["open"], "job": ["claim"]}`; a child
+role has its parent's permissions and its own, and `{"*": ["*"]}` makes an administrator. Taking part in a case
+(`case_participants`) gives the verbs of a role there; `permissions` adds some and takes some away:
+`{"allow": ["manage"], "deny": ["write"]}`. Deny wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.errors import InvalidInput
+
+ROLE_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "case": ("open",),
+    "job": ("claim",),
+    "*": ("*",),
+}
+CASE_VERBS = ("read", "write", "delete", "manage")
+PARTICIPANT_VERBS: Mapping[str, tuple[str, ...]] = {
+    "owner": CASE_VERBS,
+    "editor": ("read", "write"),
+    "viewer": ("read",),
+}
+PARTICIPATION_KEYS = ("allow", "deny")
+
+
+def require_role_permissions(permissions: Mapping[str, Any]) -> None:
+    """Raise InvalidInput unless these are permissions that a role can have."""
+    _require(permissions, ROLE_PERMISSIONS, "subject")
+
+
+def require_participation(permissions: Mapping[str, Any]) -> None:
+    """Raise InvalidInput unless these are permissions that a participant can have."""
+    _require(permissions, dict.fromkeys(PARTICIPATION_KEYS, CASE_VERBS), "key")
+
+
+def _require(permissions: Mapping[str, Any], known: Mapping[str, tuple[str, ...]], what: str) -> None:
+    if not isinstance(permissions, Mapping):
+        raise InvalidInput('Permissions are an object, such as {"case": ["open"]}.')
+    for subject, verbs in permissions.items():
+        if subject not in known:
+            raise InvalidInput(f"There is no {what} {subject!r} in permissions; there are: {', '.join(known)}.")
+        if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
+            raise InvalidInput(f"The permissions of {subject!r} must be a list of verbs.")
+        for verb in verbs:
+            if verb not in known[subject]:
+                raise InvalidInput(f"{subject!r} has no verb {verb!r}; there are: {', '.join(known[subject])}.")

@@ -1,0 +1,188 @@
+"""What an operator gets wrong is said in one line, ends with exit code 3, and shows a traceback only when asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+
+import pytest
+
+from src.database.keys import KeyFile
+from tests.database.conftest import Operator
+
+NO_DATABASE = "no_such_database_here"
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wrong_password(operator):
+    return operator.url.set(password="wrong+pass/word")
+
+
+def unknown_login(operator):
+    return operator.url.set(username="nobody_here")
+
+
+def no_such_host(operator):
+    return operator.url.set(host="no-such-host.invalid", port=5432, query={})
+
+
+def refused_port(operator):
+    return operator.url.set(host="127.0.0.1", port=closed_port(), query={})
+
+
+def no_socket(operator):
+    return operator.url.set(host=None, query={"host": "/no/such/folder"})
+
+
+def no_database(operator):
+    return operator.url.set(database=NO_DATABASE)
+
+
+URLS = {
+    wrong_password: "refuses the login",
+    unknown_login: "refuses the login nobody_here",
+    no_such_host: "There is no host no-such-host.invalid",
+    refused_port: "No PostgreSQL answers at 127.0.0.1, port",
+    no_socket: "No PostgreSQL answers at /no/such/folder",
+    no_database: f"has no database {NO_DATABASE}. Create it with: createdb {NO_DATABASE}",
+}
+COMMANDS = {
+    "init_db --check": lambda operator, **v: operator.init_db("--check", **v),
+    "alembic upgrade": lambda operator, **v: operator.alembic("upgrade", "head", **v),
+}
+
+
+def in_one_line(ended, words):
+    assert ended.returncode == 3, (ended.returncode, ended.stderr, ended.stdout)
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(("change", "words"), URLS.items(), ids=[change.__name__ for change in URLS])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_server_that_cannot_be_reached(set_up, command, change, words):
+    url = change(set_up).render_as_string(hide_password=False)
+    ended = command(set_up, DATABASE_URL=url)
+    in_one_line(ended, words)
+    assert "wrong+pass" not in ended.stderr
+    assert set_up.url.password not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "src.database.scripts.init_db", "--check", "--debug"), ("alembic", "-x", "debug", "upgrade", "head")]
+)
+def test_a_traceback_is_shown_when_asked_for_and_holds_no_password(set_up, arguments):
+    variables = {"DATABASE_URL": wrong_password(set_up).render_as_string(hide_password=False)}
+    ended = set_up.alembic(*arguments[1:], **variables) if arguments[0] == "alembic" else set_up.run(*arguments, **variables)
+    assert ended.returncode not in {0, 2}
+    assert "Traceback" in ended.stderr
+    assert "LoginRefused" in ended.stderr
+    assert "wrong+pass" not in ended.stderr
+    assert "wrong%2Bpass" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"DATABASE_URL": None, "POSTGRES_HOST": "localhost"}, "POSTGRES_USER"),
+        ({"POSTGRES_PORT": "seven"}, "POSTGRES_PORT"),
+        ({"POSTGRES_PORT": "70000"}, "POSTGRES_PORT"),
+        ({"POSTGRES_POOL_SIZE": "0"}, "POSTGRES_POOL_SIZE"),
+        ({"BCRYPT_COST": "4"}, "BCRYPT_COST"),
+        ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL names mysql"),
+        ({"DATABASE_URL": "hidden"}, "DATABASE_URL is not a database URL"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(set_up, variables, words):
+    for command in COMMANDS.values():
+        ended = command(set_up, **variables)
+        in_one_line(ended, words)
+        assert "hidden" not in ended.stderr
+
+
+def test_a_dot_env_that_is_no_text_or_cannot_be_read(set_up, tmp_path):
+    operator = Operator(tmp_path, set_up.url)
+    dot_env = tmp_path / ".env"
+    dot_env.write_bytes(b"POSTGRES_DB=\xff\xfe\n")
+    in_one_line(operator.init_db("--check", DATABASE_URL=None), "not UTF-8")
+    dot_env.write_text("POSTGRES_DB=x\n")
+    dot_env.chmod(0)
+    command = ["-m", "src.database.scripts.init_db", "--check"]
+    if os.getuid() == 0:
+        without = shutil.which("setpriv")
+        if without is None:
+            pytest.skip("root reads every file, and there is no setpriv to take that right away")
+        capabilities = "-dac_override,-dac_read_search"
+        command = ["-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])", without,
+                   f"--bounding-set={capabilities}", f"--inh-caps={capabilities}", shutil.which("python3"), *command]  # fmt: skip
+    in_one_line(operator.run(*command, DATABASE_URL=None), ".env cannot be read")
+
+
+def test_an_extension_that_is_required_and_not_there(set_up):
+    ended = set_up.init_db(POSTGRES_REQUIRED_EXTENSIONS="pg_trgm, no_such_extension")
+    in_one_line(ended, "no_such_extension")
+
+
+def test_a_schema_that_is_not_there_yet(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_empty")
+    speech_server.create(operator.url.database)
+    in_one_line(operator.init_db("--check"), "no schema yet. Run: alembic upgrade head")
+
+
+def test_a_schema_that_is_ahead_or_behind(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_other")
+    assert operator.init_db().returncode == 0
+    revision = operator.sql("SELECT version_num FROM alembic_version")
+    function = (
+        "CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE"
+        " AS $body$ SELECT '{}'::text $body$"
+    )
+    operator.sql(function.format("0000"))
+    in_one_line(operator.init_db("--check"), "behind this code")
+    operator.sql(function.format("9999"))
+    operator.sql("UPDATE alembic_version SET version_num = '9999'")
+    in_one_line(operator.init_db("--check"), "ahead of this code")
+    in_one_line(operator.init_db(), "ahead of this code")
+    in_one_line(operator.alembic("upgrade", "head"), "ahead of this code")
+    operator.sql(function.format(revision))
+    operator.sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    assert operator.init_db("--check").returncode == 0
+
+
+def test_a_downgraded_schema_is_named_and_mended_by_the_next_run(new_operator, speech_server):
+    operator = new_operator(f"{speech_server.template}_down")
+    assert operator.init_db().returncode == 0
+    assert operator.alembic("downgrade", "base").returncode == 0
+    in_one_line(operator.init_db("--check"), "no schema yet")
+    assert operator.init_db().returncode == 0
+    assert operator.init_db("--check").returncode == 0
+
+
+def test_an_owner_who_may_not_create_tables(set_up):
+    keys = KeyFile.load(set_up.key_file)
+    url = set_up.url.set(username=keys.login, password=keys.password).render_as_string(hide_password=False)
+    ended = set_up.alembic("upgrade", "head", DATABASE_URL=url)
+    in_one_line(ended, "may not create tables")
+
+
+@pytest.mark.parametrize("arguments", [("--no-such-option",), ("--admin",), ("argument",)])
+def test_wrong_arguments_are_exit_code_2(set_up, arguments):
+    ended = set_up.init_db(*arguments)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_key_file_that_others_can_read_stops_everything(set_up):
+    set_up.key_file.chmod(0o644)
+    try:
+        for arguments in ((), ("--check",)):
+            in_one_line(set_up.init_db(*arguments), "chmod 600")
+    finally:
+        set_up.key_file.chmod(0o600)
