@@ -14,7 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from src.errors import ConfigurationError
 
-Seconds = Annotated[float, Field(gt=0)]
+# As milliseconds in 32 bits, which is how PostgreSQL keeps a timeout, 24 days are the most.
+Seconds = Annotated[float, Field(gt=0, le=2_000_000, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):

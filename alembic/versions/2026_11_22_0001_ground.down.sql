@@ -46,6 +46,7 @@ DROP FUNCTION IF EXISTS public.schema_revision() CASCADE;
 DROP FUNCTION IF EXISTS public.verify_token(text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.mint_actor(bigint, bigint) CASCADE;
 DROP FUNCTION IF EXISTS public.begin_actor(text, text, text) CASCADE;
+DROP FUNCTION IF EXISTS public.signed_actor() CASCADE;
 DROP FUNCTION IF EXISTS public.actor_id() CASCADE;
 DROP FUNCTION IF EXISTS public.actor_epoch() CASCADE;
 DROP FUNCTION IF EXISTS public.credential(text) CASCADE;

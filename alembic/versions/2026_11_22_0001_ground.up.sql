@@ -79,8 +79,10 @@ $body$;
 REVOKE ALL ON FUNCTION public.begin_actor(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.begin_actor(text, text, text) TO PUBLIC;
 
-CREATE OR REPLACE FUNCTION public.actor_id()
+CREATE OR REPLACE FUNCTION public.signed_actor()
 RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+-- Whose signature this transaction bears, active or not: what somebody did before he was switched off, switching himself
+-- off included, stands under his name.
 DECLARE
     part text[] := string_to_array(current_setting('sti.actor', true), '|');
 BEGIN
@@ -91,9 +93,17 @@ BEGIN
     END IF;
     RETURN (
         SELECT u.id FROM public.actor_keys k, public.users u
-         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND u.is_active
+         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint
            AND part[6] = encode(sha256(k.outer_pad || sha256(
                    k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex'));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.signed_actor() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.actor_id()
+RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    RETURN (SELECT u.id FROM public.users u WHERE u.id = public.signed_actor() AND u.is_active);
 END
 $body$;
 REVOKE ALL ON FUNCTION public.actor_id() FROM PUBLIC;
@@ -102,7 +112,7 @@ GRANT EXECUTE ON FUNCTION public.actor_id() TO sti_app, sti_admin;
 CREATE OR REPLACE FUNCTION public.actor_epoch()
 RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
     -- The token carries it since pg_control_system() reads a file; without a token there is nothing to trust but that.
-    SELECT CASE WHEN public.actor_id() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
+    SELECT CASE WHEN public.signed_actor() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
                 ELSE split_part(current_setting('sti.actor', true), '|', 5)::bigint END
 $body$;
 REVOKE ALL ON FUNCTION public.actor_epoch() FROM PUBLIC;
@@ -522,7 +532,7 @@ REVOKE ALL ON FUNCTION public.append_activity(text, text, bigint, text, bigint, 
 CREATE OR REPLACE FUNCTION public.actor_name()
 RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    known text := (SELECT u.username FROM public.users u WHERE u.id = public.actor_id());
+    known text := (SELECT u.username FROM public.users u WHERE u.id = public.signed_actor());
 BEGIN
     IF known IS NULL AND pg_has_role(session_user, current_user, 'MEMBER') THEN
         -- The owner at work: a migration, maintenance, the first administrator.
@@ -579,7 +589,7 @@ BEGIN
         was := public.redact(was, sensitive, grain);
         is_now := public.redact(is_now, sensitive, grain);
     END IF;
-    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.actor_id(), who,
+    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.signed_actor(), who,
         (image ->> nullif(TG_ARGV[0], ''))::bigint, TG_TABLE_NAME, (image ->> 'id')::bigint, was, is_now, grain);
     RETURN NULL;
 END

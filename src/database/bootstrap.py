@@ -84,7 +84,9 @@ def key_path(settings: Settings) -> Path:
 
 def app_login(settings: Settings, database: str | None) -> str:
     """Return the name of the login that serves sessions: one per database, since logins belong to the whole server."""
-    return settings.postgres_app_user or f"{(database or settings.postgres_db)[:59]}_app"
+    # A name of PostgreSQL has 63 bytes at most, and is cut without a word.
+    stem = (database or settings.postgres_db).encode("utf-8")[:59].decode("utf-8", errors="ignore")
+    return settings.postgres_app_user or f"{stem}_app"
 
 
 def serving_login(settings: Settings | None = None) -> tuple[Settings, URL, SigningKey]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from src import errors
 from src.database.actor import Actor, SigningKey
@@ -73,14 +73,17 @@ def normalise_url(url: str | URL) -> URL:
     """
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError):
+        # Not chained: what could not be parsed may be a part of the password.
         raise errors.ConfigurationError(
             "DATABASE_URL is not a database URL; it reads postgresql://user:password@host:5432/name"
-        ) from error
+        ) from None
     if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise errors.ConfigurationError(
             f"DATABASE_URL names {parsed.drivername}; this layer needs PostgreSQL: postgresql://user:password@host/name"
         )
+    if "@" in (parsed.host or ""):
+        raise errors.ConfigurationError("The password in DATABASE_URL holds an '@'; write %40 in its place.")
     return parsed.set(drivername="postgresql+psycopg2")
 
 
@@ -216,7 +219,7 @@ def _translate_driver_errors(engine: Engine) -> None:
         # statement is translated at the door. A ping that fails must fail as it is, so that the pool connects again.
         if context.is_pre_ping:
             return
-        if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
+        if context.connection is None and isinstance(context.sqlalchemy_exception, DBAPIError):
             raise translate_connect(context.original_exception, engine.url) from context.original_exception
         refused = unstorable(context.original_exception)
         if refused is not None:

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm.exc import StaleDataError
 
 from src import errors
 from src.errors import SpeechError
@@ -22,12 +21,18 @@ _REFUSED = (
 _NO_DATABASE = "The server at {where} has no database {database}. Create it with: createdb {database}"
 _NO_HOST = "There is no host {host}. Correct POSTGRES_HOST or DATABASE_URL."
 _NOT_LET_IN = "The server at {where} lets nobody in from here as {user}. Ask its administrator for a pg_hba.conf line."
+_WRONG_OPTION = "The connection to {where} cannot be tried: {said}. Correct DATABASE_URL or POSTGRES_SSLMODE."
 _FULL = "The server at {where} has no connection left. Raise max_connections or lower POSTGRES_POOL_SIZE."
 _SILENT = "No PostgreSQL answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."
 _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
     (r"authentication failed|no password supplied|role \".*\" does not exist", errors.LoginRefused, _REFUSED),
     (r"database \".*\" does not exist", errors.DatabaseMissing, _NO_DATABASE),
     (r"could not translate host name|Name or service not known", errors.ServerUnreachable, _NO_HOST),
+    (
+        r"invalid dsn|invalid (\w+ )+value|invalid connection option|invalid port",
+        errors.ConfigurationError,
+        _WRONG_OPTION,
+    ),
     (r"no pg_hba.conf entry", errors.LoginRefused, _NOT_LET_IN),
     (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _FULL),
     (
@@ -58,10 +63,11 @@ def translate_connect(error: BaseException, url: URL) -> SpeechError:
         "user": url.username or "(none)",
         "database": shlex.quote(url.database or "(none)"),
     }
+    facts["said"] = first_line(said)
     for pattern, kind, message in _CONNECT_FAILURES:
         if re.search(pattern, said):
             return kind(message.format(**facts))
-    return errors.ServerUnreachable(f"Cannot connect to {facts['where']}: {first_line(said)}.")
+    return errors.ServerUnreachable(f"Cannot connect to {facts['where']}: {facts['said']}.")
 
 
 # SQLSTATE → (error, sentence); `{said}` is the server's first line, which names things but no values.
@@ -82,10 +88,6 @@ _MEANINGS: dict[str, _Meaning] = {
     **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22023"), _VALUE),
     **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"), _ENDED),
 }
-_STALE = (
-    "The row was changed or removed by somebody else since it was read, or it is not yours to change;"
-    " read it again and repeat the change."
-)
 _POOL_EMPTY = "Every connection of the pool was in use for too long; close sessions sooner or raise POSTGRES_POOL_SIZE."
 
 
@@ -94,8 +96,6 @@ def translate(error: BaseException) -> SpeechError | None:
 
     The caller raises it `from` the original. Values are left out: PostgreSQL's DETAIL lines may hold sensitive ones.
     """
-    if isinstance(error, StaleDataError):
-        return errors.LostUpdate(_STALE)
     if isinstance(error, PoolTimeout):
         return errors.ServerUnreachable(_POOL_EMPTY)
     return _translate_driver_error(error)

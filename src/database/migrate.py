@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, text
 
 from src import errors
-from src.database.engine import OLDEST_SERVER
+from src.database.engine import OLDEST_SERVER, require_revision
 from src.database.schema import HEAD, SESSION_ROLES
 
 LOCK_TIMEOUT = "5s"
@@ -51,20 +51,25 @@ def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -
 
 
 def require_server(connection: Connection) -> None:
-    """Raise ServerTooOld or RightMissing when this server and login cannot take the schema."""
+    """Raise ServerTooOld, RightMissing or SchemaMismatch when this server and login cannot take this code's schema."""
     version = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr] # psycopg2's own attribute
     if version < OLDEST_SERVER:
         raise errors.ServerTooOld(f"The server is PostgreSQL {version // 10_000}; this layer needs 15 or newer.")
     row = connection.execute(
         text(
             "SELECT rolsuper OR rolcreaterole, has_schema_privilege('public', 'CREATE'), current_user,"
-            " current_database(), ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles))"
+            " current_database(), to_regprocedure('public.schema_revision()') IS NOT NULL,"
+            " ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles))"
             " FROM pg_roles WHERE rolname = current_user"
         ),
         {"roles": list(SESSION_ROLES)},
     ).one()
+    may_create_roles, may_create_tables, user, database, has_schema, present = row
+    revision = connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None
     connection.rollback()
-    may_create_roles, may_create_tables, user, database, present = row
+    if revision is not None and revision > HEAD:
+        # Alembic would only say that it cannot locate the revision.
+        require_revision(revision)
     if not may_create_tables:
         raise errors.RightMissing(
             f"{user} may not create tables in {database}. Ask the administrator of the server to run:"

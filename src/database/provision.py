@@ -26,7 +26,8 @@ DECLARE
 BEGIN
     FOR part IN
         SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
-          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
          WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
         UNION ALL
         SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e

@@ -18,6 +18,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from src.database.actor import Actor, SigningKey
 from src.database.engine import PoolOptions, make_engine, serve_sessions, sign
 from src.database.failures import translate
+from src.database.refusals import DoorSession, explain
 from src.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
@@ -87,14 +88,17 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, engine: Any) -> Iterator[Session]:
-        info = {"database": self, "actor": actor}
+        info = {"database": self, "actor": actor, "touched": ()}
+        session = DoorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
         try:
-            with (
-                Session(engine.execution_options(actor=actor), expire_on_commit=False, info=info) as session,
-                session.begin(),
-            ):
+            with session, session.begin():
                 yield session
-        except (DBAPIError, StaleDataError, PoolTimeout) as error:
+        except StaleDataError as error:
+            # Asked in a transaction of its own: the failed one is over.
+            with self._begin(actor, self.side_engine) as fresh:
+                reason = explain(fresh, session.info["touched"])
+            raise reason from error
+        except (DBAPIError, PoolTimeout) as error:
             translated = translate(error)
             if translated is None:
                 raise

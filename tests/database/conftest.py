@@ -1,4 +1,4 @@
-"""Programs of ours as an operator runs them: real processes, in an empty folder, with nothing but the variables given."""
+"""Programs of ours as an operator runs them: real processes, in an empty folder, with the variables given."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 
 import pytest
 
@@ -76,11 +77,16 @@ def test_a_server_that_cannot_be_reached(set_up, command, change, words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-m", "src.database.scripts.init_db", "--check", "--debug"), ("alembic", "-x", "debug", "upgrade", "head")]
+    "arguments",
+    [("-m", "src.database.scripts.init_db", "--check", "--debug"), ("alembic", "-x", "debug", "upgrade", "head")],
 )
 def test_a_traceback_is_shown_when_asked_for_and_holds_no_password(set_up, arguments):
     variables = {"DATABASE_URL": wrong_password(set_up).render_as_string(hide_password=False)}
-    ended = set_up.alembic(*arguments[1:], **variables) if arguments[0] == "alembic" else set_up.run(*arguments, **variables)
+    ended = (
+        set_up.alembic(*arguments[1:], **variables)
+        if arguments[0] == "alembic"
+        else set_up.run(*arguments, **variables)
+    )
     assert ended.returncode not in {0, 2}
     assert "Traceback" in ended.stderr
     assert "LoginRefused" in ended.stderr
@@ -120,8 +126,9 @@ def test_a_dot_env_that_is_no_text_or_cannot_be_read(set_up, tmp_path):
         if without is None:
             pytest.skip("root reads every file, and there is no setpriv to take that right away")
         capabilities = "-dac_override,-dac_read_search"
-        command = ["-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])", without,
-                   f"--bounding-set={capabilities}", f"--inh-caps={capabilities}", shutil.which("python3"), *command]  # fmt: skip
+        flags = [f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
+        become = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+        command = ["-c", become, without, *flags, sys.executable, *command]
     in_one_line(operator.run(*command, DATABASE_URL=None), ".env cannot be read")
 
 

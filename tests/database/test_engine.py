@@ -26,7 +26,9 @@ def terminate(db, pid):
     raw.close()
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"])
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"]
+)
 def test_every_postgresql_url_gets_our_driver_and_keeps_the_rest(scheme):
     url = normalise_url(f"{scheme}://user:p%40ss@host:5433/name?sslmode=require")
     assert url.drivername == "postgresql+psycopg2"
@@ -57,10 +59,9 @@ def test_the_pool_is_what_the_options_say(speech_server, owner_url):
 
 
 def test_the_last_connection_given_back_is_the_first_to_be_used(db):
-    with db.session() as last:
-        with db.session() as first:
-            given_back_first = backend(first)
-            given_back_last = backend(last)
+    with db.session() as last, db.session() as first:
+        given_back_first = backend(first)
+        given_back_last = backend(last)
     with db.session() as again:
         assert backend(again) == given_back_last != given_back_first
 
@@ -82,9 +83,12 @@ def test_timeouts_are_set_for_the_transaction_and_not_for_the_connection(speech_
 
 def test_a_statement_that_takes_too_long_is_ended(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=0.05)
-    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
-        with pytest.raises(Conflict, match="too long"), db.session(actor="alice") as session:
-            session.execute(text("SELECT pg_sleep(10)"))
+    with (
+        Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db,
+        pytest.raises(Conflict, match="too long"),
+        db.session(actor="alice") as session,
+    ):
+        session.execute(text("SELECT pg_sleep(10)"))
 
 
 def test_a_pooled_connection_that_the_server_ended_is_replaced_unnoticed(db):
@@ -132,9 +136,12 @@ def test_a_forked_child_has_connections_of_its_own_and_the_parent_keeps_its(db):
 
 
 def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
-    with Database(owner_url, signing_key=speech_server.signing_key) as db:
-        with pytest.raises(UnsafeConnection, match="Row security does not bind") as caught, db.session(actor="alice") as s:
-            backend(s)
+    with (
+        Database(owner_url, signing_key=speech_server.signing_key) as db,
+        pytest.raises(UnsafeConnection, match="Row security does not bind") as caught,
+        db.session(actor="alice") as session,
+    ):
+        backend(session)
     assert str(owner_url.password) not in str(caught.value)
 
 
@@ -179,13 +186,18 @@ def powerful(speech_server, owner_url):
 @pytest.mark.parametrize(("revision", "words"), [("9999", "ahead of this code"), ("0000", "alembic upgrade head")])
 def test_a_schema_that_is_ahead_or_behind_serves_no_session(db, owner, revision, words):
     with owner.begin() as connection:
-        connection.execute(text(f"CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE"
-                                f" PARALLEL SAFE AS $body$ SELECT '{revision}'::text $body$"))  # fmt: skip
+        connection.execute(
+            text("CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE"
+                 f" AS $body$ SELECT '{revision}'::text $body$")
+        )  # fmt: skip
     with pytest.raises(SchemaMismatch, match=words), db.session(actor="alice") as session:
         backend(session)
 
 
 def test_a_database_without_a_schema_serves_no_session(speech_server, empty_url):
-    with Database(speech_server.serving_url(empty_url), signing_key=speech_server.signing_key) as db:
-        with pytest.raises(SchemaMismatch, match="no schema yet"), db.session(actor="alice") as session:
-            backend(session)
+    with (
+        Database(speech_server.serving_url(empty_url), signing_key=speech_server.signing_key) as db,
+        pytest.raises(SchemaMismatch, match="no schema yet"),
+        db.session(actor="alice") as session,
+    ):
+        backend(session)

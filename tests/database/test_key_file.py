@@ -35,7 +35,7 @@ def test_what_is_saved_is_loaded(keys, path):
     assert KeyFile.load(path) == keys
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert os.listdir(path.parent) == ["here.json"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_missing_file_is_none(path):
@@ -106,7 +106,7 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(keys, tmp_p
     (tmp_path / "folder" / "key.json").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="KEY_FILE"):
         keys.save(tmp_path / "folder" / "key.json")
-    assert os.listdir(tmp_path / "folder") == ["key.json"]
+    assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "key.json"]
 
 
 def test_a_link_laid_where_the_temporary_file_would_be_is_not_followed(keys, path, tmp_path):
@@ -153,7 +153,7 @@ def test_many_writers_at_once_leave_one_whole_file(path):
     for thread in threads:
         thread.join()
     assert KeyFile.load(path) in everyone
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_nothing_prints_a_secret(keys, path):

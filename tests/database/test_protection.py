@@ -25,7 +25,7 @@ TAMPERINGS = {
     "DROP TRIGGER touch ON users": "the trigger touch on users is missing",
     "CREATE OR REPLACE TRIGGER capture AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION"
     " public.capture_change('', '', '')": "the trigger capture on users is",
-    "ALTER TABLE activity_logs_default DISABLE TRIGGER refuse_change": "refuse_change on activity_logs_default is disabled",
+    "ALTER TABLE activity_logs_default DISABLE TRIGGER refuse_change": "refuse_change on activity_logs_default is",
     "GRANT INSERT ON activity_logs TO sti_app": "sti_app has INSERT on activity_logs, a grant too many",
     "GRANT SELECT ON activity_logs_default TO PUBLIC": "PUBLIC has SELECT on activity_logs_default, a grant too many",
     "GRANT SELECT (password_hash) ON users TO sti_admin": "sti_admin has SELECT on users.password_hash",

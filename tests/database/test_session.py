@@ -111,7 +111,7 @@ def test_text_that_no_database_stores_is_refused_as_such(db, value):
         lambda s: s.execute(text("SELECT :value"), {"value": value}),
         lambda s: s.scalars(select(Case).where(Case.title == value)).all(),
     ):
-        with pytest.raises(errors.InvalidInput, match="NUL|character") as caught, db.session(actor="alice") as session:
+        with pytest.raises(errors.InvalidInput, match=r"NUL|character") as caught, db.session(actor="alice") as session:
             write(session)
         assert caught.value.__cause__ is not None
         assert value not in str(caught.value)
@@ -137,7 +137,7 @@ def test_two_transactions_that_wait_for_each_other_end_in_a_conflict(db):
     with db.session(actor="alice") as session:
         one, two = cases.open_case(session, title="1"), cases.open_case(session, title="2")
     lock = text("UPDATE cases SET description = 'x' WHERE id = :id")
-    with pytest.raises(errors.Conflict, match="(?i)repeat"), db.session(actor="alice") as first:
+    with pytest.raises(errors.Conflict, match=r"(?i)repeat"), db.session(actor="alice") as first:
         first.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with db.session(actor="alice") as second:
             first.execute(lock, {"id": one.id})

@@ -20,7 +20,7 @@ OWNERS_WORK = {
     "src/database/testing.py": "makes and drops databases of tests as the owner",
 }
 OPENERS = {"begin", "begin_nested", "connect", "commit", "rollback"}
-SESSION_MAKERS = {"Session", "sessionmaker", "scoped_session", "SessionTransaction"}
+SESSION_MAKERS = {"Session", "DoorSession", "sessionmaker", "scoped_session", "SessionTransaction"}
 FILE_OBJECTS = {"file", "configuration", "spool"}
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.database import (
@@ -121,7 +122,8 @@ def populate(db: Database, owner: Engine) -> Populated:
 def _one_case(session: Session, name: str) -> tuple[Case, AudioFile]:
     case = cases.open_case(session, title=f"Case of {name}", case_code=f"CASE-{name.upper()}")
     cases.add_note(session, case, f"Secret note of {name}")
-    cases.place_hold(session, case, reason=f"hold of {name}")
+    # Released, since an active one would refuse every deletion before row security is asked.
+    cases.release_hold(session, cases.place_hold(session, case, reason=f"hold of {name}"), reason="settled")
     audio = add_audio(session, case.id, f"{name}.wav")
     session.add(ProcessingJob(case_id=case.id, audio_file_id=audio.id, kind="transcribe"))
     said = [transcripts.Segment(f"common words and {name}secret", 0, 900)]
@@ -137,7 +139,7 @@ def _one_case(session: Session, name: str) -> tuple[Case, AudioFile]:
 
 
 def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dict[str, object]]:
-    """For every table, the values of a row that `name` tries to put into `case`: right but for the actor or the case."""
+    """For every table a row that `name` tries to put into `case`: right but for the actor or the case."""
     audio, with_case = populated.audio_of[name], {"case_id": case}
     transcription = min(populated.rows_of(name, "transcriptions"))
     key = keys.case_key(case, "wav")
@@ -205,6 +207,18 @@ def one_connection(db: Database) -> Iterator[Database]:
         yield single
     finally:
         single.close()
+
+
+def refused(connection: Connection | Session, statement: str, parameters: dict[str, object] | None = None) -> bool:
+    """Whether the statement is refused for want of a right; what else goes wrong with it is raised."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(statement), parameters or {})
+    except DBAPIError as error:
+        if error.orig.pgcode != "42501":
+            raise
+        return True
+    return False
 
 
 def backend_of(session: Session) -> int:

@@ -164,10 +164,9 @@ def test_what_is_rolled_back_did_not_happen(populated, log):
     with pytest.raises(ZeroDivisionError), populated.db.session(**DOOR) as session:
         session.execute(text("UPDATE cases SET title = 'never'"))
         raise ZeroDivisionError
-    with populated.db.session(**DOOR) as session:
-        with session.begin_nested() as inner:
-            session.execute(text("UPDATE cases SET title = 'never'"))
-            inner.rollback()
+    with populated.db.session(**DOOR) as session, session.begin_nested() as inner:
+        session.execute(text("UPDATE cases SET title = 'never'"))
+        inner.rollback()
     assert log() == []
 
 

@@ -28,8 +28,14 @@ KNOWN = {
     "credential": "test_credentials.py",
     "extend_lease": "test_a_job_is_closed_by_its_holder_only",
     "fail_job": "test_a_job_is_closed_by_its_holder_only",
+    "participant_may": "test_what_tells_who_acts_tells_nothing_else",
+    "participation_known": "test_what_tells_who_acts_tells_nothing_else",
     "record_activity": "test_nothing_is_recorded_in_a_foreign_case",
+    "participant_may": "a rule without data: tests/services/test_permissions.py",
+    "participation_known": "a rule without data: tests/services/test_permissions.py",
     "record_login": "test_credentials.py",
+    "role_permissions_known": "a rule without data: tests/services/test_permissions.py",
+    "role_permissions_known": "test_what_tells_who_acts_tells_nothing_else",
     "schema_revision": "a constant",
     "search_query": "test_the_search_functions_read_nothing",
     "search_segments": "test_searching_a_foreign_case_finds_nothing",
@@ -75,7 +81,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
 @pytest.mark.parametrize("statement", [
     "SELECT public.mint_actor(1, 1)", "SELECT public.verify_token('x', 'session')",
     "SELECT public.append_activity('row.insert', 'insert', 1, 'bob', 1, 'cases', 1, NULL, NULL, NULL)",
-    "SELECT public.role_permits(1, '*', '*')", "SELECT public.actor_epoch()",
+    "SELECT public.role_permits(1, '*', '*')", "SELECT public.signed_actor()", "SELECT public.actor_epoch()",
     "SELECT public.ensure_activity_partitions(3)", "SELECT public.redact('{}', '{}', '')",
     "SELECT public.capture_change()", "SELECT public.own_case()",
 ])  # fmt: skip
@@ -120,6 +126,10 @@ def test_what_tells_who_acts_tells_nothing_else(shared):
         assert session.scalar(select(func.public.actor_may("*", "*"))) is False
         assert session.scalar(select(func.public.actor_may("job", "claim"))) is False
         assert session.scalar(select(func.public.actor_may(None, None))) is False
+        # Arithmetic on what is given: they read no table.
+        assert session.scalar(text("SELECT participant_may('viewer', '{}', 'write')")) is False
+        assert session.scalar(text('SELECT participation_known(\'{"allow": ["everything"]}\')')) is False
+        assert session.scalar(text('SELECT role_permissions_known(\'{"*": ["*"]}\')')) is True
 
 
 def test_searching_a_foreign_case_finds_nothing(shared):
@@ -223,8 +233,12 @@ def test_an_announced_object_is_garbage_until_the_own_case_adopts_it(populated):
         assert connection.scalar(text("SELECT state FROM storage_objects WHERE key = :key"), {"key": key}) == "pending"
 
 
-@pytest.mark.parametrize("key", ["../../etc/passwd", "cases/1/x.wav", "cases/2/00000000-0000-0000-0000-000000000000.wav",
-                                 "cases/1/00000000-0000-0000-0000-000000000000.wav\n", "", "archive/1/x.wav"])  # fmt: skip
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize(
+    "key", ["../../etc/passwd", "cases/1/x.wav", f"cases/2/{NIL}.wav", f"cases/1/{NIL}.wav\n", f"cases/1/{NIL}/wav", ""]
+)
 def test_only_a_key_of_the_named_case_can_be_announced(unchanged, key):
     with pytest.raises(InvalidInput), unchanged.db.session(actor="alice") as session:
         session.execute(select(func.public.announce_object(1, key, "memory")))

@@ -10,7 +10,7 @@ from src.database import Base, Case, CaseNote, CaseParticipant
 from src.database.actor import Actor
 from src.errors import Conflict, Forbidden, NotFound, SpeechError
 from src.services import cases, recordings
-from tests.security.population import CASE_TABLES, core, insert_statement, rows_written_by
+from tests.security.population import CASE_TABLES, core, insert_statement, refused, rows_written_by
 
 BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs"})
 
@@ -150,14 +150,9 @@ def test_a_participant_changes_in_alices_case_only_what_the_role_allows(populate
             continue  # needs an announced object; the services' tests store one
         values = {k: v for k, v in inserts[table].items() if k not in {"author_id", "created_by_id", "placed_by_id"}}
         with core(populated.db, Actor("bob")) as connection:
-            try:
-                connection.execute(*insert_statement(table, values))
-                stored = True
-            except Exception as error:
-                assert "row-level security" in str(error) or "permission denied" in str(error), (table, error)
-                stored = False
+            statement, parameters = insert_statement(table, values)
+            assert refused(connection, statement.text, parameters) == (table not in allowed), table
             connection.get_transaction().rollback()
-        assert stored == (table in allowed), table
 
 
 def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populated):
@@ -189,8 +184,7 @@ def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populat
         ("owner", {"deny": ["delete", "manage"]}, {"read", "write"}),
         ("viewer", {"allow": ["write"], "deny": ["write"]}, {"read"}),
         ("owner", {"deny": ["read"]}, {"write", "delete", "manage"}),
-        ("viewer", {"allow": None, "deny": None}, {"read"}),
-        ("viewer", {"allow": {}, "deny": []}, {"read"}),
+        ("viewer", {"allow": [], "deny": []}, {"read"}),
     ],
 )
 def test_permissions_of_a_participant_add_and_deny_and_denying_wins(populated, role, permissions, may):
@@ -310,7 +304,7 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
     kept = {"id", "created_at", "updated_at", "row_version", "opened_xid", "search"}
     with core(unchanged.db, Actor("alice")) as connection:
         for column in kept & set(Base.metadata.tables[table].columns.keys()):
-            with pytest.raises(Exception, match="permission denied|generated column"), connection.begin_nested():
+            with pytest.raises(Exception, match=r"permission denied|generated column"), connection.begin_nested():
                 connection.execute(text(f"INSERT INTO {table} ({column}) OVERRIDING SYSTEM VALUE VALUES (NULL)"))
         settable = set(
             connection.scalars(
@@ -318,4 +312,6 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
                      " AND has_column_privilege(attrelid, attname, 'INSERT')"), {"table": f"public.{table}"})
         )  # fmt: skip
     refused = set(Base.metadata.tables[table].columns.keys()) - settable
-    assert refused - kept == ({"state", "lease", "attempts"} if table == "processing_jobs" else set())
+    assert refused - kept == {"processing_jobs": {"state", "lease", "attempts"}, "cases": {"active_holds"}}.get(
+        table, set()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select, text
 
-from src.database import Case, CaseParticipant
+from src.database import Case, CaseNote, CaseParticipant
 from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound
 from src.services import activity, cases
 
@@ -91,8 +91,37 @@ def test_a_viewer_may_neither_write_nor_invite(db):
         cases.add_note(session, case, "mine")
     with pytest.raises(Forbidden), db.session(actor="bob") as session:
         cases.add_participant(session, case, "transcriber", role="viewer")
-    with pytest.raises(LostUpdate), db.session(actor="bob") as session:
+    with pytest.raises(Forbidden, match="not change"), db.session(actor="bob") as session:
         session.get(Case, case.id).title = "Taken over"
+
+
+def test_changing_or_deleting_what_is_not_there_to_see_is_an_error(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Hers")
+        note = cases.add_note(session, case, "hers too")
+        cases.add_participant(session, case, "bob", role="editor")
+    with db.session(actor="bob") as session:
+        his_view, his_note = session.get(Case, case.id), session.get(CaseNote, note.id)
+    with db.session(actor="alice") as session:
+        cases.remove_participant(session, case, "bob")
+
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        session.add(his_view)
+        his_view.title = "Still mine?"
+    with pytest.raises(NotFound), db.session(actor="bob") as session:
+        session.delete(his_note)
+
+
+def test_an_editor_does_not_delete_the_case(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Hers")
+        cases.add_participant(session, case, "bob", role="editor")
+    with pytest.raises(Forbidden, match="not change or delete"), db.session(actor="bob") as session:
+        session.delete(session.get(Case, case.id))
+    with db.session(actor="alice") as session:
+        session.delete(session.get(Case, case.id))
+    with db.session(actor="root") as session:
+        assert session.get(Case, case.id) is None
 
 
 def test_holds_keep_their_reasons_and_are_released_once(db):

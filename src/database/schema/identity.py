@@ -76,9 +76,11 @@ $body$""",
         callers=("PUBLIC",),
     ),
     Function(
-        "public.actor_id()",
+        "public.signed_actor()",
         """
 RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+-- Whose signature this transaction bears, active or not: what somebody did before he was switched off, switching himself
+-- off included, stands under his name.
 DECLARE
     part text[] := string_to_array(current_setting('sti.actor', true), '|');
 BEGIN
@@ -89,9 +91,18 @@ BEGIN
     END IF;
     RETURN (
         SELECT u.id FROM public.actor_keys k, public.users u
-         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND u.is_active
+         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint
            AND part[6] = encode(sha256(k.outer_pad || sha256(
                    k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex'));
+END
+$body$""",
+    ),
+    Function(
+        "public.actor_id()",
+        """
+RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    RETURN (SELECT u.id FROM public.users u WHERE u.id = public.signed_actor() AND u.is_active);
 END
 $body$""",
         callers=SESSION_ROLES,
@@ -101,7 +112,7 @@ $body$""",
         """
 RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
     -- The token carries it since pg_control_system() reads a file; without a token there is nothing to trust but that.
-    SELECT CASE WHEN public.actor_id() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
+    SELECT CASE WHEN public.signed_actor() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
                 ELSE split_part(current_setting('sti.actor', true), '|', 5)::bigint END
 $body$""",
     ),

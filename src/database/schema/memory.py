@@ -75,7 +75,7 @@ $body$""",
         """
 RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    known text := (SELECT u.username FROM public.users u WHERE u.id = public.actor_id());
+    known text := (SELECT u.username FROM public.users u WHERE u.id = public.signed_actor());
 BEGIN
     IF known IS NULL AND pg_has_role(session_user, current_user, 'MEMBER') THEN
         -- The owner at work: a migration, maintenance, the first administrator.
@@ -134,7 +134,7 @@ BEGIN
         was := public.redact(was, sensitive, grain);
         is_now := public.redact(is_now, sensitive, grain);
     END IF;
-    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.actor_id(), who,
+    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.signed_actor(), who,
         (image ->> nullif(TG_ARGV[0], ''))::bigint, TG_TABLE_NAME, (image ->> 'id')::bigint, was, is_now, grain);
     RETURN NULL;
 END
