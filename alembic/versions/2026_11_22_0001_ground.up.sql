@@ -81,8 +81,8 @@ GRANT EXECUTE ON FUNCTION public.begin_actor(text, text, text) TO PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.signed_actor()
 RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
--- Whose signature this transaction bears, active or not: what somebody did before he was switched off, switching himself
--- off included, stands under his name.
+-- Whose signature this transaction bears, active or not: what somebody did before he was switched off, switching
+-- himself off included, stands under his name.
 DECLARE
     part text[] := string_to_array(current_setting('sti.actor', true), '|');
 BEGIN

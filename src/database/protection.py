@@ -18,12 +18,15 @@ _ALLOWED_UNPROTECTED = {"alembic_version"}
 
 def weaknesses(connection: Connection, login: str | None = None) -> list[str]:
     """Return a sentence for everything that is missing or weaker than it should be; nothing when all is well."""
-    # Every name is told with its schema, so that one that stands elsewhere does not look like ours.
-    connection.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
-    found = [*_tables(connection), *_policies(connection), *_triggers(connection), *_functions(connection)]
-    found += [*_grants(connection), *_creators(connection, login)]
-    if login is not None:
-        found += _login(connection, login)
+    # Rolled back, so that the caller's transaction goes on as it was.
+    with connection.begin_nested() as savepoint:
+        # Every name is told with its schema, so that one that stands elsewhere does not look like ours.
+        connection.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
+        found = [*_tables(connection), *_policies(connection), *_triggers(connection), *_functions(connection)]
+        found += [*_grants(connection), *_creators(connection, login)]
+        if login is not None:
+            found += _login(connection, login)
+        savepoint.rollback()
     return found
 
 

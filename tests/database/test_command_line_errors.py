@@ -6,10 +6,14 @@ import os
 import shutil
 import socket
 import sys
+from contextlib import suppress
 
 import pytest
+from sqlalchemy import URL
 
+from src.database.engine import PoolOptions, make_engine
 from src.database.keys import KeyFile
+from src.errors import LoginRefused
 from tests.database.conftest import Operator
 
 NO_DATABASE = "no_such_database_here"
@@ -38,7 +42,10 @@ def refused_port(operator):
 
 
 def no_socket(operator):
-    return operator.url.set(host=None, query={"host": "/no/such/folder"})
+    url = operator.url
+    return URL.create(
+        url.drivername, url.username, url.password, database=url.database, query={"host": "/no/such/folder"}
+    )
 
 
 def no_database(operator):
@@ -59,6 +66,12 @@ COMMANDS = {
 }
 
 
+def skip_where_everybody_is_let_in(operator):
+    engine = make_engine(wrong_password(operator), PoolOptions(size=1))
+    with suppress(LoginRefused), engine.connect():
+        pytest.skip("this server does not ask for passwords (pg_hba.conf says trust)")
+
+
 def in_one_line(ended, words):
     assert ended.returncode == 3, (ended.returncode, ended.stderr, ended.stdout)
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
@@ -67,13 +80,17 @@ def in_one_line(ended, words):
 
 
 @pytest.mark.parametrize(("change", "words"), URLS.items(), ids=[change.__name__ for change in URLS])
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_server_that_cannot_be_reached(set_up, command, change, words):
+def test_a_server_that_cannot_be_reached(set_up, change, words):
+    if change is wrong_password:
+        skip_where_everybody_is_let_in(set_up)
     url = change(set_up).render_as_string(hide_password=False)
-    ended = command(set_up, DATABASE_URL=url)
-    in_one_line(ended, words)
-    assert "wrong+pass" not in ended.stderr
-    assert set_up.url.password not in ended.stderr
+    # Both go the same way; two cases show that alembic ends as our own programs do.
+    also = [COMMANDS["alembic upgrade"]] if change in {wrong_password, no_database} else []
+    for command in (COMMANDS["init_db --check"], *also):
+        ended = command(set_up, DATABASE_URL=url)
+        in_one_line(ended, words)
+        assert "wrong+pass" not in ended.stderr
+        assert f":{set_up.url.password}@" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -81,6 +98,7 @@ def test_a_server_that_cannot_be_reached(set_up, command, change, words):
     [("-m", "src.database.scripts.init_db", "--check", "--debug"), ("alembic", "-x", "debug", "upgrade", "head")],
 )
 def test_a_traceback_is_shown_when_asked_for_and_holds_no_password(set_up, arguments):
+    skip_where_everybody_is_let_in(set_up)
     variables = {"DATABASE_URL": wrong_password(set_up).render_as_string(hide_password=False)}
     ended = (
         set_up.alembic(*arguments[1:], **variables)
@@ -107,10 +125,10 @@ def test_a_traceback_is_shown_when_asked_for_and_holds_no_password(set_up, argum
     ],
 )
 def test_a_setting_that_is_wrong_is_named(set_up, variables, words):
-    for command in COMMANDS.values():
-        ended = command(set_up, **variables)
-        in_one_line(ended, words)
-        assert "hidden" not in ended.stderr
+    command = COMMANDS["alembic upgrade" if "POSTGRES_PORT" in variables else "init_db --check"]
+    ended = command(set_up, **variables)
+    in_one_line(ended, words)
+    assert "hidden" not in ended.stderr
 
 
 def test_a_dot_env_that_is_no_text_or_cannot_be_read(set_up, tmp_path):
