@@ -30,7 +30,7 @@ NOBODY = Actor()
 # setting is local to the transaction, so a pooler in transaction mode is as good as none. pg_temp stands last, so that
 # not even a temporary table of this transaction hides one of ours.
 _BEGIN = """
-RESET ALL; CLOSE ALL; DISCARD TEMP;
+RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP;
 SELECT pg_catalog.set_config('search_path', 'public, pg_temp', true),
        pg_catalog.set_config('DateStyle', 'ISO', true),
        pg_catalog.set_config('statement_timeout', %s, true),

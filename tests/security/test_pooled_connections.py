@@ -246,3 +246,14 @@ def test_nested_sessions_of_two_actors_stay_apart(shared):
         assert (titles(outer), titles(inner), titles(outer)) == (TITLES["alice"], TITLES["bob"], TITLES["alice"])
         with shared.db.side_session(outer) as side:
             assert titles(side) == TITLES["alice"]
+
+
+def test_a_role_that_was_taken_for_the_whole_session_is_given_back(shared):
+    """RESET ALL leaves the role alone, so it has to be named."""
+    with shared.db.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        driver.cursor().execute("SET SESSION ROLE sti_admin")
+        driver.commit()
+    engine = shared.db.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_user")) == shared.db.engine.url.username
