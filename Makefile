@@ -31,7 +31,7 @@ demo: $(VENV)/run.stamp ## Set everything up and run the main job [AUDIO=/path/t
 	@$(BIN)/python examples/demo.py $(if $(AUDIO),"$(AUDIO)")
 
 test: $(VENV)/dev.stamp ## Set everything up and run the whole suite [ARGS="-k name"]
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, lint and types
 	@$(BIN)/ruff format --check .

@@ -121,6 +121,8 @@ class SpeechServer:
         """Remove what this run put on the server: its databases and its login."""
         self.drop(self.template)
         with self._engine(self.owner.set(database=self.maintenance.database)) as engine, engine.begin() as connection:
+            # Runs that end together on one server take turns: a role is dropped once.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7311860221)")
             connection.exec_driver_sql(f"DROP ROLE IF EXISTS {self._prefix}_app")
             for role in SESSION_ROLES:
                 # Kept when another database of the server uses it.
