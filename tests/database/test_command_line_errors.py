@@ -117,10 +117,6 @@ def test_a_traceback_is_shown_when_asked_for_and_holds_no_password(set_up, argum
     [
         ({"DATABASE_URL": None, "POSTGRES_HOST": "localhost"}, "POSTGRES_USER"),
         ({"POSTGRES_PORT": "seven"}, "POSTGRES_PORT"),
-        ({"POSTGRES_PORT": "70000"}, "POSTGRES_PORT"),
-        ({"POSTGRES_POOL_SIZE": "0"}, "POSTGRES_POOL_SIZE"),
-        ({"BCRYPT_COST": "4"}, "BCRYPT_COST"),
-        ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL names mysql"),
         ({"DATABASE_URL": "hidden"}, "DATABASE_URL is not a database URL"),
     ],
 )
