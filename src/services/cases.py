@@ -87,7 +87,10 @@ def add_participant(
 
 
 def remove_participant(session: Session, case: Case, user: User | str) -> None:
-    """End a user's part in a case, from the next transaction on. Raises NotFound when there is none to end."""
+    """End a user's part in a case, from the next transaction on; under a legal hold it expires instead of going.
+
+    Raises NotFound when there is none to end, Conflict for the last owner, Forbidden when the actor is no owner.
+    """
     actor_of(session)
     person = find_user(session, user) if isinstance(user, str) else user
     participant = session.scalars(
@@ -95,7 +98,11 @@ def remove_participant(session: Session, case: Case, user: User | str) -> None:
     ).one_or_none()
     if participant is None:
         raise NotFound(f"{person.username} does not take part in this case.")
-    session.delete(participant)
+    if session.scalar(select(Case.active_holds).where(Case.id == case.id)):
+        # Nothing is deleted under a legal hold, but nobody has to be let in for that.
+        participant.expires_at = now(session)
+    else:
+        session.delete(participant)
     session.flush()  # refused here rather than at the end, when it is not the actor's to take
     activity.record(session, "participant.removed", case=case, detail={"user": person.username})
 

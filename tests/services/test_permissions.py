@@ -260,6 +260,13 @@ def test_a_hold_forbids_every_deletion_by_every_path_the_owners_too(db, case, he
         connection.execute(text("DELETE FROM audio_files"))
 
 
+def test_a_participant_can_be_shut_out_under_a_hold(db, case, held):
+    with db.session(actor="alice") as session:
+        cases.remove_participant(session, case, "bob")
+    with db.session(actor="bob") as session:
+        assert session.get(Case, case.id) is None
+
+
 def test_the_last_release_ends_the_hold(db, case, held):
     with db.session(actor="alice") as session:
         cases.release_hold(session, held, reason="settled")
