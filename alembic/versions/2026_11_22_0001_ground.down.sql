@@ -16,6 +16,8 @@ DROP TABLE case_notes;
 
 DROP TABLE audio_files;
 
+DROP TABLE login_throttles;
+
 DROP TABLE cases;
 
 DROP TABLE users;
@@ -49,9 +51,10 @@ DROP FUNCTION IF EXISTS public.begin_actor(text, text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.signed_actor() CASCADE;
 DROP FUNCTION IF EXISTS public.actor_id() CASCADE;
 DROP FUNCTION IF EXISTS public.actor_epoch() CASCADE;
+DROP FUNCTION IF EXISTS public.login_wait(bigint) CASCADE;
 DROP FUNCTION IF EXISTS public.credential(text) CASCADE;
 DROP FUNCTION IF EXISTS public.store_credential(text, text) CASCADE;
-DROP FUNCTION IF EXISTS public.record_login(text, boolean) CASCADE;
+DROP FUNCTION IF EXISTS public.record_login(text, text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.role_permits(bigint, text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.actor_may(text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.participant_may(text, jsonb, text) CASCADE;
@@ -79,6 +82,7 @@ DROP FUNCTION IF EXISTS public.actor_name() CASCADE;
 DROP FUNCTION IF EXISTS public.redact(jsonb, text[], bytea) CASCADE;
 DROP FUNCTION IF EXISTS public.capture_change() CASCADE;
 DROP FUNCTION IF EXISTS public.record_activity(text, bigint, text, bigint, jsonb) CASCADE;
+DROP FUNCTION IF EXISTS public.record_reads(jsonb) CASCADE;
 DROP FUNCTION IF EXISTS public.ensure_activity_partitions(integer) CASCADE;
 DROP FUNCTION IF EXISTS public.search_vector(text, text) CASCADE;
 DROP FUNCTION IF EXISTS public.search_query(text, text) CASCADE;

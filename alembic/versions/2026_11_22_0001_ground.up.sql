@@ -117,10 +117,25 @@ RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 $body$;
 REVOKE ALL ON FUNCTION public.actor_epoch() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION public.login_wait(who bigint)
+RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT coalesce((
+        SELECT greatest(0, least(
+                   power(2, least(t.failures, 60) - 5),
+                   CASE WHEN public.role_permits(u.role_id, '*', '*') AND NOT EXISTS (
+                            SELECT FROM public.users other WHERE other.id <> u.id AND other.is_active
+                               AND public.role_permits(other.role_id, '*', '*'))
+                        THEN 30 ELSE 900 END)
+                 - extract(epoch FROM clock_timestamp() - t.last_failed_at))
+          FROM public.login_throttles t JOIN public.users u ON u.id = t.user_id
+         WHERE t.user_id = who AND t.failures >= 5), 0)
+$body$;
+REVOKE ALL ON FUNCTION public.login_wait(bigint) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.credential(token text)
-RETURNS TABLE (user_id bigint, username text, password_hash text, is_active boolean)
+RETURNS TABLE (user_id bigint, username text, password_hash text, is_active boolean, wait_seconds double precision)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-    SELECT u.id, u.username, u.password_hash, u.is_active FROM public.users u
+    SELECT u.id, u.username, u.password_hash, u.is_active, public.login_wait(u.id) FROM public.users u
      WHERE lower(u.username) = lower(public.verify_token(token, 'login'))
 $body$;
 REVOKE ALL ON FUNCTION public.credential(text) FROM PUBLIC;
@@ -150,30 +165,38 @@ $body$;
 REVOKE ALL ON FUNCTION public.store_credential(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.store_credential(text, text) TO sti_app, sti_admin;
 
-CREATE OR REPLACE FUNCTION public.record_login(token text, succeeded boolean)
+CREATE OR REPLACE FUNCTION public.record_login(token text, outcome text, fresh_hash text)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     subject text := public.verify_token(token, 'login');
     outer_actor text := coalesce(current_setting('sti.actor', true), '');
     who bigint;
+    known text;
 BEGIN
-    IF subject IS NULL THEN
+    IF subject IS NULL OR outcome NOT IN ('succeeded', 'failed', 'early') THEN
         RAISE EXCEPTION 'the sign-in was not recorded: no valid token' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    SELECT u.id INTO who FROM public.users u WHERE lower(u.username) = lower(subject);
-    IF succeeded THEN
-        -- The password was right, so for these two lines the transaction acts as its owner.
+    SELECT u.id, u.username INTO who, known FROM public.users u WHERE lower(u.username) = lower(subject);
+    IF outcome = 'succeeded' THEN
+        DELETE FROM public.login_throttles t WHERE t.user_id = who;
+        -- The password was right, so for this moment the transaction acts as its owner.
         PERFORM set_config('sti.actor', public.mint_actor(who, split_part(token, '|', 2)::bigint), true);
-        UPDATE public.users SET last_login = now() WHERE id = who;
+        UPDATE public.users u SET last_login = now(), password_hash = coalesce(fresh_hash, u.password_hash)
+         WHERE u.id = who;
         PERFORM set_config('sti.actor', outer_actor, true);
+    ELSIF outcome = 'failed' AND who IS NOT NULL THEN
+        INSERT INTO public.login_throttles AS t (user_id, failures, last_failed_at) VALUES (who, 1, clock_timestamp())
+            ON CONFLICT (user_id) DO UPDATE SET failures = t.failures + 1, last_failed_at = clock_timestamp();
     END IF;
+    -- A name that nobody has may be a password in the wrong field: it is not written down.
     PERFORM public.append_activity(
-        CASE WHEN succeeded THEN 'login.succeeded' ELSE 'login.failed' END, 'event', who, subject,
-        NULL, 'users', who, NULL, NULL, NULL);
+        CASE outcome WHEN 'succeeded' THEN 'login.succeeded' ELSE 'login.failed' END, 'event', who,
+        coalesce(known, '(unknown)'), NULL, 'users', who, NULL,
+        CASE outcome WHEN 'early' THEN jsonb_build_object('early', true) END, NULL);
 END
 $body$;
-REVOKE ALL ON FUNCTION public.record_login(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.record_login(text, boolean) TO sti_app, sti_admin;
+REVOKE ALL ON FUNCTION public.record_login(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_login(text, text, text) TO sti_app, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.role_permits(role bigint, subject text, verb text)
 RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -614,6 +637,33 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    who bigint := public.actor_id();
+    known text := public.actor_name();
+    everything boolean := public.actor_may('*', '*');
+    readable bigint[] := public.actor_case_ids('read');
+    e record;
+BEGIN
+    IF who IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR e IN SELECT * FROM jsonb_to_recordset(entries)
+                 AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
+        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made') THEN
+            RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        -- A case that was opened in a transaction that rolled back is nobody's: the reading stands without it.
+        PERFORM public.append_activity(e.type, 'event', who, known,
+            CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, e.entity, e.entity_id, NULL,
+            e.detail, NULL);
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_reads(jsonb) TO sti_app, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.ensure_activity_partitions(months_ahead integer)
 RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$
@@ -1170,6 +1220,19 @@ COMMENT ON COLUMN cases.active_holds IS 'legal holds not yet released; counted b
 
 COMMENT ON COLUMN cases.row_version IS 'counted by a trigger';
 
+CREATE TABLE login_throttles (
+    id BIGINT GENERATED BY DEFAULT AS IDENTITY,
+    user_id BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    last_failed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT login_throttles_pkey PRIMARY KEY (id),
+    CONSTRAINT login_throttles_failures_positive_check CHECK (failures >= 1),
+    CONSTRAINT login_throttles_user_id_key UNIQUE (user_id),
+    CONSTRAINT login_throttles_user_id_fkey FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+);
+
 CREATE TABLE audio_files (
     id BIGINT GENERATED BY DEFAULT AS IDENTITY,
     case_id BIGINT NOT NULL,
@@ -1621,6 +1684,9 @@ CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.actor_keys
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_seals
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.login_throttles
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+
 CREATE OR REPLACE TRIGGER prepare BEFORE INSERT ON public.cases
     FOR EACH ROW EXECUTE FUNCTION public.prepare_case();
 
@@ -1850,6 +1916,7 @@ ALTER TABLE public.sentiments ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.activity_logs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.activity_seals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.actor_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.login_throttles ENABLE ROW LEVEL SECURITY;
 
 DROP POLICY IF EXISTS cases_app_select ON public.cases;
 CREATE POLICY cases_app_select ON public.cases FOR SELECT TO sti_app

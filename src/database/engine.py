@@ -26,7 +26,7 @@ OLDEST_SERVER = 150_000
 NOBODY = Actor()
 
 # One round trip. What an earlier user of the connection left behind goes first: settings, cursors held over a commit
-# and temporary tables would show or do the next one somebody else's things (measured: no dearer within the noise). Then every
+# and temporary tables would show or do the next one somebody else's things (no dearer within the noise). Then every
 # setting is local to the transaction, so a pooler in transaction mode is as good as none. pg_temp stands last, so that
 # not even a temporary table of this transaction hides one of ours.
 _BEGIN = """

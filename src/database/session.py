@@ -9,7 +9,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL
+from sqlalchemy import URL, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -88,7 +89,7 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, engine: Any) -> Iterator[Session]:
-        info = {"database": self, "actor": actor, "touched": ()}
+        info = {"database": self, "actor": actor, "touched": (), "reads": []}
         session = DoorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
         try:
             with session, session.begin():
@@ -103,6 +104,11 @@ class Database:
             if translated is None:
                 raise
             raise translated from error
+        finally:
+            # What was read was read, whatever became of the transaction.
+            if session.info["reads"]:
+                with self._begin(actor, self.side_engine) as log:
+                    log.execute(select(func.public.record_reads(cast(session.info["reads"], JSONB))))
 
     def close(self) -> None:
         """Close all connections of the pools; the object can be used again afterwards."""

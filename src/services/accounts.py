@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import bcrypt
-from sqlalchemy import func, select
+from sqlalchemy import TableValuedAlias, func, select
 from sqlalchemy.orm import Session
 
 from src.database.models import User, UserRole
@@ -19,6 +19,7 @@ SCHEME = "bcrypt:"
 DEFAULT_COST = 12
 # bcrypt reads 72 bytes; what comes after them would not count, so it is refused instead of cut.
 MOST_BYTES = 72
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -80,23 +81,27 @@ def find_user(session: Session, username: str) -> User:
 def authenticate(session: Session, username: str, password: str) -> SignedIn:
     """Return who signed in; the session itself needs no actor.
 
-    Success and failure are logged in a transaction of their own, so that a rollback does not erase them. Raises
-    Forbidden, with the same words and after the same work, for an unknown name, a wrong password, a user without
-    password and an inactive user.
+    Success and failure are logged in a transaction of their own, so that a rollback does not erase them. After five
+    failures in a row an account's next attempts have to wait, longer each time. A hash of another cost than the
+    configured one is renewed. Raises Forbidden, with the same words and after the same work, for an unknown name, a
+    wrong password, a user without password, an inactive user and an attempt that came too early.
     """
-    found = None
-    if "|" not in username and username.isprintable():
-        token = sign_for(session, "login", username)
-        found = session.execute(select(func.public.credential(token).table_valued(
-            "user_id", "username", "password_hash", "is_active"))).one_or_none()  # fmt: skip
+    # A name that cannot be anybody's takes the same way as one that is nobody's.
+    name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
+    found = session.execute(select(_credential(sign_for(session, "login", name)))).one_or_none()
+    cost = _cost(session)
     usable = found is not None and found.is_active and (found.password_hash or "").startswith(SCHEME)
-    stored = found.password_hash.removeprefix(SCHEME) if found is not None and usable else _dummy_hash(_cost(session))
+    stored = found.password_hash.removeprefix(SCHEME) if found is not None and usable else _dummy_hash(cost)
     right = _matches(password, stored) and usable
-    if found is not None:
-        with database_of(session).side_session(session) as side:
-            side.execute(select(func.public.record_login(sign_for(side, "login", username), right)))
-    if found is None or not right:
-        raise Forbidden("The user name or the password is wrong.")
+    early = found is not None and found.wait_seconds > 0
+    outcome = "early" if early else "succeeded" if right else "failed"
+    renewed = None
+    if outcome == "succeeded" and not stored.startswith(f"$2b${cost:02}$"):
+        renewed = hash_password(password, cost=cost)
+    with database_of(session).side_session(session) as side:
+        side.execute(select(func.public.record_login(sign_for(side, "login", name), outcome, renewed)))
+    if found is None or outcome != "succeeded":
+        raise Forbidden("The user name or the password is wrong, or there were too many attempts: wait and try again.")
     return SignedIn(found.user_id, found.username)
 
 
@@ -107,14 +112,17 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
     """
     hashed = hash_password(new, cost=_cost(session))
     if user.id == actor_of(session):
-        token = sign_for(session, "login", user.username)
-        stored = session.scalar(select(func.public.credential(token).table_valued(
-            "user_id", "username", "password_hash", "is_active").c.password_hash))  # fmt: skip
+        stored = session.scalar(select(_credential(sign_for(session, "login", user.username)).c.password_hash))
         if stored is not None and not (current and _matches(current, stored.removeprefix(SCHEME))):
             raise Forbidden("The current password is wrong; it is needed to set a new one.")
     subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
     session.scalar(select(func.public.store_credential(sign_for(session, "password", subject), hashed)))
     session.expire(user, ["row_version", "updated_at"])
+
+
+def _credential(token: str) -> TableValuedAlias:
+    columns = ("user_id", "username", "password_hash", "is_active", "wait_seconds")
+    return func.public.credential(token).table_valued(*columns)
 
 
 def _password_bytes(password: str) -> bytes:

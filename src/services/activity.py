@@ -34,7 +34,8 @@ class Entry:
     detail: dict[str, Any]
 
     def __str__(self) -> str:
-        subject = self.detail.get("name") or self.detail.get("title") or self.detail.get("user")
+        told = (self.detail.get(key) for key in ("name", "title", "user", "query"))
+        subject = next((value for value in told if value), None)
         if subject is None and self.entity is not None:
             subject = f"{self.entity} {self.entity_id}"
         what = f"{self.name[0].lower()}{self.name[1:]}"
@@ -67,6 +68,29 @@ def record(
     )
     entry: int = session.scalars(select(appended)).one()
     return entry
+
+
+def note_read(
+    session: Session,
+    type: str,  # noqa: A002 - the word of the field, and of the contract
+    *,
+    case_id: int | None = None,
+    entity: Base | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Remember that something sensitive was read: written in one go when the session ends, even when it rolls back.
+
+    For services that hand out what people said: recordings opened, transcripts read, searches made, exports.
+    """
+    session.info["reads"].append(
+        {
+            "type": type,
+            "case_id": case_id,
+            "entity": entity.__tablename__ if entity is not None else None,
+            "entity_id": getattr(entity, "id", None),
+            "detail": dict(detail or {}),
+        }
+    )
 
 
 def feed(

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Case
 from src.database.session import actor_of, database_of
-from src.errors import InvalidInput, NotFound, SpeechError
+from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.audio_facts import AudioFacts, read_facts
 from src.services.lookup import language_by_code
@@ -106,11 +106,7 @@ def open(session: Session, audio: AudioFile) -> BinaryIO:  # noqa: A001 - the ve
     if found is None:
         raise NotFound("There is no such recording, or it is not yours to see.")
     file = storage_of(session).get(found.path)
-    try:
-        activity.record(session, "audio.opened", case_id=found.case_id, entity=audio, detail={"name": audio.name})
-    except SpeechError:
-        file.close()
-        raise
+    activity.note_read(session, "audio.opened", case_id=found.case_id, entity=audio, detail={"name": audio.name})
     return file
 
 

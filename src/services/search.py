@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile, Case, Transcription, TranscriptionSegment
 from src.database.session import actor_of
 from src.errors import InvalidInput
+from src.services import activity
 
 MARKS = ("[", "]")
 
@@ -84,4 +85,7 @@ def transcripts(session: Session, query: str, *, case: Case | None = None, limit
         .order_by(found.c.rank.desc(), AudioFile.id, segment.start_ms, segment.id)
         .limit(limit)
     )
-    return [Hit(**row) for row in rows.mappings()]
+    hits = [Hit(**row) for row in rows.mappings()]
+    detail = {"query": query, "hits": len(hits)}
+    activity.note_read(session, "search.made", case_id=case.id if case is not None else None, detail=detail)
+    return hits

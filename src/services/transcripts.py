@@ -121,9 +121,12 @@ def latest(
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
     if accepted:
         query = query.where(Transcription.accepted_at.is_not(None)).order_by(Transcription.accepted_at.desc())
-    return session.scalars(
-        query.order_by(Transcription.created_at.desc(), Transcription.version.desc()).limit(1)
-    ).first()
+    newest_first = query.order_by(Transcription.created_at.desc(), Transcription.version.desc())
+    found = session.scalars(newest_first.limit(1)).first()
+    if found is not None:
+        detail = {"name": audio.name, "version": found.version}
+        activity.note_read(session, "transcript.read", case_id=found.case_id, entity=found, detail=detail)
+    return found
 
 
 def accept(session: Session, transcription: Transcription) -> Transcription:

@@ -37,7 +37,7 @@ NAMED_FOR_THEIR_PURPOSE = {
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
 
 # No session may read them: no policy, no grant.
-CLOSED_TABLES = {"actor_keys"}
+CLOSED_TABLES = {"actor_keys", "login_throttles"}
 
 # Their case may be missing: the log also speaks of people and settings.
 CASE_OPTIONAL = {"activity_logs"}

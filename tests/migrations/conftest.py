@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Engine, insert, text
+from sqlalchemy import URL, Engine, func, insert, text
 
 from src.database import ActivitySeal, Base, Database, TranscriptionSource
 from src.database.embedded import EmbeddedServer, find_binaries
 from src.database.engine import PoolOptions, make_engine
+from src.database.models import LoginThrottle
 from src.database.testing import FAST, SpeechServer, ordinary_owner
 from src.errors import PackageMissing
 from src.services import analyses, cases, transcripts, work
@@ -167,6 +168,9 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
                 root=b"r",
                 seal_hash=b"s",
             )
+        )
+        connection.execute(
+            insert(LoginThrottle).values(user_id=case.opened_by_id, failures=1, last_failed_at=func.now())
         )
         empty = [table for table, rows in contents(connection).items() if not rows]
     assert empty == []

@@ -107,10 +107,10 @@ def test_even_a_proof_changes_nobody_elses_password(populated):
 
 def test_a_login_is_recorded_with_a_token_only_and_leaves_the_actor_as_it_was(populated):
     with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
-        session.execute(text("SELECT record_login('x', true)"))
+        session.execute(text("SELECT record_login('x', 'succeeded', NULL)"))
     with core(populated.db, Actor("alice")) as connection:
         proof = token(populated.db, connection, "login", "bob")
-        connection.execute(text("SELECT record_login(:t, true)"), {"t": proof})
+        connection.execute(text("SELECT record_login(:t, 'succeeded', NULL)"), {"t": proof})
         assert connection.scalar(text("SELECT actor_name()")) == "alice"
         assert connection.scalar(text("SELECT count(*) FROM cases")) == 1
     with populated.owner.connect() as connection:

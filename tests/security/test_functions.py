@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -32,6 +33,7 @@ KNOWN = {
     "participation_known": "test_what_tells_who_acts_tells_nothing_else",
     "record_activity": "test_nothing_is_recorded_in_a_foreign_case",
     "record_login": "test_credentials.py",
+    "record_reads": "test_readings_are_recorded_in_readable_cases_only",
     "role_permissions_known": "a rule without data: tests/services/test_permissions.py",
     "schema_revision": "a constant",
     "search_query": "test_the_search_functions_read_nothing",
@@ -153,7 +155,7 @@ def test_code_id_reads_with_the_callers_rights(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(text("SELECT code_id('case_statuses', 'active')")) > 0
         assert session.scalar(text("SELECT code_id('case_statuses', 'nonsense')")) is None
-    for lookup in ("activity_seals", "actor_keys"):
+    for lookup in ("activity_seals", "actor_keys", "login_throttles"):
         with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
             connection.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
     with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="does not exist"):
@@ -248,3 +250,17 @@ def test_the_program_alone_can_sign(shared):
         assert connection.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).one()
         with core(shared.db, Actor("alice")) as other:
             assert other.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).all() == []
+
+
+def test_readings_are_recorded_in_readable_cases_only(populated):
+    foreign = populated.case_of["bob"]
+    entries = json.dumps([{"type": "search.made", "case_id": foreign, "detail": {"query": "x"}}])
+    with populated.db.session(actor="alice") as session:
+        session.execute(text("SELECT record_reads(CAST(:entries AS jsonb))"), {"entries": entries})
+    with pytest.raises(InvalidInput), populated.db.session(actor="alice") as session:
+        session.execute(text('SELECT record_reads(\'[{"type": "row.delete"}]\')'))
+    with pytest.raises(Forbidden), populated.db.session() as session:
+        session.execute(text("SELECT record_reads('[]')"))
+    with populated.owner.connect() as connection:
+        newest = connection.execute(text("SELECT actor, case_id FROM activity_logs ORDER BY id DESC LIMIT 1")).one()
+    assert tuple(newest) == ("alice", None)

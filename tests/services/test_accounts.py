@@ -6,7 +6,7 @@ import unicodedata
 
 import bcrypt
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from src.database import ActivityLog, User
 from src.errors import Conflict, Forbidden, InvalidInput
@@ -42,7 +42,8 @@ def test_a_password_is_the_same_however_its_accents_are_composed(db, carol):
 def test_whoever_fails_to_sign_in_learns_nothing(db, carol, name, password):
     with pytest.raises(Forbidden) as caught, db.session() as session:
         accounts.authenticate(session, name, password)
-    assert str(caught.value) == "The user name or the password is wrong."
+    assert "user name or the password is wrong" in str(caught.value)
+    assert name not in str(caught.value) or not name
 
 
 def test_an_inactive_user_does_not_sign_in(db, carol):
@@ -58,6 +59,65 @@ def test_failures_are_remembered_although_the_session_rolled_back(db, carol):
     with db.session(actor="root") as session:
         entry = activity.feed(session, type="login.failed")[-1]
         assert (entry.actor, entry.entity_id) == ("carol", carol.id)
+
+
+def sign_in(db, name, password):
+    """Return whether it succeeded."""
+    try:
+        with db.session() as session:
+            accounts.authenticate(session, name, password)
+    except Forbidden:
+        return False
+    return True
+
+
+def test_after_five_failures_even_the_right_password_waits_and_then_works_again(db, carol, owner):
+    for _ in range(5):
+        assert not sign_in(db, "carol", "wrong")
+    assert not sign_in(db, "carol", "Pa$$wörd")
+    with owner.begin() as connection:
+        # The clock goes on by two seconds.
+        connection.execute(text("UPDATE login_throttles SET last_failed_at = last_failed_at - interval '2 seconds'"))
+    assert sign_in(db, "carol", "Pa$$wörd")
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM login_throttles")) == 0
+
+
+def test_early_attempts_do_not_make_the_wait_longer(db, carol, owner):
+    for _ in range(9):
+        sign_in(db, "carol", "wrong")
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT failures FROM login_throttles")) == 5
+
+
+@pytest.mark.parametrize(("admins", "longest"), [(1, 30), (2, 900)])
+def test_the_last_administrator_waits_half_a_minute_at_most(db, owner, admins, longest):
+    with db.session(actor="root") as session:
+        root = accounts.find_user(session, "root").id
+        if admins == 2:
+            accounts.create_user(session, username="second", role="admin")
+    with owner.begin() as connection:
+        connection.execute(
+            text("INSERT INTO login_throttles (user_id, failures, last_failed_at) VALUES (:root, 40, now())"),
+            {"root": root},
+        )
+        assert longest - 2 < connection.scalar(text("SELECT public.login_wait(:root)"), {"root": root}) <= longest
+
+
+def test_a_hash_of_another_cost_is_renewed_by_signing_in(db, carol, owner, monkeypatch):
+    monkeypatch.setattr(accounts, "DEFAULT_COST", 11)
+    assert sign_in(db, "carol", "Pa$$wörd")
+    with owner.connect() as connection:
+        hashed = connection.scalar(text("SELECT password_hash FROM users WHERE username = 'carol'"))
+    assert hashed.startswith("bcrypt:$2b$11$")
+    assert sign_in(db, "carol", "Pa$$wörd")
+
+
+def test_an_unknown_name_is_logged_without_the_name(db, carol, owner):
+    assert not sign_in(db, "MyPassword123", "")
+    with owner.connect() as connection:
+        rows = connection.execute(text("SELECT actor, new::text FROM activity_logs ORDER BY id DESC LIMIT 1")).all()
+    assert rows == [("(unknown)", None)]
 
 
 def test_changing_a_password_takes_the_current_one_or_an_administrator(db, carol):

@@ -26,7 +26,7 @@ from src.database.models.audio import AudioFile, AudioStatus, StorageObject
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
 from src.database.models.meaning import AnalysisResult, Sentiment
 from src.database.models.memory import ActivityLog, ActivitySeal, ActivityType
-from src.database.models.people import ActorKey, User, UserRole
+from src.database.models.people import ActorKey, LoginThrottle, User, UserRole
 from src.database.models.text import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.work import ProcessingJob
 from src.database.schema import protect
@@ -50,6 +50,7 @@ __all__ = [
     "CaseStatus",
     "Language",
     "LegalHold",
+    "LoginThrottle",
     "ProcessingJob",
     "Sentiment",
     "StorageObject",

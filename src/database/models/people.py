@@ -88,6 +88,17 @@ class User(Versioned, Record):
 Index("users_role_id_idx", User.role_id)
 
 
+class LoginThrottle(Record):
+    """How often signing in has failed in a row, while it has. No session may read it."""
+
+    __tablename__ = "login_throttles"
+    __table_args__ = (CheckConstraint("failures >= 1", name="failures_positive"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    failures: Mapped[int]
+    last_failed_at: Mapped[datetime]
+
+
 class ActorKey(Record):
     """A key that signs actor tokens. No session may read it; several may be valid while keys are changed.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event, inspect
 
-from src.database.schema import access, grants, guards, identity, memory, roles, rows, search, work
+from src.database.schema import access, grants, guards, identity, memory, roles, rows, search, sign_in, work
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
@@ -27,6 +27,7 @@ REVISION = Function(
 FUNCTIONS: tuple[Function, ...] = (
     REVISION,
     *identity.FUNCTIONS,
+    *sign_in.FUNCTIONS,
     *access.FUNCTIONS,
     *rows.FUNCTIONS,
     *guards.FUNCTIONS,

@@ -93,6 +93,7 @@ PROTECTED_TABLES = (
     "activity_logs",
     "activity_seals",
     "actor_keys",
+    "login_throttles",
 )
 
 
@@ -182,7 +183,7 @@ POLICIES = (
     *(
         Policy(table, "ALL", ADMIN_ROLE, using=ADMINISTRATOR, check=ADMINISTRATOR)
         for table in PROTECTED_TABLES
-        if table not in {"activity_logs", "activity_seals", "actor_keys"}
+        if table not in {"activity_logs", "activity_seals", "actor_keys", "login_throttles"}
     ),
     *(Policy(table, "SELECT", ADMIN_ROLE, using=ADMINISTRATOR) for table in ("activity_logs", "activity_seals")),
 )

@@ -139,7 +139,7 @@ VERSIONED_TABLES = (
 )
 TOUCHED_TABLES = tuple(
     table
-    for table in (*CASE_TABLES, *LOOKUP_TABLES, "actor_keys", "activity_seals")
+    for table in (*CASE_TABLES, *LOOKUP_TABLES, "actor_keys", "activity_seals", "login_throttles")
     if table not in {*VERSIONED_TABLES, "transcription_segments"}
 )
 
