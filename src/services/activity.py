@@ -14,6 +14,7 @@ from sqlalchemy.types import BigInteger, Text
 
 from src.database.base import Base
 from src.database.models import ActivityLog, ActivityType, Case, User
+from src.database.session import actor_of
 from src.errors import InvalidInput
 
 
@@ -57,6 +58,7 @@ def record(
     `type` is a code of `activity_types`. The actor, the reason and the request are those of the session. Raises
     InvalidInput for an unknown type, NotFound for a case that the actor may not see, Forbidden when nobody acts.
     """
+    actor_of(session)
     if not session.scalar(select(func.count()).select_from(ActivityType).where(ActivityType.code == type)):
         raise InvalidInput(f"There is no activity type {type!r}; see the table activity_types.")
     appended = func.public.record_activity(
