@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, insert, select, text
+from sqlalchemy import URL, Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from src import errors
@@ -130,6 +132,21 @@ def provide_login(
             " and set POSTGRES_APP_USER and POSTGRES_APP_PASSWORD."
         ) from error
     return keys
+
+
+def rotate_key(engine: Engine, path: Path, keys: KeyFile, *, grace: timedelta) -> KeyFile:
+    """Sign with a new key from now on; the old ones stay valid for `grace`, so that no running service is interrupted.
+
+    The database knows the new key before the file does: after a kill in between the next init_db writes the file.
+    """
+    with engine.begin() as connection:
+        last = connection.scalar(select(func.max(ActorKey.id))) or 0
+        key = SigningKey.generate(last + 1)
+        connection.execute(update(ActorKey).where(ActorKey.retired_at.is_(None)).values(retired_at=func.now() + grace))
+        connection.execute(insert(ActorKey).values(id=key.id, inner_pad=key.inner_pad, outer_pad=key.outer_pad))
+    renewed = replace(keys, signing_key=key)
+    renewed.save(path)
+    return renewed
 
 
 def _inspect_login(connection: Connection, login: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -16,11 +17,14 @@ from src.database.keys import KeyFile
 from src.database.migrate import upgrade
 from src.database.models import User, UserRole
 from src.database.protection import weaknesses
-from src.database.provision import create_database, create_extensions, provide_login
+from src.database.provision import create_database, create_extensions, provide_login, rotate_key
 from src.database.scripts.command import Debug, run
 from src.errors import ConfigurationError, InvalidInput
 from src.services.accounts import hash_password
 from src.storage import open_backend
+
+# Long enough for services to be restarted one after the other, in working hours.
+KEY_GRACE = timedelta(days=1)
 
 
 def init_db(
@@ -36,6 +40,9 @@ def init_db(
     ] = None,
     reset_login: Annotated[
         bool, typer.Option("--reset-login", help="Give the login that serves sessions a new password.")
+    ] = False,
+    rotate: Annotated[
+        bool, typer.Option("--rotate-key", help="Sign actors with a new key; the old one stays valid for a day.")
     ] = False,
     debug: Debug = False,  # noqa: ARG001 - read by the runner
 ) -> None:  # fmt: skip
@@ -55,14 +62,14 @@ def init_db(
         if check:
             _check(engine, settings)
             return
-        _initialise(engine, settings, force=force, reset_login=reset_login)
+        _initialise(engine, settings, force=force, reset_login=reset_login, rotate=rotate)
         if admin is not None and password is not None:
             _create_administrator(engine, admin, hash_password(password, cost=settings.bcrypt_cost))
     finally:
         engine.dispose()
 
 
-def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login: bool) -> None:
+def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login: bool, rotate: bool) -> None:
     path = key_path(settings)
     configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
     with engine.begin() as connection:
@@ -82,6 +89,9 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login:
     typer.echo(f"activity_logs: {months} monthly partitions made")
     typer.echo(f"login {keys.login}: ready; its password and the signing key are in {path}")
     typer.echo(f"recordings: kept in {settings.audio_storage_root.resolve()}")
+    if rotate:
+        key = rotate_key(engine, path, keys, grace=KEY_GRACE).signing_key
+        typer.echo(f"signing key {key.id}: made; copy {path} to every machine within a day, then restart its services")
     absent = [name for name, there in present.items() if not there]
     if absent:
         typer.echo(f"extensions not available here, done without: {', '.join(absent)}")

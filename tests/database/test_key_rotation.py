@@ -1,0 +1,44 @@
+"""Changing the signing key while services run: two keys are valid meanwhile, and the old one ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import func, select, text
+
+from src.database import Case, Database
+from src.database.keys import KeyFile
+from src.database.provision import provide_login, rotate_key
+from src.services import cases
+
+
+def visible(database):
+    with database.session(actor="alice") as session:
+        return session.scalar(select(func.count()).select_from(Case))
+
+
+def test_the_old_key_serves_until_it_is_retired_and_the_new_one_at_once(db, owner, owner_url, speech_server, tmp_path):
+    path = tmp_path / "keys.json"
+    with db.session(actor="alice") as session:
+        cases.open_case(session, title="Before")
+
+    renewed = rotate_key(owner, path, speech_server.keys, grace=timedelta(hours=1))
+
+    assert renewed == KeyFile.load(path)
+    assert renewed.signing_key.id == speech_server.signing_key.id + 1
+    with Database(speech_server.serving_url(owner_url), signing_key=renewed.signing_key) as restarted:
+        assert visible(db) == visible(restarted) == 1
+        with owner.begin() as connection:
+            connection.execute(text("UPDATE actor_keys SET retired_at = now() WHERE retired_at IS NOT NULL"))
+        assert (visible(db), visible(restarted)) == (0, 1)
+
+
+def test_a_machine_with_the_old_file_is_given_the_new_key_by_init_db(owner, speech_server, tmp_path):
+    path = tmp_path / "keys.json"
+    speech_server.keys.save(path)
+    renewed = rotate_key(owner, tmp_path / "elsewhere.json", speech_server.keys, grace=timedelta(hours=1))
+
+    with owner.begin() as connection:
+        provide_login(connection, path, login=speech_server.keys.login)
+
+    assert KeyFile.load(path).signing_key.inner_pad == renewed.signing_key.inner_pad
