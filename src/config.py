@@ -22,7 +22,13 @@ class Settings(BaseSettings):
     """The settings, typed. Secrets are `SecretStr`: no repr, log or error shows them."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        # NAME= in a half-filled file means: not set.
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     postgres_host: str | None = Field(None, description="Server of the database; without it the embedded one is used")

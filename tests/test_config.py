@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from src.config import Settings, load_settings
 from src.database import bootstrap
-from src.errors import ConfigurationError
+from src.errors import ConfigurationError, DatabaseMissing
 
 SECRETS = ("postgres_password", "database_url", "postgres_app_password", "admin_password")
 
@@ -84,7 +84,6 @@ def test_every_secret_is_a_secret_and_every_setting_is_described():
     [
         ("POSTGRES_PORT", "x"),
         ("POSTGRES_PORT", "0"),
-        ("POSTGRES_DB", ""),
         ("POSTGRES_DB", "x" * 64),
         ("POSTGRES_POOL_SIZE", "-1"),
         ("POSTGRES_POOL_TIMEOUT_SECONDS", "0"),
@@ -137,3 +136,42 @@ def test_the_login_has_the_databases_name_and_fits_in_63_bytes(monkeypatch):
         assert len(bootstrap.app_login(settings, database).encode()) <= 63
     monkeypatch.setenv("POSTGRES_APP_USER", "mine")
     assert bootstrap.app_login(load_settings(), "case_files") == "mine"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch):
+    for name in ("POSTGRES_HOST", "DATABASE_URL", "ADMIN_PASSWORD", "POSTGRES_DB"):
+        monkeypatch.setenv(name, "")
+
+    settings = load_settings()
+
+    assert (settings.postgres_host, settings.database_url, settings.admin_password) == (None, None, None)
+    assert settings.postgres_db == "speech_to_info"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"POSTGRES_HOST": "db", "POSTGRES_USER": "owner", "POSTGRES_SSLMODE": "verify-full"},
+        {"DATABASE_URL": "postgresql://owner@db/name", "POSTGRES_SSLMODE": "verify-full"},
+    ],
+)
+def test_the_owners_connection_is_held_to_sslmode_too(monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert bootstrap.owner_url(load_settings()).query["sslmode"] == "verify-full"
+
+
+def test_a_url_without_a_database_is_refused(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://owner@db:5432")
+
+    with pytest.raises(ConfigurationError, match="names no database"):
+        bootstrap.owner_url(load_settings())
+
+
+def test_looking_does_not_make_an_embedded_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "nowhere"))
+
+    with pytest.raises(DatabaseMissing, match="init_db"):
+        bootstrap.owner_url(load_settings(), create=False)
+    assert not (tmp_path / "nowhere").exists()

@@ -89,7 +89,12 @@ class Versioned:
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
-        return {"version_id_col": cls.row_version, "version_id_generator": False, "eager_defaults": True}
+        return versioned_by(cls)
+
+
+def versioned_by(versioned: Any) -> dict[str, Any]:
+    """Return the mapper arguments of a class with a `row_version`."""
+    return {"version_id_col": versioned.row_version, "version_id_generator": False, "eager_defaults": True}
 
 
 def length_limit(column: str, most: int, *, least: int = 0) -> CheckConstraint:

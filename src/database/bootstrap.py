@@ -12,7 +12,7 @@ from src.database.actor import SigningKey
 from src.database.embedded import EmbeddedServer, default_folder
 from src.database.engine import PoolOptions, normalise_url
 from src.database.keys import KeyFile
-from src.errors import ConfigurationError
+from src.errors import ConfigurationError, DatabaseMissing
 
 EMBEDDED_FOLDER = Path("storage/postgres")
 KEY_FOLDER = Path("storage/keys")
@@ -20,32 +20,48 @@ KEY_FOLDER = Path("storage/keys")
 _servers: dict[Path, EmbeddedServer] = {}
 
 
-def owner_url(settings: Settings) -> URL:
-    """Return the URL of the database's owner; starts the embedded server when the settings name none."""
-    if settings.database_url is not None:
-        return normalise_url(settings.database_url.get_secret_value())
-    if settings.postgres_host is None:
+def owner_url(settings: Settings, *, create: bool = True) -> URL:
+    """Return the URL of the database's owner; starts the embedded server when the settings name none.
+
+    `create` makes the embedded server and its database when they are not there; without it DatabaseMissing is raised.
+    """
+    if settings.database_url is None and settings.postgres_host is None:
+        if not create and not (embedded_folder(settings) / "data").exists():
+            raise DatabaseMissing("There is no embedded database yet. Run: python -m src.database.scripts.init_db")
         server = embedded_server(settings)
-        server.ensure_database(settings.postgres_db)
+        if create:
+            server.ensure_database(settings.postgres_db)
         return server.url(settings.postgres_db)
-    if not settings.postgres_user:
+    if settings.database_url is not None:
+        url = normalise_url(settings.database_url.get_secret_value())
+        if not url.database:
+            raise ConfigurationError(
+                "DATABASE_URL names no database; it reads postgresql://user:password@host:5432/name"
+            )
+    elif not settings.postgres_user:
         raise ConfigurationError(
             "POSTGRES_HOST is set but POSTGRES_USER is not; name the owner of the database in .env."
         )
-    password = settings.postgres_password.get_secret_value() if settings.postgres_password else None
-    return URL.create(
-        "postgresql+psycopg2",
-        settings.postgres_user,
-        password,
-        settings.postgres_host,
-        settings.postgres_port,
-        settings.postgres_db,
-    )
+    else:
+        url = URL.create(
+            "postgresql+psycopg2",
+            settings.postgres_user,
+            settings.postgres_password.get_secret_value() if settings.postgres_password else None,
+            settings.postgres_host,
+            settings.postgres_port,
+            settings.postgres_db,
+        )
+    # In the URL, so that every connection that is made from it is held to it, the owner's first of all.
+    return url.update_query_dict({"sslmode": settings.postgres_sslmode}) if settings.postgres_sslmode else url
+
+
+def embedded_folder(settings: Settings) -> Path:
+    return (settings.embedded_postgres_dir or default_folder(EMBEDDED_FOLDER.resolve())).resolve()
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:
     """Return the running embedded server, one object per folder and process; it stops with its last user."""
-    folder = (settings.embedded_postgres_dir or default_folder(EMBEDDED_FOLDER.resolve())).resolve()
+    folder = embedded_folder(settings)
     if folder not in _servers:
         server = EmbeddedServer(folder)
         server.start()
@@ -64,7 +80,6 @@ def pool_options(settings: Settings) -> PoolOptions:
         statement_timeout_seconds=settings.postgres_statement_timeout_seconds,
         idle_transaction_timeout_seconds=settings.postgres_idle_transaction_timeout_seconds,
         application_name=settings.postgres_application_name,
-        sslmode=settings.postgres_sslmode,
     )
 
 

@@ -62,7 +62,6 @@ class PoolOptions:
     statement_timeout_seconds: float = 60
     idle_transaction_timeout_seconds: float = 300
     application_name: str = "speech-to-information"
-    sslmode: str | None = None
 
 
 def normalise_url(url: str | URL) -> URL:
@@ -88,16 +87,13 @@ def normalise_url(url: str | URL) -> URL:
 
 
 def connect_arguments(options: PoolOptions) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
+    return {
         "connect_timeout": options.connect_timeout_seconds,
         "application_name": options.application_name,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    if options.sslmode:
-        arguments["sslmode"] = options.sslmode
-    return arguments
 
 
 def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
@@ -149,7 +145,10 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
             cursor.close()
         connection.info["actor_id"] = actor_id
         if actor.name is not None and actor_id is None:
-            logger.warning("No active user is named %r: this session sees nothing and writes nothing.", actor.name)
+            logger.warning(
+                "No active user is named %r, or the key file is another database's: this session sees nothing.",
+                actor.name,
+            )
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:

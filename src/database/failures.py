@@ -85,7 +85,7 @@ _MEANINGS: dict[str, _Meaning] = {
     "53100": (errors.ServerUnreachable, "The server's disk is full: {said}. Make room and repeat."),
     **dict.fromkeys(("40001", "40P01"), _RACED),
     **dict.fromkeys(("57014", "55P03", "25P03"), _LOCKED),
-    **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22023"), _VALUE),
+    **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22009", "22023"), _VALUE),
     **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"), _ENDED),
 }
 _POOL_EMPTY = "Every connection of the pool was in use for too long; close sessions sooner or raise POSTGRES_POOL_SIZE."

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from src.database.models import User, UserRole
 from src.database.session import actor_of, database_of, sign_for
 from src.errors import Forbidden, InvalidInput, NotFound
+from src.services.lookup import in_session
 
 SCHEME = "bcrypt:"
 DEFAULT_COST = 12
@@ -67,6 +68,7 @@ def create_user(
     )
     session.add(user)
     session.flush()  # so that a taken name is refused here, where it was given
+    session.expire(user, ["password_hash"])  # nobody needs the hash any more, and nobody is to have it
     return user
 
 
@@ -86,6 +88,8 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     configured one is renewed. Raises Forbidden, with the same words and after the same work, for an unknown name, a
     wrong password, a user without password, an inactive user and an attempt that came too early.
     """
+    if not isinstance(username, str) or not isinstance(password, str):
+        raise InvalidInput("A user name and a password are text.")
     # A name that cannot be anybody's takes the same way as one that is nobody's.
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
     found = session.execute(select(_credential(sign_for(session, "login", name)))).one_or_none()
@@ -111,6 +115,7 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
     Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
     """
     hashed = hash_password(new, cost=_cost(session))
+    user = in_session(session, user)
     if user.id == actor_of(session):
         stored = session.scalar(select(_credential(sign_for(session, "login", user.username)).c.password_hash))
         if stored is not None and not (current and _matches(current, stored.removeprefix(SCHEME))):

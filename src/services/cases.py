@@ -13,7 +13,7 @@ from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
 from src.services.accounts import find_user
-from src.services.lookup import by_code, in_session
+from src.services.lookup import by_code, in_session, storable
 
 
 def open_case(
@@ -25,11 +25,13 @@ def open_case(
     priority, Forbidden when nobody acts or the actor's role may not open cases.
     """
     actor_of(session)
-    if not title.strip():
+    if not storable(title, "title").strip():
         raise InvalidInput("A case needs a title.")
-    case = Case(title=title, description=description, priority=by_code(session, CasePriority, priority))
+    case = Case(
+        title=title, description=storable(description, "description"), priority=by_code(session, CasePriority, priority)
+    )
     if case_code is not None:
-        case.case_code = case_code
+        case.case_code = storable(case_code, "case_code")
     session.add(case)
     session.flush()  # the id is needed below and by whatever the caller puts into the case next
     # The status is the server's default; a caller may want to read it when the session is closed.
@@ -110,7 +112,7 @@ def remove_participant(session: Session, case: Case, user: User | str) -> None:
 def add_note(session: Session, case: Case, body: str) -> CaseNote:
     """Write down something about a case. Raises InvalidInput for an empty note."""
     actor_of(session)
-    if not body.strip():
+    if not storable(body, "body").strip():
         raise InvalidInput("A note needs a text.")
     note = CaseNote(case_id=case.id, body=body)
     session.add(note)
@@ -124,7 +126,7 @@ def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
     Raises InvalidInput without a reason, Forbidden when the actor is no owner of the case.
     """
     actor_of(session)
-    if not reason.strip():
+    if not storable(reason, "reason").strip():
         raise InvalidInput("A legal hold needs a reason.")
     hold = LegalHold(case_id=case.id, reason=reason)
     session.add(hold)
@@ -139,7 +141,7 @@ def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold
     hold = in_session(session, hold)
     if hold.released_at is not None:
         raise Conflict("This hold was released before; there is nothing to release.")
-    if not reason.strip():
+    if not storable(reason, "reason").strip():
         raise InvalidInput("Releasing a legal hold needs a reason.")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # refused here rather than at the end, when it is not the actor's to release

@@ -1,4 +1,4 @@
-"""Finding the row that a code or an object of an earlier session means, with an error that says what there is."""
+"""What callers hand over: codes, objects of earlier sessions, texts; each with an error that says what is wrong."""
 
 from __future__ import annotations
 
@@ -48,3 +48,12 @@ def language_by_code(session: Session, code: str) -> Language:
         if candidate in rows:
             return rows[candidate]
     raise InvalidInput(f"There is no language {code!r}; give a BCP 47 code such as en, pt-BR or zh (table languages).")
+
+
+def storable(value: str, place: str) -> str:
+    """Return a text that the database can store. Raises InvalidInput that names the place for any other value."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{place}: the text is {type(value).__name__}, not text.")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInput(f"{place}: the text holds a NUL or half a character, which no database stores; remove it.")
+    return value

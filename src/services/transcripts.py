@@ -15,7 +15,7 @@ from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.cases import now
-from src.services.lookup import in_session, language_by_code
+from src.services.lookup import in_session, language_by_code, storable
 
 UNDETERMINED = "und"
 
@@ -83,7 +83,7 @@ def add(
         language=spoken,
         version=(newest or 0) + 1,
         based_on_id=based_on.id if based_on is not None else None,
-        content=_storable(content, "content") if content is not None else " ".join(r["text"].strip() for r in rows),
+        content=storable(content, "content") if content is not None else " ".join(r["text"].strip() for r in rows),
         confidence=confidence,
         model_name=model_name,
         model_version=model_version,
@@ -153,8 +153,8 @@ def _row(index: int, segment: Segment) -> dict[str, Any]:
         "position": index,
         "start_ms": segment.start_ms,
         "end_ms": segment.end_ms,
-        "speaker": _storable(segment.speaker, place) if segment.speaker is not None else None,
-        "text": _storable(segment.text, place),
+        "speaker": storable(segment.speaker, place) if segment.speaker is not None else None,
+        "text": storable(segment.text, place),
         "words": None
         if segment.words is None
         else [_word(word, f"{place}, word {number}") for number, word in enumerate(segment.words)],
@@ -167,21 +167,13 @@ def _word(word: Word, place: str) -> Mapping[str, Any]:
     _require_span(word.start_ms, word.end_ms, place)
     _require_probability(word.confidence, place)
     known = {
-        "text": _storable(word.text, place),
+        "text": storable(word.text, place),
         "start_ms": word.start_ms,
         "end_ms": word.end_ms,
         "confidence": word.confidence,
     }
     # Absent stays absent: a null would claim that somebody looked.
     return {name: value for name, value in known.items() if value is not None}
-
-
-def _storable(value: str, place: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"{place}: the text is {type(value).__name__}, not text.")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInput(f"{place}: the text holds a NUL or half a character, which no database stores; remove it.")
-    return value
 
 
 def _require_span(start_ms: int | None, end_ms: int | None, place: str) -> None:

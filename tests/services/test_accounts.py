@@ -133,6 +133,16 @@ def test_changing_a_password_takes_the_current_one_or_an_administrator(db, carol
         assert accounts.authenticate(session, "carol", "third one")
 
 
+def test_the_created_user_does_not_carry_the_hash(carol):
+    assert "password_hash" not in vars(carol)
+
+
+def test_a_user_of_an_earlier_session_can_change_the_password(db, carol):
+    with db.session(actor="carol") as session:
+        accounts.change_password(session, carol, "next one", current="Pa$$wörd")
+    assert sign_in(db, "carol", "next one")
+
+
 def test_nobody_changes_the_password_of_another(db, carol):
     with pytest.raises((Forbidden, LookupError)), db.session(actor="alice") as session:
         accounts.change_password(session, session.get(User, carol.id), "mine now")

@@ -70,6 +70,28 @@ def test_an_object_of_an_earlier_session_is_as_good_as_one_of_this(db):
         cases.close(session, case)
 
 
+def test_a_new_case_can_be_merged_into_another_session(db):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Merged")
+    with db.session(actor="alice") as session:
+        session.merge(case).title = "Renamed"
+    with db.session(actor="alice") as session:
+        assert session.get(Case, case.id).title == "Renamed"
+
+
+@pytest.mark.parametrize("value", [None, b"bytes", 3.5, "a\0b", "\ud800"])
+def test_what_is_no_text_is_refused(db, value):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Text")
+        for call in (
+            lambda: cases.open_case(session, title=value),
+            lambda: cases.add_note(session, case, value),
+            lambda: cases.place_hold(session, case, reason=value),
+        ):
+            with pytest.raises(InvalidInput):
+                call()
+
+
 def test_participants_see_the_case_from_the_next_transaction_on_until_removed(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Shared")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -98,6 +98,8 @@ class TranscriptionSegment(Record):
 
     __tablename__ = "transcription_segments"
     __table_args__ = (
+        # Not mapped: the index reads it, nobody else, and merge() would try to write it back.
+        Column("search", TSVECTOR, Computed("public.search_vector(search_config, text)", persisted=True)),
         UniqueConstraint("case_id", "transcription_id", "position"),
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
@@ -110,6 +112,11 @@ class TranscriptionSegment(Record):
         length_limit("speaker", 200),
         Index("transcription_segments_search_idx", "search", postgresql_using="gin"),
     )
+
+    __mapper_args__: Any = {  # noqa: RUF012 - the declarative base declares it so
+        "eager_defaults": True,
+        "exclude_properties": {"search"},
+    }
 
     case_id: Mapped[int]
     transcription_id: Mapped[int]
@@ -126,9 +133,6 @@ class TranscriptionSegment(Record):
         ARRAY(Text), server_default=sql("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
     )
     search_config: Mapped[str] = mapped_column(server_default="simple")
-    search: Mapped[str | None] = mapped_column(
-        TSVECTOR, Computed("public.search_vector(search_config, text)", persisted=True), deferred=True
-    )
 
     transcription: Mapped[Transcription] = relationship(back_populates="segments", lazy="raise_on_sql")
 

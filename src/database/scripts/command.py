@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -23,7 +24,9 @@ def run(function: Callable[..., Any], name: str) -> None:
         app(prog_name=f"python -m src.database.scripts.{name}")
     except (SpeechError, DBAPIError) as error:
         meant = translate(error) if isinstance(error, DBAPIError) else error
-        if meant is None or "--debug" in sys.argv:
+        if meant is None:
             raise
+        if "--debug" in sys.argv:
+            traceback.print_exc()
         typer.echo(f"{name}: {meant}", err=True)
         sys.exit(3 if isinstance(meant, Unavailable) else 1)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select, text
 from src.config import Settings, load_settings
 from src.database import seeding
 from src.database.bootstrap import app_login, key_path, owner_url
+from src.database.completeness import missing_extensions, missing_parts, wrong_key
 from src.database.engine import PoolOptions, make_engine, require_revision
 from src.database.keys import KeyFile
 from src.database.migrate import upgrade
@@ -48,23 +49,22 @@ def init_db(
 ) -> None:  # fmt: skip
     """Make the database of the settings ready to serve sessions, or check that it is."""
     settings = load_settings()
-    # Refused before anything is changed, too: a database without a place for its recordings serves nobody.
+    if check:
+        _check(settings)
+        return
+    # Refused before anything is changed: a database without a place for its recordings serves nobody.
     open_backend("local", root=settings.audio_storage_root).probe()
-    # Asked for before anything is changed: a refusal must not leave half a set-up behind.
-    password = _admin_password(settings, admin) if admin is not None and not check else None
+    # Asked for, and hashed, before anything is changed, too: a refusal must not leave half a set-up behind.
+    hashed = None if admin is None else hash_password(_admin_password(settings, admin), cost=settings.bcrypt_cost)
     url = owner_url(settings)
-    if not check:
-        if create_database(url):
-            typer.echo(f"database {url.database}: created")
-        upgrade(url)
+    if create_database(url):
+        typer.echo(f"database {url.database}: created")
+    upgrade(url)
     engine = make_engine(url, PoolOptions(application_name="init_db", size=1))
     try:
-        if check:
-            _check(engine, settings)
-            return
         _initialise(engine, settings, force=force, reset_login=reset_login, rotate=rotate)
-        if admin is not None and password is not None:
-            _create_administrator(engine, admin, hash_password(password, cost=settings.bcrypt_cost))
+        if admin is not None and hashed is not None:
+            _create_administrator(engine, admin, hashed)
     finally:
         engine.dispose()
 
@@ -97,16 +97,27 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login:
         typer.echo(f"extensions not available here, done without: {', '.join(absent)}")
 
 
-def _check(engine: Engine, settings: Settings) -> None:
+def _check(settings: Settings) -> None:
     found: list[str] = []
+    root = settings.audio_storage_root
+    if root.is_dir():
+        open_backend("local", root=root).probe()
+    else:
+        found.append(f"the folder of the recordings, {root}, is missing")
+    engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name="init_db", size=1))
     with engine.connect() as connection:
         has_schema = connection.scalar(text("SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"))
         require_revision(connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None)
         keys = KeyFile.load(key_path(settings))
         if keys is None:
             found.append(f"the key file {key_path(settings)} is missing")
+        else:
+            found += wrong_key(connection, keys)
+        found += missing_parts(connection)
+        found += missing_extensions(connection, settings.postgres_required_extensions)
         found += [f"the seed {seed} is missing" for seed in seeding.missing(connection)]
         found += weaknesses(connection, keys.login if keys else app_login(settings, engine.url.database))
+    engine.dispose()
     for sentence in found:
         typer.echo(sentence)
     if found:
@@ -115,8 +126,8 @@ def _check(engine: Engine, settings: Settings) -> None:
 
 
 def _admin_password(settings: Settings, name: str) -> str:
-    if not name.strip() or "|" in name or not name.isprintable():
-        raise InvalidInput("The administrator's name must be printable text without '|'.")
+    if not 1 <= len(name) <= 64 or name != name.strip() or "|" in name or not name.isprintable():
+        raise InvalidInput("The administrator's name must be 1 to 64 printable characters without '|' or outer spaces.")
     if settings.admin_password is not None:
         return settings.admin_password.get_secret_value()
     if not sys.stdin.isatty():

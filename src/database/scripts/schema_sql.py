@@ -11,6 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, SetColumnComm
 
 from src.database import schema
 from src.database.models import Base
+from src.database.scripts.command import Debug, run
 
 # Named parameters, since under the driver's own style every percent sign would come out doubled.
 dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call] # the dialects are not annotated
@@ -37,7 +38,9 @@ def removal() -> Iterator[str]:
 
 
 def schema_sql(
-    *, drop: Annotated[bool, typer.Option("--drop", help="Print what removes the schema instead.")] = False
+    *,
+    debug: Debug = False,  # noqa: ARG001 - read by the runner
+    drop: Annotated[bool, typer.Option("--drop", help="Print what removes the schema instead.")] = False,
 ) -> None:
     """Print the SQL that makes the whole schema of this version, without running it."""
     for statement in removal() if drop else creation():
@@ -45,4 +48,4 @@ def schema_sql(
 
 
 if __name__ == "__main__":
-    typer.run(schema_sql)
+    run(schema_sql, "schema_sql")
