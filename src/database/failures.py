@@ -119,7 +119,9 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
 
 
 def unstorable(error: BaseException) -> errors.InvalidInput | None:
-    """Return the error for text that the driver would not even send; None for any other error."""
+    """Return the error for a value that the driver would not even send; None for any other error."""
+    if isinstance(error, TypeError) and "JSON serializable" in str(error):
+        return errors.InvalidInput(f"A value cannot be stored as JSON: {error}. Turn it into text or a number first.")
     if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL (0x00)" in str(error)):
         return errors.InvalidInput("A text holds a NUL or half a character, which no database stores; remove it.")
     return None

@@ -180,6 +180,11 @@ def test_analyses_remember_what_they_read(db, audio):
             analyses.add(session, audio, sentiment_score=7)
 
 
+def test_details_that_are_no_json_are_refused(db, audio):
+    with pytest.raises(InvalidInput, match="JSON"), db.session(actor="alice") as session:
+        analyses.add(session, audio, details={"when": audio.created_at})
+
+
 def test_strangers_and_viewers_add_nothing(db, audio):
     with pytest.raises(NotFound), db.session(actor="bob") as session:
         transcripts.add(session, audio, SPEECH)
