@@ -114,9 +114,10 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
 
     Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
     """
+    actor = actor_of(session)
     hashed = hash_password(new, cost=_cost(session))
     user = in_session(session, user)
-    if user.id == actor_of(session):
+    if user.id == actor:
         stored = session.scalar(select(_credential(sign_for(session, "login", user.username)).c.password_hash))
         if stored is not None and not (current and _matches(current, stored.removeprefix(SCHEME))):
             raise Forbidden("The current password is wrong; it is needed to set a new one.")
