@@ -100,6 +100,6 @@ def _operators(server: SpeechServer, folder: Path) -> Iterator[Callable[..., Ope
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         quote = connection.dialect.identifier_preparer.quote_identifier
         for database in made:
-            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quote(database)} WITH (FORCE)")
+            server.drop(quote(database))
             connection.exec_driver_sql(f"DROP ROLE IF EXISTS {quote(f'{database[:59]}_app')}")
     engine.dispose()
