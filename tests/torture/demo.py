@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -55,9 +56,15 @@ def kill_once(place: Place, chance: random.Random) -> int:
 
 def kill_postmaster(place: Place) -> None:
     try:
-        os.kill(place.postmaster(), signal.SIGKILL)
+        victim = os.pidfd_open(place.postmaster())
     except (ProcessLookupError, IndexError, ValueError):
         return  # it has just ended, or is just being written down
+    try:
+        signal.pidfd_send_signal(victim, signal.SIGKILL)
+        # Until the kernel has taken it apart it still looks alive, to whoever asks within that millisecond.
+        select.select([victim], [], [], 10)
+    finally:
+        os.close(victim)
 
 
 def complain(place: Place) -> list[str]:
