@@ -77,6 +77,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "case.closed", "name": "Closed a case", "category": "case"},
     {"code": "participant.added", "name": "Added a participant", "category": "people"},
     {"code": "participant.removed", "name": "Removed a participant", "category": "people"},
+    {"code": "role.assigned", "name": "Gave a role", "category": "people"},
     {"code": "hold.placed", "name": "Placed a legal hold", "category": "case"},
     {"code": "hold.released", "name": "Released a legal hold", "category": "case"},
     {"code": "audio.ingested", "name": "Ingested a recording", "category": "file"},

@@ -98,17 +98,29 @@ class Database:
             # Asked in a transaction of its own: the failed one is over.
             with self._begin(actor, self.side_engine) as fresh:
                 reason = explain(fresh, session.info["touched"])
+            if isinstance(reason, Forbidden):
+                _note_refusal(session, reason)
             raise reason from error
         except (DBAPIError, PoolTimeout) as error:
             translated = translate(error)
             if translated is None:
                 raise
+            if isinstance(translated, Forbidden):
+                _note_refusal(session, translated)
             raise translated from error
+        except Forbidden as error:
+            _note_refusal(session, error)
+            raise
         finally:
             # What was read was read, whatever became of the transaction.
             if session.info["reads"]:
-                with self._begin(actor, self.side_engine) as log:
-                    log.execute(select(func.public.record_reads(cast(session.info["reads"], JSONB))))
+                self._remember(actor, session.info["reads"])
+
+    def _remember(self, actor: Actor, reads: list[dict[str, Any]]) -> None:
+        """Log what was read and refused in a transaction of its own; what nobody was refused is not logged."""
+        with Session(self.side_engine.execution_options(actor=actor)) as log, log.begin():
+            if log.connection().info["actor_id"] is not None:
+                log.execute(select(func.public.record_reads(cast(reads, JSONB))))
 
     def close(self) -> None:
         """Close all connections of the pools; the object can be used again afterwards."""
@@ -125,6 +137,11 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<Database {self.engine.url.render_as_string(hide_password=True)}>"
+
+
+def _note_refusal(session: Session, error: Forbidden) -> None:
+    """Remember what was refused, beside what was read: both outlive the rollback."""
+    session.info["reads"].append({"type": "access.refused", "detail": {"refused": str(error)}})
 
 
 def database_of(session: Session) -> Database:

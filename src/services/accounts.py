@@ -1,25 +1,38 @@
-"""Users: who they are, and how they prove it."""
+"""Users: who they are, what they may do, and how they prove who they are."""
 
 from __future__ import annotations
 
 import hashlib
-import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import bcrypt
-from sqlalchemy import TableValuedAlias, func, select
+from sqlalchemy import BigInteger, TableValuedAlias, cast, func, select
 from sqlalchemy.orm import Session
 
-from src.database.models import User, UserRole
+from src.database.models import Case, User, UserRole
+from src.database.permissions import require_role_permissions
 from src.database.session import actor_of, database_of, sign_for
 from src.errors import Forbidden, InvalidInput, NotFound
-from src.services.lookup import in_session
+from src.services import activity
+from src.services.lookup import in_session, storable
+from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
 
-SCHEME = "bcrypt:"
-DEFAULT_COST = 12
-# bcrypt reads 72 bytes; what comes after them would not count, so it is refused instead of cut.
-MOST_BYTES = 72
+__all__ = [
+    "Permission",
+    "SignedIn",
+    "activate",
+    "assign_role",
+    "authenticate",
+    "change_password",
+    "create_role",
+    "create_user",
+    "deactivate",
+    "find_role",
+    "find_user",
+    "hash_password",
+    "permissions",
+]
+
 _LONGEST_NAME = 64
 
 
@@ -31,12 +44,17 @@ class SignedIn:
     username: str
 
 
-def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
-    """Return the password's bcrypt hash with its scheme in front, `bcrypt:$2b$12$…`.
+@dataclass(frozen=True)
+class Permission:
+    """Whether somebody may do something, and why. `str(permission)` reads as a sentence."""
 
-    The password is normalised (NFKC) first. Raises InvalidInput when it is empty or longer than 72 bytes in UTF-8.
-    """
-    return SCHEME + bcrypt.hashpw(_password_bytes(password), bcrypt.gensalt(cost)).decode("ascii")
+    subject: str
+    verb: str
+    allowed: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.subject}: {'yes' if self.allowed else 'no'}, {self.why}"
 
 
 def create_user(
@@ -55,15 +73,11 @@ def create_user(
     address is taken, Forbidden when the actor is no administrator.
     """
     actor_of(session)
-    found = session.scalars(select(UserRole).where(UserRole.code == role)).one_or_none()
-    if found is None:
-        known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
-        raise InvalidInput(f"There is no role {role!r}; there are: {known}.")
     user = User(
-        username=username,
-        email=email,
-        full_name=full_name,
-        role=found,
+        username=storable(username, "username"),
+        email=email if email is None else storable(email, "email"),
+        full_name=storable(full_name, "full_name"),
+        role=find_role(session, role),
         password_hash=None if password is None else hash_password(password, cost=_cost(session)),
     )
     session.add(user)
@@ -74,10 +88,97 @@ def create_user(
 
 def find_user(session: Session, username: str) -> User:
     """Return the user of this name, whatever its case. Raises NotFound."""
-    user = session.scalars(select(User).where(func.lower(User.username) == username.lower())).one_or_none()
+    name = storable(username, "username").lower()
+    user = session.scalars(select(User).where(func.lower(User.username) == name)).one_or_none()
     if user is None:
         raise NotFound(f"There is no user {username!r}.")
     return user
+
+
+def deactivate(session: Session, user: User) -> User:
+    """Shut a user out from the next transaction on; nothing that he did is lost. Administrators only.
+
+    Raises Conflict for the last active administrator, Forbidden when the actor is no administrator.
+    """
+    return _set_active(session, user, active=False)
+
+
+def activate(session: Session, user: User) -> User:
+    """Let a user in again. Administrators only; raises Forbidden when the actor is none."""
+    return _set_active(session, user, active=True)
+
+
+def find_role(session: Session, code: str) -> UserRole:
+    """Return the role of this code. Raises InvalidInput that lists the roles there are."""
+    found = session.scalars(select(UserRole).where(UserRole.code == storable(code, "role"))).one_or_none()
+    if found is None:
+        known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
+        raise InvalidInput(f"There is no role {code!r}; there are: {known}.")
+    return found
+
+
+def create_role(
+    session: Session,
+    *,
+    code: str,
+    name: str,
+    permissions: Mapping[str, Sequence[str]],
+    parent: str | None = None,
+    description: str = "",
+) -> UserRole:
+    """Create a role: its parent's permissions and its own, such as `{"case": ["open"]}`. Administrators only.
+
+    Raises InvalidInput for permissions that are not in `src.database.permissions` or an unknown parent, Conflict for a
+    code that is taken or a hierarchy that gets too deep, Forbidden when the actor is no administrator.
+    """
+    actor_of(session)
+    if not isinstance(permissions, Mapping):
+        raise InvalidInput('Permissions are an object, such as {"case": ["open"]}.')
+    named = {
+        subject: list(verbs) if isinstance(verbs, (tuple, set, frozenset)) else verbs
+        for subject, verbs in permissions.items()
+    }
+    require_role_permissions(named)
+    role = UserRole(
+        code=storable(code, "code"),
+        name=storable(name, "name"),
+        description=storable(description, "description"),
+        permissions=named,
+        parent=None if parent is None else find_role(session, parent),
+    )
+    session.add(role)
+    session.flush()  # so that a taken code is refused here, where it was given
+    return role
+
+
+def assign_role(session: Session, user: User, role: str) -> User:
+    """Give a user another role, from the next transaction on. Administrators only.
+
+    Raises InvalidInput for an unknown role, Conflict when the last administrator would lose his, Forbidden when the
+    actor is no administrator.
+    """
+    actor_of(session)
+    user = in_session(session, user)
+    user.role = find_role(session, role)
+    session.flush()  # refused here rather than at the end, when it is not the actor's to give
+    activity.record(session, "role.assigned", entity=user, detail={"user": user.username, "role": role})
+    return user
+
+
+def permissions(session: Session, user: User | str, *, case: Case | None = None) -> list[Permission]:
+    """Return what a user may do, and why: in a case, or without one what the role gives outside cases.
+
+    What is not allowed stands there too, with the reason. Denied wins over allowed; administrators may do everything.
+    Raises NotFound for an unknown user, and for a case that is not the actor's to see.
+    """
+    actor_of(session)
+    person = find_user(session, user) if isinstance(user, str) else user
+    columns = ("subject", "verb", "allowed", "why")
+    explained = func.public.explain_permissions(person.id, cast(case.id if case is not None else None, BigInteger))
+    found = [Permission(*row) for row in session.execute(select(explained.table_valued(*columns)))]
+    if not found:
+        raise NotFound("There is no such user or case, or the case is not yours to see.")
+    return found
 
 
 def authenticate(session: Session, username: str, password: str) -> SignedIn:
@@ -94,13 +195,12 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
     found = session.execute(select(_credential(sign_for(session, "login", name)))).one_or_none()
     cost = _cost(session)
-    usable = found is not None and found.is_active and (found.password_hash or "").startswith(SCHEME)
-    stored = found.password_hash.removeprefix(SCHEME) if found is not None and usable else _dummy_hash(cost)
-    right = _matches(password, stored) and usable
+    stored = found.password_hash if found is not None and found.is_active else None
+    right = verify(password, stored, cost=cost)
     early = found is not None and found.wait_seconds > 0
     outcome = "early" if early else "succeeded" if right else "failed"
     renewed = None
-    if outcome == "succeeded" and not stored.startswith(f"$2b${cost:02}$"):
+    if outcome == "succeeded" and needs_renewal(stored or "", cost=cost):
         renewed = hash_password(password, cost=cost)
     with database_of(session).side_session(session) as side:
         side.execute(select(func.public.record_login(sign_for(side, "login", name), outcome, renewed)))
@@ -119,41 +219,24 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
     user = in_session(session, user)
     if user.id == actor:
         stored = session.scalar(select(_credential(sign_for(session, "login", user.username)).c.password_hash))
-        if stored is not None and not (current and _matches(current, stored.removeprefix(SCHEME))):
+        if stored is not None and not (current and verify(current, stored, cost=_cost(session))):
             raise Forbidden("The current password is wrong; it is needed to set a new one.")
     subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
     session.scalar(select(func.public.store_credential(sign_for(session, "password", subject), hashed)))
     session.expire(user, ["row_version", "updated_at"])
 
 
+def _set_active(session: Session, user: User, *, active: bool) -> User:
+    actor_of(session)
+    user = in_session(session, user)
+    user.is_active = active
+    session.flush()  # refused here rather than at the end, when it is not the actor's to decide
+    return user
+
+
 def _credential(token: str) -> TableValuedAlias:
     columns = ("user_id", "username", "password_hash", "is_active", "wait_seconds")
     return func.public.credential(token).table_valued(*columns)
-
-
-def _password_bytes(password: str) -> bytes:
-    if not password:
-        raise InvalidInput("The password is empty; choose one.")
-    try:
-        encoded = unicodedata.normalize("NFKC", password).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidInput("The password holds a character that is no Unicode text; choose another.") from None
-    if len(encoded) > MOST_BYTES:
-        raise InvalidInput(f"The password has {len(encoded)} bytes in UTF-8; {MOST_BYTES} are the most. Shorten it.")
-    return encoded
-
-
-def _matches(password: str, stored: str) -> bool:
-    try:
-        return bcrypt.checkpw(_password_bytes(password), stored.encode("utf-8"))
-    except ValueError:
-        # Not a password that can be anybody's, or a stored hash that is none: the same answer as a wrong one.
-        return False
-
-
-@lru_cache(maxsize=8)
-def _dummy_hash(cost: int) -> str:
-    return bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(cost)).decode("ascii")
 
 
 def _cost(session: Session) -> int:

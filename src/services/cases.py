@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.permissions import PARTICIPANT_VERBS
+from src.database.permissions import PARTICIPANT_VERBS, require_participation
 from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
@@ -61,30 +62,38 @@ def close(session: Session, case: Case) -> Case:
 
 
 def add_participant(
-    session: Session, case: Case, user: User | str, *, role: str = "viewer", expires_at: datetime | None = None
+    session: Session,
+    case: Case,
+    user: User | str,
+    *,
+    role: str = "viewer",
+    expires_at: datetime | None = None,
+    allow: Iterable[str] = (),
+    deny: Iterable[str] = (),
 ) -> CaseParticipant:
     """Let a user take part as owner, editor or viewer, from the next transaction on, until `expires_at`.
 
-    A user who takes part already is given the new role. Raises NotFound for an unknown user, InvalidInput for an
-    unknown role, Forbidden when the actor is no owner of the case.
+    `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` takes some away; denied wins.
+    A user who takes part already is given the new part in place of the old one. Raises NotFound for an unknown user,
+    InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden when the
+    actor is no owner of the case or does not hold what he gives.
     """
     actor_of(session)
     if role not in PARTICIPANT_VERBS:
         raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_VERBS)}.")
+    permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
+    require_participation(permissions)
     person = find_user(session, user) if isinstance(user, str) else user
     participant = session.scalars(
         select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
     ).one_or_none()
     if participant is None:
-        participant = CaseParticipant(case_id=case.id, user_id=person.id, role=role, expires_at=expires_at)
+        participant = CaseParticipant(case_id=case.id, user_id=person.id)
         session.add(participant)
-    else:
-        participant.role = role
-        participant.expires_at = expires_at
+    participant.role, participant.expires_at, participant.permissions = role, expires_at, permissions
     session.flush()  # refused here rather than at the end, when it is not the actor's to give
-    activity.record(
-        session, "participant.added", case=case, entity=participant, detail={"user": person.username, "role": role}
-    )
+    detail = {"user": person.username, "role": role, **permissions}
+    activity.record(session, "participant.added", case=case, entity=participant, detail=detail)
     return participant
 
 

@@ -11,11 +11,23 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event, inspect
 
-from src.database.schema import access, grants, guards, identity, memory, roles, rows, search, sign_in, work
+from src.database.schema import (
+    access,
+    explanation,
+    grants,
+    guards,
+    identity,
+    memory,
+    roles,
+    rows,
+    search,
+    sign_in,
+    work,
+)
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0001"
+HEAD = "0002"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(
@@ -29,6 +41,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *identity.FUNCTIONS,
     *sign_in.FUNCTIONS,
     *access.FUNCTIONS,
+    *explanation.FUNCTIONS,
     *rows.FUNCTIONS,
     *guards.FUNCTIONS,
     *memory.FUNCTIONS,

@@ -21,7 +21,7 @@ from src.database.protection import weaknesses
 from src.database.provision import create_database, create_extensions, provide_login, rotate_key
 from src.database.scripts.command import Debug, run
 from src.errors import ConfigurationError, InvalidInput
-from src.services.accounts import hash_password
+from src.services.passwords import hash_password
 from src.storage import open_backend
 
 # Long enough for services to be restarted one after the other, in working hours.

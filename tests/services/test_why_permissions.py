@@ -1,0 +1,190 @@
+"""`accounts.permissions` says what somebody may do and why, and never differs from what the policies decide."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select, text
+
+from src.database import ActivityLog, CaseParticipant, User
+from src.database.permissions import CASE_VERBS, PARTICIPANT_VERBS, ROLE_PERMISSIONS
+from src.errors import Conflict, Forbidden, InvalidInput, NotFound
+from src.services import accounts, activity, cases, work
+
+
+@pytest.fixture
+def case(db):
+    with db.session(actor="alice") as session:
+        return cases.open_case(session, title="Harbour")
+
+
+@pytest.fixture
+def audio(db, case, make_audio):
+    with db.session(actor="alice") as session:
+        return make_audio(session, case)
+
+
+def answers(db, asking, user, case=None):
+    with db.session(actor=asking) as session:
+        return {(p.subject, p.verb): p for p in accounts.permissions(session, user, case=case)}
+
+
+def test_an_owner_is_told_by_which_part(db, case):
+    found = answers(db, "alice", "alice", case)
+
+    assert {verb for _, verb in found} == set(CASE_VERBS)
+    assert all(permission.allowed for permission in found.values())
+    assert str(found["case", "manage"]) == "manage case: yes, takes part as owner"
+
+
+def test_additions_denials_and_ends_are_told(db, case):
+    end = datetime(2040, 5, 6, 7, 8, 9, tzinfo=UTC)
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="editor", expires_at=end, allow=["manage"], deny=["write"])
+    found = answers(db, "bob", "bob", case)
+
+    assert str(found["case", "read"]) == "read case: yes, takes part as editor until 2040-05-06 07:08:09 UTC"
+    assert str(found["case", "write"]) == "write case: no, denied to this participant until 2040-05-06 07:08:09 UTC"
+    assert str(found["case", "manage"]).startswith("manage case: yes, allowed to this participant until 2040")
+    assert str(found["case", "delete"]) == "delete case: no, takes part as editor, which does not include it"
+
+
+def test_what_is_over_never_was_or_comes_from_above_is_told(db, case):
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", expires_at=datetime.now(UTC) - timedelta(hours=1))
+    assert "took part as viewer until" in answers(db, "alice", "bob", case)["case", "read"].why
+    assert answers(db, "alice", "transcriber", case)["case", "read"].why == "does not take part"
+    assert answers(db, "root", "root", case)["case", "delete"].why == "the role admin has it"
+
+
+def test_a_lease_is_told_as_long_as_it_lasts(db, case, audio):
+    with db.session(actor="alice") as session:
+        work.enqueue(session, audio, "transcribe")
+    with db.session(actor="transcriber") as session:
+        claimed = work.claim(session, "transcribe")
+    found = answers(db, "transcriber", "transcriber", case)
+
+    assert found["case", "read"].why.startswith(f"holds the lease of job {claimed.id} until")
+    assert not found["case", "manage"].allowed
+
+
+def test_outside_cases_the_role_and_its_parents_are_told(db):
+    with db.session(actor="root") as session:
+        accounts.create_role(session, code="clerk", name="Clerk", parent="user", permissions={"job": ("claim",)})
+        accounts.create_user(session, username="clara", role="clerk")
+    found = answers(db, "bob", "clara")
+
+    assert set(found) == {(subject, verb) for subject, verbs in ROLE_PERMISSIONS.items() for verb in verbs}
+    assert str(found["case", "open"]) == "open case: yes, the role clerk has it from user"
+    assert str(found["job", "claim"]) == "claim job: yes, the role clerk has it"
+    assert str(found["*", "*"]) == "* *: no, neither the role nor a parent of it has it"
+
+
+def test_nobody_learns_of_a_case_that_is_not_his(db, case):
+    with pytest.raises(NotFound) as forbidden:
+        answers(db, "bob", "bob", case)
+    with db.session(actor="root") as session:
+        session.delete(case)
+    with pytest.raises(NotFound) as missing:
+        answers(db, "bob", "bob", case)
+    assert str(forbidden.value) == str(missing.value)
+
+
+def test_an_inactive_user_may_nothing(db, case):
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="owner")
+    with db.session(actor="root") as session:
+        accounts.deactivate(session, accounts.find_user(session, "bob"))
+    assert {p.why for p in answers(db, "alice", "bob", case).values()} == {"the user is not active"}
+    with pytest.raises(Forbidden, match="No active user"):
+        answers(db, "bob", "bob", case)
+    with db.session(actor="root") as session:
+        accounts.activate(session, accounts.find_user(session, "bob"))
+    assert answers(db, "bob", "bob", case)["case", "manage"].allowed
+
+
+verbs = st.lists(st.sampled_from(CASE_VERBS), unique=True)
+parts = st.none() | st.tuples(st.sampled_from(list(PARTICIPANT_VERBS)), verbs, verbs, st.booleans())
+
+
+@given(part=parts, leased=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_answer_is_what_the_policies_decide(db, owner, case, audio, part, leased):
+    with owner.begin() as connection:
+        user = connection.scalar(select(User.id).where(User.username == "transcriber"))
+        connection.execute(delete(CaseParticipant).where(CaseParticipant.user_id == user))
+        connection.execute(text("DELETE FROM processing_jobs"))
+        if part is not None:
+            role, allow, deny, expired = part
+            connection.execute(
+                text(
+                    "INSERT INTO case_participants (case_id, user_id, role, permissions, expires_at, added_by_id)"
+                    " VALUES (:case, :user, :role, jsonb_build_object('allow', CAST(:allow AS text[]),"
+                    " 'deny', CAST(:deny AS text[])), CASE WHEN :expired THEN now() - interval '1 s' END, :user)"
+                ),
+                {"case": case.id, "user": user, "role": role, "allow": allow, "deny": deny, "expired": expired},
+            )
+        if leased:
+            connection.execute(
+                text(
+                    "INSERT INTO processing_jobs (case_id, audio_file_id, kind, state, leased_by_id, lease, attempts,"
+                    " lease_expires_at, created_by_id)"
+                    " VALUES (:case, :audio, 'x', 'running', :user, 1, 1, now() + interval '1 h', :user)"
+                ),
+                {"case": case.id, "audio": audio.id, "user": user},
+            )
+    told = {verb for (_, verb), p in answers(db, "root", "transcriber", case).items() if p.allowed}
+    with db.session(actor="transcriber") as session:
+        decided = {
+            verb for verb in CASE_VERBS if case.id in session.scalar(text("SELECT actor_case_ids(:v)"), {"v": verb})
+        }
+    assert told == decided
+
+
+def test_roles_are_made_and_given_by_administrators_only(db):
+    with pytest.raises(InvalidInput, match="no verb 'close'"), db.session(actor="root") as session:
+        accounts.create_role(session, code="x", name="X", permissions={"case": ["close"]})
+    with pytest.raises(Conflict), db.session(actor="root") as session:
+        accounts.create_role(session, code="user", name="Again", permissions={})
+    with pytest.raises(Forbidden), db.session(actor="alice") as session:
+        accounts.create_role(session, code="x", name="X", permissions={})
+    for action in (lambda s, u: accounts.assign_role(s, u, "admin"), accounts.deactivate):
+        with pytest.raises(Forbidden), db.session(actor="alice") as session:
+            action(session, accounts.find_user(session, "alice"))
+    with db.session(actor="root") as session:
+        accounts.assign_role(session, accounts.find_user(session, "bob"), "admin")
+    with db.session(actor="root") as session:
+        assert "root gave a role: bob" in [str(entry) for entry in activity.feed(session, type="role.assigned")]
+    with pytest.raises(InvalidInput, match="there are: "), db.session(actor="bob") as session:
+        accounts.assign_role(session, accounts.find_user(session, "bob"), "emperor")
+
+
+def test_what_was_refused_is_remembered_though_it_was_rolled_back(db, case):
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob")
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        cases.add_note(session, case, "A viewer writes nothing")
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        session.get(type(case), case.id).title = "Mine"
+    with db.session(actor="root") as session:
+        logged = session.scalars(
+            select(ActivityLog).where(ActivityLog.activity_type.has(code="access.refused")).order_by(ActivityLog.id)
+        ).all()
+    assert [entry.actor for entry in logged] == ["bob", "bob"]
+    assert all("may" in entry.new["refused"] for entry in logged)
+
+
+def test_verbs_are_given_and_taken_by_name(db, case):
+    with pytest.raises(InvalidInput, match="no verb 'own'"), db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", allow=["own"])
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", allow=["write"])
+    with db.session(actor="bob") as session:
+        cases.add_note(session, case, "Allowed to write")
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="editor", deny=["write"])
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:
+        cases.add_note(session, case, "Denied again")
