@@ -1,4 +1,4 @@
-"""Access: permissions that say why, refusals in the log.
+"""Access: permissions that say why, refusals in the log, a role for members of very many cases.
 
 Revision ID: 0002
 Revises: 0001

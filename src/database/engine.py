@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from src import errors
-from src.database.actor import Actor, SigningKey
+from src.database.actor import TOKEN_SECONDS, Actor, SigningKey
 from src.database.failures import first_line, translate_connect, unstorable
 from src.database.schema import HEAD
 
@@ -27,26 +27,42 @@ NOBODY = Actor()
 
 # One round trip. What an earlier user of the connection left behind goes first: settings, cursors held over a commit
 # and temporary tables would show or do the next one somebody else's things (no dearer within the noise). Then every
-# setting is local to the transaction, so a pooler in transaction mode is as good as none. pg_temp stands last, so that
-# not even a temporary table of this transaction hides one of ours.
+# setting is local to the transaction, so a pooler in transaction mode is as good as none. Two are what the driver said
+# when it connected, which behind a pooler RESET ALL does not bring back: with another encoding than the driver's, text
+# would be stored as rubbish. pg_temp stands last, so that not even a temporary table of this transaction hides one of
+# ours.
 _BEGIN = """
 RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP;
-SELECT pg_catalog.set_config('search_path', 'public, pg_temp', true),
+SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
+       pg_catalog.set_config('application_name', %s, false),
+       pg_catalog.set_config('search_path', 'public, pg_temp', true),
        pg_catalog.set_config('DateStyle', 'ISO', true),
        pg_catalog.set_config('statement_timeout', %s, true),
        pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true),
        pg_catalog.set_config('role', b.database_role, true),
-       b.actor
+       pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()), b.actor
   FROM public.begin_actor(%s, %s, %s) AS b
 """
+
+# Behind a pooler only the transaction knows its backend, so it is asked first: one round trip more.
+_ASK = "SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now())"
 
 _GREET = """
 SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
        pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
-       r.rolsuper OR r.rolbypassrls
-       OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('public.cases')
-                     AND pg_catalog.pg_has_role(session_user, c.relowner, 'MEMBER'))
-  FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
+       pg_catalog.concat_ws(' ',
+           CASE WHEN r.rolsuper THEN pg_catalog.format('ALTER ROLE %I NOSUPERUSER;', r.rolname) END,
+           CASE WHEN r.rolbypassrls THEN pg_catalog.format('ALTER ROLE %I NOBYPASSRLS;', r.rolname) END,
+           -- Of whoever is unbound by himself, or owns the tables, one SET ROLE makes everybody unbound.
+           (SELECT pg_catalog.string_agg(pg_catalog.format('REVOKE %I FROM %I;', m.rolname, r.rolname), ' ')
+              FROM pg_catalog.pg_roles m
+             WHERE m.oid <> r.oid AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')
+               AND (m.rolsuper OR m.rolbypassrls OR m.oid = t.owner)),
+           CASE WHEN r.oid = t.owner THEN
+               pg_catalog.format('-- %I owns the tables: connect as the login that init_db makes;', r.rolname) END)
+  FROM (SELECT (SELECT c.relowner FROM pg_catalog.pg_class c
+                 WHERE c.oid = pg_catalog.to_regclass('public.cases')) AS owner) AS t,
+       pg_catalog.pg_roles r WHERE r.rolname = session_user
 """
 
 
@@ -89,6 +105,8 @@ def normalise_url(url: str | URL) -> URL:
 def connect_arguments(options: PoolOptions) -> dict[str, Any]:
     return {
         "connect_timeout": options.connect_timeout_seconds,
+        # Whatever PGCLIENTENCODING or the server's settings say: the driver looks once, when it connects.
+        "client_encoding": "utf8",
         "application_name": options.application_name,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -132,11 +150,31 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         actor: Actor = connection.get_execution_options().get("actor", NOBODY)
-        token = None if actor.name is None else sign(connection, key, "session", actor.name)
+        info = connection.info
         cursor = _driver_connection(connection).cursor()
+
+        def enter(token: str | None) -> int | None:
+            settings = (options.application_name, statement_timeout, idle_timeout)
+            cursor.execute(_BEGIN, (*settings, token, actor.reason, actor.request_id))
+            entered: int | None
+            *_, info["backend_pid"], info["started"], entered = cursor.fetchone()
+            return entered
+
         try:
-            cursor.execute(_BEGIN, (statement_timeout, idle_timeout, token, actor.reason, actor.request_id))
-            actor_id = cursor.fetchone()[-1]
+            token = None
+            if actor.name is not None and info["behind_pooler"]:
+                cursor.execute(_ASK)
+                info["backend_pid"], info["started"] = cursor.fetchone()
+                token = sign(connection, key, "session", actor.name)
+            elif actor.name is not None:
+                now = time.time() + info["clock_offset"]
+                token = key.token("session", actor.name, backend_pid=info["backend_pid"], server_time=now)
+            signed_for = info["backend_pid"]
+            actor_id = enter(token)
+            if actor.name is not None and info["backend_pid"] != signed_for:
+                # A pooler that greeted with the number of a backend, by chance or on purpose. Nobody acts so far.
+                info["behind_pooler"] = True
+                actor_id = enter(sign(connection, key, "session", actor.name))
         except connection.dialect.loaded_dbapi.Error as error:
             # The plain cursor saves a tenth of the door's time; the price is to say here what SQLAlchemy would say.
             connection.invalidate(error)
@@ -152,18 +190,14 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
-    """Return a token of this key for this connection's backend, for one purpose and subject."""
+    """Return a token of this key for this connection's transaction, for one purpose and subject.
+
+    Another transaction takes it only on the same backend, and only if it begins within the same second: behind a pooler
+    anybody may be the next one there.
+    """
     info = connection.info
-    pid: int = info["backend_pid"]
-    if info["behind_pooler"]:
-        # The driver talks to the pooler; only the transaction knows its backend. One round trip more.
-        cursor = _driver_connection(connection).cursor()
-        try:
-            cursor.execute("SELECT pg_catalog.pg_backend_pid()")
-            pid = cursor.fetchone()[0]
-        finally:
-            cursor.close()
-    return key.token(purpose, subject, backend_pid=pid, server_time=time.time() + info["clock_offset"])
+    only_now = float(info["started"]) + 1 - TOKEN_SECONDS
+    return key.token(purpose, subject, backend_pid=info["backend_pid"], server_time=only_now)
 
 
 def _greet(connection: Any) -> dict[str, Any]:
@@ -174,7 +208,7 @@ def _greet(connection: Any) -> dict[str, Any]:
     cursor = connection.cursor()
     try:
         cursor.execute(_GREET)
-        pid, server_time, has_schema, unbound = cursor.fetchone()
+        pid, server_time, has_schema, remedy = cursor.fetchone()
         revision = None
         if has_schema:
             cursor.execute("SELECT public.schema_revision()")
@@ -182,10 +216,10 @@ def _greet(connection: Any) -> dict[str, Any]:
     finally:
         cursor.close()
         connection.rollback()
-    if unbound:
+    if remedy:
         raise errors.UnsafeConnection(
-            f"Row security does not bind the login {connection.info.user}: it is a superuser, bypasses row security, or"
-            " owns the tables. Serve sessions with the login that init_db makes (POSTGRES_APP_USER)."
+            f"Row security does not bind the login {connection.info.user}. Serve sessions with the login that init_db"
+            f" makes (POSTGRES_APP_USER), or let an administrator of the server run: {remedy}"
         )
     require_revision(revision)
     return {

@@ -143,6 +143,7 @@ def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
     ):
         backend(session)
     assert str(owner_url.password) not in str(caught.value)
+    assert f"{owner_url.username} owns the tables" in str(caught.value)
 
 
 @pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS", "IN ROLE {owner}"])
@@ -150,8 +151,9 @@ def test_a_login_that_row_security_does_not_bind_may_not_serve_sessions(speech_s
     url = powerful(power.format(owner=owner_url.username)).set(database=owner_url.database)
     with Database(url, signing_key=speech_server.signing_key) as db:
         for _ in range(2):
-            with pytest.raises(UnsafeConnection), db.session(actor="alice") as session:
+            with pytest.raises(UnsafeConnection) as caught, db.session(actor="alice") as session:
                 backend(session)
+            assert power.split(" ")[0].replace("IN", "REVOKE") in str(caught.value)
         assert db.engine.pool.checkedin() == 0
 
 

@@ -194,7 +194,7 @@ def test_an_owner_who_may_not_create_roles_is_told_the_statements_which_then_hel
     refused = operator.init_db()
     assert refused.returncode == 3
     assert len(refused.stderr.splitlines()) == 1
-    assert "CREATE ROLE sti_app NOLOGIN; CREATE ROLE sti_admin NOLOGIN;" in refused.stderr
+    assert "CREATE ROLE sti_app NOLOGIN; CREATE ROLE sti_wide NOLOGIN; CREATE ROLE sti_admin NOLOGIN;" in refused.stderr
     for statement in re.search(r"run: (.*)", refused.stderr)[1].rstrip("; ").split("; "):
         superuser.exec_driver_sql(statement)
     refused = operator.init_db()

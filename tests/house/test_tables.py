@@ -15,6 +15,7 @@ from src.database.models.lookups import Lookup
 from src.database.models.people import UserRole
 from src.database.schema import ADMIN_ROLE, APP_ROLE, GRANTS, POLICIES, TRIGGERS
 from src.database.schema.access import CASE_TABLES, LOOKUP_TABLES, PROTECTED_TABLES
+from src.database.schema.objects import WIDE_ROLE
 from src.database.schema.rows import VERSIONED_TABLES
 
 TABLES = list(Base.metadata.sorted_tables)
@@ -187,7 +188,7 @@ def test_every_table_is_protected(table):
 
 
 @each_table
-def test_a_table_has_policies_and_grants_for_both_roles_or_is_closed_to_sessions(table):
+def test_a_table_has_policies_and_grants_for_every_role_or_is_closed_to_sessions(table):
     with_policy = {policy.role for policy in POLICIES if policy.table == table.name}
     with_grant = {role for grant in GRANTS if grant.table == table.name for role in grant.roles}
 
@@ -197,6 +198,7 @@ def test_a_table_has_policies_and_grants_for_both_roles_or_is_closed_to_sessions
         assert ADMIN_ROLE in with_policy & with_grant
         assert with_policy >= with_grant
         assert APP_ROLE in with_policy or table.name == "activity_seals"
+        assert (WIDE_ROLE in with_policy, WIDE_ROLE in with_grant) == (APP_ROLE in with_policy, APP_ROLE in with_grant)
 
 
 def test_what_is_protected_is_a_table_and_stands_there_once():

@@ -61,7 +61,7 @@ def picture_of(url: URL) -> catalog.Picture:
 def roles_of(url: URL) -> set[str]:
     """The group roles that the server of `url` has."""
     with engine_of(url) as engine, engine.connect() as connection:
-        rows = connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname IN ('sti_app', 'sti_admin')"))
+        rows = connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname IN ('sti_app', 'sti_wide', 'sti_admin')"))
         return set(rows.scalars())
 
 

@@ -16,7 +16,7 @@ from tests.security.population import backend_of, core
 HASH = "bcrypt:secret-of-bob"
 
 
-@pytest.mark.parametrize("role", ["sti_app", "sti_admin", "NONE"])
+@pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin", "NONE"])
 @pytest.mark.parametrize("actor", ["alice", "bob", "root"])
 def test_no_role_selects_a_password_hash(shared, actor, role):
     queries = (

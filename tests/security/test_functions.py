@@ -27,6 +27,7 @@ KNOWN = {
     "code_id": "test_code_id_reads_with_the_callers_rights",
     "complete_job": "test_a_job_is_closed_by_its_holder_only",
     "credential": "test_credentials.py",
+    "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_a_job_is_closed_by_its_holder_only",
     "fail_job": "test_a_job_is_closed_by_its_holder_only",
     "participant_may": "test_what_tells_who_acts_tells_nothing_else",
@@ -43,7 +44,7 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("role", ["sti_app", "sti_admin", "the login", "PUBLIC"])
+@pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin", "the login", "PUBLIC"])
 def test_only_known_functions_can_be_executed(shared, role):
     who = shared.db.engine.url.username if role == "the login" else role.lower()
     with shared.owner.connect() as connection:
@@ -70,7 +71,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
             )
         ).all()
         creators = connection.scalars(
-            text("SELECT r FROM unnest(ARRAY['sti_app', 'sti_admin', 'public']) r"
+            text("SELECT r FROM unnest(ARRAY['sti_app', 'sti_wide', 'sti_admin', 'public']) r"
                  " WHERE has_schema_privilege(r, 'public', 'CREATE')")
         ).all()  # fmt: skip
     assert careless == []
@@ -85,7 +86,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
     "SELECT public.capture_change()", "SELECT public.own_case()",
 ])  # fmt: skip
 def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
-    for role in ("sti_app", "sti_admin", "NONE"):
+    for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
         with core(shared.db, Actor("alice")) as connection:
             connection.execute(text(f"SET LOCAL ROLE {role}"))
             with pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
@@ -93,7 +94,7 @@ def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
 
 
 @pytest.mark.parametrize("function", ["capture_change", "own_case", "adopt_object", "release_object", "refuse_change"])
-@pytest.mark.parametrize("role", ["sti_app", "sti_admin"])
+@pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin"])
 def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, function, role):
     with core(unchanged.db, Actor("alice")) as connection:
         connection.execute(text(f"SET LOCAL ROLE {role}"))

@@ -36,7 +36,7 @@ ATTACKS = (
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_admin", "alice NONE", "root sti_admin"])
+@pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_wide", "alice sti_admin", "alice NONE", "root sti_admin"])
 def test_no_session_writes_the_log_by_hand(shared, attack, whom):
     actor, role = whom.split()
     with core(shared.db, Actor(actor)) as connection:

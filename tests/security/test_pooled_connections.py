@@ -200,7 +200,7 @@ def test_autocommit_fails_closed(shared):
 def test_raw_connections_fail_closed(shared):
     raw = shared.db.engine.raw_connection()
     try:
-        for role in ("NONE", "sti_app", "sti_admin"):
+        for role in ("NONE", "sti_app", "sti_wide", "sti_admin"):
             for table in CASE_TABLES:
                 cursor = raw.cursor()
                 cursor.execute(f"SET LOCAL ROLE {role}")

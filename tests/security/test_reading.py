@@ -159,7 +159,7 @@ def test_partitions_of_the_log_cannot_be_read_past_the_policy(shared):
         partitions = connection.scalars(text("SELECT inhrelid::regclass::text FROM pg_inherits"
                                              " WHERE inhparent = 'public.activity_logs'::regclass")).all()  # fmt: skip
     assert len(partitions) >= 4
-    for role in ("sti_app", "sti_admin", "NONE"):
+    for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
         for partition in partitions:
             with core(shared.db, Actor("alice")) as connection:
                 connection.execute(text(f"SET LOCAL ROLE {role}"))

@@ -12,7 +12,14 @@ from src.database.schema import SESSION_ROLES
 from src.errors import Forbidden
 from tests.security.population import ALL_TABLES, CASE_TABLES, core, one_connection, refused
 
-LEGAL_ROLES = ("RESET ROLE", "SET ROLE sti_admin", "SET LOCAL ROLE sti_admin", "SET ROLE sti_app", "SET ROLE NONE")
+LEGAL_ROLES = (
+    "RESET ROLE",
+    "SET ROLE sti_admin",
+    "SET LOCAL ROLE sti_admin",
+    "SET ROLE sti_app",
+    "SET ROLE sti_wide",
+    "SET ROLE NONE",
+)
 
 
 def foreign_rows(shared, session):
@@ -95,7 +102,7 @@ def test_an_administrator_sees_all_cases_and_only_while_the_token_says_so(shared
         "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC",
     ],
 )
-@pytest.mark.parametrize("role", ["sti_app", "sti_admin", "NONE"])
+@pytest.mark.parametrize("role", [*SESSION_ROLES, "NONE"])
 def test_what_only_an_owner_or_a_superuser_may_is_refused(shared, statement, role):
     spelled = statement.format(owner=shared.owner.url.username, login=shared.db.engine.url.username)
     with core(shared.db, Actor("alice")) as connection:
@@ -155,7 +162,7 @@ def test_the_servers_own_settings_are_out_of_reach(shared):
         assert caught.value.orig.pgcode == "42501"
 
 
-def test_no_grant_reaches_further_than_the_two_roles(shared):
+def test_no_grant_reaches_further_than_the_group_roles(shared):
     with core(shared.db, Actor("alice")) as connection:
         connection.execute(text("SET LOCAL ROLE NONE"))
         reachable = connection.scalars(
@@ -170,7 +177,7 @@ def test_no_grant_reaches_further_than_the_two_roles(shared):
             for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
             if connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
         ]
-    assert reachable == sorted(["sti_admin", "sti_app", shared.db.engine.url.username])
+    assert reachable == sorted([*SESSION_ROLES, shared.db.engine.url.username])
     assert owned == 0
     assert usable == [], "the login itself may do nothing until it has switched its role"
 

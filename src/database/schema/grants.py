@@ -7,7 +7,7 @@ make somebody else's next row fail.
 from __future__ import annotations
 
 from src.database.schema.access import LOOKUP_TABLES
-from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Grant
+from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant
 
 INSERT_COLUMNS: dict[str, tuple[str, ...]] = {
     "cases": ("case_code", "title", "description", "status_id", "priority_id", "opened_by_id", "closed_at"),
@@ -149,12 +149,12 @@ GRANTS = (
     Grant("analysis_results", "SELECT, DELETE", SESSION_ROLES),
     Grant("analysis_results", "UPDATE", SESSION_ROLES, ("accepted_at", "accepted_by_id")),
     Grant("users", "SELECT", SESSION_ROLES, USER_COLUMNS),
-    Grant("users", "UPDATE", (APP_ROLE,), ("email", "full_name")),
+    Grant("users", "UPDATE", MEMBER_ROLES, ("email", "full_name")),
     Grant("users", "INSERT, DELETE", (ADMIN_ROLE,)),
     Grant("users", "UPDATE", (ADMIN_ROLE,), ("username", "email", "full_name", "is_active", "role_id")),
-    Grant("user_roles", "SELECT", (APP_ROLE,)),
+    Grant("user_roles", "SELECT", MEMBER_ROLES),
     Grant("user_roles", "SELECT, INSERT, UPDATE, DELETE", (ADMIN_ROLE,)),
-    *(Grant(table, "SELECT", (APP_ROLE,)) for table in LOOKUP_TABLES),
+    *(Grant(table, "SELECT", MEMBER_ROLES) for table in LOOKUP_TABLES),
     *(Grant(table, "SELECT, INSERT, UPDATE, DELETE", (ADMIN_ROLE,)) for table in LOOKUP_TABLES),
     Grant("activity_logs", "SELECT", SESSION_ROLES),
     Grant("activity_seals", "SELECT", (ADMIN_ROLE,)),

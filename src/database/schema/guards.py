@@ -11,7 +11,7 @@ import json
 
 from src.database.permissions import CASE_VERBS, PARTICIPATION_KEYS, ROLE_PERMISSIONS
 from src.database.schema.access import CASE_TABLES
-from src.database.schema.objects import SESSION_ROLES, Function, Trigger
+from src.database.schema.objects import MEMBER_ROLES, SESSION_ROLES, Function, Trigger
 
 
 def _known_permissions() -> str:
@@ -138,7 +138,7 @@ DECLARE
     verb text;
 BEGIN
     -- Members only: administrators hold everything, and the owner of the database is not bound by permissions.
-    IF current_user <> 'sti_app' THEN
+    IF current_user <> ALL ('{_array(MEMBER_ROLES)}'::name[]) THEN
         RETURN NEW;
     END IF;
     FOREACH verb IN ARRAY '{_array(CASE_VERBS)}'::text[] LOOP

@@ -11,7 +11,35 @@ what a transaction leaves in a setting is worth nothing in the next one.
 
 from __future__ import annotations
 
-from src.database.schema.objects import SESSION_ROLES, Function
+from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, WIDE_ROLE, Function
+
+# Whoever takes part in more cases than this, and in more than one of so many of all there are, reads as WIDE_ROLE.
+WIDE_CASES = 1000
+WIDE_SHARE = 10
+
+
+def minted(answer: str, otherwise: str = "NULL", condition: str = "true") -> str:
+    """Return a function's body: `answer` about the user `u` whose token the transaction bears, `otherwise` without one.
+
+    Spelled out in each function that needs it: every policy asks, some more than once in a statement, and a function
+    that calls a function costs twice as much.
+    """
+    return f"""
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+BEGIN
+    IF cardinality(part) IS DISTINCT FROM 6 OR part[2] <> pg_backend_pid()::text
+       OR part[3] <> (extract(epoch FROM now()) * 1000000)::bigint::text
+       OR part[1] !~ '^[0-9]{{1,18}}$' OR part[4] !~ '^[0-9]{{1,18}}$' THEN
+        RETURN {otherwise};
+    END IF;
+    RETURN coalesce((
+        SELECT {answer} FROM public.actor_keys k, public.users u
+         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND {condition}
+           AND part[6] = encode(sha256(k.outer_pad || sha256(
+                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex')), {otherwise});
+END"""
+
 
 FUNCTIONS = (
     Function(
@@ -54,8 +82,22 @@ END
 $body$""",
     ),
     Function(
+        "public.takes_wide_part(who bigint)",
+        f"""
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+DECLARE
+    -- As many as ANALYZE last saw: it need not be exact, only cheap. -1 before the first time.
+    most bigint := greatest({WIDE_CASES},
+        (SELECT c.reltuples FROM pg_class c WHERE c.oid = 'public.cases'::regclass)::bigint / {WIDE_SHARE});
+BEGIN
+    RETURN EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = who OFFSET most);
+END
+$body$""",
+    ),
+    Function(
         "public.begin_actor(token text, reason text, request text)",
-        """
+        f"""
 RETURNS TABLE (actor bigint, database_role text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -68,7 +110,9 @@ BEGIN
      WHERE lower(u.username) = lower(subject) AND u.is_active;
     PERFORM set_config('sti.actor', CASE WHEN actor IS NULL THEN ''
                             ELSE public.mint_actor(actor, split_part(token, '|', 2)::bigint) END, true);
-    database_role := CASE WHEN public.role_permits(role, '*', '*') THEN 'sti_admin' ELSE 'sti_app' END;
+    database_role := CASE WHEN public.role_permits(role, '*', '*') THEN '{ADMIN_ROLE}'
+                          WHEN public.takes_wide_part(actor) AND pg_has_role(session_user, '{WIDE_ROLE}', 'MEMBER')
+                          THEN '{WIDE_ROLE}' ELSE '{APP_ROLE}' END;
     RETURN NEXT;
 END
 $body$""",
@@ -77,33 +121,18 @@ $body$""",
     ),
     Function(
         "public.signed_actor()",
-        """
-RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+        f"""
+RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
 -- Whose signature this transaction bears, active or not: what somebody did before he was switched off, switching
--- himself off included, stands under his name.
-DECLARE
-    part text[] := string_to_array(current_setting('sti.actor', true), '|');
-BEGIN
-    IF cardinality(part) IS DISTINCT FROM 6 OR part[2] <> pg_backend_pid()::text
-       OR part[3] <> (extract(epoch FROM now()) * 1000000)::bigint::text
-       OR part[1] !~ '^[0-9]{1,18}$' OR part[4] !~ '^[0-9]{1,18}$' THEN
-        RETURN NULL;
-    END IF;
-    RETURN (
-        SELECT u.id FROM public.actor_keys k, public.users u
-         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint
-           AND part[6] = encode(sha256(k.outer_pad || sha256(
-                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex'));
-END
+-- himself off included, stands under his name.{minted("u.id")}
 $body$""",
     ),
     Function(
         "public.actor_id()",
-        """
-RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-BEGIN
-    RETURN (SELECT u.id FROM public.users u WHERE u.id = public.signed_actor() AND u.is_active);
-END
+        f"""
+RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body${minted("u.id", condition="u.is_active")}
 $body$""",
         callers=SESSION_ROLES,
     ),

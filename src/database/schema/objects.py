@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 APP_ROLE = "sti_app"
+WIDE_ROLE = "sti_wide"
 ADMIN_ROLE = "sti_admin"
-SESSION_ROLES = (APP_ROLE, ADMIN_ROLE)
+MEMBER_ROLES = (APP_ROLE, WIDE_ROLE)
+SESSION_ROLES = (*MEMBER_ROLES, ADMIN_ROLE)
 
 
 @dataclass(frozen=True)

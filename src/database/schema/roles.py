@@ -1,4 +1,4 @@
-"""The two group roles, cluster-wide: made when missing, kept while another database uses them."""
+"""The group roles, cluster-wide: made when missing, kept while another database uses them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,259 @@
+"""What row security costs: queries of members and administrators beside the same queries without it, and the door."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from _report import Goal, Row, main
+from psycopg2 import extensions
+from sqlalchemy import Engine, Select, TextClause, create_engine, event, func, select, text
+from sqlalchemy.orm import Session
+
+from src.database import Case, CaseParticipant, Database, TranscriptionSegment, User
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import running_server
+from src.storage import MemoryStorage
+
+FEW = 20
+PAGE = 50
+COUNT = "count(*)"
+NEWEST = f"newest {PAGE}"
+ONE_CASE = "one case's page"
+MEMBER = f"member of {FEW}"
+BY_HAND = f"{MEMBER}, by hand"
+ADMINISTRATOR = "administrator"
+UNPROTECTED = "unprotected"
+WIDE_MEMBER = "member of half"
+WIDE_BY_HAND = f"{WIDE_MEMBER}, by hand"
+
+Query = Callable[[Session], Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured. Half of the cases are Bob's, `FEW` are Alice's, each has `segments` segments."""
+
+    cases: int
+    segments: int
+    rounds: int
+    doors: int
+
+
+FULL = Size(cases=10_000, segments=100, rounds=25, doors=400)
+QUICK = Size(cases=400, segments=50, rounds=7, doors=60)
+
+# As the owner, past the door: one recording, one transcription and its segments for each case, opened by colleagues
+# with a caseload of twenty. Alice takes part in `FEW`, far from one another and from the newest; Bob in every second.
+POPULATION = (
+    "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",
+    """
+    INSERT INTO cases (title, opened_by_id)
+    SELECT 'Case ' || n, (SELECT id FROM users WHERE username = 'colleague-' || 1 + n % greatest(1, :cases / 20))
+      FROM generate_series(1, :cases) AS n
+    """,
+    """
+    INSERT INTO case_participants (case_id, user_id, role)
+    SELECT c.id, u.id, 'editor' FROM cases c, users u
+     WHERE u.username = 'alice' AND c.id % (:cases / :few) = :cases / :few / 2 OR u.username = 'bob' AND c.id % 2 = 0
+    """,
+    """
+    INSERT INTO storage_objects (case_id, key, backend)
+    SELECT id, 'cases/' || id || '/' || gen_random_uuid() || '.wav', 'memory' FROM cases
+    """,
+    """
+    INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type, uploaded_by_id)
+    SELECT o.case_id, 'interview.wav', o.key, 1, repeat('0', 64), 'memory', c.opened_by_id
+      FROM storage_objects o JOIN cases c ON c.id = o.case_id
+    """,
+    """
+    INSERT INTO transcriptions (case_id, audio_file_id, language_id, version, content, created_by_id)
+    SELECT a.case_id, a.id, (SELECT id FROM languages ORDER BY id LIMIT 1), 1, '', a.uploaded_by_id FROM audio_files a
+    """,
+    """
+    INSERT INTO transcription_segments (case_id, transcription_id, position, start_ms, end_ms, speaker, text)
+    SELECT t.case_id, t.id, n, n * 4000, n * 4000 + 3500, 'speaker ' || n % 2,
+           'what was said in case ' || t.case_id || ' at ' || n * 4 || ' seconds of the recording'
+      FROM transcriptions t, generate_series(0, :segments - 1) AS n ORDER BY t.id, n
+    """,
+)
+
+
+def populate(engine: Engine, size: Size) -> None:
+    with engine.begin() as connection:
+        # Built in one go at the end: kept up to date row by row it takes most of the time.
+        index = connection.scalar(text("SELECT pg_get_indexdef('public.transcription_segments_search_idx'::regclass)"))
+        connection.execute(text("DROP INDEX public.transcription_segments_search_idx"))
+        for statement in POPULATION:
+            connection.execute(text(statement), {"cases": size.cases, "few": FEW, "segments": size.segments})
+        connection.exec_driver_sql(index)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def newest(where: Sequence[Any] = ()) -> Select[Any]:
+    return select(TranscriptionSegment).where(*where).order_by(TranscriptionSegment.id.desc()).limit(PAGE)
+
+
+def page(case: int, where: Sequence[Any] = ()) -> Select[Any]:
+    in_case = select(TranscriptionSegment).where(TranscriptionSegment.case_id == case, *where)
+    return in_case.order_by(TranscriptionSegment.start_ms).limit(PAGE)
+
+
+def queries(case: int, where: Sequence[Any] = ()) -> dict[str, Query]:
+    """The three queries of somebody who reads this case, with a condition where row security does not put one."""
+    counted = select(func.count()).select_from(TranscriptionSegment).where(*where)
+    return {
+        COUNT: lambda session: session.scalar(counted),
+        NEWEST: lambda session: session.scalars(newest(where)).all(),
+        ONE_CASE: lambda session: session.scalars(page(case, where)).all(),
+    }
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody who reads: how a session of his is opened, and the queries that he makes in it."""
+
+    name: str
+    opened: Callable[[], AbstractContextManager[Session]]
+    queries: dict[str, Query]
+
+
+def readers(database: Database, owner: Engine, size: Size) -> list[Reader]:
+    def unprotected() -> Session:
+        return Session(owner)
+
+    with Session(owner) as session:
+        few, many = (
+            session.scalars(
+                select(CaseParticipant.case_id).join(CaseParticipant.user).where(User.username == name)
+            ).all()
+            for name in ("alice", "bob")
+        )
+    if (len(few), len(many)) != (FEW, size.cases // 2):
+        raise AssertionError(f"the population is another one than was meant: {len(few)} and {len(many)} cases")
+    case = few[FEW // 2]
+    wide_case = many[len(many) // 3]
+    return [
+        Reader(MEMBER, lambda: database.session(actor="alice"), queries(case)),
+        Reader(BY_HAND, unprotected, queries(case, (by_hand(few),))),
+        Reader(ADMINISTRATOR, lambda: database.session(actor="root"), queries(case)),
+        Reader(UNPROTECTED, unprotected, queries(case)),
+        Reader(WIDE_MEMBER, lambda: database.session(actor="bob"), queries(wide_case)),
+        Reader(WIDE_BY_HAND, unprotected, queries(wide_case, (by_hand(many),))),
+    ]
+
+
+def by_hand(cases: Sequence[int]) -> TextClause:
+    return text(f"transcription_segments.case_id = ANY (ARRAY[{', '.join(map(str, cases))}]::bigint[])")
+
+
+def read(people: Sequence[Reader], rounds: int) -> dict[tuple[str, str], float]:
+    """Return the median milliseconds of each query of each reader, in a session that is open already."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for number in range(rounds + 1):
+        for name in (COUNT, NEWEST, ONE_CASE):
+            for reader in people:
+                with reader.opened() as session:
+                    session.connection()
+                    started = time.perf_counter()
+                    reader.queries[name](session)
+                    elapsed = time.perf_counter() - started
+                if number > 0:  # the first round fills caches of plans and pages
+                    times.setdefault((name, reader.name), []).append(elapsed * 1000)
+    return {key: statistics.median(measured) for key, measured in times.items()}
+
+
+def go_through(database: Database, plain: Engine, rounds: int) -> tuple[float, float, float]:
+    """Return the median milliseconds to read a case through the door and without it, and the extra round trips."""
+    with database.session(actor="alice") as session:
+        case = session.scalars(select(Case.id).limit(1)).one()
+
+    def door() -> None:
+        with database.session(actor="alice") as session:
+            session.get_one(Case, case)
+
+    def without() -> None:
+        with Session(plain) as session, session.begin():
+            session.get_one(Case, case)
+
+    times: dict[Callable[[], None], list[float]] = {door: [], without: []}
+    for number in range(rounds + 20):
+        for way, measured in times.items():
+            started = time.perf_counter()
+            way()
+            if number >= 20:
+                measured.append((time.perf_counter() - started) * 1000)
+    extra = round_trips(database.engine, door) - round_trips(plain, without)
+    return statistics.median(times[door]), statistics.median(times[without]), extra
+
+
+def round_trips(engine: Engine, way: Callable[[], None], times: int = 10) -> float:
+    """Return how many statements the driver sends for it, the pool's ping included; BEGIN and COMMIT are not counted.
+
+    Both ways send these two, each as a round trip of its own.
+    """
+    sent = 0
+
+    class CountingCursor(extensions.cursor):
+        def execute(self, *arguments: Any) -> None:
+            nonlocal sent
+            sent += 1
+            super().execute(*arguments)
+
+    @event.listens_for(engine, "do_connect")
+    def count_statements(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:  # noqa: ARG001
+        options["cursor_factory"] = CountingCursor
+
+    engine.dispose()
+    way()  # what is sent once for a new connection is not the door's
+    sent = 0
+    for _ in range(times):
+        way()
+    return sent / times
+
+
+def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
+    size = QUICK if quick else FULL
+    with running_server() as server, server.copy() as url:
+        owner = make_engine(url, PoolOptions(size=1))
+        plain = create_engine(url)
+        populate(owner, size)
+        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
+            times = read(readers(database, owner, size), size.rounds)
+            door, without, extra = go_through(database, plain, size.doors)
+        owner.dispose()
+        plain.dispose()
+
+    def ratio(name: str, reader: str, beside: str) -> float:
+        return times[name, reader] / times[name, beside]
+
+    names = (COUNT, NEWEST, ONE_CASE)
+    pairs = ((MEMBER, BY_HAND), (ADMINISTRATOR, UNPROTECTED), (WIDE_MEMBER, WIDE_BY_HAND))
+    rows: list[Row] = [
+        (name, reader, times[name, reader], times[name, beside], ratio(name, reader, beside))
+        for reader, beside in pairs
+        for name in names
+    ]
+    rows.append(("read one case", "the door", door, without, door / without))
+    goals = [
+        *(Goal(f"{MEMBER}: {name}", ratio(name, MEMBER, BY_HAND), 1.5) for name in names),
+        *(Goal(f"{ADMINISTRATOR}: {name}", ratio(name, ADMINISTRATOR, UNPROTECTED), 1.2) for name in names),
+        *(
+            Goal(f"{WIDE_MEMBER} × {MEMBER}: {name}", ratio(name, WIDE_MEMBER, MEMBER), 3)
+            for name in (NEWEST, ONE_CASE)
+        ),
+        # No more than what he asks for takes by hand, give or take the reading of a whole table instead of an index.
+        Goal(f"{WIDE_MEMBER}: {COUNT}", ratio(COUNT, WIDE_MEMBER, WIDE_BY_HAND), 3),
+        Goal("the door: read one case", door / without, 2),
+        Goal("the door: extra round trips", extra, 2),
+    ]
+    return ("query", "who", "median ms", "without ms", "ratio"), rows, goals
+
+
+if __name__ == "__main__":
+    main(access, __doc__ or "")

@@ -1,0 +1,119 @@
+"""A PgBouncer of our own in front of the test server: transaction mode, few server connections, a unix socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy import URL
+
+from src.database.embedded.account import Account, server_account
+
+PORT = 6432
+# Debian keeps it where only root's PATH leads.
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+class Bouncer:
+    """A running PgBouncer; `url` leads sessions through it. `restart` forgets every connection, as a crash does."""
+
+    def __init__(self, serving: URL, folder: Path, account: Account, options: dict[str, object]) -> None:
+        where = {"host": folder.as_posix(), "port": str(PORT)}
+        self.url = URL.create(
+            serving.drivername, serving.username, serving.password, database=serving.database, query=where
+        )
+        self._folder, self._account = folder, account
+        settings = {
+            "listen_port": PORT,
+            "unix_socket_dir": folder,
+            "auth_type": "scram-sha-256",
+            "auth_file": folder / "userlist.txt",
+            "pool_mode": "transaction",
+            "stats_users": serving.username,
+            "log_connections": 0,
+            "log_disconnections": 0,
+            "log_stats": 0,
+            **options,
+        }
+        host, port = serving.host or serving.query["host"], serving.port or serving.query.get("port", 5432)
+        self._write("userlist.txt", f'"{serving.username}" "{serving.password}"\n')
+        lines = (f"{name} = {value}\n" for name, value in settings.items())
+        self._write("pgbouncer.ini", f"[databases]\n* = host={host} port={port}\n[pgbouncer]\n{''.join(lines)}")
+        self._process = self._start()
+
+    def restart(self) -> None:
+        self.kill()
+        self._process = self._start()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stderr.close()
+
+    def queries(self) -> int:
+        """How many queries of this database it has passed on."""
+        console = psycopg2.connect(
+            host=self._folder.as_posix(),
+            port=PORT,
+            user=self.url.username,
+            password=self.url.password,
+            dbname="pgbouncer",
+        )
+        try:
+            console.autocommit = True
+            with console.cursor() as cursor:
+                cursor.execute("SHOW STATS_TOTALS")
+                names = [column.name for column in cursor.description]
+                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            console.close()
+        return sum(row["query_count"] for row in rows if row["database"] == self.url.database)
+
+    def _start(self) -> subprocess.Popen[str]:
+        other = os.geteuid() != self._account.uid  # it refuses to run as root
+        process = subprocess.Popen(
+            [str(PROGRAM), str(self._folder / "pgbouncer.ini")],
+            stderr=subprocess.PIPE,
+            text=True,
+            user=self._account.uid if other else None,
+            group=self._account.gid if other else None,
+            extra_groups=[] if other else None,
+        )
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "process up" in line:
+                return process
+        process.wait()
+        raise AssertionError(f"PgBouncer did not start: {''.join(said)}")
+
+    def _write(self, name: str, content: str) -> None:
+        path = self._folder / name
+        path.touch(mode=0o600)
+        path.write_text(content)
+        if os.geteuid() != self._account.uid:
+            os.chown(path, self._account.uid, self._account.gid)
+
+
+@contextmanager
+def running_bouncer(serving: URL, **options: object) -> Iterator[Bouncer]:
+    """Yield a PgBouncer for the login and the server of this URL, with these settings beside the ones above."""
+    # Not below pytest's folder: a socket's path has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="sti-bouncer-"))
+    account = server_account(folder)
+    try:
+        if os.geteuid() != account.uid:
+            os.chown(folder, account.uid, account.gid)
+        bouncer = Bouncer(serving, folder, account, options)
+        try:
+            yield bouncer
+        finally:
+            bouncer.kill()
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,304 @@
+"""A real PgBouncer in transaction mode: few server connections for many clients, and no actor in another's place."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+from psycopg2.errors import InsufficientPrivilege
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database import AudioFile, Case, CaseNote, Database, User, UserRole
+from src.database.actor import Actor
+from src.database.engine import PoolOptions
+from src.database.session import sign_for
+from src.errors import Forbidden, ServerUnreachable, SpeechError
+from src.services import accounts, recordings
+from src.storage import MemoryStorage
+from tests.security.bouncer import PROGRAM
+from tests.security.pooled_people import (
+    EVERYBODY,
+    SEES,
+    VIEWERS,
+    WORK,
+    Deliberate,
+    Seen,
+    one_session,
+    peopled_behind,
+    titles,
+)
+from tests.security.population import backend_of, core
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not here (Debian: apt-get install pgbouncer)")
+
+SERVER_CONNECTIONS = 4
+
+
+@pytest.fixture
+def direct(speech_server, owner_url, owner):
+    with owner.begin() as connection:
+        for name, role in (("carol", "user"), ("dave", "user"), ("rita", "admin")):
+            role_id = select(UserRole.id).where(UserRole.code == role).scalar_subquery()
+            connection.execute(insert(User).values(username=name, role_id=role_id))
+    url = speech_server.serving_url(owner_url)
+    with Database(url, signing_key=speech_server.signing_key, storage=MemoryStorage()) as database:
+        yield database
+
+
+@pytest.fixture
+def peopled(direct):
+    with peopled_behind(direct, default_pool_size=SERVER_CONNECTIONS) as peopled:
+        yield peopled
+
+
+@pytest.fixture
+def narrow(direct):
+    """All clients share one server connection, so each meets what the one before left there."""
+    with peopled_behind(direct, default_pool_size=1, query_wait_timeout=1) as peopled:
+        yield peopled
+
+
+def test_32_clients_on_4_server_connections_never_see_or_write_as_another(peopled, owner):
+    rounds, threads = 14, 32
+    seen, barrier = Seen(), threading.Barrier(threads)
+    with (
+        peopled.client(size=8, max_overflow=0) as first,
+        peopled.client(size=8, max_overflow=0) as second,
+        peopled.client(size=8, max_overflow=0) as third,
+        peopled.client(size=8, max_overflow=0) as fourth,
+    ):
+        databases = (first, second, third, fourth)
+
+        def client(number):
+            barrier.wait()
+            for turn in range(rounds):
+                name = EVERYBODY[(number + turn * 3) % len(EVERYBODY)]
+                case = peopled.case_of.get(name, peopled.case_of["alice"])
+                work = WORK[(number // len(EVERYBODY) + turn) % len(WORK)]
+                one_session(databases[number % 4], case, work, f"{name}:{number}:{turn}", seen)
+
+        running = [threading.Thread(target=client, args=(number,)) for number in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    assert seen.wrong == []
+    # Otherwise nothing was shared, and nothing is proved.
+    assert 1 < len(seen.backends) <= SERVER_CONNECTIONS
+    assert all(len(names) > len(EVERYBODY) / 2 for names in seen.backends.values()), seen.backends
+    with owner.connect() as connection:
+        notes = connection.execute(select(CaseNote.body, User.username).join(User, User.id == CaseNote.author_id)).all()
+        logged = connection.execute(
+            text("SELECT actor, reason, request_id, username FROM activity_logs l LEFT JOIN users u ON u.id = actor_id"
+                 " WHERE request_id IS NOT NULL AND request_id <> ''")
+        ).all()  # fmt: skip
+    assert sorted(body for body, _ in notes) == sorted(seen.kept)
+    assert {body: author for body, author in notes if body.split(":")[0] != author} == {}
+    assert len(logged) > len(notes) > threads
+    for actor, reason, request, username in logged:
+        assert (actor, username, reason) == (request.split(":")[0], actor, request)
+
+
+def test_the_pooler_hides_the_backend_and_costs_one_round_trip_more_for_an_actor(peopled):
+    """Counted by PgBouncer: the ping, BEGIN, the question which backend it is, the door, the statement, COMMIT."""
+
+    def asked(db, name):
+        before = peopled.bouncer.queries()
+        with db.session(actor=name) as session:
+            session.execute(text("SELECT 1"))
+        return peopled.bouncer.queries() - before
+
+    with peopled.client(size=1) as db:
+        with db.session(actor="alice") as session:
+            info = session.connection().info
+            assert info["behind_pooler"]
+            assert info["backend_pid"] == backend_of(session)
+            assert session.connection().connection.dbapi_connection.info.backend_pid != backend_of(session)
+            assert session.scalar(text("SHOW application_name")) == PoolOptions().application_name
+        assert (asked(db, "alice"), asked(db, None)) == (6, 5)
+
+
+def test_a_pooler_that_greets_with_the_number_of_a_backend_is_found_out(peopled):
+    """PgBouncer greets with 32 random bits, others with a backend's number; either may be right by chance, once."""
+    with peopled.client(size=1) as db:
+        with db.session(actor="alice") as session:
+            session.connection().info.update(behind_pooler=False, backend_pid=backend_of(session) + 1)
+        with db.session(actor="bob") as session:
+            assert titles(session) == SEES["bob"]
+            info = session.connection().info
+            assert (info["behind_pooler"], info["backend_pid"]) == (True, backend_of(session))
+
+
+def test_a_token_serves_one_transaction_and_not_its_neighbours(peopled):
+    with peopled.client() as db, db.session(actor="bob") as victim:
+        stolen = sign_for(victim, "session", "bob")
+        with core(db, Actor("alice")) as thief:
+            assert backend_of(thief) != backend_of(victim)
+            query = text("SELECT actor FROM public.begin_actor(:token, NULL, NULL)")
+            assert thief.scalar(query, {"token": stolen}) is None
+            assert thief.scalar(text("SELECT count(*) FROM cases")) == 0
+        # Here the next transaction on the backend may be anybody's: what stays good for another one is under a second.
+        begun = victim.scalar(text("SELECT extract(epoch FROM now())"))
+        assert begun <= int(stolen.split("|")[3]) <= begun + 1
+        assert victim.scalar(query, {"token": stolen}) is not None, "it is good where it belongs"
+
+
+LEFTOVERS = (
+    "SET ROLE sti_admin",
+    "SET search_path = pg_temp, public",
+    "SET sti.actor = 'x'",
+    "SET row_security = off",
+    "SET client_encoding = 'LATIN1'",
+    "SET standard_conforming_strings = off",
+    "SET statement_timeout = '100ms'",
+    "SET application_name = 'alice was here'",
+    "CREATE TEMP TABLE cases (title text)",
+    "DECLARE held CURSOR WITH HOLD FOR SELECT title FROM public.cases",
+)
+
+
+def test_what_one_client_leaves_on_the_server_connection_is_worth_nothing_to_the_next(narrow):
+    with narrow.client(size=1) as mine, narrow.client(size=1) as yours:
+        with yours.session(actor="bob") as session:
+            pid = backend_of(session)
+        with mine.session(actor="alice") as session:
+            assert backend_of(session) == pid
+            for statement in (*LEFTOVERS[-1:], *LEFTOVERS[:-1]):
+                session.execute(text(statement))
+        raw = yours.engine.raw_connection()
+        with raw.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), current_user")
+            assert cursor.fetchone() == (pid, "sti_admin"), "left behind, and without an actor worth nothing"
+            with pytest.raises(InsufficientPrivilege):
+                cursor.execute("SELECT count(*) FROM public.cases")
+            raw.rollback()
+            cursor.execute("SET LOCAL row_security = on; SELECT count(*) FROM public.cases")
+            assert cursor.fetchone() == (0,)
+        raw.close()
+        with yours.session(actor="bob", reason="wegen «Ü» \\ '") as session:
+            assert backend_of(session) == pid
+            assert titles(session) == set(session.scalars(text("SELECT title FROM cases"))) == SEES["bob"]
+            assert session.scalar(text("SELECT public.actor_name()")) == "bob"
+            assert session.scalar(text("SELECT current_setting('sti.reason')")) == "wegen «Ü» \\ '"
+            assert session.scalar(text("SHOW application_name")) == PoolOptions().application_name
+            with pytest.raises(DBAPIError, match="does not exist"), session.begin_nested():
+                session.execute(text("FETCH ALL FROM held"))
+
+
+def test_text_arrives_as_it_was_written_whatever_the_environment_and_the_server_prefer(direct, owner, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {owner.url.database} SET client_encoding = 'LATIN1'")
+    with peopled_behind(direct, default_pool_size=2) as peopled, peopled.client(size=1) as db:
+        for turn in range(3):
+            with db.session(actor="alice", reason=f"«Grün» 漢字 {turn}") as session:
+                session.add(Case(title=f"Ünïcödé 漢字 {turn}"))
+    monkeypatch.delenv("PGCLIENTENCODING")
+    with direct.session(actor="root") as session:
+        stored = session.execute(text("SELECT new ->> 'title', reason FROM activity_logs"
+                                      " WHERE entity = 'cases' AND reason LIKE '«%' ORDER BY id")).all()  # fmt: skip
+    assert stored == [(f"Ünïcödé 漢字 {turn}", f"«Grün» 漢字 {turn}") for turn in range(3)]
+
+
+def test_recordings_are_stored_and_opened_under_the_right_names(peopled, owner, tone):
+    """With side sessions: one upload holds two server connections, so of four three uploads can be sure of theirs."""
+    uploaders, failures, barrier = ("alice", "bob", "root"), [], threading.Barrier(3)
+    with peopled.client(size=4) as db:
+
+        def upload(name):
+            barrier.wait()
+            for turn in range(2):
+                try:
+                    with db.session(actor=name, request_id=name) as session:
+                        recordings.ingest(session, peopled.case_of[name], tone, name=f"{name} {turn}.wav")
+                except SpeechError as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=upload, args=(name,)) for name in uploaders]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        for viewer in VIEWERS:
+            with pytest.raises(Deliberate), db.session(actor=viewer, request_id=viewer) as session:
+                for audio in session.scalars(select(AudioFile)):
+                    recordings.open(session, audio).close()
+                raise Deliberate
+    with owner.connect() as connection:
+        stored = connection.execute(
+            select(AudioFile.name, User.username).join(User, AudioFile.uploaded_by_id == User.id)
+        )
+        assert Counter((name.split()[0], by) for name, by in stored) == {(name, name): 2 for name in uploaders}
+        opened = connection.execute(
+            text("SELECT l.actor, l.request_id, l.new ->> 'name' FROM activity_logs l JOIN activity_types t"
+                 " ON t.id = l.activity_type_id WHERE t.code = 'audio.opened'")
+        ).all()  # fmt: skip
+    assert Counter((actor, request, name.split()[0]) for actor, request, name in opened) == {
+        ("carol", "carol", "alice"): 2,
+        ("carol", "carol", "root"): 2,
+        ("dave", "dave", "bob"): 2,
+    }
+
+
+def test_signing_in_works_and_is_logged(peopled, owner):
+    with peopled.client() as db:
+        with db.session(actor="root") as session:
+            accounts.create_user(session, username="erin", password="correct horse")
+        with db.session() as session:
+            assert accounts.authenticate(session, "erin", "correct horse").username == "erin"
+        with pytest.raises(Forbidden), db.session() as session:
+            accounts.authenticate(session, "erin", "wrong horse")
+        with db.session(actor="erin") as session:
+            accounts.change_password(session, accounts.find_user(session, "erin"), "battery", current="correct horse")
+    with owner.connect() as connection:
+        codes = connection.scalars(
+            text("SELECT t.code FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
+                 " WHERE t.code LIKE 'login.%' ORDER BY l.id")
+        ).all()  # fmt: skip
+    assert codes == ["login.succeeded", "login.failed"]
+
+
+def test_a_server_connection_that_ends_says_so_and_the_next_session_works(narrow):
+    with narrow.client(size=1) as db:
+        with pytest.raises(ServerUnreachable) as caught, db.session(actor="alice") as session:
+            pid = backend_of(session)
+            with core(narrow.direct, Actor()) as other:
+                other.exec_driver_sql("RESET ROLE")
+                assert other.scalar(select(func.pg_terminate_backend(pid, 10_000)))
+            titles(session)
+        assert caught.value.__cause__ is not None
+        with db.session(actor="bob") as session:
+            assert backend_of(session) != pid
+            assert titles(session) == SEES["bob"]
+
+
+def test_after_a_restart_of_the_pooler_the_next_session_works(peopled):
+    with peopled.client(size=1) as db:
+        with db.session(actor="alice") as session:
+            assert titles(session) == SEES["alice"]
+        peopled.bouncer.restart()
+        with db.session(actor="bob") as session:
+            assert titles(session) == SEES["bob"]
+        with pytest.raises(ServerUnreachable), db.session(actor="alice") as session:
+            titles(session)
+            peopled.bouncer.restart()
+            titles(session)
+        with db.session(actor="bob") as session:
+            assert titles(session) == SEES["bob"]
+        peopled.bouncer.kill()
+        with pytest.raises(ServerUnreachable), db.session(actor="bob") as session:
+            titles(session)
+
+
+def test_too_few_server_connections_end_in_an_error_and_not_in_waiting_for_ever(narrow):
+    """A session that needs a side session holds one server connection and waits for a second."""
+    with narrow.client() as db:
+        with pytest.raises(ServerUnreachable), db.session(actor="alice") as session:
+            titles(session)
+            with db.side_session(session) as side:
+                titles(side)
+        with db.session(actor="bob") as session:
+            assert titles(session) == SEES["bob"]

@@ -1,0 +1,120 @@
+"""Members of very many cases read as a role of their own: other plans, the same rows, the same refusals."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database import Case, Database
+from src.database.actor import Actor
+from src.database.schema import POLICIES
+from src.database.schema.identity import WIDE_CASES
+from src.database.schema.objects import APP_ROLE, WIDE_ROLE
+from tests.security.population import CASE_TABLES, Populated, core
+
+JOIN = """
+    INSERT INTO public.case_participants (case_id, user_id, role, expires_at)
+    SELECT c.id, u.id, 'viewer', CASE WHEN :expired THEN now() - interval '1 second' END
+      FROM public.cases c, public.users u WHERE u.username = 'alice' AND c.title LIKE 'filler%'
+     ORDER BY c.id LIMIT :most
+"""
+
+
+def take_part(owner: Engine, most: int, *, expired: bool = False) -> None:
+    """Put Alice into this many cases of Bob's."""
+    with owner.begin() as connection:
+        connection.execute(
+            text("INSERT INTO public.cases (title, opened_by_id) SELECT 'filler ' || n, u.id"
+                 " FROM generate_series(1, :most) n, public.users u WHERE u.username = 'bob'"), {"most": most}
+        )  # fmt: skip
+        connection.execute(text(JOIN), {"most": most, "expired": expired})
+
+
+def role_of(db: Database, name: str) -> str:
+    with db.session(actor=name) as session:
+        return session.scalar(select(func.current_user()))
+
+
+def test_one_case_more_makes_a_member_wide_and_nothing_else_of_him(db, owner):
+    take_part(owner, WIDE_CASES)
+    assert role_of(db, "alice") == APP_ROLE
+    with owner.begin() as connection:
+        connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'one more', id FROM users"
+                                " WHERE username = 'alice'"))  # fmt: skip
+    assert role_of(db, "alice") == WIDE_ROLE
+    # Bob owns as many cases of his own.
+    assert role_of(db, "bob") == APP_ROLE
+    with db.session(actor="alice") as session:
+        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 1
+        session.add(Case(title="opened"))
+        session.flush()
+        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 2
+
+
+def test_a_member_of_many_cases_that_are_few_of_all_is_not_wide(db, owner):
+    take_part(owner, WIDE_CASES + 1)
+    assert role_of(db, "alice") == WIDE_ROLE
+    with owner.begin() as connection:
+        # As if ANALYZE had seen so many.
+        connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'more', u.id"
+                                " FROM generate_series(1, :more), users u WHERE u.username = 'bob'"),
+                           {"more": 10 * WIDE_CASES})  # fmt: skip
+        connection.execute(text("ANALYZE cases"))
+    assert role_of(db, "alice") == APP_ROLE
+
+
+@pytest.mark.parametrize("table", CASE_TABLES)
+def test_the_role_shows_the_rows_that_the_other_shows(shared: Populated, table):
+    rows = {}
+    for role in (APP_ROLE, WIDE_ROLE):
+        with core(shared.db, Actor("alice")) as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            rows[role] = set(connection.scalars(text(f"SELECT id FROM public.{table}")))
+    assert rows[WIDE_ROLE] == rows[APP_ROLE]
+    assert table == "legal_holds" or rows[WIDE_ROLE]
+
+
+def test_a_part_that_has_expired_or_was_denied_shows_nothing(db, owner):
+    take_part(owner, 3, expired=True)
+    with owner.begin() as connection:
+        connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'denied', id FROM users"
+                                " WHERE username = 'bob'"))  # fmt: skip
+        connection.execute(
+            text("INSERT INTO case_participants (case_id, user_id, role, permissions) SELECT c.id, u.id, 'viewer',"
+                 " '{\"deny\": [\"read\"]}' FROM cases c, users u WHERE c.title = 'denied' AND u.username = 'alice'")
+        )  # fmt: skip
+    with core(db, Actor("alice")) as connection:
+        connection.execute(text(f"SET LOCAL ROLE {WIDE_ROLE}"))
+        assert connection.scalars(text("SELECT id FROM public.cases")).all() == []
+
+
+@pytest.mark.parametrize("actor", [None, "mallory"])
+def test_nobody_gains_by_taking_the_role(shared, actor):
+    with core(shared.db, Actor(actor)) as connection:
+        connection.execute(text(f"SET LOCAL ROLE {WIDE_ROLE}"))
+        for table in CASE_TABLES:
+            assert connection.scalar(text(f"SELECT count(*) FROM public.{table}")) == 0, table
+
+
+def test_a_manager_who_may_not_delete_cannot_make_an_owner_by_either_role(db, owner):
+    take_part(owner, 1)
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE case_participants p SET permissions = '{\"allow\": [\"manage\"]}' FROM users u"
+                                " WHERE u.id = p.user_id AND u.username = 'alice'"))  # fmt: skip
+    for role in (APP_ROLE, WIDE_ROLE):
+        with core(db, Actor("alice")) as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            with pytest.raises(DBAPIError, match="nobody grants what he does not hold"), connection.begin_nested():
+                connection.execute(
+                    text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'owner'"
+                         " FROM cases c, users u WHERE u.username = 'transcriber' LIMIT 1")
+                )  # fmt: skip
+
+
+def test_the_two_roles_have_policies_for_the_same_commands():
+    commands = {
+        role: {(policy.table, policy.command) for policy in POLICIES if policy.role == role}
+        for role in (APP_ROLE, WIDE_ROLE)
+    }
+    assert commands[APP_ROLE] == commands[WIDE_ROLE]
