@@ -1,0 +1,264 @@
+"""Attack cases 16-20, 23, 49 and 50: writing across cases, weakening tables, shadowing them, holds and deletions.
+
+The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from src.database import Base, Case, CaseNote
+from src.database.actor import Actor
+from src.database.schema import SESSION_ROLES
+from src.errors import Forbidden, NotFound, SpeechError
+from src.services import cases
+from src.storage import keys
+from tests.security.population import ALL_TABLES, CASE_TABLES, MODELS, core, one_connection, refused
+
+BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs", "storage_objects"})
+
+
+@pytest.fixture
+def of_both(populated):
+    """Bob is an owner in alice's case too: what stops him now is not that he cannot see the rows."""
+    with populated.db.session(actor="alice") as session:
+        cases.add_participant(session, session.get(Case, populated.case_of["alice"]), "bob", role="owner")
+    return populated
+
+
+@pytest.mark.parametrize("change", ["case_id = {case}", "case_id = {case}, {parent} = {foreign}"])
+def test_case_16_no_row_moves_to_another_case_not_even_with_its_parent(of_both, change):
+    """A foreign case: test_writing.py. UPDATE of case_id and FK together, by an owner of both cases."""
+    before = [of_both.snapshot()[table] for table in BELOW]
+    for table in BELOW:
+        parent = next((key for key in ("audio_file_id", "transcription_id", "user_id")
+                       if key in Base.metadata.tables[table].columns), "id")  # fmt: skip
+        above = {"audio_file_id": "audio_files", "transcription_id": "transcriptions"}.get(parent, "case_participants")
+        foreign = min(of_both.rows_of("alice", above))
+        moved = change.format(case=of_both.case_of["alice"], parent=parent, foreign=foreign)
+        with pytest.raises(Forbidden), of_both.db.session(actor="bob") as session:
+            session.execute(text(f"UPDATE {table} SET {moved} WHERE case_id = {of_both.case_of['bob']}"))
+    assert [of_both.snapshot()[table] for table in BELOW] == before
+
+
+def test_case_16_even_the_owner_of_the_database_parts_no_child_from_its_parent(populated):
+    for table in ("transcriptions", "processing_jobs", "analysis_results", "transcription_sources"):
+        with pytest.raises(DBAPIError, match="foreign key"), populated.owner.begin() as connection:
+            connection.execute(
+                text(f"UPDATE {table} SET case_id = :bob WHERE case_id = :alice"),
+                {"bob": populated.case_of["bob"], "alice": populated.case_of["alice"]},
+            )
+
+
+def test_case_16_a_bulk_update_without_where_touches_the_own_rows_only(populated):
+    """More shapes of it: test_writing.py."""
+    mine = {table: len(populated.rows_of("alice", table)) for table in CASE_TABLES}
+    with populated.db.session(actor="alice") as session:
+        assert session.execute(update(CaseNote).values(body="x")).rowcount == mine["case_notes"]
+        assert session.execute(text("UPDATE audio_files SET name = 'x'")).rowcount == mine["audio_files"]
+    with populated.owner.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM case_notes WHERE body = 'x'")) == mine["case_notes"]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="announce_object asks for no right in the case: anybody puts pending rows there, which a hold then keeps",
+)
+def test_case_16_nobody_adds_an_object_to_a_foreign_case(populated):
+    bob = populated.case_of["bob"]
+    with pytest.raises(SpeechError), populated.db.session(actor="alice") as session:
+        session.execute(select(func.public.announce_object(bob, keys.case_key(bob, "wav"), "memory")))
+
+
+def test_case_17_deleting_an_invisible_row_is_no_success(populated):
+    """By SQL 0 rows; by the ORM NotFound, in the words of a row that is not there any more."""
+    words = []
+    for table in ("case_notes", "analysis_results", "transcriptions", "audio_files", "cases"):
+        model, foreign = MODELS[table], min(populated.rows_of("bob", table))
+        with populated.db.session(actor="alice") as session:
+            assert session.execute(text(f"DELETE FROM {table} WHERE id = {foreign}")).rowcount == 0
+            assert session.execute(text(f"DELETE FROM {table} WHERE id = {foreign} RETURNING id")).all() == []
+            assert session.execute(delete(model).where(model.id == foreign)).rowcount == 0
+        for forbidden in (True, False):
+            with populated.db.session(actor="bob") as session:
+                thing = session.get(model, foreign)
+            if not forbidden:
+                with populated.owner.begin() as connection:
+                    connection.execute(text(f"DELETE FROM {table} WHERE id = {foreign}"))
+            with pytest.raises(NotFound) as caught, populated.db.session(actor="alice") as session:
+                session.delete(thing)
+            words.append(str(caught.value))
+    assert words[::2] == words[1::2]
+
+
+@pytest.fixture
+def viewer(populated):
+    with populated.db.session(actor="alice") as session:
+        cases.add_participant(session, session.get(Case, populated.case_of["alice"]), "bob", role="viewer")
+    return populated
+
+
+def test_case_18_a_reader_locks_nothing_and_changes_nothing(viewer):
+    """INSERT, UPDATE and DELETE of each table by a viewer: test_writing.py; SELECT FOR UPDATE here."""
+    alice = viewer.case_of["alice"]
+    with core(viewer.db, Actor("bob")) as connection:
+        for table in (*BELOW, "cases"):
+            column = "id" if table == "cases" else "case_id"
+            assert connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {column} = {alice}")) > 0
+            for lock in ("UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE", "UPDATE SKIP LOCKED"):
+                locking = f"SELECT id FROM {table} WHERE {column} = {alice} FOR {lock}"
+                if not refused(connection, locking):
+                    assert connection.execute(text(locking)).all() == [], (table, lock)
+            for change in (f"UPDATE {table} SET id = id WHERE {column} = {alice}",
+                           f"DELETE FROM {table} WHERE {column} = {alice}"):  # fmt: skip
+                assert refused(connection, change) or connection.execute(text(change)).rowcount == 0
+
+
+@pytest.mark.xfail(strict=True, reason="record_activity asks for the right to read: a viewer writes any event he likes")
+def test_case_18_a_reader_adds_no_event_of_writing_to_the_history(viewer):
+    with pytest.raises(SpeechError), viewer.db.session(actor="bob") as session:
+        session.execute(text("SELECT record_activity('hold.released', :c, NULL, NULL, '{}')"),
+                        {"c": viewer.case_of["alice"]})  # fmt: skip
+
+
+def test_case_19_no_cascade_leaves_its_case(populated):
+    """By the catalog: what is deleted along hangs on its parent and on its parent's case; by a deletion: so it is."""
+    with populated.owner.connect() as connection:
+        cascades = connection.execute(
+            text("SELECT k.conrelid::regclass::text, k.confrelid::regclass::text, ARRAY(SELECT a.attname::text FROM"
+                 " pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)) FROM pg_constraint k"
+                 " WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0")
+        ).all()  # fmt: skip
+    assert len(cascades) >= 8
+    assert [row for row in cascades if row[0] in CASE_TABLES and "case_id" not in row[2]] == []
+    theirs = {table: populated.rows_of("bob", table) for table in CASE_TABLES}
+    with populated.db.session(actor="alice") as session:
+        assert session.execute(delete(Case)).rowcount == 1
+    assert {table: populated.rows_of("bob", table) for table in CASE_TABLES} == theirs
+    with populated.owner.connect() as connection:
+        logged = connection.scalars(
+            text("SELECT DISTINCT case_id FROM activity_logs WHERE operation = 'delete' AND actor = 'alice'")
+        )
+        assert logged.all() == [populated.case_of["alice"]]
+
+
+@pytest.mark.parametrize("statement", [
+    "TRUNCATE {0} CASCADE", "DROP TABLE {0} CASCADE", "ALTER TABLE {0} DISABLE TRIGGER ALL",
+    "CREATE TRIGGER evil AFTER INSERT ON {0} EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE RULE evil AS ON DELETE TO {0} DO INSTEAD NOTHING",
+])  # fmt: skip
+def test_case_20_not_even_an_administrator_weakens_a_table(shared, statement):
+    """Members, and more statements: test_roles.py. An administrator's session is sti_admin, which owns nothing."""
+    with core(shared.db, Actor("root")) as connection:
+        assert connection.scalar(text("SELECT current_user")) == "sti_admin"
+        for table in ALL_TABLES:
+            assert refused(connection, statement.format(f"public.{table}")), table
+
+
+SHADOWS = (
+    "CREATE TEMP TABLE users AS SELECT id, username, role_id, true AS is_active FROM public.users",
+    (
+        "CREATE TEMP TABLE case_participants AS SELECT {bob}::bigint AS case_id, id AS user_id, 'owner'::text AS role,"
+        " '{{}}'::jsonb AS permissions, NULL::timestamptz AS expires_at FROM public.users"
+    ),
+    "CREATE TEMP TABLE cases AS SELECT {bob}::bigint AS id, 'forged'::text AS title",
+    "CREATE TEMP TABLE activity_logs (LIKE public.activity_logs)",
+    "CREATE TEMP VIEW processing_jobs AS SELECT 1 AS id",
+    "CREATE FUNCTION pg_temp.actor_id() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+    "CREATE FUNCTION pg_temp.actor_may(a text, b text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    "CREATE FUNCTION pg_temp.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT ''2000-01-01''::timestamptz'",
+    "CREATE FUNCTION pg_temp.same(a bigint, b bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    "CREATE OPERATOR pg_temp.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = pg_temp.same)",
+    "CREATE DOMAIN pg_temp.bigint AS text",
+    "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (false)",
+    "SET LOCAL search_path = pg_temp, public, pg_catalog",
+)
+
+
+def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(populated):
+    """Tables, views, functions, operators and types, made before any function of ours was compiled in this backend."""
+    alice, bob = populated.case_of["alice"], populated.case_of["bob"]
+    with one_connection(populated.db) as fresh, core(fresh, Actor("alice")) as connection:
+        for shadow in SHADOWS:
+            connection.exec_driver_sql(shadow.format(bob=bob))
+        assert connection.scalar(text("SELECT public.actor_case_ids('read')::pg_catalog.text")) == f"{{{alice}}}"
+        assert connection.scalar(text("SELECT public.actor_may('*', '*')")) is False
+        assert connection.scalar(text("SELECT public.actor_name()")) == "alice"
+        assert connection.scalars(text("SELECT title FROM public.cases")).all() == ["Case of alice"]
+        assert connection.execute(text("SELECT * FROM public.search_segments('bobsecret', NULL, 9)")).all() == []
+        assert refused(connection, "SELECT public.claim_job('{transcribe}', 'w', 60)")
+        with pytest.raises(DBAPIError, match="no such case"), connection.begin_nested():
+            connection.execute(text(f"SELECT public.record_activity('note', {bob}, NULL, NULL, '{{}}')"))
+        assert connection.execute(text("UPDATE public.case_notes SET body = 'shadowed'")).rowcount == 1
+        assert connection.scalar(text("SELECT pg_catalog.count(*) FROM pg_temp.activity_logs")) == 0
+    with populated.owner.connect() as connection:
+        newest = connection.execute(text("SELECT actor, entity, case_id FROM activity_logs ORDER BY id DESC LIMIT 1"))
+        assert tuple(newest.one()) == ("alice", "case_notes", alice)
+
+
+def test_case_49_no_trigger_function_of_ours_is_attached_to_a_table_of_ones_own(unchanged):
+    """All of them, to a temporary table and to one in public; that capture refuses it anyway: test_functions.py."""
+    with unchanged.owner.connect() as connection:
+        functions = connection.scalars(
+            text("SELECT proname::text FROM pg_proc WHERE prorettype = 'trigger'::regtype"
+                 " AND pronamespace = 'public'::regnamespace")
+        ).all()  # fmt: skip
+    assert len(functions) >= 10
+    for role in (*SESSION_ROLES, "NONE"):
+        with core(unchanged.db, Actor("alice")) as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            connection.execute(text("CREATE TEMP TABLE case_notes (id bigint, case_id bigint, body text)"))
+            assert refused(connection, "CREATE TABLE public.case_notes_2 (id bigint)")
+            for function in functions:
+                assert refused(
+                    connection,
+                    "CREATE TRIGGER forge AFTER INSERT ON pg_temp.case_notes FOR EACH ROW"
+                    f" EXECUTE FUNCTION public.{function}('case_id', '', '')",
+                ), function
+            connection.get_transaction().rollback()
+
+
+def wait_until_blocked(engine, connection, thread):
+    """Return when the connection waits for a lock, or its thread has ended: the owner may not see what members run."""
+    waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = :pid AND NOT granted)")
+    pid = connection.connection.dbapi_connection.info.backend_pid
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watcher:
+        while thread.is_alive() and not watcher.scalar(waiting, {"pid": pid}):
+            thread.join(0.005)
+
+
+@pytest.mark.parametrize("first", ["hold", "delete"])
+@pytest.mark.parametrize("erase", ["DELETE FROM audio_files", "DELETE FROM cases", "DELETE FROM case_notes"])
+def test_case_50_a_hold_and_an_uncommitted_deletion_do_not_pass_each_other(populated, first, erase):
+    """As members; by the owner of the database and under each isolation level: tests/services/test_permissions.py."""
+    alice, table = populated.case_of["alice"], erase.rpartition(" ")[2]
+    place = f"INSERT INTO legal_holds (case_id, reason) VALUES ({alice}, 'order')"
+    early, late = (place, erase) if first == "hold" else (erase, place)
+    errors = []
+
+    def second(connection):
+        try:
+            connection.execute(text(late))
+            connection.get_transaction().commit()
+        except DBAPIError as error:
+            errors.append(error)
+            connection.get_transaction().rollback()
+
+    with core(populated.db, Actor("alice")) as one, core(populated.db, Actor("alice")) as two:
+        one.execute(text(early))
+        thread = threading.Thread(target=second, args=(two,))
+        thread.start()
+        wait_until_blocked(populated.owner, two, thread)
+        one.get_transaction().commit()
+        thread.join(30)
+    with populated.owner.connect() as connection:
+        column = "id" if table == "cases" else "case_id"
+        left = connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {column} = {alice}"))
+        held = connection.scalar(text("SELECT count(*) FROM legal_holds WHERE released_at IS NULL"))
+    # A hold that stands found its rows; one placed after the deletion may stand without, or find no case at all.
+    assert (held, left > 0) in ({(1, True)} if first == "hold" else {(0, False), (1, False)})
+    assert first == "delete" or errors

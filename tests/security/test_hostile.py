@@ -1,0 +1,120 @@
+"""Hundreds of random attempts by everybody who has no right in a case; and the proof that the oracle can fail."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from src.database.engine import PoolOptions, make_engine
+from src.database.session import Database
+from src.storage import MemoryStorage
+from tests.security.hostile import CAST, Intruder, set_stage
+from tests.security.hostile_attempts import KINDS, attempt
+
+SEED = 20_261_122
+ATTEMPTS = 700
+UNTIL_FOUND = 1500
+
+
+@pytest.fixture(scope="module")
+def stage(speech_server):
+    with speech_server.copy() as url:
+        engine = make_engine(url, PoolOptions(size=2))
+        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
+                      storage=MemoryStorage()) as db:  # fmt: skip
+            yield set_stage(db, engine)
+        engine.dispose()
+
+
+def test_every_text_of_the_other_case_is_a_canary(stage):
+    """A column that is added later is filled, or named among those that cannot be."""
+    assert stage.bare_columns() == []
+
+
+def test_no_attempt_hears_or_touches_anything_of_the_other_case(stage):
+    before, chance, counts, findings = stage.fingerprint(), random.Random(SEED), Counter(), []
+    for _ in range(ATTEMPTS):
+        intruder = Intruder(stage, chance.choice(list(CAST)), chance)
+        counts[attempt(intruder)] += 1
+        findings += intruder.findings
+    assert findings == []
+    assert stage.fingerprint() == before
+    assert set(counts) == {kind.__name__ for kind in KINDS}
+    assert min(counts.values()) > ATTEMPTS / len(KINDS) / 3, counts
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_whoever_takes_part_hears_the_canary(stage, kind):
+    """The same attempts by bob himself: a kind that never hears anything would prove nothing."""
+    deaf = {
+        "look_into_the_catalogue", "write", "probe_constraints", "go_around_the_door", "use_channels",
+    }  # fmt: skip
+    chance = random.Random(SEED)
+    intruder = Intruder(stage, "the other case's owner", chance)
+    for _ in range(60):
+        intruder.doing = kind.__name__
+        if kind.__name__ not in deaf and not intruder.findings:
+            kind(intruder)
+    assert intruder.findings or kind.__name__ in deaf
+
+
+DEFINER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$"
+TAMPERINGS = {
+    "a policy that lets everybody read": "CREATE POLICY leak ON case_notes FOR SELECT TO sti_app USING (true)",
+    "a policy that lets everybody delete": "CREATE POLICY leak ON case_notes FOR DELETE TO sti_app USING (true);"
+    " CREATE POLICY leak ON transcriptions FOR DELETE TO sti_app USING (true);"
+    " CREATE POLICY leak ON analysis_results FOR DELETE TO sti_app USING (true)",
+    "row security off": "ALTER TABLE transcriptions DISABLE ROW LEVEL SECURITY",
+    "a policy for the other role": "CREATE POLICY leak ON audio_files FOR SELECT TO sti_admin USING (true)",
+    "a grant on the partitions": """DO $do$ DECLARE p regclass; BEGIN
+        FOR p IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'activity_logs'::regclass LOOP
+            EXECUTE format('GRANT SELECT ON %s TO sti_app', p); END LOOP; END $do$""",
+    "a search without the cases": f"""
+        CREATE OR REPLACE FUNCTION public.search_segments(query text, only_case bigint, most integer)
+        RETURNS TABLE (segment_id bigint, rank real) LANGUAGE sql STABLE {DEFINER}
+            SELECT s.id, 1::real FROM public.transcription_segments s WHERE s.text LIKE '%' || query || '%' $body$""",
+    "an error text with a title": f"""
+        CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text,
+            entity_id bigint, detail jsonb) RETURNS bigint LANGUAGE plpgsql {DEFINER}
+        BEGIN
+            RAISE EXCEPTION 'not yours: %', (SELECT c.title FROM public.cases c WHERE c.id = record_activity.case_id);
+        END $body$""",
+    "an actor taken at his word": f"""
+        CREATE OR REPLACE FUNCTION public.signed_actor() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
+            SELECT nullif(split_part(current_setting('sti.actor', true), '|', 1), '')::bigint $body$;
+        CREATE OR REPLACE FUNCTION public.actor_id() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
+            SELECT public.signed_actor() $body$""",
+    "a token taken at its word": f"""
+        CREATE OR REPLACE FUNCTION public.verify_token(token text, purpose text) RETURNS text LANGUAGE sql STABLE
+            {DEFINER} SELECT split_part(token, '|', 6) $body$""",
+    "a foreign key without the case": "ALTER TABLE processing_jobs"
+    " DROP CONSTRAINT processing_jobs_case_id_audio_file_id_fkey,"
+    " ADD FOREIGN KEY (audio_file_id) REFERENCES audio_files (id)",
+    "an expired part that counts": f"""
+        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS bigint[] LANGUAGE sql STABLE {DEFINER}
+            SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
+               AND public.participant_may(p.role, p.permissions, verb) $body$""",
+    "a denial that does not": f"""
+        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS bigint[] LANGUAGE sql STABLE {DEFINER}
+            SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
+               AND public.participant_may(p.role, '{{}}', verb) AND (p.expires_at IS NULL OR p.expires_at > now())
+        $body$""",
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
+def test_the_oracle_finds_what_was_broken_on_purpose(db, owner, tampering):
+    stage = set_stage(db, owner)
+    with owner.begin() as connection:
+        # Without parameters the driver leaves percent signs alone.
+        connection.exec_driver_sql(tampering, execution_options={"no_parameters": True})
+    chance, findings = random.Random(SEED), []
+    for _ in range(UNTIL_FOUND):
+        intruder = Intruder(stage, chance.choice(list(CAST)), chance)
+        attempt(intruder)
+        findings += intruder.findings
+        if findings:
+            return
+    pytest.fail(f"{UNTIL_FOUND} attempts found nothing")

@@ -1,0 +1,89 @@
+"""Thousands of hostile attempts at once, from every kind of session, on one case that is none of theirs."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+from _options import main
+from sqlalchemy import text
+
+from src.database import Database
+from src.database.actor import Actor
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import running_server
+from src.storage import MemoryStorage
+from tests.security.hostile import CAST, Intruder, Stage, set_stage
+from tests.security.hostile_attempts import attempt
+from tests.security.population import core
+
+SESSIONS_AT_ONCE = 6
+ATTEMPTS_BETWEEN_LOOKS = 500
+MOST_FINDINGS = 50
+
+
+def torture(chance: random.Random, rounds: int) -> list[str]:
+    logging.getLogger("src.database").setLevel(logging.ERROR)  # unknown actors are warned of, thousands of times
+    findings: list[str] = []
+    counts: Counter[str] = Counter()
+    with running_server() as server, server.copy() as url:
+        owner = make_engine(url, PoolOptions(size=2))
+        pool = PoolOptions(size=2 * SESSIONS_AT_ONCE + 2, max_overflow=4)
+        with Database(
+            server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage(), pool=pool
+        ) as db:
+            stage = set_stage(db, owner)
+            before = stage.fingerprint()
+            done = 0
+            while done < rounds and len(findings) < MOST_FINDINGS:
+                batch = min(ATTEMPTS_BETWEEN_LOOKS, rounds - done)
+                findings += run_batch(stage, [chance.getrandbits(64) for _ in range(batch)], counts)
+                done += batch
+                after = stage.fingerprint()
+                findings += [f"{what} changed in attempts {done - batch} to {done}" for what in after
+                             if after[what] != before[what]]  # fmt: skip
+                before = after
+                print(f"{done} attempts, {len(findings)} findings", flush=True)
+        owner.dispose()
+    for kind, count in sorted(counts.items()):
+        print(f"  {count:6} {kind}")
+    return findings
+
+
+def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]:
+    """Make one attempt for each seed, several at a time, while the other case's owner reads his own."""
+    lock, over = threading.Lock(), threading.Event()
+
+    def one(seed: int) -> list[str]:
+        chance = random.Random(seed)
+        intruder = Intruder(stage, chance.choice(list(CAST)), chance)
+        kind = attempt(intruder)
+        with lock:
+            counts.update([kind, f"as {intruder.role}"])
+        return [f"{finding} (attempt {seed})" for finding in intruder.findings]
+
+    def read_ones_own() -> int:
+        rounds = 0
+        while not over.is_set():
+            with core(stage.db, Actor("bob")) as connection:
+                assert connection.scalar(text("SELECT count(*) FROM case_notes")) == 1
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(SESSIONS_AT_ONCE + 1) as threads:
+        victim = threads.submit(read_ones_own)
+        found = [finding for findings in threads.map(one, seeds) for finding in findings]
+        over.set()
+        counts["the other case's owner reads"] += victim.result()
+    return found
+
+
+if __name__ == "__main__":
+    main(torture, __doc__ or "", rounds=20_000)
