@@ -7,7 +7,7 @@ Read from the environment first, then from `.env` in the current folder. Every v
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     key_file: Path | None = Field(
         None, description="Signing key and login (mode 0600); default: storage/keys/HOST_PORT_NAME.json"
     )
+    seal_key_file: Path | None = Field(
+        None, description="Ed25519 key that signs seals of the log (mode 0600); default: beside the key file, .seal.pem"
+    )
+    seal_heads_file: Path | None = Field(
+        None, description="File to which heads of seals are appended; default: beside the key file, .heads.jsonl"
+    )
     postgres_required_extensions: str = Field(
         "", description="Extensions, separated by commas, without which init_db refuses"
     )
@@ -56,6 +62,18 @@ class Settings(BaseSettings):
         None, description="Folder of the embedded server; default: storage/postgres (as root: /var/lib)"
     )
     audio_storage_root: Path = Field(Path("storage/audio"), description="Where recordings are kept")
+    audio_storage_type: Literal["local", "s3"] = Field("local", description="Where new recordings go: local or s3")
+    s3_bucket: str | None = Field(None, description="Bucket of recordings")
+    s3_prefix: str = Field("", description="What the names of all objects in the bucket begin with")
+    s3_region: str | None = Field(None, description="Region of the bucket; default: boto3's own search")
+    s3_endpoint_url: str | None = Field(None, description="Server that speaks S3, where it is not Amazon's")
+    s3_server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None, description="AES256, aws:kms or aws:kms:dsse; default: as the bucket says"
+    )
+    s3_kms_key_id: str | None = Field(None, description="Key for aws:kms; default: the one of the bucket's account")
+    aws_access_key_id: str | None = Field(None, description="Access key of S3; default: boto3's own search")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Its secret")
+    aws_session_token: SecretStr | None = Field(None, description="Its token, where the two are temporary")
     postgres_pool_size: int = Field(5, ge=1, le=1000, description="Connections that a process keeps open")
     postgres_max_overflow: int = Field(2, ge=0, le=1000, description="Connections beyond these when busy")
     postgres_pool_timeout_seconds: Seconds = Field(10, description="Longest wait for a connection of the pool")
@@ -69,6 +87,26 @@ class Settings(BaseSettings):
     bcrypt_cost: int = Field(12, ge=10, le=14, description="Work factor of password hashes")
     probe_timeout_seconds: Seconds = Field(300, description="Longest time to decode a recording at ingest")
     admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; asked for when unset")
+
+    def storage_options(self) -> dict[str, Any]:
+        """What `open_backend(audio_storage_type, …)` takes. Raises ConfigurationError for S3 without a bucket."""
+        return self.s3_options() if self.audio_storage_type == "s3" else {"root": self.audio_storage_root}
+
+    def s3_options(self) -> dict[str, Any]:
+        """What `open_backend("s3", …)` takes. Raises ConfigurationError without S3_BUCKET."""
+        if self.s3_bucket is None:
+            raise ConfigurationError("S3 storage needs a bucket; set S3_BUCKET in .env or the environment.")
+        return {
+            "bucket": self.s3_bucket,
+            "prefix": self.s3_prefix,
+            "endpoint_url": self.s3_endpoint_url,
+            "region": self.s3_region,
+            "access_key_id": self.aws_access_key_id,
+            "secret_access_key": self.aws_secret_access_key,
+            "session_token": self.aws_session_token,
+            "server_side_encryption": self.s3_server_side_encryption,
+            "kms_key_id": self.s3_kms_key_id,
+        }
 
 
 def load_settings() -> Settings:

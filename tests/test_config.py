@@ -11,7 +11,14 @@ from src.config import Settings, load_settings
 from src.database import bootstrap
 from src.errors import ConfigurationError, DatabaseMissing
 
-SECRETS = ("postgres_password", "database_url", "postgres_app_password", "admin_password")
+SECRETS = (
+    "postgres_password",
+    "database_url",
+    "postgres_app_password",
+    "admin_password",
+    "aws_secret_access_key",
+    "aws_session_token",
+)
 
 
 @pytest.fixture(autouse=True)

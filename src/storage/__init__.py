@@ -5,12 +5,14 @@ from src.storage.keys import archive_key, case_key, extension_of
 from src.storage.local import LocalStorage
 from src.storage.memory import MemoryStorage
 from src.storage.registry import open_backend, register_backend
+from src.storage.s3 import S3Storage
 
 __all__ = [
     "Capabilities",
     "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
+    "S3Storage",
     "StorageBackend",
     "SweepReport",
     "Usage",

@@ -81,12 +81,14 @@ class BackendConformance:
     """Derive a class whose name begins with `Test` and override the fixture `backend` with an empty one.
 
     `many` objects are listed in one test: more than a page of the server. `large_bytes` is more than it takes in one
-    request. `bounded_memory = False` excuses a backend that keeps its objects in the memory of this process.
+    request. `bounded_memory = False` excuses a backend that keeps its objects in the memory of this process, and
+    `atomic_create = False` one whose server ignores conditions: of racing writers more than one may win.
     """
 
     many = 1050
     large_bytes = 20 * MIB
     bounded_memory = True
+    atomic_create = True
 
     @pytest.fixture
     def backend(self) -> StorageBackend:
@@ -136,6 +138,8 @@ class BackendConformance:
         assert _content(backend, key) == b"first"
 
     def test_of_racing_writers_one_wins_and_its_bytes_stay(self, backend: StorageBackend) -> None:
+        if not self.atomic_create:
+            pytest.skip("this server ignores conditions")
         key = case_key(1, "wav")
         start = threading.Barrier(8)
         outcomes: dict[int, str] = {}
@@ -351,9 +355,16 @@ class BackendConformance:
         backend.put(key, b"x")
         if backend.probe().presigned_urls:
             assert backend.url(key, expires_in=DAY, filename='a"\r\nb.wav').startswith(("http://", "https://"))
+            assert backend.url(case_key(1, "wav"), expires_in=DAY, method="PUT", size=1).startswith("http")
+            assert all(isinstance(value, str) for value in backend.upload_headers(size=1).values())
         else:
             with pytest.raises(UnsupportedOperation):
                 backend.url(key, expires_in=DAY)
+            with pytest.raises(UnsupportedOperation):
+                backend.upload_headers()
+
+    def test_probe_says_whether_creating_is_atomic(self, backend: StorageBackend) -> None:
+        assert backend.probe().conditional_create == self.atomic_create
 
     def test_probe_leaves_nothing_behind(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")

@@ -61,10 +61,11 @@ class Capabilities:
 
 @runtime_checkable
 class StorageBackend(Protocol):
-    """The ten verbs. All are synchronous and safe to call from several threads and processes at once.
+    """The eleven verbs. All are synchronous and safe to call from several threads and processes at once.
 
     Every verb raises InvalidKey for anything that is not a key of `src.storage.keys`, before it touches the storage,
-    and StorageUnavailable when the storage does not answer or may not be written.
+    StorageUnavailable when the storage does not answer or may not be written, and ConfigurationError when it refuses
+    the settings, which trying again will not mend.
     """
 
     @property
@@ -109,21 +110,40 @@ class StorageBackend(Protocol):
         ...
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """Store a second copy that shares no bytes with the first, read back and compared before it is visible.
+        """Store a second copy that shares no bytes with the first, read back and compared when this returns.
 
+        What differs is removed; where the backend can, it never becomes visible.
         A source that is damaged is not always noticed: compare the `sha256` returned with the one you remember.
         Create-only, atomic and durable like `put`. Raises ObjectNotFound, ObjectExists, NoSpace, IntegrityFailure.
         """
         ...
 
     def delete(self, key: str) -> bool:
-        """Remove the object, for good when it returns; False when there was none, which is no error."""
+        """Remove the object; False when there was none, which is no error.
+
+        For good when it returns, unless `probe` says that versions are kept: those go by the rules of their owner.
+        """
         ...
 
     def url(
-        self, key: str, *, expires_in: timedelta, filename: str | None = None, method: Literal["GET", "PUT"] = "GET"
+        self,
+        key: str,
+        *,
+        expires_in: timedelta,
+        filename: str | None = None,
+        method: Literal["GET", "PUT"] = "GET",
+        size: int | None = None,
+        content_type: str | None = None,
     ) -> str:
-        """A presigned address that works without credentials until it expires. Raises UnsupportedOperation."""
+        """A presigned address that works without credentials until it expires. Raises UnsupportedOperation.
+
+        A GET downloads under `filename`, whatever it holds. A PUT stores exactly `size` bytes of `content_type` where
+        they are given, and never replaces an object; its client sends the headers of `upload_headers`.
+        """
+        ...
+
+    def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
+        """What a client sends with a PUT to the `url` of the same size and type. Raises UnsupportedOperation."""
         ...
 
     def usage(self) -> Usage:
@@ -133,7 +153,8 @@ class StorageBackend(Protocol):
     def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
         """Remove what interrupted writes left, idle for `older_than` or longer; never what a live writer still fills.
 
-        Complete objects are never touched.
+        Where the storage does not know who lives, a writer of another process is taken for dead when it pauses that
+        long. Complete objects are never touched.
         """
         ...
 

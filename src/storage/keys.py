@@ -1,12 +1,14 @@
 """The names of objects: made by machines, matched whole, the same on every backend.
 
-`cases/{case_id}/{uuid}.{ext}` and `archive/{audio_id}/{uuid}.{ext}`. The name a person gave a file never becomes part
+`cases/{case_id}/{uuid}.{ext}` and `archive/{audio_id}/{uuid}.{ext}` for recordings, `history/{yyyymm}/{uuid}.gz` for
+months of the log and `heads/{seal_id}/{uuid}.json` for the heads of its seals. The name a person gave a file never becomes part
 of a key; only its extension does, and only from a white list. So one object has one spelling, on any file system.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import date
 from uuid import uuid4
 
 from src.errors import InvalidKey
@@ -20,8 +22,11 @@ _AUDIO = (
 )
 _ID = "[1-9][0-9]{0,18}"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_KEY = re.compile(f"(?:cases|archive)/({_ID})/{_UUID}\\.(?:{_AUDIO}|{UNKNOWN_EXTENSION})")
-_PREFIX = re.compile(f"(?:cases|archive)(?:/({_ID}))?")
+_ROOMS = {"cases": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "archive": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "history": "gz",
+          "heads": "json"}  # fmt: skip
+AREAS = tuple(sorted(_ROOMS))  # what keys begin with, in the order of keys
+_KEY = re.compile("|".join(f"{room}/(?P<{room}>{_ID})/{_UUID}\\.(?:{kinds})" for room, kinds in _ROOMS.items()))
+_PREFIX = re.compile(f"(?:{'|'.join(_ROOMS)})(?:/({_ID}))?")
 _SHOWN = 80  # characters of a refused text that its error message repeats
 
 
@@ -33,6 +38,16 @@ def case_key(case_id: int, extension: str) -> str:
 def archive_key(audio_id: int, extension: str) -> str:
     """A fresh key for an archived recording; no two calls return the same. Raises InvalidKey."""
     return validate(f"archive/{audio_id}/{uuid4()}.{extension}")
+
+
+def history_key(month: date) -> str:
+    """A fresh key for a month of the activity log; no two calls return the same."""
+    return validate(f"history/{month:%Y%m}/{uuid4()}.gz")
+
+
+def head_key(seal_id: int) -> str:
+    """A fresh key for the head of a seal; no two calls return the same. Raises InvalidKey."""
+    return validate(f"heads/{seal_id}/{uuid4()}.json")
 
 
 def extension_of(file_name: str) -> str:
@@ -50,7 +65,7 @@ def is_valid(key: object) -> bool:
     """Whether this is, character by character, a key that this module makes."""
     # fullmatch: `match` with `$` would let a newline at the end through.
     found = _KEY.fullmatch(key) if isinstance(key, str) else None
-    return found is not None and int(found[1]) <= LARGEST_ID
+    return found is not None and int(found[found.lastgroup or 0]) <= LARGEST_ID
 
 
 def validate(key: str) -> str:
@@ -64,7 +79,7 @@ def validate(key: str) -> str:
 
 
 def is_prefix(text: object) -> bool:
-    """Whether this is `cases`, `archive` or one of them with a slash and an id, as keys begin."""
+    """Whether this is `cases`, `archive`, `history`, `heads`, or one of them with a slash and an id, as keys begin."""
     found = _PREFIX.fullmatch(text) if isinstance(text, str) else None
     return found is not None and int(found[1] or 0) <= LARGEST_ID
 
@@ -74,7 +89,7 @@ def validate_prefix(prefix: str) -> str:
     bare = prefix.removesuffix("/") if isinstance(prefix, str) else prefix
     if prefix != "" and not is_prefix(bare):
         raise InvalidKey(
-            f"{_shown(prefix)} is no prefix of storage keys; list 'cases', 'archive', 'cases/ID' or 'archive/ID'."
+            f"{_shown(prefix)} is no prefix of storage keys; list one such as 'cases', 'archive', 'cases/ID' or 'archive/ID'."
         )
     return bare
 

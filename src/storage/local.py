@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _READ_ONLY = 0o440
 _LISTED_AT_ONCE = 1000
+# Below, asking for the free space is enough: reserving costs as much again as writing, and the write follows at once.
+_RESERVED_FROM_BYTES = 16 * 1024 * 1024
 # O_NONBLOCK: opening a FIFO that somebody planted would wait for ever. It changes nothing for regular files.
 _OPEN_OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
@@ -94,7 +96,7 @@ class LocalStorage:
         wanted = keys.validate_prefix(prefix)
         start = "" if after is None else keys.validate(after)
         area, _, owner = wanted.partition("/")
-        return self._walk([area] if area else ["archive", "cases"], owner, start)
+        return self._walk([area] if area else keys.AREAS, owner, start)
 
     def delete(self, key: str) -> bool:
         """See `StorageBackend.delete`."""
@@ -110,12 +112,24 @@ class LocalStorage:
         return existed
 
     def url(
-        self, key: str, *, expires_in: timedelta, filename: str | None = None, method: Literal["GET", "PUT"] = "GET"
+        self,
+        key: str,
+        *,
+        expires_in: timedelta,
+        filename: str | None = None,
+        method: Literal["GET", "PUT"] = "GET",
+        size: int | None = None,
+        content_type: str | None = None,
     ) -> str:
         """See `StorageBackend.url`; always raises UnsupportedOperation."""
-        del expires_in, filename, method
+        del expires_in, filename, method, size, content_type
         keys.validate(key)
         raise UnsupportedOperation("Local files have no address that others can open; read them with get().")
+
+    def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
+        """See `StorageBackend.upload_headers`; always raises UnsupportedOperation."""
+        del size, content_type
+        raise UnsupportedOperation("Local files have no address that others can open; hand their bytes to put().")
 
     def usage(self) -> Usage:
         """See `StorageBackend.usage`; the bytes of the whole file system, without those reserved for root."""
@@ -184,7 +198,8 @@ class LocalStorage:
             raise NoSpace(
                 f"The storage at {self.root} has {free:,} bytes left and {size:,} are needed; free space and try again."
             )
-        os.posix_fallocate(descriptor, 0, size)
+        if size >= _RESERVED_FROM_BYTES:
+            os.posix_fallocate(descriptor, 0, size)
 
     def _fill(self, descriptor: int, key: str, source: BinaryIO | bytes, size: int | None) -> tuple[int, str]:
         digest = hashlib.sha256()

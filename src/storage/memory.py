@@ -162,13 +162,25 @@ class MemoryStorage:
         return existed
 
     def url(
-        self, key: str, *, expires_in: timedelta, filename: str | None = None, method: Literal["GET", "PUT"] = "GET"
+        self,
+        key: str,
+        *,
+        expires_in: timedelta,
+        filename: str | None = None,
+        method: Literal["GET", "PUT"] = "GET",
+        size: int | None = None,
+        content_type: str | None = None,
     ) -> str:
         """See `StorageBackend.url`; always raises UnsupportedOperation."""
-        del expires_in, filename, method
+        del expires_in, filename, method, size, content_type
         keys.validate(key)
         self._reach("url.before")
         raise UnsupportedOperation("Objects in memory have no address; read them with get().")
+
+    def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
+        """See `StorageBackend.upload_headers`; always raises UnsupportedOperation."""
+        del size, content_type
+        raise UnsupportedOperation("Objects in memory have no address; hand their bytes to put().")
 
     def usage(self) -> Usage:
         """See `StorageBackend.usage`."""

@@ -10,11 +10,12 @@ from src.errors import ConfigurationError, InvalidInput
 from src.storage.contract import StorageBackend
 from src.storage.local import LocalStorage
 from src.storage.memory import MemoryStorage
+from src.storage.s3 import S3Storage
 
 BackendFactory = Callable[..., StorageBackend]
 
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
-_factories: dict[str, BackendFactory] = {"local": LocalStorage, "memory": MemoryStorage}
+_factories: dict[str, BackendFactory] = {"local": LocalStorage, "memory": MemoryStorage, "s3": S3Storage}
 
 
 def register_backend(name: str, factory: BackendFactory) -> None:

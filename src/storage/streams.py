@@ -91,6 +91,13 @@ class Window(io.RawIOBase):
         self._position += count
         return count
 
+    def readall(self) -> bytes:
+        """All that is left, in large pieces: the inherited one asks for 8 KiB at a time."""
+        pieces = []
+        while piece := self.read(CHUNK_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._check_open()
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]

@@ -125,6 +125,7 @@ def test_a_known_size_is_refused_before_the_first_read(local, monkeypatch):
 )
 def test_what_the_system_refuses_is_said_clearly_and_leaves_nothing(local, monkeypatch, call, number, error):
     local.usage()
+    monkeypatch.setattr("src.storage.local._RESERVED_FROM_BYTES", 1)
 
     def refuse(*_arguments, **_options):
         raise OSError(number, os.strerror(number))

@@ -1,0 +1,307 @@
+"""Recordings in a bucket of S3, or of a server that speaks its language.
+
+What the server guarantees is used, what it ignores is made up for, and what no server offers is said where it matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from src.errors import (
+    ConfigurationError,
+    IntegrityFailure,
+    InvalidInput,
+    ObjectExists,
+    ObjectNotFound,
+    UnsupportedOperation,
+)
+from src.storage import keys
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.disposition import content_disposition
+from src.storage.s3_bucket import Bucket
+from src.storage.s3_probe import PROBES, probe
+from src.storage.s3_reading import ObjectReader
+from src.storage.s3_upload import Honoured, Uploader
+from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+_LONGEST_URL = timedelta(days=7)  # of the signature, version 4
+_SHA256 = re.compile("[0-9a-f]{64}")
+_CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w-]{1,40}=[\w.,+-]{1,100})*", re.ASCII)
+_AMAZON = Honoured(conditional_put=True, conditional_complete=True, checksums=True)
+
+
+class S3Storage:
+    """A `StorageBackend` on S3; the constructor touches nothing and needs no boto3 yet.
+
+    `endpoint_url` names a compatible server; what it honours is tried out before the first write. Without credentials
+    boto3 looks where it always does (environment, profile, role of the machine). Objects are encrypted as the bucket
+    says, or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
+    lies at `prefix` + key. Directory buckets, which list in no order, are not supported.
+
+    Raises ConfigurationError for settings that cannot be right; so does every verb for credentials or a bucket that
+    the server refuses. In a bucket that keeps versions `delete` hides the object, and its bytes go when the lifecycle
+    rules of the bucket or its object lock say so.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        name: str = "s3",
+        prefix: str = "",
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: SecretStr | None = None,
+        session_token: SecretStr | None = None,
+        server_side_encryption: str | None = None,
+        kms_key_id: str | None = None,
+    ) -> None:
+        self.name = name
+        self._bucket = Bucket(
+            bucket,
+            prefix=prefix,
+            endpoint_url=endpoint_url,
+            region=region,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            session_token=session_token,
+        )
+        self._encryption = _encryption(server_side_encryption, kms_key_id)
+        self._honoured = _AMAZON if endpoint_url is None else None
+        self._uploader = Uploader(
+            self._bucket,
+            encryption=self._encryption,
+            honoured=self._known_honoured,
+            read_back=self._read_back,
+        )
+
+    def __repr__(self) -> str:
+        return f"S3Storage({self._bucket.place}, prefix={self._bucket.prefix!r})"
+
+    def put(
+        self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
+    ) -> ObjectInfo:
+        """See `StorageBackend.put`; one request up to 8 MiB, then parts of 8 MiB, three at a time.
+
+        Without `size` parts grow, so that 5 TiB fit in: above 8 GiB say the size, or memory grows with the parts.
+        `modified` is this machine's time.
+        """
+        keys.validate(key)
+        stored, sha256 = self._uploader.put(
+            key, source, size=checked_size(size), content_type=_checked_type(content_type)
+        )
+        return ObjectInfo(key, stored, sha256, datetime.now(UTC))
+
+    def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """See `StorageBackend.get`; asks for 256 KiB after each jump and for more while it is read straight on."""
+        keys.validate(key)
+        offset, length = checked_window(offset, length)
+        return self._open(self._bucket.head(key), key, offset, length)
+
+    def head(self, key: str) -> ObjectInfo:
+        """See `StorageBackend.head`; S3 keeps the SHA-256 of objects of one part and of copies only."""
+        keys.validate(key)
+        found = self._bucket.head(key)
+        return ObjectInfo(key, found["ContentLength"], _remembered_sha256(found), found["LastModified"])
+
+    def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See `StorageBackend.list`; one request for each 1,000 objects, `sha256` is None."""
+        wanted = keys.validate_prefix(prefix)
+        start = "" if after is None else keys.validate(after)
+        return self._listed([wanted] if wanted else keys.AREAS, start)
+
+    def copy(self, source_key: str, target_key: str) -> ObjectInfo:
+        """See `StorageBackend.copy`; the bytes move inside the server and are then read once, or twice if they were
+        put in parts, to compare them. A copy that differs is removed; until then it can be seen.
+        """
+        keys.validate(source_key)
+        keys.validate(target_key)
+        found = self._bucket.head(source_key)
+        size = found["ContentLength"]
+        sha256 = _remembered_sha256(found) or self._digest(found, source_key)[1]
+        self._uploader.copy(source_key, target_key, found, sha256)
+        if self._read_back(target_key) != (size, sha256):
+            self._bucket.call("delete_object", target_key)
+            raise IntegrityFailure(
+                f"The copy of {source_key} does not read back as it was stored; compare the original with its "
+                "recording, nothing was copied."
+            )
+        return ObjectInfo(target_key, size, sha256, datetime.now(UTC))
+
+    def delete(self, key: str) -> bool:
+        """See `StorageBackend.delete`; of two that delete one object at the same moment both may return True."""
+        keys.validate(key)
+        try:
+            self._bucket.head(key)
+        except ObjectNotFound:
+            return False
+        self._bucket.call("delete_object", key)
+        return True
+
+    def url(
+        self,
+        key: str,
+        *,
+        expires_in: timedelta,
+        filename: str | None = None,
+        method: Literal["GET", "PUT"] = "GET",
+        size: int | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """See `StorageBackend.url`; works for at most 7 days, and no longer than the credentials that sign it.
+
+        A GET is always sent as a download. A PUT must carry `upload_headers(…)`: without `If-None-Match` the server
+        refuses it, so the address never replaces an object where the server honours conditions.
+        """
+        keys.validate(key)
+        if not timedelta(seconds=1) <= expires_in <= _LONGEST_URL:
+            raise InvalidInput("An address works for a second to 7 days; ask for a fresh one when it is needed.")
+        parameters: dict[str, Any] = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
+        if method == "GET":
+            operation = "get_object"
+            parameters["ResponseContentDisposition"] = content_disposition(filename)
+        else:
+            operation = "put_object"
+            parameters |= {"IfNoneMatch": "*", **self._encryption}
+            parameters |= {} if content_type is None else {"ContentType": _checked_type(content_type)}
+            parameters |= {} if size is None else {"ContentLength": checked_size(size)}
+        with self._bucket.failures(key):
+            signed = self._bucket.client.generate_presigned_url(
+                operation, Params=parameters, ExpiresIn=int(expires_in.total_seconds())
+            )
+        return str(signed)
+
+    def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
+        """The headers that a client sends with a PUT to the `url` made with the same `size` and `content_type`."""
+        headers = {
+            "If-None-Match": "*",
+            "Content-Type": content_type,
+            "Content-Length": None if size is None else str(size),
+            "x-amz-server-side-encryption": self._encryption.get("ServerSideEncryption"),
+            "x-amz-server-side-encryption-aws-kms-key-id": self._encryption.get("SSEKMSKeyId"),
+        }
+        return {header: value for header, value in headers.items() if value is not None}
+
+    def usage(self) -> Usage:
+        """See `StorageBackend.usage`; S3 does not say, and counting would read the whole list."""
+        return Usage(total_bytes=None, free_bytes=None)
+
+    def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
+        """See `StorageBackend.sweep_incomplete`; ends uploads whose last part, or begin, is that long ago.
+
+        S3 does not say who still lives. Uploads of this object are spared; of other processes those are that sent a
+        part within `older_than`, so give hours.
+        """
+        youngest = datetime.now(UTC) - older_than
+        found = removed = found_bytes = 0
+        for key, upload, begun in self._uploads():
+            last, size = self._parts(key, upload)
+            if upload in self._uploader.under_way or (last or begun) > youngest:
+                continue
+            found += 1
+            found_bytes += size
+            if not dry_run:
+                self._end_upload(key, upload)
+                removed += 1
+        return SweepReport(found=found, removed=removed, found_bytes=found_bytes)
+
+    def probe(self) -> Capabilities:
+        """See `StorageBackend.probe`; a dozen requests, also to Amazon's own S3."""
+        findings = probe(self._bucket)
+        self._honoured = findings.honoured
+        return findings.capabilities
+
+    def _known_honoured(self) -> Honoured:
+        if self._honoured is None:
+            self._honoured = probe(self._bucket).honoured
+        return self._honoured
+
+    def _open(self, found: Any, key: str, offset: int, length: int | None) -> BinaryIO:
+        size = found["ContentLength"]
+        rest = max(size - offset, 0)
+        window = rest if length is None else min(rest, length)
+        reader = ObjectReader(self._bucket, key, end=offset + window, etag=found["ETag"])
+        return buffered(Window(offset, window, reader.read_at, reader.close))
+
+    def _read_back(self, key: str) -> tuple[int, str]:
+        return self._digest(self._bucket.head(key), key)
+
+    def _digest(self, found: Any, key: str) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with self._open(found, key, 0, None) as stream:
+            while piece := stream.read(CHUNK_BYTES):
+                digest.update(piece)
+                size += len(piece)
+        return size, digest.hexdigest()
+
+    def _listed(self, prefixes: Iterable[str], start: str) -> Iterator[ObjectInfo]:
+        root = self._bucket.prefix
+        for prefix in prefixes:
+            previous = ""
+            for entry in self._pages("list_objects_v2", "Contents", Prefix=f"{root}{prefix}/", StartAfter=root + start):
+                key = entry["Key"].removeprefix(root)
+                if key <= previous:
+                    raise UnsupportedOperation(f"{self._bucket.place} lists in no order; use an ordinary bucket.")
+                previous = key
+                if keys.is_valid(key) and key > start:  # not every server knows StartAfter
+                    yield ObjectInfo(key, entry["Size"], None, entry["LastModified"])
+
+    def _uploads(self) -> Iterator[tuple[str, str, datetime]]:
+        root = self._bucket.prefix
+        for entry in self._pages("list_multipart_uploads", "Uploads", Prefix=root):
+            key = entry["Key"].removeprefix(root)
+            if keys.is_valid(key) or key.startswith(PROBES):
+                yield key, entry["UploadId"], entry["Initiated"]
+
+    def _parts(self, key: str, upload: str) -> tuple[datetime | None, int]:
+        last, size = None, 0
+        try:
+            for part in self._pages("list_parts", "Parts", key, UploadId=upload):
+                last = part["LastModified"] if last is None else max(last, part["LastModified"])
+                size += part["Size"]
+        except ObjectNotFound:  # finished meanwhile
+            return datetime.max.replace(tzinfo=UTC), 0
+        return last, size
+
+    def _end_upload(self, key: str, upload: str) -> None:
+        try:
+            self._bucket.call("abort_multipart_upload", key, UploadId=upload)
+        except (ObjectNotFound, ObjectExists):  # its writer, or another sweep, was faster
+            return
+
+    def _pages(self, operation: str, field: str, key: str | None = None, **parameters: Any) -> Iterator[Any]:
+        pages = self._bucket.client.get_paginator(operation)
+        if key is not None:
+            parameters["Key"] = self._bucket.prefix + key
+        with self._bucket.failures(key):
+            for page in pages.paginate(Bucket=self._bucket.name, **parameters):
+                yield from page.get(field, ())
+
+
+def _encryption(algorithm: str | None, kms_key_id: str | None) -> dict[str, str]:
+    if algorithm is not None and algorithm not in _ENCRYPTIONS:
+        raise ConfigurationError(f"S3_SERVER_SIDE_ENCRYPTION must be one of {', '.join(_ENCRYPTIONS)}, or not set.")
+    if kms_key_id is not None and (algorithm is None or algorithm == "AES256"):
+        raise ConfigurationError("S3_KMS_KEY_ID needs S3_SERVER_SIDE_ENCRYPTION=aws:kms or aws:kms:dsse.")
+    chosen = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": kms_key_id}
+    return {option: value for option, value in chosen.items() if value is not None}
+
+
+def _checked_type(content_type: str | None) -> str | None:
+    if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
+        raise InvalidInput(f"{content_type!a:.80} is no content type; write it like audio/flac.")
+    return content_type
+
+
+def _remembered_sha256(found: Any) -> str | None:
+    sha256 = found.get("Metadata", {}).get("sha256", "")
+    return sha256 if _SHA256.fullmatch(sha256) else None
