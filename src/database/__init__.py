@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from src.database.models import (
+        ActivityArchive,
         ActivityLog,
         ActivitySeal,
         ActivityType,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from src.database.session import Database
 
 __all__ = [
+    "ActivityArchive",
     "ActivityLog",
     "ActivitySeal",
     "ActivityType",

@@ -10,9 +10,9 @@ from secrets import token_bytes
 
 from src.errors import ConfigurationError, InvalidInput
 
-# How long after its making a token may begin a transaction: long enough for a stalled network, short enough that one
-# seen in pg_stat_activity is of no use to whoever gets the same backend later. Clocks are the server's.
-TOKEN_SECONDS = 60
+# How long after its making a token may begin a transaction: so short that one that was seen is of no use to whoever
+# gets the same backend later. One that came too late is made anew, by the clock of the transaction itself.
+TOKEN_SECONDS = 2
 _BLOCK = 64
 
 

@@ -32,7 +32,7 @@ NOBODY = Actor()
 # would be stored as rubbish. pg_temp stands last, so that not even a temporary table of this transaction hides one of
 # ours.
 _BEGIN = """
-RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP;
+RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();
 SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
        pg_catalog.set_config('application_name', %s, false),
        pg_catalog.set_config('search_path', 'public, pg_temp', true),
@@ -47,10 +47,25 @@ SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
 # Behind a pooler only the transaction knows its backend, so it is asked first: one round trip more.
 _ASK = "SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now())"
 
+# Where a server shows more than this of a statement, its administrator has chosen so.
+LONGEST_VEIL = 16_384
+
 _GREET = """
 SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
        pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
+       (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
        pg_catalog.concat_ws(' ',
+           -- What --check names too: these few leave somebody's rows open, so nobody is served until they are mended.
+           (SELECT pg_catalog.string_agg(
+                       pg_catalog.format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY;', c.relname), ' ')
+              FROM pg_catalog.pg_class c, pg_catalog.pg_roles g
+             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+               AND NOT c.relrowsecurity AND g.rolname = 'sti_app' AND t.owner IS NOT NULL
+               AND pg_catalog.has_table_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')),
+           (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER %I;',
+                                                           c.relname, g.tgname), ' ' ORDER BY c.relname, g.tgname)
+              FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+             WHERE c.relnamespace = 'public'::regnamespace AND NOT g.tgisinternal AND g.tgenabled IN ('D', 'R')),
            CASE WHEN r.rolsuper THEN pg_catalog.format('ALTER ROLE %I NOSUPERUSER;', r.rolname) END,
            CASE WHEN r.rolbypassrls THEN pg_catalog.format('ALTER ROLE %I NOBYPASSRLS;', r.rolname) END,
            -- Of whoever is unbound by himself, or owns the tables, one SET ROLE makes everybody unbound.
@@ -155,7 +170,7 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
 
         def enter(token: str | None) -> int | None:
             settings = (options.application_name, statement_timeout, idle_timeout)
-            cursor.execute(_BEGIN, (*settings, token, actor.reason, actor.request_id))
+            cursor.execute(info["veil"] + _BEGIN, (*settings, token, actor.reason, actor.request_id))
             entered: int | None
             *_, info["backend_pid"], info["started"], entered = cursor.fetchone()
             return entered
@@ -171,9 +186,11 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
                 token = key.token("session", actor.name, backend_pid=info["backend_pid"], server_time=now)
             signed_for = info["backend_pid"]
             actor_id = enter(token)
-            if actor.name is not None and info["backend_pid"] != signed_for:
-                # A pooler that greeted with the number of a backend, by chance or on purpose. Nobody acts so far.
-                info["behind_pooler"] = True
+            if actor.name is not None and actor_id is None:
+                # Nobody acts so far. A pooler that greeted with the number of a backend, by chance or on purpose, or a
+                # token that came too late; once more with what the transaction says about itself.
+                info["behind_pooler"] = info["behind_pooler"] or info["backend_pid"] != signed_for
+                info["clock_offset"] = float(info["started"]) - time.time()
                 actor_id = enter(sign(connection, key, "session", actor.name))
         except connection.dialect.loaded_dbapi.Error as error:
             # The plain cursor saves a tenth of the door's time; the price is to say here what SQLAlchemy would say.
@@ -208,7 +225,7 @@ def _greet(connection: Any) -> dict[str, Any]:
     cursor = connection.cursor()
     try:
         cursor.execute(_GREET)
-        pid, server_time, has_schema, remedy = cursor.fetchone()
+        pid, server_time, has_schema, shown, remedy = cursor.fetchone()
         revision = None
         if has_schema:
             cursor.execute("SELECT public.schema_revision()")
@@ -218,14 +235,17 @@ def _greet(connection: Any) -> dict[str, Any]:
         connection.rollback()
     if remedy:
         raise errors.UnsafeConnection(
-            f"Row security does not bind the login {connection.info.user}. Serve sessions with the login that init_db"
-            f" makes (POSTGRES_APP_USER), or let an administrator of the server run: {remedy}"
+            f"Row security does not bind the login {connection.info.user}, or the tables lost a part of what protects"
+            " them. Serve sessions with the login that init_db makes (POSTGRES_APP_USER); what an administrator can do:"
+            f" {remedy}"
         )
     require_revision(revision)
     return {
         "backend_pid": connection.info.backend_pid,
         "behind_pooler": connection.info.backend_pid != pid,
         "clock_offset": float(server_time) - time.time(),
+        # pg_stat_activity shows the beginning of a statement to everybody of the same login: not as far as the token.
+        "veil": f"/*{' ' * min(shown, LONGEST_VEIL)}*/",
     }
 
 

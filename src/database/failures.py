@@ -45,6 +45,7 @@ _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
 _CONTRADICTIONS = {
     "23505": "this value is taken already",
     "23503": "it refers to something that is not there, or something still refers to it",
+    "23001": "something still refers to it",  # what PostgreSQL 18 says for ON DELETE RESTRICT
     "23P01": "it overlaps with something that is there already",
 }
 # Wrong by themselves, whatever else is in the database.
@@ -82,6 +83,8 @@ _MEANINGS: dict[str, _Meaning] = {
     "42501": (errors.Forbidden, "The actor of this session may not do that: {said}."),
     "P0002": (errors.NotFound, "There is no such thing, or it is not yours to see."),
     "42P01": (errors.SchemaMismatch, "The database lacks a table ({said}). Run: alembic upgrade head"),
+    "25006": (errors.ServerUnreachable, "The server takes no changes now: {said}. Connect to the one that does."),
+    "54001": (errors.InvalidInput, "A value is nested too deeply: {said}. Flatten it."),
     "53100": (errors.ServerUnreachable, "The server's disk is full: {said}. Make room and repeat."),
     **dict.fromkeys(("40001", "40P01"), _RACED),
     **dict.fromkeys(("57014", "55P03", "25P03"), _LOCKED),
@@ -120,6 +123,8 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
 
 def unstorable(error: BaseException) -> errors.InvalidInput | None:
     """Return the error for a value that the driver would not even send; None for any other error."""
+    if isinstance(error, RecursionError):
+        return errors.InvalidInput("A value is nested too deeply to be stored as JSON; flatten it.")
     if isinstance(error, TypeError) and "JSON serializable" in str(error):
         return errors.InvalidInput(f"A value cannot be stored as JSON: {error}. Turn it into text or a number first.")
     if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL (0x00)" in str(error)):

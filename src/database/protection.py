@@ -80,7 +80,7 @@ def _triggers(connection: Connection) -> Iterator[str]:
     present = _trigger_definitions(connection, "public")
     with _scratch(connection) as scratch:
         for trigger in TRIGGERS:
-            _try(scratch, trigger.create().partition(";")[0].replace(" ON public.", " ON pg_temp.", 1))
+            _try(scratch, trigger.definition.replace(" ON public.", " ON pg_temp.", 1))
         expected = _trigger_definitions(scratch, "pg_temp")
     for trigger in TRIGGERS:
         state, definition = present.get((trigger.name, trigger.table), (None, None))

@@ -92,6 +92,9 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "job.claimed", "name": "Claimed a job", "category": "work"},
     {"code": "job.completed", "name": "Completed a job", "category": "work"},
     {"code": "job.failed", "name": "Failed a job", "category": "work"},
+    {"code": "history.erased", "name": "Erased what entries said", "category": "history"},
+    {"code": "history.archived", "name": "Archived a month", "category": "history"},
+    {"code": "history.reverted", "name": "Put back an earlier state", "category": "history"},
     {"code": "note", "name": "Noted", "category": "case"},
 )
 

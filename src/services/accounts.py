@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, TableValuedAlias, cast, func, select
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
 from src.database.models import Case, User, UserRole
 from src.database.permissions import require_role_permissions
-from src.database.session import actor_of, database_of, sign_for
+from src.database.session import actor_of, database_of, secret_row, sign_for
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
 from src.services.lookup import in_session, storable
@@ -193,7 +194,7 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
         raise InvalidInput("A user name and a password are text.")
     # A name that cannot be anybody's takes the same way as one that is nobody's.
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
-    found = session.execute(select(_credential(sign_for(session, "login", name)))).one_or_none()
+    found = _credential(session, name)
     cost = _cost(session)
     stored = found.password_hash if found is not None and found.is_active else None
     right = verify(password, stored, cost=cost)
@@ -218,7 +219,8 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
     hashed = hash_password(new, cost=_cost(session))
     user = in_session(session, user)
     if user.id == actor:
-        stored = session.scalar(select(_credential(sign_for(session, "login", user.username)).c.password_hash))
+        own = _credential(session, user.username)
+        stored = own.password_hash if own is not None else None
         if stored is not None and not (current and verify(current, stored, cost=_cost(session))):
             raise Forbidden("The current password is wrong; it is needed to set a new one.")
     subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
@@ -234,9 +236,17 @@ def _set_active(session: Session, user: User, *, active: bool) -> User:
     return user
 
 
-def _credential(token: str) -> TableValuedAlias:
-    columns = ("user_id", "username", "password_hash", "is_active", "wait_seconds")
-    return func.public.credential(token).table_valued(*columns)
+class _Credential(NamedTuple):
+    user_id: int
+    username: str
+    password_hash: str | None
+    is_active: bool
+    wait_seconds: float
+
+
+def _credential(session: Session, name: str) -> _Credential | None:
+    row = secret_row(session, "credential", sign_for(session, "login", name))
+    return None if row is None else _Credential._make(row)
 
 
 def _cost(session: Session) -> int:

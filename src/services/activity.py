@@ -35,13 +35,42 @@ class Entry:
     detail: dict[str, Any]
 
     def __str__(self) -> str:
-        told = (self.detail.get(key) for key in ("name", "title", "user", "query"))
-        subject = next((value for value in told if value), None)
+        told = (self.detail.get(key) for key in ("name", "title", "user", "query", "refused"))
+        subject = next((str(value) for value in told if value), None)
         if subject is None and self.entity is not None:
             subject = f"{self.entity} {self.entity_id}"
-        what = f"{self.name[0].lower()}{self.name[1:]}"
-        because = f" ({self.reason})" if self.reason else ""
-        return f"{self.actor} {what}{f': {subject}' if subject else ''}{because}"
+        done = _TOLD.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
+        because = self.reason or self.detail.get("reason")
+        return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}"
+
+
+# How a person would say it; other types are told by their name.
+_TOLD = {
+    "row.insert": "added",
+    "row.update": "changed",
+    "row.delete": "deleted",
+    "row.baseline": "was found beside",
+    "access.refused": "was refused:",
+    "audio.opened": "opened",
+    "transcript.read": "read the transcript of",
+    "search.made": "searched for",
+    "export.made": "exported",
+    "case.opened": "opened the case",
+    "case.closed": "closed the case",
+    "participant.added": "let in",
+    "participant.removed": "removed",
+    "role.assigned": "gave a role to",
+    "audio.ingested": "ingested",
+    "audio.archived": "archived",
+    "audio.restored": "restored",
+    "audio.deleted": "deleted",
+    "audio.verified": "verified",
+    "transcript.added": "transcribed",
+    "transcript.accepted": "accepted",
+    "analysis.added": "analysed",
+    "history.reverted": "put back",
+    "history.erased": "erased what was said about",
+}
 
 
 def record(

@@ -114,8 +114,10 @@ def storage_of(session: Session) -> StorageBackend:
     """Return the backend that this session's database keeps recordings in; opened once per Database."""
     database = database_of(session)
     if database.storage is None:
-        root = database.settings.audio_storage_root if database.settings is not None else Path("storage/audio")
-        database.storage = open_backend("local", root=root)
+        if database.settings is None:
+            database.storage = open_backend("local", root=Path("storage/audio"))
+        else:
+            database.storage = open_backend(database.settings.audio_storage_type, **database.settings.storage_options())
     backend: StorageBackend = database.storage
     return backend
 

@@ -108,11 +108,11 @@ def test_the_first_run_finds_the_phrase_with_its_time(place):
     assert "[harbor] was [empty]" in hit[2]
     assert 0 <= float(hit[1]) < 2
     for step in (
-        "opened a case",
-        "ingested a recording",
+        "opened the case",
+        "ingested harbour.flac",
         "claimed a job",
-        "added a transcription",
-        "added an analysis",
+        "transcribed harbour.flac",
+        "analysed",
     ):
         assert step in said
 

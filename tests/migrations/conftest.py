@@ -17,10 +17,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, func, insert, text
 
-from src.database import ActivitySeal, Base, Database, TranscriptionSource
+from src.database import ActivityArchive, ActivitySeal, Base, Database, TranscriptionSource
 from src.database.embedded import EmbeddedServer, find_binaries
 from src.database.engine import PoolOptions, make_engine
 from src.database.models import LoginThrottle
+from src.database.schema import SESSION_ROLES
 from src.database.testing import FAST, SpeechServer, ordinary_owner
 from src.errors import PackageMissing
 from src.services import analyses, cases, transcripts, work
@@ -61,8 +62,8 @@ def picture_of(url: URL) -> catalog.Picture:
 def roles_of(url: URL) -> set[str]:
     """The group roles that the server of `url` has."""
     with engine_of(url) as engine, engine.connect() as connection:
-        rows = connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname IN ('sti_app', 'sti_wide', 'sti_admin')"))
-        return set(rows.scalars())
+        named = text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:names)")
+        return set(connection.scalars(named, {"names": list(SESSION_ROLES)}))
 
 
 def server_major(url: URL) -> int:
@@ -147,9 +148,7 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
         spoken = [Segment("your country", 0, 900, words=[], flags=["no_speech"]), Segment("100 %", speaker="S1")]
         transcription = transcripts.add(session, audio, spoken, language="en")
         analyses.add(session, audio, summary="about a country", sentiment="neutral", transcription=transcription)
-        work.enqueue(session, audio, "transcribe", payload={"model": "small"})
-    with owner.begin() as connection:
-        connection.execute(
+        session.execute(
             insert(TranscriptionSource).values(
                 case_id=case.id,
                 transcription_id=transcription.id,
@@ -158,6 +157,14 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
                 content=bytes(range(256)),
             )
         )
+        work.enqueue(session, audio, "transcribe", payload={"model": "small"})
+    with owner.begin() as connection:
+        connection.execute(
+            insert(ActivityArchive).values(
+                month=text("date_trunc('month', now())::date"), storage_key="history/202601/x", storage_type="local",
+                size_bytes=1, sha256="0" * 64, entry_count=1,
+            )
+        )  # fmt: skip
         connection.execute(
             insert(ActivitySeal).values(
                 month=text("date_trunc('month', now())::date"),

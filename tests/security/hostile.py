@@ -53,7 +53,10 @@ NO_CANARY = {
     "processing_jobs": {"state"},
     "storage_objects": {"state"},
     "transcription_segments": {"search_config"},
+    "transcriptions": {"segments_sha256"},
 }
+# What keeps versions as they are, off while the stage is set.
+GUARDS = {"transcription_segments": "guard_part", "transcription_sources": "guard_part", "transcriptions": "guard_text"}
 
 
 @dataclass
@@ -276,7 +279,8 @@ def _fill(connection: Connection, other: int, canary: str, digest: str) -> None:
              " leased_by_id = (SELECT id FROM users WHERE username = 'keeper') WHERE case_id = :other"),
         {"other": other},
     )  # fmt: skip
-    connection.execute(text("ALTER TABLE transcription_segments DISABLE TRIGGER refuse_update"))
+    for table, trigger in GUARDS.items():
+        connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}"))
     for table in CASE_TABLES:
         if table == "activity_logs":
             continue  # it heard of the canaries by the changes made here
@@ -286,7 +290,8 @@ def _fill(connection: Connection, other: int, canary: str, digest: str) -> None:
         if changes:
             where = f"{case_column(Base.metadata.tables[table])} = :other"
             connection.execute(text(f"UPDATE {table} SET {', '.join(changes)} WHERE {where}"), {"other": other})
-    connection.execute(text("ALTER TABLE transcription_segments ENABLE ALWAYS TRIGGER refuse_update"))
+    for table, trigger in GUARDS.items():
+        connection.execute(text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"))
 
 
 def _canary_for(table: str, name: str, canary: str, digest: str) -> str:

@@ -37,7 +37,7 @@ SHARED_TABLES = {
     "user_roles",
     "users",
 }
-HIDDEN_TABLES = {"actor_keys", "activity_seals", "login_throttles"}
+HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles"}
 
 
 def case_column(table: Table) -> str | None:
@@ -66,8 +66,8 @@ class Populated:
     def rows_of(self, name: str, table: str) -> set[int]:
         """The ids that belong to the case of this user, as the owner sees them."""
         column = case_column(Base.metadata.tables[table])
-        # What somebody did himself is his to see, in whatever case or in none.
-        done = " OR actor = :name" if table == "activity_logs" else ""
+        # What somebody did himself and in no case is his to see.
+        done = " OR (actor = :name AND case_id IS NULL)" if table == "activity_logs" else ""
         with self.owner.connect() as connection:
             return set(
                 connection.scalars(
@@ -174,6 +174,8 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
                           "leaf_hash": b""},
         "activity_seals": {"month": "2026-01-01", "epoch": 1, "low_xid": "1", "high_xid": "1", "entry_count": 0,
                            "root": b"", "seal_hash": b""},
+        "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
+                              "sha256": "0" * 64, "entry_count": 0},
         "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
         "users": {"username": "forged"},

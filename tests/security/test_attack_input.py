@@ -218,7 +218,6 @@ def test_case_40_what_is_no_json_is_refused_with_a_sentence(unchanged, document)
         analyses.add(session, session.get(AudioFile, unchanged.audio_of["alice"]), details=document)
 
 
-@pytest.mark.xfail(strict=True, reason="neither Python's RecursionError nor PostgreSQL's 54001 is translated")
 @pytest.mark.parametrize("raw", [False, True])
 def test_case_40_a_document_that_is_too_deep_is_refused_with_a_sentence(unchanged, raw):
     with pytest.raises(SpeechError), unchanged.db.session(actor="alice") as session:

@@ -194,7 +194,6 @@ def test_case_43_a_database_that_takes_no_writes_signs_nobody_in_and_tells_no_se
         assert secret not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="SQLSTATE 25006 is not translated: a read-only server is a raw driver error")
 def test_case_43_and_says_so_in_a_sentence_of_ours(read_only):
     with pytest.raises(SpeechError), read_only.session() as session:
         accounts.authenticate(session, "bob", "right")

@@ -231,9 +231,6 @@ def test_case_14_a_right_that_is_taken_away_ends_inside_an_open_transaction(popu
         assert session.scalars(TITLE).all() == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="expiry is compared with the start of the reader's transaction, not with the clock"
-)
 def test_case_14_a_right_whose_time_runs_out_ends_inside_an_open_transaction(populated):
     """As when somebody is removed under a legal hold: his part expires that moment."""
     case = take_part(populated)
@@ -246,9 +243,6 @@ def test_case_14_a_right_whose_time_runs_out_ends_inside_an_open_transaction(pop
         assert session.scalars(TITLE).all() == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the database takes any number of seconds for a lease, Python's limit is no wall"
-)
 @pytest.mark.parametrize("call", ["claim_job('{transcribe}', 'w', :s)", "extend_lease(:job, :lease, :s)"])
 def test_case_14_a_lease_is_a_right_for_a_time_and_not_for_a_lifetime(populated, call):
     with populated.db.session(actor="transcriber") as session:
@@ -278,9 +272,6 @@ def test_case_15_a_table_without_protection_is_read_by_nobody_and_named(populate
                 connection.execute(text("SELECT * FROM forgotten"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="opening a connection asks for the revision only; init_db --check asks for the rest"
-)
 @pytest.mark.parametrize("damage", [
     "ALTER TABLE transcriptions DISABLE ROW LEVEL SECURITY",
     f"{NEW_TABLE}; GRANT SELECT ON forgotten TO sti_app",

@@ -20,6 +20,7 @@ from tests.security.population import add_audio
 DOOR = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes" — 理由', "request_id": "R-4711"}
 # Not history: ephemeral, derived, or a history of their own.
 UNCAPTURED = {"transcription_segments", "transcription_sources", "storage_objects", "activity_logs", "activity_seals",
+              "activity_archives",
               "activity_types", "actor_keys", "login_throttles", "audio_statuses",
               "case_priorities", "case_statuses", "languages",
               "sentiments"}  # fmt: skip

@@ -85,7 +85,11 @@ TAMPERINGS = {
         CREATE OR REPLACE FUNCTION public.signed_actor() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
             SELECT nullif(split_part(current_setting('sti.actor', true), '|', 1), '')::bigint $body$;
         CREATE OR REPLACE FUNCTION public.actor_id() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
-            SELECT public.signed_actor() $body$""",
+            SELECT public.signed_actor() $body$;
+        CREATE OR REPLACE FUNCTION public.actor_may(subject text, verb text) RETURNS boolean
+            LANGUAGE sql STABLE {DEFINER}
+            SELECT coalesce((SELECT public.role_permits(u.role_id, subject, verb)
+                               FROM public.users u WHERE u.id = public.actor_id()), false) $body$""",
     "a token taken at its word": f"""
         CREATE OR REPLACE FUNCTION public.verify_token(token text, purpose text) RETURNS text LANGUAGE sql STABLE
             {DEFINER} SELECT split_part(token, '|', 6) $body$""",

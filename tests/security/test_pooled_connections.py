@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from src.database import ActivityLog, Base, Case, CaseNote, User
 from src.database import engine as engine_module
 from src.database.actor import Actor
-from src.errors import SpeechError
+from src.errors import ServerUnreachable, SpeechError
 from tests.security.population import ALL_TABLES, CASE_TABLES, backend_of, core, one_connection
 
 TITLES = {"alice": ["Case of alice"], "bob": ["Case of bob"], None: [], "mallory": []}
@@ -166,7 +166,7 @@ def test_settings_left_behind_are_not_the_next_ones(reused, leftover):
 def test_a_read_only_default_left_behind_costs_one_transaction_and_no_more(single):
     with single.session(actor="alice") as session:
         session.execute(text("SET default_transaction_read_only = on"))
-    with pytest.raises(DBAPIError, match="read-only"), single.session(actor="bob") as session:
+    with pytest.raises(ServerUnreachable, match="read-only"), single.session(actor="bob") as session:
         session.add(Case(title="x"))
     # The transaction that failed rolled the reset back, too; one that does not fail keeps it.
     assert look(single, "bob")[1] == TITLES["bob"]

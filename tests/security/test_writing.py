@@ -143,11 +143,11 @@ def test_a_participant_changes_in_alices_case_only_what_the_role_allows(populate
             assert connection.execute(text(f"{statement} WHERE {where}")).rowcount == expected, statement
             connection.get_transaction().rollback()
     inserts = rows_written_by(populated, "alice", populated.case_of["alice"])
-    allowed = {"case_notes", "processing_jobs", "transcriptions", "transcription_segments", "transcription_sources",
-               "analysis_results"} if role == "editor" else set()  # fmt: skip
+    # The version is finished: not even an editor adds a segment or a source to it.
+    allowed = {"case_notes", "processing_jobs", "transcriptions", "analysis_results"} if role == "editor" else set()
     for table in BELOW:
-        if table == "audio_files":
-            continue  # needs an announced object; the services' tests store one
+        if table in {"audio_files", "transcription_segments", "transcription_sources"}:
+            continue  # need an announced object, and a version that is not finished; the services' tests store them
         values = {k: v for k, v in inserts[table].items() if k not in {"author_id", "created_by_id", "placed_by_id"}}
         with core(populated.db, Actor("bob")) as connection:
             statement, parameters = insert_statement(table, values)
@@ -183,7 +183,7 @@ def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populat
         ("editor", {"deny": ["write"]}, {"read"}),
         ("owner", {"deny": ["delete", "manage"]}, {"read", "write"}),
         ("viewer", {"allow": ["write"], "deny": ["write"]}, {"read"}),
-        ("owner", {"deny": ["read"]}, {"write", "delete", "manage"}),
+        ("owner", {"deny": ["read"]}, set()),
         ("viewer", {"allow": [], "deny": []}, {"read"}),
     ],
 )
@@ -312,6 +312,8 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
                      " AND has_column_privilege(attrelid, attname, 'INSERT')"), {"table": f"public.{table}"})
         )  # fmt: skip
     refused = set(Base.metadata.tables[table].columns.keys()) - settable
-    assert refused - kept == {"processing_jobs": {"state", "lease", "attempts"}, "cases": {"active_holds"}}.get(
-        table, set()
-    )
+    assert refused - kept == {
+        "processing_jobs": {"state", "lease", "attempts"},
+        "cases": {"active_holds"},
+        "transcriptions": {"segments_sha256"},
+    }.get(table, set())

@@ -32,9 +32,9 @@ def test_readings_survive_a_rollback_and_come_in_one_transaction(db, audio, owne
         raise ZeroDivisionError
 
     assert told(db)[-3:] == [
-        "alice read a transcript: interview.wav (review)",
-        "alice opened a recording: interview.wav (review)",
-        "alice searched: harbour (review)",
+        "alice read the transcript of interview.wav: review",
+        "alice opened interview.wav: review",
+        "alice searched for harbour: review",
     ]
     with owner.connect() as connection:
         last_three = select(ActivityLog.transaction_id).order_by(ActivityLog.id.desc()).limit(3).subquery()

@@ -53,8 +53,8 @@ def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone,
     with db.session(actor="alice") as session:
         told = [str(entry) for entry in activity.feed(session, case=fresh)]
     assert told == [
-        "alice opened a case: New (first interview)",
-        "alice ingested a recording: a.wav (first interview)",
+        "alice opened the case New: first interview",
+        "alice ingested a.wav: first interview",
     ]
 
 

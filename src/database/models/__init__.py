@@ -6,7 +6,7 @@
     (parent role)                     │            ├──< analysis_results >── (the transcription version it read)
                                       │            └─── storage_objects (the bytes, by key)
                                       ├──< case_notes
-                                      └──< legal_holds            activity_logs, activity_seals: what happened
+                                      └──< legal_holds            activity_logs, _seals, _archives: what happened
 
 Glossary
 
@@ -25,7 +25,7 @@ from src.database.base import Base
 from src.database.models.audio import AudioFile, AudioStatus, StorageObject
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
 from src.database.models.meaning import AnalysisResult, Sentiment
-from src.database.models.memory import ActivityLog, ActivitySeal, ActivityType
+from src.database.models.memory import ActivityArchive, ActivityLog, ActivitySeal, ActivityType
 from src.database.models.people import ActorKey, LoginThrottle, User, UserRole
 from src.database.models.text import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.work import ProcessingJob
@@ -35,6 +35,7 @@ from src.database.schema import protect
 protect(Base.metadata)
 
 __all__ = [
+    "ActivityArchive",
     "ActivityLog",
     "ActivitySeal",
     "ActivityType",

@@ -71,7 +71,12 @@ class ActivityLog(Base):
 
 
 class ActivitySeal(Record):
-    """A hash over a batch of finished transactions of one month, chained to the seal before it and signed."""
+    """A hash over a batch of finished transactions of one month, chained to the seal before it and signed.
+
+    Never changed and never deleted, save that `pruned_at` is set once. `leaves` names what was sealed, so that a
+    difference can be named and not only noticed: 40 bytes for each entry in the order of their ids, the id (8 bytes,
+    big-endian) and the leaf hash.
+    """
 
     __tablename__ = "activity_seals"
     __table_args__ = (
@@ -85,12 +90,39 @@ class ActivitySeal(Record):
     previous_id: Mapped[int | None] = mapped_column(ForeignKey("activity_seals.id", ondelete="RESTRICT"))
     month: Mapped[date]
     epoch: Mapped[int]
-    low_xid: Mapped[int] = mapped_column(TransactionId, comment="first transaction of the batch")
+    low_xid: Mapped[int] = mapped_column(TransactionId, comment="no entry of the batch is of an earlier transaction")
     high_xid: Mapped[int] = mapped_column(TransactionId, comment="first transaction after the batch")
     entry_count: Mapped[int]
+    next_xid: Mapped[int] = mapped_column(
+        TransactionId, server_default=text("'0'::xid8"), comment="no transaction from this one on had begun"
+    )
     root: Mapped[bytes] = mapped_column(comment="Merkle root over the leaf hashes")
+    leaves: Mapped[bytes] = mapped_column(
+        deferred=True, server_default=text("''::bytea"), comment="id (8 bytes) and leaf hash (32) of each entry"
+    )
     seal_hash: Mapped[bytes] = mapped_column(comment="over the previous seal_hash and this seal's own fields")
     signature: Mapped[bytes | None]
     signing_key: Mapped[str | None] = mapped_column(comment="fingerprint of the key that signed")
     pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries left for the archive")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+
+
+class ActivityArchive(Record):
+    """A month of the log that left the database: where it lies, and the hash of its file."""
+
+    __tablename__ = "activity_archives"
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
+        CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
+        length_limit("storage_key", 1024, least=1),
+        length_limit("storage_type", 64, least=1),
+        Index("activity_archives_month_idx", "month"),
+    )
+
+    month: Mapped[date]
+    storage_key: Mapped[str] = mapped_column(unique=True)
+    storage_type: Mapped[str] = mapped_column(comment="the storage backend's name")
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(comment="of the compressed file")
+    entry_count: Mapped[int]

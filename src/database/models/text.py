@@ -5,13 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Column, Computed, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Computed,
+    FetchedValue,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
-from src.database.base import Record, Versioned, length_limit
+from src.database.base import SENSITIVE, Record, Versioned, length_limit
 from src.database.models.cases import ACTOR
 from src.database.models.lookups import Lookup
 from src.database.models.people import User
@@ -48,6 +57,7 @@ class Transcription(Versioned, Record):
         CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
         length_limit("model_name", 200),
         length_limit("model_version", 200),
         Index("transcriptions_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
@@ -69,6 +79,9 @@ class Transcription(Versioned, Record):
     accepted_at: Mapped[datetime | None]
     accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
     created_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+    segments_sha256: Mapped[str | None] = mapped_column(
+        server_default=FetchedValue(), comment="over its segments and sources; set by a trigger at commit, then final"
+    )
 
     audio_file: Mapped[AudioFile] = relationship(
         back_populates="transcriptions",
@@ -124,9 +137,11 @@ class TranscriptionSegment(Record):
     start_ms: Mapped[int | None] = mapped_column(comment="from the start of the recording, in milliseconds")
     end_ms: Mapped[int | None]
     speaker: Mapped[str | None]
-    text: Mapped[str]
+    text: Mapped[str] = mapped_column(info=SENSITIVE)
     words: Mapped[list[dict[str, Any]] | None] = mapped_column(
-        JSONB(none_as_null=True), comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent'
+        JSONB(none_as_null=True),
+        info=SENSITIVE,
+        comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent',
     )
     confidence: Mapped[float | None]
     flags: Mapped[list[str]] = mapped_column(
@@ -157,6 +172,6 @@ class TranscriptionSource(Record):
     dialect: Mapped[str] = mapped_column(comment="whisper, amazon-batch, webvtt, …")
     name: Mapped[str | None]
     sha256: Mapped[str]
-    content: Mapped[bytes] = mapped_column(deferred=True)
+    content: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
 
     transcription: Mapped[Transcription] = relationship(back_populates="sources", lazy="raise_on_sql")

@@ -20,14 +20,16 @@ from src.database.schema import (
     memory,
     roles,
     rows,
+    sealing,
     search,
     sign_in,
+    versions,
     work,
 )
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0002"
+HEAD = "0004"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(
@@ -45,10 +47,18 @@ FUNCTIONS: tuple[Function, ...] = (
     *rows.FUNCTIONS,
     *guards.FUNCTIONS,
     *memory.FUNCTIONS,
+    *versions.FUNCTIONS,
+    *sealing.FUNCTIONS,
     *search.FUNCTIONS,
     *work.FUNCTIONS,
 )
-TRIGGERS: tuple[Trigger, ...] = (*rows.TRIGGERS, *guards.TRIGGERS, *memory.TRIGGERS)
+TRIGGERS: tuple[Trigger, ...] = (
+    *rows.TRIGGERS,
+    *guards.TRIGGERS,
+    *memory.TRIGGERS,
+    *versions.TRIGGERS,
+    *sealing.TRIGGERS,
+)
 POLICIES: tuple[Policy, ...] = access.POLICIES
 GRANTS: tuple[Grant, ...] = grants.GRANTS
 

@@ -52,7 +52,8 @@ $body$""",
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
     SELECT (CASE role WHEN 'owner' THEN true WHEN 'editor' THEN verb IN ('read', 'write') ELSE verb = 'read' END
             OR coalesce(pg_catalog.jsonb_exists(permissions -> 'allow', verb), false))
-       AND NOT coalesce(pg_catalog.jsonb_exists(permissions -> 'deny', verb), false)
+       -- Who may not read may do nothing: what one writes one sees.
+       AND NOT coalesce(pg_catalog.jsonb_exists_any(permissions -> 'deny', ARRAY[verb, 'read']), false)
 $body$""",
         callers=SESSION_ROLES,
     ),
@@ -70,17 +71,18 @@ BEGIN
     END IF;
     RETURN ARRAY(
         SELECT p.case_id FROM public.case_participants p
-         WHERE p.user_id = who AND (p.expires_at IS NULL OR p.expires_at > now())
+         -- By the clock, so that a right ends inside an open transaction too.
+         WHERE p.user_id = who AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
            AND public.participant_may(p.role, p.permissions, verb)
         UNION ALL
         -- A lease is also the grant: as long as the work lasts, and no longer.
         SELECT j.case_id FROM public.processing_jobs j
-         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now()
+         WHERE j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > clock_timestamp()
            AND verb IN ('read', 'write')
            -- Denied wins, over the lease too.
            AND NOT EXISTS (SELECT FROM public.case_participants d WHERE d.case_id = j.case_id AND d.user_id = who
-                              AND (d.expires_at IS NULL OR d.expires_at > now())
-                              AND jsonb_exists(d.permissions -> 'deny', verb)));
+                              AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp())
+                              AND jsonb_exists_any(d.permissions -> 'deny', ARRAY[verb, 'read'])));
 END
 $body$""",
         callers=SESSION_ROLES,
@@ -103,14 +105,14 @@ CASE_TABLES = (
     "transcription_sources",
     "analysis_results",
 )
+MEMORY_TABLES = ("activity_logs", "activity_seals", "activity_archives")
 PROTECTED_TABLES = (
     "cases",
     *CASE_TABLES,
     "users",
     "user_roles",
     *LOOKUP_TABLES,
-    "activity_logs",
-    "activity_seals",
+    *MEMORY_TABLES,
     "actor_keys",
     "login_throttles",
 )
@@ -190,7 +192,13 @@ def member_policies(role: str) -> tuple[Policy, ...]:
         ),
         *table_policies(role, "audio_files", check=signed("uploaded_by_id")),
         # Objects are announced through a function; what becomes of them is the work of triggers and of maintenance.
-        Policy("storage_objects", "SELECT", role, using=in_cases(role, "storage_objects", "read")),
+        # What waits belongs to nobody yet: anybody may have announced it.
+        Policy(
+            "storage_objects",
+            "SELECT",
+            role,
+            using=in_cases(role, "storage_objects", "read") + " AND state <> 'pending'",
+        ),
         *table_policies(role, "processing_jobs", update=None, check=" AND state = 'queued'" + signed("created_by_id")),
         *(
             policy
@@ -210,7 +218,8 @@ def member_policies(role: str) -> tuple[Policy, ...]:
             "activity_logs",
             "SELECT",
             role,
-            using=in_cases(role, "activity_logs", "read") + " OR actor_id = (SELECT public.actor_id())",
+            using=in_cases(role, "activity_logs", "read")
+            + " OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
         ),
     )
 
@@ -220,7 +229,7 @@ POLICIES = (
     *(
         Policy(table, "ALL", ADMIN_ROLE, using=ADMINISTRATOR, check=ADMINISTRATOR)
         for table in PROTECTED_TABLES
-        if table not in {"activity_logs", "activity_seals", "actor_keys", "login_throttles"}
+        if table not in {*MEMORY_TABLES, "actor_keys", "login_throttles"}
     ),
-    *(Policy(table, "SELECT", ADMIN_ROLE, using=ADMINISTRATOR) for table in ("activity_logs", "activity_seals")),
+    *(Policy(table, "SELECT", ADMIN_ROLE, using=ADMINISTRATOR) for table in MEMORY_TABLES),
 )

@@ -50,9 +50,9 @@ BEGIN
     END IF;
     SELECT p.* INTO part FROM public.case_participants p WHERE p.case_id = in_case AND p.user_id = who;
     SELECT j.* INTO lease FROM public.processing_jobs j
-     WHERE j.case_id = in_case AND j.leased_by_id = who AND j.state = 'running' AND j.lease_expires_at > now()
-     ORDER BY j.lease_expires_at DESC LIMIT 1;
-    expired := coalesce(part.expires_at <= now(), false);
+     WHERE j.case_id = in_case AND j.leased_by_id = who AND j.state = 'running'
+       AND j.lease_expires_at > clock_timestamp() ORDER BY j.lease_expires_at DESC LIMIT 1;
+    expired := coalesce(part.expires_at <= clock_timestamp(), false);
     ends := ' until ' || to_char(part.expires_at, 'YYYY-MM-DD HH24:MI:SS "UTC"');
     FOR subject, verb IN
         SELECT n.subject, n.verb FROM (VALUES {_IN_CASE}) AS n (subject, verb) WHERE in_case IS NOT NULL
@@ -69,7 +69,7 @@ BEGIN
                                       CASE WHEN in_case IS NULL THEN verb ELSE '*' END);
         ELSIF in_case IS NULL THEN
             why := 'neither the role nor a parent of it has it';
-        ELSIF NOT expired AND jsonb_exists(part.permissions -> 'deny', verb) THEN
+        ELSIF NOT expired AND jsonb_exists_any(part.permissions -> 'deny', ARRAY[verb, 'read']) THEN
             why := 'denied to this participant' || coalesce(ends, '');
         ELSIF NOT expired AND part.id IS NOT NULL
               AND public.participant_may(part.role, part.permissions, verb) THEN

@@ -158,4 +158,5 @@ GRANTS = (
     *(Grant(table, "SELECT, INSERT, UPDATE, DELETE", (ADMIN_ROLE,)) for table in LOOKUP_TABLES),
     Grant("activity_logs", "SELECT", SESSION_ROLES),
     Grant("activity_seals", "SELECT", (ADMIN_ROLE,)),
+    Grant("activity_archives", "SELECT", (ADMIN_ROLE,)),
 )

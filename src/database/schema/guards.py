@@ -238,5 +238,16 @@ TRIGGERS = (
     Trigger("guard_grant", "case_participants", "BEFORE INSERT OR UPDATE", "guard_grant", always=True),
     Trigger("announce_hold", "legal_holds", "AFTER INSERT OR UPDATE", "announce_hold", always=True),
     Trigger("count_holds", "cases", "BEFORE INSERT OR UPDATE OF active_holds", "count_holds", always=True),
-    *(Trigger("guard_hold", table, "BEFORE DELETE", "guard_hold", always=True) for table in ("cases", *CASE_TABLES)),
+    *(
+        Trigger(
+            "guard_hold",
+            table,
+            "BEFORE DELETE",
+            "guard_hold",
+            # What nobody adopted is no part of the case, and garbage is garbage under a hold too.
+            when="OLD.state <> 'pending'" if table == "storage_objects" else None,
+            always=True,
+        )
+        for table in ("cases", *CASE_TABLES)
+    ),
 )

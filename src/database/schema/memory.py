@@ -26,7 +26,8 @@ CAPTURED_TABLES = {
     "case_notes": ("case_id", "", ""),
     "legal_holds": ("case_id", "", ""),
     "audio_files": ("case_id", "", ""),
-    "transcriptions": ("case_id", "", ""),
+    # The text of a version is answered for by `segments_sha256`, and goes when the version goes.
+    "transcriptions": ("case_id", "content", ""),
     "analysis_results": ("case_id", "", ""),
     "processing_jobs": ("case_id", "lease_expires_at", ""),
 }
@@ -151,7 +152,7 @@ BEGIN
     IF type_code ~ '^(row|login)[.]' THEN
         RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF case_id <> ALL (public.actor_case_ids('read')) AND NOT public.actor_may('*', '*') THEN
+    IF case_id <> ALL (public.actor_case_ids('write')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
     END IF;
     RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
@@ -252,15 +253,8 @@ TRIGGERS = (
             "transcription_sources",
             "storage_objects",
             "activity_logs",
+            "activity_archives",
         )
-    ),
-    Trigger(
-        "refuse_change",
-        "activity_logs",
-        "BEFORE UPDATE OR DELETE",
-        "refuse_change",
-        ("the log is append-only",),
-        always=True,
     ),
 )
 
@@ -268,7 +262,8 @@ TRIGGERS = (
 ROW_TYPES = """
 INSERT INTO public.activity_types (code, name, category) VALUES
     ('row.insert', 'Row added', 'change'), ('row.update', 'Row changed', 'change'),
-    ('row.delete', 'Row deleted', 'change'), ('row.baseline', 'Row found when capture began', 'change')
+    ('row.delete', 'Row deleted', 'change'), ('row.baseline', 'Row found when capture began', 'change'),
+    ('history.erased', 'Erased what entries said', 'history'), ('history.archived', 'Archived a month', 'history')
 ON CONFLICT (code) DO NOTHING;
 """.strip()
 

@@ -44,7 +44,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A trigger on a table of ours. `always`: it fires under session_replication_role = replica too."""
+    """A trigger on a table of ours.
+
+    `always`: it fires under session_replication_role = replica too. `deferred`: it fires when the transaction commits.
+    """
 
     name: str
     table: str
@@ -54,15 +57,28 @@ class Trigger:
     when: str | None = None
     each: str = "ROW"
     always: bool = False
+    deferred: bool = False
+    transition: str = ""
+
+    @property
+    def definition(self) -> str:
+        """The CREATE statement alone."""
+        arguments = ", ".join(f"'{argument}'" for argument in self.arguments)
+        kind = "CONSTRAINT TRIGGER" if self.deferred else "OR REPLACE TRIGGER"
+        deferral = "DEFERRABLE INITIALLY DEFERRED " if self.deferred else ""
+        transition = f"{self.transition} " if self.transition else ""
+        when = f" WHEN ({self.when})" if self.when else ""
+        return (
+            f"CREATE {kind} {self.name} {self.event} ON public.{self.table}\n"
+            f"    {deferral}{transition}FOR EACH {self.each}{when}"
+            f" EXECUTE FUNCTION public.{self.function}({arguments})"
+        )
 
     def create(self) -> str:
-        arguments = ", ".join(f"'{argument}'" for argument in self.arguments)
-        when = f" WHEN ({self.when})" if self.when else ""
+        # A constraint trigger is the one kind that cannot be replaced.
+        drop = f"DROP TRIGGER IF EXISTS {self.name} ON public.{self.table};\n" if self.deferred else ""
         always = f"\nALTER TABLE public.{self.table} ENABLE ALWAYS TRIGGER {self.name};" if self.always else ""
-        return (
-            f"CREATE OR REPLACE TRIGGER {self.name} {self.event} ON public.{self.table}\n"
-            f"    FOR EACH {self.each}{when} EXECUTE FUNCTION public.{self.function}({arguments});{always}"
-        )
+        return f"{drop}{self.definition};{always}"
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ VERSIONED_TABLES = (
 )
 TOUCHED_TABLES = tuple(
     table
-    for table in (*CASE_TABLES, *LOOKUP_TABLES, "actor_keys", "activity_seals", "login_throttles")
+    for table in (*CASE_TABLES, *LOOKUP_TABLES, "actor_keys", "activity_seals", "activity_archives", "login_throttles")
     if table not in {*VERSIONED_TABLES, "transcription_segments"}
 )
 
@@ -164,12 +164,4 @@ TRIGGERS = (
     Trigger("adopt_moved", "audio_files", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path"),
     Trigger("release", "audio_files", "AFTER DELETE", "release_object", always=True),
     Trigger("release_moved", "audio_files", "AFTER UPDATE OF path", "release_object", when="OLD.path <> NEW.path"),
-    Trigger(
-        "refuse_update",
-        "transcription_segments",
-        "BEFORE UPDATE",
-        "refuse_change",
-        ("a transcription is never edited, add a version",),
-        always=True,
-    ),
 )

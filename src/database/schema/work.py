@@ -19,6 +19,9 @@ HELD = """
     END IF;
 """.strip()
 
+# A lease is a right in a case, so it is never one for good.
+LEASE = "least(lease_seconds, 86400)"
+
 FUNCTIONS = (
     Function(
         "public.claim_job(kinds text[], worker text, lease_seconds integer)",
@@ -35,11 +38,12 @@ BEGIN
        SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
            error_message = 'the worker stopped answering, ' || j.attempts || ' times'
      WHERE j.id IN (SELECT d.id FROM public.processing_jobs d
-                     WHERE d.state = 'running' AND d.lease_expires_at < clock_timestamp()
+                     WHERE d.kind = ANY (kinds) AND d.state = 'running' AND d.lease_expires_at < clock_timestamp()
                        AND d.attempts >= d.max_attempts FOR UPDATE SKIP LOCKED);
     UPDATE public.processing_jobs j
-       SET state = 'running', leased_by_id = public.actor_id(), worker = claim_job.worker, lease = j.lease + 1,
-           lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds), attempts = j.attempts + 1,
+       SET state = 'running', leased_by_id = public.actor_id(), worker = left(claim_job.worker, 200),
+           lease = j.lease + 1, attempts = j.attempts + 1,
+           lease_expires_at = clock_timestamp() + make_interval(secs => {LEASE}),
            started_at = now(), finished_at = NULL, error_message = NULL
      WHERE j.id = (SELECT c.id FROM public.processing_jobs c
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
@@ -66,7 +70,7 @@ DECLARE
     job record;
 BEGIN
     {HELD}
-    UPDATE public.processing_jobs SET lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds)
+    UPDATE public.processing_jobs SET lease_expires_at = clock_timestamp() + make_interval(secs => {LEASE})
      WHERE id = job_id RETURNING lease_expires_at INTO job.lease_expires_at;
     RETURN job.lease_expires_at;
 END

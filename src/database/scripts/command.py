@@ -20,6 +20,18 @@ def run(function: Callable[..., Any], name: str) -> None:
     """Run a typer function as a program: an error is one line on stderr and an exit code, a traceback with --debug."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name=name)(function)
+    _run(app, name)
+
+
+def run_several(name: str, *functions: Callable[..., Any]) -> None:
+    """Run typer functions as the commands of one program, which ends as `run` says."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    for function in functions:
+        app.command()(function)
+    _run(app, name)
+
+
+def _run(app: typer.Typer, name: str) -> None:
     try:
         app(prog_name=f"python -m src.database.scripts.{name}")
     except (SpeechError, DBAPIError) as error:

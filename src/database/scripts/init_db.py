@@ -53,7 +53,7 @@ def init_db(
         _check(settings)
         return
     # Refused before anything is changed: a database without a place for its recordings serves nobody.
-    open_backend("local", root=settings.audio_storage_root).probe()
+    open_backend(settings.audio_storage_type, **settings.storage_options()).probe()
     # Asked for, and hashed, before anything is changed, too: a refusal must not leave half a set-up behind.
     hashed = None if admin is None else hash_password(_admin_password(settings, admin), cost=settings.bcrypt_cost)
     url = owner_url(settings)

@@ -1,0 +1,143 @@
+"""Check an exported month of the activity log with nothing but Python and openssl: copy this one file anywhere.
+
+    python verify_export.py 2026-11.gz [--key seal.pem.pub] [--heads heads.jsonl]
+
+It is written against the documented form (`src/maintenance/log_files.py`, `src/services/history/chain.py`) and shares
+no code with the program that wrote the file: two independent readings of one text. Exit code 0: all fits, 1: findings,
+2: wrong arguments or no such file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FORMAT = ("speech-to-information/history", 1)
+Line = dict[str, Any]
+
+
+def sha256(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def root_of(leaves: list[bytes]) -> bytes:
+    """The Merkle root of RFC 6962, by its definition: the left part is the largest power of two that is smaller."""
+    if not leaves:
+        return sha256(b"")
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return sha256(b"\x01", root_of(leaves[:split]), root_of(leaves[split:]))
+
+
+def check_entry(line: Line) -> Iterator[str]:
+    number, payload_hash = line["entry"], bytes.fromhex(line["payload_hash"])
+    told = None if line["payload"] is None else bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
+    if told is not None and sha256(told) != payload_hash:
+        yield f"entry {number}: what it says does not give its hash"
+    if sha256(b"\x00", line["head"].encode("utf-8"), payload_hash).hex() != line["leaf_hash"]:
+        yield f"entry {number}: it does not give its own hash"
+    if json.loads(line["head"])[0] != number:
+        yield f"entry {number}: its head speaks of another one"
+
+
+def check_seal(line: Line, entries: list[Line]) -> Iterator[str]:
+    number = line["seal"]
+    leaves = [bytes.fromhex(entry["leaf_hash"]) for entry in sorted(entries, key=lambda entry: int(entry["entry"]))]
+    if len(leaves) != line["entry_count"]:
+        yield f"seal {number}: it holds {line['entry_count']} entries, the file has {len(leaves)} of them"
+    if root_of(leaves).hex() != line["root"]:
+        yield f"seal {number}: the entries do not give its root"
+    told = [
+        number, line["previous_id"], line["month"], line["epoch"], line["low_xid"], line["high_xid"], line["next_xid"],
+        line["entry_count"], line["root"], line["sealed_at_us"],
+    ]  # fmt: skip
+    before = bytes.fromhex(line["previous_hash"]) if line["previous_hash"] else bytes(32)
+    if sha256(b"\x02", before, json.dumps(told).encode("ascii")).hex() != line["seal_hash"]:
+        yield f"seal {number}: it was changed, its hash is another one"
+
+
+def check_signature(line: Line, key: Path) -> Iterator[str]:
+    if not line["signature"]:
+        yield f"seal {line['seal']}: it is not signed"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        message, signature = Path(folder, "message"), Path(folder, "signature")
+        message.write_bytes(bytes.fromhex(line["seal_hash"]))
+        signature.write_bytes(bytes.fromhex(line["signature"]))
+        files = ["-inkey", str(key), "-in", str(message), "-sigfile", str(signature)]
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", *files]
+        done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        yield f"seal {line['seal']}: the signature is not that of the key"
+
+
+def check(lines: list[Line], key: Path | None, heads: dict[int, str]) -> Iterator[str]:
+    """Yield a sentence for everything in an export that does not fit."""
+    head = lines[0] if lines else {}
+    if (head.get("format"), head.get("version")) != FORMAT:
+        yield "this is no exported month in the form that this program knows"
+        return
+    entries = [line for line in lines if "entry" in line]
+    if len(entries) != head["entries"] or len({line["entry"] for line in entries}) != len(entries):
+        yield f"the file says that it has {head['entries']} entries, and has {len(entries)}, or one of them twice"
+    for line in entries:
+        yield from check_entry(line)
+    hashes: dict[int, str] = {}
+    for seal in (line for line in lines if "seal" in line):
+        yield from check_seal(seal, [line for line in entries if _is_in(seal, json.loads(line["head"]))])
+        if key is not None:
+            yield from check_signature(seal, key)
+        if heads.get(seal["seal"], seal["seal_hash"]) != seal["seal_hash"]:
+            yield f"seal {seal['seal']}: it is not the one that was exported"
+        if hashes.get(seal["previous_id"], seal["previous_hash"]) != seal["previous_hash"]:
+            yield f"seal {seal['seal']}: it does not follow seal {seal['previous_id']}"
+        hashes[seal["seal"]] = seal["seal_hash"]
+
+
+def unsealed(lines: list[Line]) -> int:
+    """How many entries no seal in the file covers: they are newer than the last sealing."""
+    seals = [line for line in lines if "seal" in line]
+    heads = [json.loads(line["head"]) for line in lines if "entry" in line]
+    return sum(not any(_is_in(seal, head) for seal in seals) for head in heads)
+
+
+def _is_in(seal: Line, head: list[Any]) -> bool:
+    epoch, transaction = head[12], int(head[11])
+    return bool(epoch == seal["epoch"] and seal["low_xid"] <= transaction < seal["high_xid"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check an exported month of the activity log.")
+    parser.add_argument("export", type=Path)
+    parser.add_argument("--key", type=Path, help="the public key (PEM) that must have signed")
+    parser.add_argument("--heads", type=Path, help="the file of exported heads")
+    options = parser.parse_args()
+    try:
+        with gzip.open(options.export, "rt", encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        exported = options.heads.read_text(encoding="ascii").splitlines() if options.heads else []
+        heads = {line["seal"]: line["seal_hash"] for line in map(json.loads, exported)}
+        findings = list(check(lines, options.key, heads))
+        loose = unsealed(lines)
+    except FileNotFoundError as error:
+        print(f"verify_export: {error}", file=sys.stderr)
+        return 2
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        findings = [f"the file is damaged: {error!r}"]
+    for finding in findings:
+        print(finding)
+    print(f"{len(findings)} findings" if findings else f"{len(lines)} lines, all fits; {loose} entries not sealed yet")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

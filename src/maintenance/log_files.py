@@ -1,0 +1,116 @@
+"""A month of the log as a file: what was hashed stands in it as it was hashed, so that nobody needs us to check it.
+
+Compressed JSON lines. The first says what it is; then one line for each entry in the order of their ids, then one for
+each seal of the month:
+
+    {"format": "speech-to-information/history", "version": 1, "month": "2026-11", "entries": 1234}
+    {"entry": 17, "head": "[17, …]", "payload": "{…}", "salt": "…", "payload_hash": "…", "leaf_hash": "…"}
+    {"seal": 3, "previous_id": 2, "previous_hash": "…", "month": "2026-11-01", "epoch": …, …, "signature": "…"}
+
+`head` and `payload` are the very texts: leaf_hash = sha256(0x00 ‖ head ‖ payload_hash), payload_hash = sha256(salt ‖
+payload). Of an erased entry payload and salt are null. `examples/verify_export.py` checks such a file with
+nothing but Python's standard library and openssl.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import IO, Any
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from src.database.models import ActivitySeal
+from src.errors import IntegrityFailure
+from src.services.history.chain import microseconds
+
+FORMAT = "speech-to-information/history"
+VERSION = 1
+
+_ENTRIES = text("""
+    SELECT l.id,
+           jsonb_build_array(l.id, (extract(epoch FROM l.created_at) * 1000000)::bigint, l.activity_type_id,
+               l.actor_id, l.actor, l.case_id, l.entity, l.entity_id, l.operation, l.reason, l.request_id,
+               l.transaction_id::text, l.epoch, l.schema_revision)::text,
+           CASE WHEN l.salt IS NOT NULL THEN jsonb_build_object('new', l.new, 'old', l.old)::text END,
+           encode(l.salt, 'hex'), encode(l.payload_hash, 'hex'), encode(l.leaf_hash, 'hex')
+      FROM public.activity_logs l
+     WHERE l.created_at >= (CAST(:month AS date)::timestamp AT TIME ZONE 'UTC')
+       AND l.created_at < ((CAST(:month AS date) + interval '1 month') AT TIME ZONE 'UTC')
+     ORDER BY l.id
+""")
+_NAMES = ("entry", "head", "payload", "salt", "payload_hash", "leaf_hash")
+
+
+def write_month(session: Session, month: date, target: IO[bytes]) -> int:
+    """Write a month of the log, compressed; return how many entries it has. The same month gives the same bytes."""
+    count: int = session.scalars(
+        text(
+            "SELECT count(*) FROM public.activity_logs l"
+            " WHERE l.created_at >= (CAST(:month AS date)::timestamp AT TIME ZONE 'UTC')"
+            " AND l.created_at < ((CAST(:month AS date) + interval '1 month') AT TIME ZONE 'UTC')"
+        ),
+        {"month": month},
+    ).one()
+    head = {"format": FORMAT, "version": VERSION, "month": f"{month:%Y-%m}", "entries": count}
+    entries = session.execute(_ENTRIES.execution_options(yield_per=2_000), {"month": month})
+    lines = (dict(zip(_NAMES, row, strict=True)) for row in entries)
+    _write(target, [head], lines, _seal_lines(session, month))
+    return count
+
+
+def read_lines(source: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of such a file. Raises IntegrityFailure when it is none, or cut short."""
+    try:
+        with gzip.open(source, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                document: dict[str, Any] = json.loads(line)
+                if number == 0 and (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+                    raise IntegrityFailure("This is no month of an activity log in the form that this version knows.")
+                yield document
+    except (OSError, EOFError, ValueError) as error:
+        raise IntegrityFailure(f"The archived month is damaged: {error}.") from error
+
+
+def without_payloads(lines: Iterable[dict[str, Any]], entries: set[int]) -> bytes:
+    """Return the file again with the payloads of these entries gone."""
+    kept = ({**line, "payload": None, "salt": None} if line.get("entry") in entries else line for line in lines)
+    target = io.BytesIO()
+    _write(target, kept)
+    return target.getvalue()
+
+
+def _write(target: IO[bytes], *parts: Iterable[dict[str, Any]]) -> None:
+    # Without a time and a name in its header, so that a repeated export gives the same bytes.
+    with gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as packed:
+        for part in parts:
+            for line in part:
+                packed.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def _seal_lines(session: Session, month: date) -> Iterator[dict[str, Any]]:
+    hashes: dict[int, bytes] = {}
+    for seal in session.scalars(select(ActivitySeal).order_by(ActivitySeal.id)):
+        hashes[seal.id] = bytes(seal.seal_hash)
+        if seal.month == month:
+            previous = hashes.get(seal.previous_id or 0)
+            yield {
+                "seal": seal.id,
+                "previous_id": seal.previous_id,
+                "previous_hash": previous.hex() if previous is not None else None,
+                "month": seal.month.isoformat(),
+                "epoch": seal.epoch,
+                "low_xid": seal.low_xid,
+                "high_xid": seal.high_xid,
+                "next_xid": seal.next_xid,
+                "entry_count": seal.entry_count,
+                "root": bytes(seal.root).hex(),
+                "sealed_at_us": microseconds(seal.created_at),
+                "seal_hash": bytes(seal.seal_hash).hex(),
+                "signature": bytes(seal.signature).hex() if seal.signature is not None else None,
+                "signing_key": seal.signing_key,
+            }

@@ -1,0 +1,211 @@
+"""Months of the log that leave the database: exported, hashed, put into the storage, and only then dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
+from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
+from src.maintenance.log_files import read_lines, without_payloads, write_month
+from src.services.history.chain import merkle_root
+from src.services.history.findings import Finding
+from src.storage import StorageBackend, keys
+
+# Places in the text that an entry's leaf hash is made of.
+_KIND, _CASE, _ENTITY, _ENTITY_ID, _TRANSACTION, _EPOCH = 2, 5, 6, 7, 11, 12
+
+
+def archive_month(session: Session, storage: StorageBackend, month: date) -> ActivityArchive:
+    """Move a finished month of the log into the storage; its seals stay, and so does the proof.
+
+    The file is durable before anything is dropped, in the transaction of this session, which is the owner's. Raises
+    Conflict for a month that is not over, not wholly sealed, or not a partition of its own.
+    """
+    if month.day != 1:
+        raise InvalidInput(f"{month} is no month; give its first day.")
+    session.execute(text("SET LOCAL lock_timeout = '5s'"))
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("activity retention", 0))))
+    partition = f"activity_logs_{month:%Y_%m}"
+    _require_finished(session, month, partition)
+    forget_replaced(session, storage)
+    with tempfile.TemporaryFile() as file:
+        count = write_month(session, month, file)
+        file.seek(0)
+        stored = storage.put(keys.history_key(month), file)
+    archive = ActivityArchive(
+        month=month,
+        storage_key=stored.key,
+        storage_type=storage.name,
+        size_bytes=stored.size,
+        sha256=stored.sha256 or _sha256(storage, stored.key),
+        entry_count=count,
+    )
+    session.add(archive)
+    sealed = update(ActivitySeal).where(ActivitySeal.month == month, ActivitySeal.pruned_at.is_(None))
+    session.execute(sealed.values(pruned_at=func.now()))
+    _append(session, "history.archived", {"month": f"{month}", "sha256": archive.sha256, "entries": count})
+    session.flush()  # the row stands before its month goes
+    session.execute(text(f"ALTER TABLE public.activity_logs DETACH PARTITION public.{partition}"))
+    session.execute(text(f"DROP TABLE public.{partition}"))
+    return archive
+
+
+def check_archives(session: Session, storage: StorageBackend) -> Iterator[Finding]:
+    """Yield what is wrong with archived months: files that are gone or changed, entries that no seal knows."""
+    kind = session.scalars(select(ActivityType.id).where(ActivityType.code == "history.erased")).one()
+    erased = set(session.scalars(text(
+        "SELECT e.value::bigint FROM public.activity_logs l,"
+        " LATERAL jsonb_array_elements_text(l.new -> 'entries') AS e (value) WHERE l.activity_type_id = :kind"
+    ), {"kind": kind}))  # fmt: skip
+    whole = []
+    for archive in session.scalars(select(ActivityArchive).order_by(ActivityArchive.month)).all():
+        month = f"{archive.month:%Y-%m}"
+        try:
+            if _sha256(storage, archive.storage_key) != archive.sha256:
+                yield Finding("archive", f"the archived month {month} is not the one that was stored")
+                continue
+            erased |= _erased_of(_lines(storage, archive), kind)
+            whole.append(archive)
+        except ObjectNotFound:
+            yield Finding("archive", f"the archived month {month} is not in the storage any more")
+        except StorageError as error:
+            yield Finding("archive", f"the archived month {month} cannot be read: {error}")
+    # An entry may be named by an erasure of a later month, so all erasures are known before the first is asked for.
+    for archive in whole:
+        yield from _check_lines(session, archive, _lines(storage, archive), erased)
+
+
+def erase_archived(
+    session: Session, storage: StorageBackend, *, case_id: int | None = None, user_id: int | None = None
+) -> int:
+    """Erase what archived months say about a case or a user's own row; return how many entries were emptied.
+
+    Each month is written anew beside the old file, which goes when the transaction of this session, the owner's, has
+    committed: call `forget_replaced` then. Raises Conflict while a legal hold is active in the case.
+    """
+    if (case_id is None) == (user_id is None):
+        raise InvalidInput("Erase what is said about a case or about a user: give one of the two.")
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("activity retention", 0))))
+    if session.scalar(select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True)):
+        raise Conflict("A legal hold forbids erasing in this case; release it first.")
+    emptied = 0
+    for archive in session.scalars(select(ActivityArchive).order_by(ActivityArchive.month)).all():
+        chosen = {
+            line["entry"] for line in _lines(storage, archive)
+            if line.get("payload") is not None and _concerns(line["head"], case_id, user_id)
+        }  # fmt: skip
+        if not chosen:
+            continue
+        stored = storage.put(keys.history_key(archive.month), without_payloads(_lines(storage, archive), chosen))
+        archive.storage_key, archive.size_bytes = stored.key, stored.size
+        archive.sha256 = stored.sha256 or _sha256(storage, stored.key)
+        detail = {"month": f"{archive.month}", "entries": sorted(chosen)}
+        _append(session, "history.erased", detail)
+        session.flush()  # the entry and the new key are one step
+        emptied += len(chosen)
+    return emptied
+
+
+def forget_replaced(session: Session, storage: StorageBackend) -> int:
+    """Remove the files of archived months that no row names: left by a kill, or replaced by an erasure."""
+    known = set(session.scalars(select(ActivityArchive.storage_key)))
+    unknown = [found.key for found in storage.list("history") if found.key not in known]
+    return sum(storage.delete(key) for key in unknown)
+
+
+def _require_finished(session: Session, month: date, partition: str) -> None:
+    if session.scalar(text("SELECT now() < (CAST(:m AS date) + interval '1 month') AT TIME ZONE 'UTC'"), {"m": month}):
+        raise Conflict(f"{month:%Y-%m} is not over yet; only finished months can be archived.")
+    if session.scalar(select(func.to_regclass(f"public.{partition}"))) is None:
+        raise Conflict(f"There is no partition {partition}; either the month was archived, or nothing happened in it.")
+    following = (month + timedelta(days=32)).replace(day=1)
+    counted = select(func.count()).select_from(ActivityLog)
+    entries = session.scalar(counted.where(ActivityLog.created_at >= f"{month} 00:00:00+00")
+                             .where(ActivityLog.created_at < f"{following} 00:00:00+00"))  # fmt: skip
+    sealed = session.scalar(select(func.coalesce(func.sum(ActivitySeal.entry_count), 0))
+                            .where(ActivitySeal.month == month))  # fmt: skip
+    if entries != sealed:
+        raise Conflict(
+            f"{month:%Y-%m} has {entries} entries, of which {sealed} are sealed; seal and verify before archiving."
+        )
+
+
+def _append(session: Session, kind: str, detail: dict[str, Any]) -> None:
+    session.execute(
+        text(
+            "SELECT public.append_activity(:kind, 'event', NULL, public.actor_name(), NULL, NULL, NULL, NULL,"
+            " CAST(:detail AS jsonb), NULL)"
+        ),
+        {"kind": kind, "detail": json.dumps(detail)},
+    )
+
+
+def _check_lines(
+    session: Session, archive: ActivityArchive, lines: Iterable[dict[str, Any]], erased: set[int]
+) -> Iterator[Finding]:
+    month = f"{archive.month:%Y-%m}"
+    seals = session.scalars(select(ActivitySeal).where(ActivitySeal.month == archive.month)).all()
+    leaves: dict[int, list[tuple[int, bytes]]] = {seal.id: [] for seal in seals}
+    for line in lines:
+        if "entry" not in line:
+            continue
+        number, leaf = line["entry"], bytes.fromhex(line["leaf_hash"])
+        if not _fits(line):
+            yield Finding("changed", f"archived entry {number} of {month} does not give its own hash", number)
+        elif line["payload"] is None and number not in erased:
+            yield Finding("erased", f"archived entry {number} of {month} says nothing, and no erasure names it", number)
+        head = json.loads(line["head"])
+        epoch, xid = head[_EPOCH], int(head[_TRANSACTION])
+        place = next((s.id for s in seals if s.epoch == epoch and s.low_xid <= xid < s.high_xid), None)
+        if place is None:
+            yield Finding("inserted", f"archived entry {number} of {month} is in no seal", number)
+        else:
+            leaves[place].append((number, leaf))
+    for seal in seals:
+        if merkle_root([leaf for _, leaf in sorted(leaves[seal.id])]) != bytes(seal.root):
+            yield Finding("archive", f"the archived entries of {month} are not those of seal {seal.id}", None, seal.id)
+
+
+def _fits(line: dict[str, Any]) -> bool:
+    payload_hash = bytes.fromhex(line["payload_hash"])
+    if line["payload"] is not None:
+        told = bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
+        if hashlib.sha256(told).digest() != payload_hash:
+            return False
+    leaf = hashlib.sha256(b"\x00" + line["head"].encode("utf-8") + payload_hash).hexdigest()
+    return leaf == str(line["leaf_hash"])
+
+
+def _erased_of(lines: Iterable[dict[str, Any]], kind: int) -> set[int]:
+    """Return the numbers of the entries that erasures in this month name."""
+    payloads = (json.loads(line["payload"]) for line in lines
+                if line.get("payload") is not None and json.loads(line["head"])[_KIND] == kind)  # fmt: skip
+    return {number for payload in payloads for number in payload["new"]["entries"]}
+
+
+def _concerns(head: str, case_id: int | None, user_id: int | None) -> bool:
+    told = json.loads(head)
+    if case_id is not None:
+        return bool(told[_CASE] == case_id)
+    return bool(told[_ENTITY] == "users" and told[_ENTITY_ID] == user_id)
+
+
+def _lines(storage: StorageBackend, archive: ActivityArchive) -> Iterator[dict[str, Any]]:
+    with storage.get(archive.storage_key) as file:
+        yield from read_lines(file)
+
+
+def _sha256(storage: StorageBackend, key: str) -> str:
+    digest = hashlib.sha256()
+    with storage.get(key) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""The key that signs seals: Ed25519, in a file of its own, outside the database and apart from the services' keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.errors import ConfigurationError, PackageMissing
+
+
+def _ed25519() -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - only sealers need it
+    except ImportError as error:
+        raise PackageMissing("Signing seals needs the package cryptography; install it.") from error
+    return ed25519
+
+
+@dataclass(frozen=True)
+class SealKey:
+    """A public key, and the private one where this machine is the sealer's."""
+
+    public: bytes
+    private: Any = field(default=None, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the raw public key, in hex: how seals name their key."""
+        return hashlib.sha256(self.public).hexdigest()
+
+    @classmethod
+    def create(cls, path: Path) -> SealKey:
+        """Make a new key and write it to a file (mode 0600), and its public half beside it as `.pub`.
+
+        Raises ConfigurationError when there is a file already or it cannot be written.
+        """
+        from cryptography.hazmat.primitives import serialization as how  # noqa: PLC0415 - only sealers need it
+
+        private = _ed25519().Ed25519PrivateKey.generate()
+        pem = private.private_bytes(how.Encoding.PEM, how.PrivateFormat.PKCS8, how.NoEncryption())
+        public = private.public_key()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write_new(path, pem, 0o600)
+            pem_public = public.public_bytes(how.Encoding.PEM, how.PublicFormat.SubjectPublicKeyInfo)
+            _write_new(path.with_suffix(f"{path.suffix}.pub"), pem_public, 0o644)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The key {path} for seals cannot be made ({error.strerror}); set SEAL_KEY_FILE to another place."
+            ) from error
+        return cls(public.public_bytes_raw(), private)
+
+    @classmethod
+    def load(cls, path: Path) -> SealKey | None:
+        """Return the key of a PEM file, private or public; None when there is none.
+
+        Raises ConfigurationError when it is damaged, of another kind, or a private one that others may read.
+        """
+        from cryptography.hazmat.primitives import serialization as how  # noqa: PLC0415 - only sealers need it
+
+        try:
+            pem = path.read_bytes()
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigurationError(f"The key {path} for seals cannot be read ({error.strerror}).") from error
+        kinds = _ed25519()
+        try:
+            if b"PUBLIC" in pem:
+                public = how.load_pem_public_key(pem)
+                private = None
+            else:
+                private = how.load_pem_private_key(pem, password=None)
+                public = private.public_key()
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"The key {path} for seals is damaged; restore it from its copy.") from error
+        if not isinstance(public, kinds.Ed25519PublicKey):
+            raise ConfigurationError(f"The key {path} for seals is no Ed25519 key; set SEAL_KEY_FILE to the right one.")
+        if private is not None and mode & 0o077:
+            raise ConfigurationError(f"The key {path} is readable by others. Run: chmod 600 {path}")
+        return cls(public.public_bytes_raw(), private)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of a message. Raises ConfigurationError when this is only a public key."""
+        if self.private is None:
+            raise ConfigurationError("This is the public half of the key; seals are signed where the private one is.")
+        signature: bytes = self.private.sign(message)
+        return signature
+
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Return whether this key made the signature."""
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - only verifiers need it
+
+        try:
+            _ed25519().Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

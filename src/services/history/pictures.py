@@ -1,0 +1,146 @@
+"""Pictures: rows, and whole cases, as they were at a moment. Detached from every session, and not to be changed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NoReturn, TypeVar
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import inspect as inspect_mapped
+from sqlalchemy.orm import Session
+
+from src.database.base import Record
+from src.database.models import (
+    ActivityLog,
+    ActivitySeal,
+    AnalysisResult,
+    AudioFile,
+    Case,
+    CaseNote,
+    CaseParticipant,
+    LegalHold,
+    Transcription,
+)
+from src.database.models.lookups import Lookup
+from src.errors import InvalidInput, NotFound
+from src.services.history.images import identity_of, model_of, values_of
+from src.services.history.versions import changes_of
+
+R = TypeVar("R", bound=Record)
+
+# Where most of what is asked for changed: the server needs to look at these months only.
+RECENT = timedelta(days=92)
+# Below a case: table → the collection of its parent, and the column that names the parent.
+_BELOW = {
+    CaseParticipant: (Case, "participants", "case_id"),
+    CaseNote: (Case, "notes", "case_id"),
+    LegalHold: (Case, "holds", "case_id"),
+    AudioFile: (Case, "audio_files", "case_id"),
+    Transcription: (AudioFile, "transcriptions", "audio_file_id"),
+    AnalysisResult: (AudioFile, "analyses", "audio_file_id"),
+}
+
+
+def as_of(session: Session, model: type[R], number: int, at: datetime | ActivitySeal, *, whole: bool = False) -> R:
+    """Return a row as it was at a moment, or when a seal was made: detached, read-only.
+
+    `at` is a time with its zone; a change counts from when it was made, so the picture of a moment in which a
+    transaction was open may hold some of its changes: ask for a seal where that matters. `whole=True` is for a case:
+    its participants, notes, holds and recordings as they were, each recording with its transcriptions and analyses.
+    Segments are never edited, so they are read from the version itself. Sensitive values are salted hashes. Raises
+    NotFound when there was no such row then, or it is not the actor's to see.
+    """
+    identity_of((model, number))
+    entry = entry_at(session, model, number, at)
+    if entry is None or entry.operation == "delete" or entry.new is None:
+        raise NotFound(f"There was no such {model.__name__} then, or it is not yours to see.")
+    picture = _picture(session, model, entry.new, at)
+    if whole:
+        if not isinstance(picture, Case):
+            raise InvalidInput("whole=True is for cases; other rows have no parts of their own.")
+        _add_parts(session, picture, at)
+    return picture
+
+
+def entry_at(session: Session, model: type[Record], number: int, at: datetime | ActivitySeal) -> ActivityLog | None:
+    """Return the last entry of a row up to a moment; None when there is none that the actor may see."""
+    query = changes_of(model, number).where(_until(at)).limit(1)
+    if isinstance(at, datetime):
+        # Entries stand in time order in months: the newest one is mostly in the last few, which are looked at first.
+        recent = query.where(ActivityLog.created_at > at - RECENT)
+        found: ActivityLog | None = session.scalars(recent).first()
+        if found is not None:
+            return found
+        query = query.where(ActivityLog.created_at <= at - RECENT)
+    return session.scalars(query).first()
+
+
+def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
+    if isinstance(at, ActivitySeal):
+        here = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < at.high_xid)
+        return or_(here, and_(ActivityLog.epoch != at.epoch, ActivityLog.created_at < at.created_at))
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidInput("at is a time with its zone, such as datetime.now(UTC), or a seal.")
+    return ActivityLog.created_at <= at
+
+
+def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> None:
+    tables = [model.__tablename__ for model in _BELOW]
+    query = (
+        select(ActivityLog)
+        .where(ActivityLog.case_id == case.id, ActivityLog.entity.in_(tables), ActivityLog.operation != "event")
+        .where(_until(at))
+        .distinct(ActivityLog.entity, ActivityLog.entity_id)
+        .order_by(ActivityLog.entity, ActivityLog.entity_id, ActivityLog.created_at.desc(), ActivityLog.id.desc())
+    )
+    parts: dict[type[Record], dict[int, Any]] = {Case: {case.id: case}}
+    for entry in session.scalars(query):
+        if entry.operation != "delete" and entry.new is not None:
+            model = model_of(entry.entity or "")
+            parts.setdefault(model, {})[entry.entity_id or 0] = _picture(session, model, entry.new, at)
+    for model, (parent, collection, column) in _BELOW.items():
+        for owner in parts.get(parent, {}).values():
+            mine = [part for part in parts.get(model, {}).values() if getattr(part, column) == owner.id]
+            vars(owner)[collection] = sorted(mine, key=lambda part: part.id)
+
+
+def _picture(session: Session, model: type[R], image: dict[str, Any], at: datetime | ActivitySeal) -> R:
+    mapper = inspect_mapped(model)
+    found = values_of(model.metadata.tables[model.__tablename__], image)
+    values: dict[str, Any] = {}
+    for column in mapper.columns:
+        name = mapper.get_property_by_column(column).key
+        if column.name in found:
+            values[name] = found[column.name]
+    if model is Transcription and "content" not in values:
+        # Never edited, so it is what it was; the log does not keep it.
+        values["content"] = session.scalar(select(Transcription.content).where(Transcription.id == values["id"]))
+    for relation in mapper.relationships:
+        if not relation.uselist and issubclass(relation.mapper.class_, Lookup):
+            number = found.get(next(iter(relation.local_columns)).name)
+            values[relation.key] = None if number is None else session.get(relation.mapper.class_, number)
+    picture: R = object.__new__(_picture_class(model))
+    vars(picture).update(values, as_of=at)
+    return picture
+
+
+@lru_cache(maxsize=64)
+def _picture_class(model: type[R]) -> type[R]:
+    def refuse(self: Any, *_: Any) -> NoReturn:
+        raise AttributeError(f"{self!r} is a picture of the past; use history.revert to go back to it.")
+
+    def missing(self: Any, name: str) -> NoReturn:
+        raise AttributeError(f"{self!r} has no {name!r}: it was not part of the row then, or whole=True was not asked.")
+
+    def tell(self: Any) -> str:
+        return f"<{model.__name__} {self.id} as of {_moment(self.as_of)}>"
+
+    # Not mapped: no session can take it, and nothing can be flushed.
+    inside: dict[str, Any] = {"__abstract__": True, "__module__": __name__, "__pictured__": model}
+    inside.update(__setattr__=refuse, __delattr__=refuse, __getattr__=missing, __repr__=tell)
+    return type(model.__name__, (model,), inside)
+
+
+def _moment(at: datetime | ActivitySeal) -> str:
+    return f"seal {at.id}" if isinstance(at, ActivitySeal) else at.isoformat()

@@ -1,0 +1,129 @@
+"""Proof that nothing was rewritten: the chain, its heads, every entry, every row and every version's segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, undefer
+
+from src.database.models import ActivitySeal
+from src.errors import Forbidden
+from src.services.history.chain import merkle_root, seal_hash, unpack
+from src.services.history.entries import Batch, check_entries
+from src.services.history.findings import Finding, Report
+from src.services.history.heads import HeadFile
+from src.services.history.keys import SealKey
+from src.services.history.rows import check_rows, check_transcriptions
+from src.services.history.sealing import fields_of
+
+__all__ = ["Finding", "Report", "verify"]
+
+# What turns values into text must not depend on who asks.
+_PINNED = text("""
+    SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
+           set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true),
+           set_config('extra_float_digits', '1', true)
+""")
+_SEES_EVERYTHING = text("""
+    SELECT public.actor_may('*', '*') OR pg_has_role(session_user, c.relowner, 'MEMBER')
+      FROM pg_class c WHERE c.oid = 'public.activity_logs'::regclass
+""")
+
+
+def verify(
+    session: Session,
+    *,
+    key: SealKey | None = None,
+    heads: HeadFile | None = None,
+    rows: bool = True,
+    segments: bool = True,
+) -> Report:
+    """Recompute everything and return what does not fit, each finding with its name.
+
+    `key` is the public key that must have signed, from where it is kept and not from the database. `heads` are the
+    exported ones: without them nobody can see that the newest seals are missing. `rows` compares every row of the
+    captured tables with its last entry, `segments` every version of a transcription with its digest. Works beside
+    writers and under any settings of the session, which are left as they were. Raises Forbidden unless an administrator
+    or the database's owner asks, since nobody else sees all entries.
+    """
+    everything = session.scalar(_SEES_EVERYTHING)
+    if not everything:
+        raise Forbidden("Only an administrator sees all entries and can verify them.")
+    report = Report()
+    with session.begin_nested() as savepoint:
+        session.execute(_PINNED)
+        # A month that leaves for the archive meanwhile would look as if it had been deleted.
+        session.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended("activity retention", 0))))
+        report.findings += _check_chain(session, key, report)
+        if heads is not None:
+            report.findings += _check_heads(session, heads)
+        report.findings += check_entries(session, _batches(session), report)
+        if rows:
+            report.findings += check_rows(session, report)
+        if segments:
+            report.findings += check_transcriptions(session, report)
+        savepoint.rollback()
+    return report
+
+
+def _check_chain(session: Session, key: SealKey | None, report: Report) -> Iterator[Finding]:
+    previous: ActivitySeal | None = None
+    reached: dict[int, int] = {}
+    query = select(ActivitySeal).options(undefer(ActivitySeal.leaves)).order_by(ActivitySeal.id)
+    for seal in session.scalars(query.execution_options(yield_per=100)):
+        report.seals += 1
+        number, expected = seal.id, previous.id + 1 if previous is not None else 1
+        if number != expected:
+            gap = f"seal {expected}" if number == expected + 1 else f"seals {expected} to {number - 1}"
+            yield Finding("chain", f"{gap} missing before seal {number}", seal_id=number)
+        if seal.previous_id != (previous.id if previous is not None else None):
+            yield Finding("chain", f"seal {number} does not follow the one before it", seal_id=number)
+        linked = seal_hash(fields_of(seal), bytes(seal.root), bytes(previous.seal_hash) if previous else None)
+        if linked != bytes(seal.seal_hash):
+            yield Finding("chain", f"seal {number} was changed: its hash is another one", seal_id=number)
+        leaves = [entry.leaf_hash for entry in unpack(seal.leaves)]
+        if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count:
+            yield Finding("chain", f"seal {number} was changed: its entries do not give its root", seal_id=number)
+        # The months of one batch share its span.
+        if seal.low_xid != reached.get(seal.epoch, 0) and not (
+            previous is not None and (previous.epoch, previous.low_xid) == (seal.epoch, seal.low_xid)
+        ):
+            yield Finding("chain", f"seal {number} does not begin where its forerunner ended", seal_id=number)
+        reached[seal.epoch] = seal.high_xid
+        yield from _check_signature(seal, key)
+        previous = seal
+
+
+def _check_signature(seal: ActivitySeal, key: SealKey | None) -> Iterator[Finding]:
+    if key is None:
+        return
+    if seal.signature is None:
+        yield Finding("signature", f"seal {seal.id} is not signed", seal_id=seal.id)
+    elif not key.verifies(bytes(seal.signature), bytes(seal.seal_hash)):
+        yield Finding("signature", f"the signature of seal {seal.id} is not that of the key", seal_id=seal.id)
+
+
+def _check_heads(session: Session, heads: HeadFile) -> Iterator[Finding]:
+    exported = heads.read()
+    present = {row.id: bytes(row.seal_hash) for row in session.execute(select(ActivitySeal.id, ActivitySeal.seal_hash))}
+    for head in exported:
+        if head.id not in present:
+            yield Finding("head", f"seal {head.id} was exported and is not there any more", seal_id=head.id)
+        elif present[head.id] != head.seal_hash:
+            yield Finding("head", f"seal {head.id} is not the one that was exported", seal_id=head.id)
+
+
+def _batches(session: Session) -> list[Batch]:
+    columns = (
+        ActivitySeal.id,
+        ActivitySeal.month,
+        ActivitySeal.epoch,
+        ActivitySeal.low_xid,
+        ActivitySeal.high_xid,
+        ActivitySeal.next_xid,
+        ActivitySeal.entry_count,
+        ActivitySeal.created_at,
+        ActivitySeal.pruned_at,
+    )
+    return [Batch(*row) for row in session.execute(select(*columns).order_by(ActivitySeal.id))]

@@ -1,0 +1,148 @@
+"""Versions of a row: who made which change, when and why; and what is different between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import inspect, select, tuple_
+from sqlalchemy.orm import Session
+
+from src.database.base import Record
+from src.database.models import ActivityLog
+from src.errors import InvalidInput
+from src.services.history.images import STAMPS, Identity, identity_of, model_of, values_of
+
+MOST_ON_A_PAGE = 1_000
+
+
+class Change(NamedTuple):
+    """A column's value before and after."""
+
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Version:
+    """A row as one change left it. `str(version)` reads as a person would tell it."""
+
+    entry_id: int
+    at: datetime
+    actor: str
+    reason: str | None
+    request_id: str | None
+    operation: str
+    model: type[Record]
+    entity_id: int
+    case_id: int | None
+    values: Mapping[str, Any] | None
+    changes: Mapping[str, Change]
+    schema_revision: str
+    lost_columns: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        done = {"insert": "added", "update": "changed", "delete": "deleted", "baseline": "was found with"}
+        what = ", ".join(self.changes) if self.operation == "update" else f"{self.model.__name__} {self.entity_id}"
+        because = f": {self.reason}" if self.reason else ""
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}"
+
+
+def versions(
+    session: Session, thing: Record | Identity, *, before: Version | None = None, limit: int = 50
+) -> list[Version]:
+    """Return the versions of a row, newest first; `before` is the last one of the page before.
+
+    `thing` is an object, deleted ones included, or a pair such as `(Case, 12)`. `values` is the whole row after the
+    change (None when it was deleted or its payload erased), `changes` what the change changed. Sensitive values are
+    salted hashes; `lost_columns` are those that the table had then and has no more. An actor who may not see the row
+    gets an empty list.
+    """
+    if not 1 <= limit <= MOST_ON_A_PAGE:
+        raise InvalidInput(f"limit is {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
+    model, number = identity_of(thing)
+    query = changes_of(model, number).limit(limit)
+    if before is not None:
+        query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
+    return [version_of(entry) for entry in session.scalars(query)]
+
+
+def changes_of(model: type[Record], number: int) -> Any:
+    """Return the query for the entries of a row's changes, newest first."""
+    return (
+        select(ActivityLog)
+        .where(
+            ActivityLog.entity == model.__tablename__,
+            ActivityLog.entity_id == number,
+            ActivityLog.operation != "event",
+        )
+        .order_by(ActivityLog.created_at.desc(), ActivityLog.id.desc())
+    )
+
+
+def version_of(entry: ActivityLog) -> Version:
+    """Return an entry of a change as a version of its row."""
+    model = model_of(entry.entity or "")
+    table = model.metadata.tables[model.__tablename__]
+    new = None if entry.new is None else values_of(table, entry.new)
+    old = values_of(table, entry.old or {})
+    if entry.operation == "update":
+        changed = {name: Change(value, (new or {}).get(name)) for name, value in old.items() if name not in STAMPS}
+    elif entry.operation == "delete":
+        changed = {name: Change(value, None) for name, value in old.items()}
+    else:
+        changed = {name: Change(None, value) for name, value in (new or {}).items()}
+    return Version(
+        entry_id=entry.id,
+        at=entry.created_at,
+        actor=entry.actor,
+        reason=entry.reason,
+        request_id=entry.request_id,
+        operation=entry.operation,
+        model=model,
+        entity_id=entry.entity_id or 0,
+        case_id=entry.case_id,
+        values=new,
+        changes=changed,
+        schema_revision=entry.schema_revision,
+        lost_columns=frozenset((entry.new or {}).keys() - table.columns.keys()),
+    )
+
+
+def diff(a: Version | Record | None, b: Version | Record | None) -> dict[str, Change]:
+    """Return the columns in which two states of a row differ, with both values; time stamps and counters left out.
+
+    Each is a version, a picture of `as_of`, an object of the models, or None where there was no row. Raises
+    InvalidInput when they are of different tables.
+    """
+    models = {_model(state) for state in (a, b) if state is not None}
+    if len(models) > 1:
+        raise InvalidInput(f"These are of different tables: {', '.join(sorted(m.__name__ for m in models))}.")
+    old, new = _values(a), _values(b)
+    names = [name for name in {**old, **new} if name not in STAMPS]
+    # A column that one of them cannot know is no difference, unless there was no row at all.
+    shared = [name for name in names if a is None or b is None or (name in old and name in new)]
+    return {name: Change(old.get(name), new.get(name)) for name in shared if old.get(name) != new.get(name)}
+
+
+def _model(state: Version | Record) -> type[Record]:
+    return state.model if isinstance(state, Version) else identity_of(state)[0]
+
+
+def _values(state: Version | Record | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    if isinstance(state, Version):
+        return dict(state.values or {})
+    if hasattr(type(state), "__pictured__"):
+        columns = {column.name for column in identity_of(state)[0].__table__.columns}
+        return {name: value for name, value in vars(state).items() if name in columns}
+    mapped = inspect(state)
+    # Only what is loaded: comparing must not load, least of all a column that nobody may read.
+    return {
+        column.name: mapped.dict[mapped.mapper.get_property_by_column(column).key]
+        for column in mapped.mapper.columns
+        if mapped.mapper.get_property_by_column(column).key in mapped.dict
+    }
