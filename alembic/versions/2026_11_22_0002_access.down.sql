@@ -710,8 +710,6 @@ GRANT UPDATE (released_at, released_by_id, release_reason) ON public.legal_holds
 
 GRANT UPDATE (role, permissions, expires_at) ON public.case_participants TO sti_app, sti_admin;
 
-DROP FUNCTION public.takes_wide_part(bigint);
-
 DROP FUNCTION public.role_reason(bigint, text, text);
 
 DROP FUNCTION public.explain_permissions(bigint, bigint);

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 
 from src import errors
-from src.database.actor import TOKEN_SECONDS, Actor, SigningKey
-from src.database.failures import first_line, translate_connect, unstorable
+from src.database.actor import Actor, SigningKey
+from src.database.door import Door
+from src.database.failures import translate_connect, unstorable
 from src.database.schema import HEAD
 
 if TYPE_CHECKING:
@@ -25,27 +26,8 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER = 150_000
 NOBODY = Actor()
 
-# One round trip. What an earlier user of the connection left behind goes first: settings, cursors held over a commit
-# and temporary tables would show or do the next one somebody else's things (no dearer within the noise). Then every
-# setting is local to the transaction, so a pooler in transaction mode is as good as none. Two are what the driver said
-# when it connected, which behind a pooler RESET ALL does not bring back: with another encoding than the driver's, text
-# would be stored as rubbish. pg_temp stands last, so that not even a temporary table of this transaction hides one of
-# ours.
-_BEGIN = """
-RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();
-SELECT pg_catalog.set_config('client_encoding', 'UTF8', false),
-       pg_catalog.set_config('application_name', %s, false),
-       pg_catalog.set_config('search_path', 'public, pg_temp', true),
-       pg_catalog.set_config('DateStyle', 'ISO', true),
-       pg_catalog.set_config('statement_timeout', %s, true),
-       pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true),
-       pg_catalog.set_config('role', b.database_role, true),
-       pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()), b.actor
-  FROM public.begin_actor(%s, %s, %s) AS b
-"""
-
-# Behind a pooler only the transaction knows its backend, so it is asked first: one round trip more.
-_ASK = "SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now())"
+PAUSE_SECONDS = 1.0
+_suspected: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
 # Where a server shows more than this of a statement, its administrator has chosen so.
 LONGEST_VEIL = 16_384
@@ -54,6 +36,7 @@ _GREET = """
 SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
        pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
        (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
+       (SELECT system_identifier FROM pg_catalog.pg_control_system()),
        pg_catalog.concat_ws(' ',
            -- What --check names too: these few leave somebody's rows open, so nobody is served until they are mended.
            (SELECT pg_catalog.string_agg(
@@ -139,12 +122,12 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
         max_overflow=options.max_overflow,
         pool_timeout=options.timeout_seconds,
         pool_recycle=options.recycle_seconds,
-        pool_pre_ping=True,
         pool_use_lifo=True,
         hide_parameters=True,
         connect_args=connect_arguments(options),
     )
     _translate_driver_errors(engine)
+    _ping_after_a_pause(engine)
     _leave_connections_to_the_parent(engine)
     return engine
 
@@ -155,8 +138,12 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
     The actor is the execution option `actor`; without it a transaction belongs to nobody and sees no rows.
     """
     options = options or PoolOptions()
-    statement_timeout = f"{int(options.statement_timeout_seconds * 1000)}ms"
-    idle_timeout = f"{int(options.idle_transaction_timeout_seconds * 1000)}ms"
+    door = Door(
+        key,
+        application_name=options.application_name,
+        statement_timeout=f"{int(options.statement_timeout_seconds * 1000)}ms",
+        idle_timeout=f"{int(options.idle_transaction_timeout_seconds * 1000)}ms",
+    )
 
     @event.listens_for(engine, "connect")
     def greet(connection: DBAPIConnection, record: Any) -> None:
@@ -164,57 +151,7 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        actor: Actor = connection.get_execution_options().get("actor", NOBODY)
-        info = connection.info
-        cursor = _driver_connection(connection).cursor()
-
-        def enter(token: str | None) -> int | None:
-            settings = (options.application_name, statement_timeout, idle_timeout)
-            cursor.execute(info["veil"] + _BEGIN, (*settings, token, actor.reason, actor.request_id))
-            entered: int | None
-            *_, info["backend_pid"], info["started"], entered = cursor.fetchone()
-            return entered
-
-        try:
-            token = None
-            if actor.name is not None and info["behind_pooler"]:
-                cursor.execute(_ASK)
-                info["backend_pid"], info["started"] = cursor.fetchone()
-                token = sign(connection, key, "session", actor.name)
-            elif actor.name is not None:
-                now = time.time() + info["clock_offset"]
-                token = key.token("session", actor.name, backend_pid=info["backend_pid"], server_time=now)
-            signed_for = info["backend_pid"]
-            actor_id = enter(token)
-            if actor.name is not None and actor_id is None:
-                # Nobody acts so far. A pooler that greeted with the number of a backend, by chance or on purpose, or a
-                # token that came too late; once more with what the transaction says about itself.
-                info["behind_pooler"] = info["behind_pooler"] or info["backend_pid"] != signed_for
-                info["clock_offset"] = float(info["started"]) - time.time()
-                actor_id = enter(sign(connection, key, "session", actor.name))
-        except connection.dialect.loaded_dbapi.Error as error:
-            # The plain cursor saves a tenth of the door's time; the price is to say here what SQLAlchemy would say.
-            connection.invalidate(error)
-            raise errors.ServerUnreachable(f"A transaction could not begin: {first_line(error)}. Try again.") from error
-        finally:
-            cursor.close()
-        connection.info["actor_id"] = actor_id
-        if actor.name is not None and actor_id is None:
-            logger.warning(
-                "No active user is named %r, or the key file is another database's: this session sees nothing.",
-                actor.name,
-            )
-
-
-def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
-    """Return a token of this key for this connection's transaction, for one purpose and subject.
-
-    Another transaction takes it only on the same backend, and only if it begins within the same second: behind a pooler
-    anybody may be the next one there.
-    """
-    info = connection.info
-    only_now = float(info["started"]) + 1 - TOKEN_SECONDS
-    return key.token(purpose, subject, backend_pid=info["backend_pid"], server_time=only_now)
+        door.enter(connection, connection.get_execution_options().get("actor", NOBODY))
 
 
 def _greet(connection: Any) -> dict[str, Any]:
@@ -225,7 +162,7 @@ def _greet(connection: Any) -> dict[str, Any]:
     cursor = connection.cursor()
     try:
         cursor.execute(_GREET)
-        pid, server_time, has_schema, shown, remedy = cursor.fetchone()
+        pid, server_time, has_schema, shown, cluster, remedy = cursor.fetchone()
         revision = None
         if has_schema:
             cursor.execute("SELECT public.schema_revision()")
@@ -244,6 +181,7 @@ def _greet(connection: Any) -> dict[str, Any]:
         "backend_pid": connection.info.backend_pid,
         "behind_pooler": connection.info.backend_pid != pid,
         "clock_offset": float(server_time) - time.time(),
+        "cluster": cluster,
         # pg_stat_activity shows the beginning of a statement to everybody of the same login: not as far as the token.
         "veil": f"/*{' ' * min(shown, LONGEST_VEIL)}*/",
     }
@@ -261,22 +199,39 @@ def require_revision(revision: str | None) -> None:
         )
 
 
-def _driver_connection(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection
-
-
 def _translate_driver_errors(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def explain(context: Any) -> None:
         # Errors of making a connection, and those that are none of the driver's own: what the server says about a
-        # statement is translated at the door. A ping that fails must fail as it is, so that the pool connects again.
-        if context.is_pre_ping:
-            return
+        # statement is translated at the door.
         if context.connection is None and isinstance(context.sqlalchemy_exception, DBAPIError):
             raise translate_connect(context.original_exception, engine.url) from context.original_exception
         refused = unstorable(context.original_exception)
         if refused is not None:
             raise refused from context.original_exception
+
+
+def suspect(engine: Engine) -> None:
+    """Have every connection that is in the pool now asked whether it is alive before it is used again."""
+    _suspected[engine.pool] = time.monotonic()
+
+
+def _ping_after_a_pause(engine: Engine) -> None:
+    # SQLAlchemy's own pre-ping asks each time, which is a tenth of the door's time. A connection that was used a moment
+    # ago is hardly ever dead; when one is, its transaction fails to begin, and all that were used before are asked.
+    @event.listens_for(engine, "checkin")
+    def note(connection: DBAPIConnection | None, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+        record.info["returned"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: DBAPIConnection, record: Any, proxy: Any) -> None:  # noqa: ARG001 - the same
+        returned = record.info.get("returned")
+        if returned is None or returned > max(time.monotonic() - PAUSE_SECONDS, _suspected.get(engine.pool, 0.0)):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError("the server ended the connection") from error
 
 
 def _leave_connections_to_the_parent(engine: Engine) -> None:

@@ -9,18 +9,19 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL, cast, func, select
+from sqlalchemy import URL, Engine, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from src.database.actor import Actor, SigningKey
-from src.database.engine import PoolOptions, make_engine, serve_sessions, sign
+from src.database.door import sign
+from src.database.engine import PoolOptions, make_engine, serve_sessions, suspect
 from src.database.failures import translate
 from src.database.refusals import DoorSession, explain
-from src.errors import Forbidden, InvalidInput
+from src.errors import Forbidden, InvalidInput, ServerUnreachable
 
 if TYPE_CHECKING:
     from src.config import Settings
@@ -92,7 +93,7 @@ class Database:
         info = {"database": self, "actor": actor, "touched": (), "reads": []}
         session = DoorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
         try:
-            with session, session.begin():
+            with session, _entered(session, engine):
                 yield session
         except StaleDataError as error:
             # Asked in a transaction of its own: the failed one is over.
@@ -137,6 +138,20 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<Database {self.engine.url.render_as_string(hide_password=True)}>"
+
+
+def _entered(session: Session, engine: Engine) -> SessionTransaction:
+    """Begin the transaction, at once, so that a connection that died in the pool is replaced unnoticed; return it."""
+    transaction = session.begin()
+    try:
+        session.connection()
+    except ServerUnreachable:
+        # Nothing was done yet, so nothing is lost by trying once more, with connections that are asked first.
+        suspect(engine)
+        transaction.rollback()
+        transaction = session.begin()
+        session.connection()
+    return transaction
 
 
 def _note_refusal(session: Session, error: Forbidden) -> None:

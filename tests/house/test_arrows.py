@@ -13,6 +13,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("src.storage", "src.database.base", "src.database.schema", "src.database.seeds", "src.database.embedded"),
     ("src.database.models", "src.database.actor", "src.database.keys", "src.database.failures",
      "src.database.refusals"),
+    ("src.database.door",),
     ("src.database.engine",),
     ("src.database.migrate", "src.database.protection", "src.database.completeness", "src.database.provision",
      "src.database.seeding", "src.database.bootstrap"),

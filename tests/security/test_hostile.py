@@ -91,8 +91,14 @@ TAMPERINGS = {
             SELECT coalesce((SELECT public.role_permits(u.role_id, subject, verb)
                                FROM public.users u WHERE u.id = public.actor_id()), false) $body$""",
     "a token taken at its word": f"""
-        CREATE OR REPLACE FUNCTION public.verify_token(token text, purpose text) RETURNS text LANGUAGE sql STABLE
-            {DEFINER} SELECT split_part(token, '|', 6) $body$""",
+        CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request text)
+        RETURNS TABLE (actor bigint, database_role text) LANGUAGE plpgsql {DEFINER}
+        BEGIN
+            SELECT u.id INTO actor FROM public.users u WHERE u.username = split_part(token, '|', 6) AND u.is_active;
+            PERFORM set_config('sti.actor', coalesce(public.mint_actor(actor, 1), ''), true);
+            database_role := 'sti_app';
+            RETURN NEXT;
+        END $body$""",
     "a foreign key without the case": "ALTER TABLE processing_jobs"
     " DROP CONSTRAINT processing_jobs_case_id_audio_file_id_fkey,"
     " ADD FOREIGN KEY (audio_file_id) REFERENCES audio_files (id)",

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import ActivityLog, Base, Case, CaseNote, User
-from src.database import engine as engine_module
+from src.database import door as door_module
 from src.database.actor import Actor
 from src.errors import ServerUnreachable, SpeechError
 from tests.security.population import ALL_TABLES, CASE_TABLES, backend_of, core, one_connection
@@ -93,7 +93,7 @@ def test_temporary_tables_named_like_ours_do_not_stand_in_front(populated, singl
             cursor.execute(f"GRANT ALL ON pg_temp.{table} TO PUBLIC")
     held.commit()
     held.close()
-    monkeypatch.setattr(engine_module, "_BEGIN", engine_module._BEGIN.replace("DISCARD TEMP;", ""))
+    monkeypatch.setattr(door_module, "_BEGIN", door_module._BEGIN.replace("DISCARD TEMP;", ""))
     with single.session(actor="bob") as session:
         assert backend_of(session) == pid
         assert session.scalars(select(Case.title)).all() == TITLES["bob"]
