@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def main() -> int:
     parser.add_argument("--key", type=Path, help="the public key (PEM) that must have signed")
     parser.add_argument("--heads", type=Path, help="the file of exported heads")
     options = parser.parse_args()
+    if options.key and not options.key.is_file():
+        parser.error(f"there is no key {options.key}")
     try:
         with gzip.open(options.export, "rt", encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
@@ -131,7 +134,7 @@ def main() -> int:
     except FileNotFoundError as error:
         print(f"verify_export: {error}", file=sys.stderr)
         return 2
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         findings = [f"the file is damaged: {error!r}"]
     for finding in findings:
         print(finding)

@@ -1,5 +1,25 @@
 SET LOCAL check_function_bodies = off;
 
+DROP TRIGGER keep_id ON public.users;
+
+DROP TRIGGER keep_id ON public.user_roles;
+
+DROP TRIGGER keep_id ON public.cases;
+
+DROP TRIGGER keep_id ON public.case_participants;
+
+DROP TRIGGER keep_id ON public.case_notes;
+
+DROP TRIGGER keep_id ON public.legal_holds;
+
+DROP TRIGGER keep_id ON public.audio_files;
+
+DROP TRIGGER keep_id ON public.transcriptions;
+
+DROP TRIGGER keep_id ON public.analysis_results;
+
+DROP TRIGGER keep_id ON public.processing_jobs;
+
 DROP TRIGGER finish_version ON public.transcriptions;
 
 DROP TRIGGER guard_new_parts ON public.transcription_segments;
@@ -121,6 +141,84 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.explain_permissions(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.explain_permissions(bigint, bigint) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.code_id(lookup text, code text)
+RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    found_id bigint;
+BEGIN
+    EXECUTE format('SELECT id FROM public.%I WHERE code = $1', lookup) INTO found_id USING code;
+    RETURN found_id;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.code_id(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.code_id(text, text) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.participation_known(permissions jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT CASE WHEN jsonb_typeof(permissions) = 'object' THEN (
+        SELECT coalesce(bool_and(CASE WHEN jsonb_typeof(e.value) = 'array'
+                   THEN e.key = ANY ('{allow,deny}')
+                    AND e.value <@ to_jsonb('{read,write,delete,manage}'::text[]) ELSE false END), true)
+          FROM jsonb_each(permissions) e)
+        ELSE false END
+$body$;
+REVOKE ALL ON FUNCTION public.participation_known(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.participation_known(jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.count_holds()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Whatever was asked for: the holds themselves say how many there are.
+    NEW.active_holds := (SELECT count(*) FROM public.legal_holds h WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.capture_change()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 AS $body$
+DECLARE
+    left_out text[] := string_to_array(TG_ARGV[1], ',');
+    sensitive text[] := string_to_array(TG_ARGV[2], ',');
+    was jsonb;
+    is_now jsonb;
+    image jsonb;
+    grain bytea := uuid_send(gen_random_uuid());
+    who text := public.actor_name();
+BEGIN
+    -- Attached to a table of somebody's own, this function would forge entries.
+    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL ('{users,user_roles,cases,case_participants,case_notes,legal_holds,audio_files,transcriptions,analysis_results,processing_jobs}') THEN
+        RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF who IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is written unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        was := to_jsonb(OLD) - left_out;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        is_now := to_jsonb(NEW) - left_out;
+    END IF;
+    image := coalesce(is_now, was);
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(b.key, b.value) INTO was FROM jsonb_each(was) b
+         WHERE is_now -> b.key IS DISTINCT FROM b.value;
+        IF was - '{updated_at,row_version}'::text[] = '{}' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF cardinality(sensitive) > 0 THEN
+        was := public.redact(was, sensitive, grain);
+        is_now := public.redact(is_now, sensitive, grain);
+    END IF;
+    PERFORM public.append_activity('row.' || lower(TG_OP), lower(TG_OP), public.signed_actor(), who,
+        (image ->> nullif(TG_ARGV[0], ''))::bigint, TG_TABLE_NAME, (image ->> 'id')::bigint, was, is_now, grain);
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.capture_change() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$

@@ -152,13 +152,161 @@ $body$;
 REVOKE ALL ON FUNCTION public.explain_permissions(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.explain_permissions(bigint, bigint) TO sti_app, sti_wide, sti_admin;
 
+CREATE OR REPLACE FUNCTION public.code_id(lookup text, code text)
+RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF lookup = 'activity_types' THEN
+        RETURN (SELECT t.id FROM public.activity_types t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'audio_statuses' THEN
+        RETURN (SELECT t.id FROM public.audio_statuses t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'case_priorities' THEN
+        RETURN (SELECT t.id FROM public.case_priorities t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'case_statuses' THEN
+        RETURN (SELECT t.id FROM public.case_statuses t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'languages' THEN
+        RETURN (SELECT t.id FROM public.languages t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'sentiments' THEN
+        RETURN (SELECT t.id FROM public.sentiments t WHERE t.code = code_id.code);
+    END IF;
+    IF lookup = 'user_roles' THEN
+        RETURN (SELECT t.id FROM public.user_roles t WHERE t.code = code_id.code);
+    END IF;
+    RAISE EXCEPTION 'no lookup table is named %', lookup USING ERRCODE = 'undefined_table';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.code_id(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.code_id(text, text) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.participation_known(permissions jsonb)
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Most have none of their own, and then there is no query to start.
+    IF permissions = '{}' THEN
+        RETURN true;
+    ELSIF jsonb_typeof(permissions) IS DISTINCT FROM 'object' THEN
+        RETURN false;
+    END IF;
+    RETURN (
+        SELECT coalesce(bool_and(CASE WHEN jsonb_typeof(e.value) = 'array'
+                   THEN e.key = ANY ('{allow,deny}')
+                    AND e.value <@ to_jsonb('{read,write,delete,manage}'::text[]) ELSE false END), true)
+          FROM jsonb_each(permissions) e);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.participation_known(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.participation_known(jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.count_holds()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Whatever was asked for: the holds themselves say how many there are. A new case has none.
+    IF TG_OP = 'INSERT' THEN
+        NEW.active_holds := 0;
+    ELSE
+        NEW.active_holds := (SELECT count(*) FROM public.legal_holds h
+                              WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.capture_change()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 AS $body$
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+    left_out text[] := string_to_array(TG_ARGV[1], ',');
+    sensitive text[] := string_to_array(TG_ARGV[2], ',');
+    of_table text := TG_TABLE_NAME;
+    verb text := lower(TG_OP);
+    entry bigint;
+    happened timestamptz;
+    kind bigint;
+    signer bigint;
+    who text;
+    cluster bigint;
+    was jsonb;
+    is_now jsonb;
+    image jsonb;
+    in_case bigint;
+    number bigint;
+    why text := left(nullif(current_setting('sti.reason', true), ''), 2000);
+    request text := left(nullif(current_setting('sti.request', true), ''), 200);
+    xid xid8 := pg_current_xact_id();
+    revision text := public.schema_revision();
+    grain bytea := uuid_send(gen_random_uuid());
+    payload bytea;
+BEGIN
+    -- Attached to a table of somebody's own, this function would forge entries.
+    IF TG_TABLE_SCHEMA <> 'public' OR TG_TABLE_NAME <> ALL ('{users,user_roles,cases,case_participants,case_notes,legal_holds,audio_files,transcriptions,analysis_results,processing_jobs}') THEN
+        RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF cardinality(part) IS NOT DISTINCT FROM 6 AND part[2] = pg_backend_pid()::text
+       AND part[3] = (extract(epoch FROM now()) * 1000000)::bigint::text
+       AND part[1] ~ '^[0-9]{1,18}$' AND part[4] ~ '^[0-9]{1,18}$' THEN
+        SELECT u.id, u.username, part[5]::bigint INTO signer, who, cluster FROM public.actor_keys k, public.users u
+         WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND part[6] = encode(sha256(k.outer_pad || sha256(
+                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex');
+    END IF;
+    IF signer IS NULL THEN
+        IF NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+            RAISE EXCEPTION 'no actor: nothing is written unsigned' USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        who := 'operator:' || session_user;
+        cluster := (SELECT system_identifier FROM pg_control_system());
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        was := to_jsonb(OLD) - left_out;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        is_now := to_jsonb(NEW) - left_out;
+    END IF;
+    image := coalesce(is_now, was);
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(b.key, b.value) INTO was FROM jsonb_each(was) b
+         WHERE is_now -> b.key IS DISTINCT FROM b.value;
+        IF was - '{updated_at,row_version}'::text[] = '{}' THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF cardinality(sensitive) > 0 THEN
+        was := public.redact(was, sensitive, grain);
+        is_now := public.redact(is_now, sensitive, grain);
+    END IF;
+    kind := (SELECT t.id FROM public.activity_types t WHERE t.code = 'row.' || verb);
+    IF kind IS NULL THEN
+        RAISE EXCEPTION 'no activity type has the code row.%', verb USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    in_case := (image ->> nullif(TG_ARGV[0], ''))::bigint;
+    number := (image ->> 'id')::bigint;
+    payload := sha256(grain || convert_to(jsonb_build_object('new', is_now, 'old', was)::text, 'UTF8'));
+    entry := nextval('public.activity_logs_id_seq');
+    happened := clock_timestamp();
+    INSERT INTO public.activity_logs (id, created_at, updated_at, activity_type_id, actor_id, actor, case_id, entity,
+        entity_id, operation, old, new, reason, request_id, transaction_id, epoch, schema_revision, salt, payload_hash,
+        leaf_hash)
+    VALUES (entry, happened, happened, kind, signer, who, in_case, of_table, number, verb, was, is_now, why, request,
+        xid, cluster, revision, grain, payload, sha256(decode('00', 'hex') || convert_to(jsonb_build_array(entry,
+            (extract(epoch FROM happened) * 1000000)::bigint, kind, signer, who, in_case, of_table, number, verb, why,
+            request, xid::text, cluster, revision)::text, 'UTF8') || payload));
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.capture_change() FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF type_code ~ '^(row|login)[.]' THEN
+    IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
         RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF case_id <> ALL (public.actor_case_ids('write')) AND NOT public.actor_may('*', '*') THEN
@@ -297,7 +445,7 @@ DECLARE
     case_column text;
     left_out text[];
     sensitive text[];
-    found record;
+    row_found record;
     grain bytea;
     written integer := 0;
 BEGIN
@@ -310,13 +458,13 @@ BEGIN
     case_column := nullif(split_part(arguments, '\000', 1), '');
     left_out := string_to_array(split_part(arguments, '\000', 2), ',');
     sensitive := string_to_array(split_part(arguments, '\000', 3), ',');
-    FOR found IN EXECUTE format('SELECT t.id, to_jsonb(t) - $1 AS image FROM public.%I t WHERE NOT EXISTS ('
+    FOR row_found IN EXECUTE format('SELECT t.id, to_jsonb(t) - $1 AS image FROM public.%I t WHERE NOT EXISTS ('
         'SELECT FROM public.activity_logs l WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
         ' ORDER BY t.id LIMIT $3', entity) USING left_out, entity, most LOOP
         grain := uuid_send(gen_random_uuid());
         PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),
-            (found.image ->> case_column)::bigint, entity, found.id, NULL,
-            public.redact(found.image, coalesce(sensitive, '{}'), grain), grain);
+            (row_found.image ->> case_column)::bigint, entity, row_found.id, NULL,
+            public.redact(row_found.image, coalesce(sensitive, '{}'), grain), grain);
         written := written + 1;
     END LOOP;
     RETURN written;
@@ -347,9 +495,15 @@ BEGIN
            AND NOT EXISTS (SELECT FROM public.activity_seals s WHERE s.epoch = l.epoch)
         ORDER BY 1
     LOOP
-        -- What another cluster wrote is finished, whatever its transactions are called here.
-        high_xid := CASE WHEN epoch = here THEN pg_snapshot_xmin(seen) ELSE '9223372036854775807'::xid8 END;
-        next_xid := CASE WHEN epoch = here THEN pg_snapshot_xmax(seen) ELSE '9223372036854775807'::xid8 END;
+        high_xid := pg_snapshot_xmin(seen);
+        next_xid := pg_snapshot_xmax(seen);
+        IF epoch <> here THEN
+            -- What another cluster wrote is finished, as far as it came here; more may come home later.
+            SELECT coalesce(max(l.transaction_id)::text::bigint + 1, 0)::text::xid8 INTO high_xid
+              FROM public.activity_logs l WHERE l.epoch = begin_seal.epoch AND l.transaction_id >= begin_seal.low_xid;
+            high_xid := greatest(high_xid, low_xid);
+            next_xid := high_xid;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END
@@ -557,6 +711,46 @@ ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON public.transcriptions
     FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'content', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.users
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.user_roles
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.cases ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_participants
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_notes
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.legal_holds
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_files
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.transcriptions
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.analysis_results
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER keep_id;
+
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('a number is for good');
+ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER keep_id;
 
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_archives
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');

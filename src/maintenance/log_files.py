@@ -17,6 +17,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import IO, Any
@@ -72,7 +73,7 @@ def read_lines(source: IO[bytes]) -> Iterator[dict[str, Any]]:
                 if number == 0 and (document.get("format"), document.get("version")) != (FORMAT, VERSION):
                     raise IntegrityFailure("This is no month of an activity log in the form that this version knows.")
                 yield document
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
         raise IntegrityFailure(f"The archived month is damaged: {error}.") from error
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
+from src.database.schema.memory import CAPTURED_TABLES
 from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
 from src.maintenance.log_files import read_lines, without_payloads, write_month
 from src.services.history.chain import merkle_root
@@ -20,6 +21,7 @@ from src.services.history.findings import Finding
 from src.storage import StorageBackend, keys
 
 # Places in the text that an entry's leaf hash is made of.
+BASELINES_AT_ONCE = 1_000
 _KIND, _CASE, _ENTITY, _ENTITY_ID, _TRANSACTION, _EPOCH = 2, 5, 6, 7, 11, 12
 
 
@@ -55,6 +57,10 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
     session.flush()  # the row stands before its month goes
     session.execute(text(f"ALTER TABLE public.activity_logs DETACH PARTITION public.{partition}"))
     session.execute(text(f"DROP TABLE public.{partition}"))
+    # A row whose last entry left is told anew, so that it can be compared and had back without the archive.
+    for table in CAPTURED_TABLES:
+        while session.scalar(select(func.public.write_baseline(table, BASELINES_AT_ONCE))) == BASELINES_AT_ONCE:
+            pass
     return archive
 
 
@@ -62,8 +68,8 @@ def check_archives(session: Session, storage: StorageBackend) -> Iterator[Findin
     """Yield what is wrong with archived months: files that are gone or changed, entries that no seal knows."""
     kind = session.scalars(select(ActivityType.id).where(ActivityType.code == "history.erased")).one()
     erased = set(session.scalars(text(
-        "SELECT e.value::bigint FROM public.activity_logs l,"
-        " LATERAL jsonb_array_elements_text(l.new -> 'entries') AS e (value) WHERE l.activity_type_id = :kind"
+        "SELECT DISTINCT e.value::text FROM public.activity_logs l,"
+        " LATERAL jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value) WHERE l.activity_type_id = :kind"
     ), {"kind": kind}))  # fmt: skip
     whole = []
     for archive in session.scalars(select(ActivityArchive).order_by(ActivityArchive.month)).all():
@@ -149,7 +155,7 @@ def _append(session: Session, kind: str, detail: dict[str, Any]) -> None:
 
 
 def _check_lines(
-    session: Session, archive: ActivityArchive, lines: Iterable[dict[str, Any]], erased: set[int]
+    session: Session, archive: ActivityArchive, lines: Iterable[dict[str, Any]], erased: set[str]
 ) -> Iterator[Finding]:
     month = f"{archive.month:%Y-%m}"
     seals = session.scalars(select(ActivitySeal).where(ActivitySeal.month == archive.month)).all()
@@ -160,7 +166,7 @@ def _check_lines(
         number, leaf = line["entry"], bytes.fromhex(line["leaf_hash"])
         if not _fits(line):
             yield Finding("changed", f"archived entry {number} of {month} does not give its own hash", number)
-        elif line["payload"] is None and number not in erased:
+        elif line["payload"] is None and str(number) not in erased:
             yield Finding("erased", f"archived entry {number} of {month} says nothing, and no erasure names it", number)
         head = json.loads(line["head"])
         epoch, xid = head[_EPOCH], int(head[_TRANSACTION])
@@ -184,11 +190,12 @@ def _fits(line: dict[str, Any]) -> bool:
     return leaf == str(line["leaf_hash"])
 
 
-def _erased_of(lines: Iterable[dict[str, Any]], kind: int) -> set[int]:
-    """Return the numbers of the entries that erasures in this month name."""
+def _erased_of(lines: Iterable[dict[str, Any]], kind: int) -> set[str]:
+    """Return the numbers of the entries that erasures in this month name, as text: whatever somebody made them say."""
     payloads = (json.loads(line["payload"]) for line in lines
                 if line.get("payload") is not None and json.loads(line["head"])[_KIND] == kind)  # fmt: skip
-    return {number for payload in payloads for number in payload["new"]["entries"]}
+    named = (payload["new"].get("entries") for payload in payloads if isinstance(payload["new"], dict))
+    return {str(number) for numbers in named if isinstance(numbers, list) for number in numbers}
 
 
 def _concerns(head: str, case_id: int | None, user_id: int | None) -> bool:

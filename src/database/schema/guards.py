@@ -40,13 +40,20 @@ $body$""",
     Function(
         "public.participation_known(permissions jsonb)",
         f"""
-RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
-    SELECT CASE WHEN jsonb_typeof(permissions) = 'object' THEN (
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Most have none of their own, and then there is no query to start.
+    IF permissions = '{{}}' THEN
+        RETURN true;
+    ELSIF jsonb_typeof(permissions) IS DISTINCT FROM 'object' THEN
+        RETURN false;
+    END IF;
+    RETURN (
         SELECT coalesce(bool_and(CASE WHEN jsonb_typeof(e.value) = 'array'
                    THEN e.key = ANY ('{_array(PARTICIPATION_KEYS)}')
                     AND e.value <@ to_jsonb('{_array(CASE_VERBS)}'::text[]) ELSE false END), true)
-          FROM jsonb_each(permissions) e)
-        ELSE false END
+          FROM jsonb_each(permissions) e);
+END
 $body$""",
         callers=SESSION_ROLES,
     ),
@@ -168,8 +175,13 @@ $body$""",
         """
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Whatever was asked for: the holds themselves say how many there are.
-    NEW.active_holds := (SELECT count(*) FROM public.legal_holds h WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    -- Whatever was asked for: the holds themselves say how many there are. A new case has none.
+    IF TG_OP = 'INSERT' THEN
+        NEW.active_holds := 0;
+    ELSE
+        NEW.active_holds := (SELECT count(*) FROM public.legal_holds h
+                              WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    END IF;
     RETURN NEW;
 END
 $body$""",

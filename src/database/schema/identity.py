@@ -18,6 +18,15 @@ WIDE_CASES = 1000
 WIDE_SHARE = 10
 
 
+# Over `part`, the fields of a token: that it has the form of one of this transaction, so that casts cannot fail, and
+# that the key `k` signed it.
+IS_MINTED = """cardinality(part) IS NOT DISTINCT FROM 6 AND part[2] = pg_backend_pid()::text
+       AND part[3] = (extract(epoch FROM now()) * 1000000)::bigint::text
+       AND part[1] ~ '^[0-9]{1,18}$' AND part[4] ~ '^[0-9]{1,18}$'"""
+IS_SIGNED = """part[6] = encode(sha256(k.outer_pad || sha256(
+                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex')"""
+
+
 def minted(answer: str, otherwise: str = "NULL", condition: str = "true") -> str:
     """Return a function's body: `answer` about the user `u` whose token the transaction bears, `otherwise` without one.
 
@@ -36,8 +45,7 @@ BEGIN
     RETURN coalesce((
         SELECT {answer} FROM public.actor_keys k, public.users u
          WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND {condition}
-           AND part[6] = encode(sha256(k.outer_pad || sha256(
-                   k.inner_pad || convert_to(array_to_string(part[1:5], '|'), 'UTF8'))), 'hex')), {otherwise});
+           AND {IS_SIGNED}), {otherwise});
 END"""
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from src.database.schema.access import CASE_TABLES, LOOKUP_TABLES
 from src.database.schema.objects import SESSION_ROLES, Function, Trigger
 
+
+def _branches() -> str:
+    return "\n".join(
+        f"    IF lookup = '{table}' THEN\n"
+        f"        RETURN (SELECT t.id FROM public.{table} t WHERE t.code = code_id.code);\n"
+        "    END IF;"
+        for table in (*LOOKUP_TABLES, "user_roles")
+    )
+
+
 FUNCTIONS = (
     Function(
         "public.code_id(lookup text, code text)",
-        """
+        # A branch for each table: a statement that is put together is planned anew for every row.
+        f"""
 RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
-DECLARE
-    found_id bigint;
 BEGIN
-    EXECUTE format('SELECT id FROM public.%I WHERE code = $1', lookup) INTO found_id USING code;
-    RETURN found_id;
+{_branches()}
+    RAISE EXCEPTION 'no lookup table is named %', lookup USING ERRCODE = 'undefined_table';
 END
 $body$""",
         callers=SESSION_ROLES,

@@ -40,9 +40,15 @@ BEGIN
            AND NOT EXISTS (SELECT FROM public.activity_seals s WHERE s.epoch = l.epoch)
         ORDER BY 1
     LOOP
-        -- What another cluster wrote is finished, whatever its transactions are called here.
-        high_xid := CASE WHEN epoch = here THEN pg_snapshot_xmin(seen) ELSE '9223372036854775807'::xid8 END;
-        next_xid := CASE WHEN epoch = here THEN pg_snapshot_xmax(seen) ELSE '9223372036854775807'::xid8 END;
+        high_xid := pg_snapshot_xmin(seen);
+        next_xid := pg_snapshot_xmax(seen);
+        IF epoch <> here THEN
+            -- What another cluster wrote is finished, as far as it came here; more may come home later.
+            SELECT coalesce(max(l.transaction_id)::text::bigint + 1, 0)::text::xid8 INTO high_xid
+              FROM public.activity_logs l WHERE l.epoch = begin_seal.epoch AND l.transaction_id >= begin_seal.low_xid;
+            high_xid := greatest(high_xid, low_xid);
+            next_xid := high_xid;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END

@@ -153,7 +153,7 @@ DECLARE
     case_column text;
     left_out text[];
     sensitive text[];
-    found record;
+    row_found record;
     grain bytea;
     written integer := 0;
 BEGIN
@@ -166,13 +166,13 @@ BEGIN
     case_column := nullif(split_part(arguments, '\000', 1), '');
     left_out := string_to_array(split_part(arguments, '\000', 2), ',');
     sensitive := string_to_array(split_part(arguments, '\000', 3), ',');
-    FOR found IN EXECUTE format('SELECT t.id, to_jsonb(t) - $1 AS image FROM public.%I t WHERE NOT EXISTS ('
+    FOR row_found IN EXECUTE format('SELECT t.id, to_jsonb(t) - $1 AS image FROM public.%I t WHERE NOT EXISTS ('
         'SELECT FROM public.activity_logs l WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
         ' ORDER BY t.id LIMIT $3', entity) USING left_out, entity, most LOOP
         grain := uuid_send(gen_random_uuid());
         PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),
-            (found.image ->> case_column)::bigint, entity, found.id, NULL,
-            public.redact(found.image, coalesce(sensitive, '{{}}'), grain), grain);
+            (row_found.image ->> case_column)::bigint, entity, row_found.id, NULL,
+            public.redact(row_found.image, coalesce(sensitive, '{{}}'), grain), grain);
         written := written + 1;
     END LOOP;
     RETURN written;

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from src.database.models import ActivitySeal
+from src.database.models import ActivityArchive, ActivitySeal
 from src.services.history.chain import unpack
 from src.services.history.findings import Finding, Report
 
@@ -34,15 +34,18 @@ _RECOMPUTED = """
            l.leaf_hash
       FROM public.activity_logs l
 """
+# Compared as text: what an entry says is JSON, and must not be able to stop a verification.
 _ERASURES = text("""
-    SELECT e.value::bigint FROM public.activity_logs l
+    SELECT DISTINCT e.value::text FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.erased'
-     CROSS JOIN LATERAL jsonb_array_elements_text(l.new -> 'entries') AS e (value)
+     CROSS JOIN LATERAL jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value)
 """)
 _ARCHIVED = text("""
-    SELECT DISTINCT (l.new ->> 'month')::date FROM public.activity_logs l
+    SELECT DISTINCT l.new ->> 'month' FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.archived'
 """)
+# What a finding says about an entry that has several: where it is now says more than that its hash differs.
+_TELLING = ("swapped", "moved", "back-dated", "changed", "rehashed", "erased", "deleted", "inserted")
 
 
 class Batch(NamedTuple):
@@ -81,36 +84,42 @@ class _Differences:
 
 
 def check_entries(session: Session, batches: Sequence[Batch], report: Report) -> Iterator[Finding]:
-    """Yield what is wrong with entries: first those whose own hashes do not fit, then what the seals miss."""
-    erased = set(session.scalars(_ERASURES))
+    """Yield what is wrong with entries, one finding for each of them: the name that says most."""
     clock = _Clock(batches)
     differences = _Differences()
-    told: set[int] = set()
+    found: list[Finding] = []
     for group in _grouped(batches):
         rows = _rows(session, group[0].epoch, group[0].low_xid, group[-1].high_xid)
         sealed = _sealed(session, group)
         for row in rows:
             report.entries += 1
-            yield from _told(_own_hashes(row, erased), told)
-            yield from _told(clock.check(row), told)
-            found = sealed.pop(row.id, None)
-            if found is None:
+            found += _own_hashes(row)
+            found += clock.check(row)
+            known = sealed.pop(row.id, None)
+            if known is None:
                 differences.extra[row.id] = row
-            elif found[1] != row.leaf_hash:
-                differences.other[row.id] = (*found, row)
-            elif not _spans(group, found[0], row):
+                continue
+            if known[1] != row.leaf_hash:
+                differences.other[row.id] = (*known, row)
+            if not _spans(group, known[0], row):
                 differences.extra[row.id] = row
-                differences.missing[row.id] = found
+                differences.missing[row.id] = known
         pruned = {batch.seal_id for batch in group if batch.pruned_at is not None}
-        differences.missing.update({number: found for number, found in sealed.items() if found[0] not in pruned})
+        differences.missing.update({number: known for number, known in sealed.items() if known[0] not in pruned})
+    strange = _unsealable_epochs(session, batches)
     for row in _unsealed(session, batches):
         report.entries += 1
         report.unsealed += 1
-        yield from _told(_own_hashes(row, erased), told)
-        yield from _told(clock.check(row), told)
-        if row.id in differences.missing:
+        found += _own_hashes(row)
+        found += clock.check(row)
+        if row.id in differences.missing or row.epoch in strange:
             differences.extra[row.id] = row
-    yield from _told(_name(differences), told)
+    found += _name(differences)
+    # Read after the entries: an erasure that commits meanwhile is then known before its entries look empty.
+    erased = set(session.scalars(_ERASURES))
+    yield from _one_name_each(
+        finding for finding in found if finding.kind != "erased" or str(finding.entry_id) not in erased
+    )
     yield from _check_pruned(session, batches)
     report.in_default_partition = (
         session.scalar(
@@ -122,20 +131,21 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
     )
 
 
-def _told(findings: Iterable[Finding], told: set[int]) -> Iterator[Finding]:
-    # One entry, one name: the first that fits says most about it.
+def _one_name_each(findings: Iterable[Finding]) -> Iterator[Finding]:
+    best: dict[int, Finding] = {}
     for finding in findings:
-        if finding.entry_id not in told:
-            told.add(finding.entry_id or 0)
-            yield finding
+        number = finding.entry_id or 0
+        if number not in best or _TELLING.index(finding.kind) < _TELLING.index(best[number].kind):
+            best[number] = finding
+    return (best[number] for number in sorted(best))
 
 
-def _own_hashes(row: _Row, erased: set[int]) -> Iterator[Finding]:
+def _own_hashes(row: _Row) -> Iterator[Finding]:
     if not row.leaf_fits:
         yield Finding("changed", f"entry {row.id} does not give its own hash", entry_id=row.id)
-    elif row.empty and row.id not in erased:
+    elif row.empty:
         yield Finding("erased", f"entry {row.id} says nothing any more, and no erasure names it", entry_id=row.id)
-    elif not row.empty and not row.payload_fits:
+    elif not row.payload_fits:
         yield Finding("changed", f"what entry {row.id} says does not give its hash", entry_id=row.id)
 
 
@@ -197,6 +207,16 @@ def _grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
         yield group
 
 
+def _unsealable_epochs(session: Session, batches: Sequence[Batch]) -> set[int]:
+    """Return the epochs that no seal will hold: what came with a dump is sealed with this cluster's first entries."""
+    here = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
+    known = {batch.epoch for batch in batches} | {here}
+    if not any(batch.epoch == here for batch in batches):
+        return set()
+    listed = text("SELECT DISTINCT l.epoch FROM public.activity_logs l WHERE l.epoch <> ALL (:known)")
+    return set(session.scalars(listed, {"known": list(known)}))
+
+
 def _spans(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
     return any(b.seal_id == seal_id and b.month == row.month and b.low_xid <= row.xid < b.high_xid for b in group)
 
@@ -238,6 +258,14 @@ def _stream(session: Session, condition: str, parameters: dict[str, Any]) -> Ite
 
 
 def _check_pruned(session: Session, batches: Sequence[Batch]) -> Iterator[Finding]:
-    archived = set(session.scalars(_ARCHIVED))
-    for month in sorted({batch.month for batch in batches if batch.pruned_at is not None} - archived):
-        yield Finding("archive", f"the entries of {month:%Y-%m} are gone, and no entry says that they were archived")
+    pruned = {batch.month for batch in batches if batch.pruned_at is not None}
+    kept = set(session.scalars(select(ActivityArchive.month)))
+    said = set(session.scalars(_ARCHIVED))
+    for month in sorted(pruned - kept):
+        yield Finding("archive", f"the entries of {month:%Y-%m} are gone, and no archive holds them")
+    # The entry that says so lies in a later month, with which it may have left for the archive itself.
+    for month in sorted(pruned & kept):
+        if str(month) not in said and not any(later > month for later in pruned):
+            yield Finding(
+                "archive", f"the entries of {month:%Y-%m} are gone, and no entry says that they were archived"
+            )

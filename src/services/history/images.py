@@ -21,10 +21,7 @@ Identity = tuple[type[Record], int]
 
 def identity_of(thing: Record | Identity) -> Identity:
     """Return model and id of an object, of a picture of one, or of such a pair itself."""
-    if isinstance(thing, tuple):
-        model, number = thing
-    else:
-        model, number = type(thing), thing.id
+    model, number = thing if isinstance(thing, tuple) else (type(thing), getattr(thing, "id", None))
     model = getattr(model, "__pictured__", model)
     if not (isinstance(model, type) and issubclass(model, Record)) or isinstance(number, bool):
         raise InvalidInput("Give an object of the models, or a pair such as (Case, 12).")

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, cast, or_, select
 from sqlalchemy import inspect as inspect_mapped
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from src.database.base import Record
+from src.database.base import Record, TransactionId
 from src.database.models import (
     ActivityLog,
     ActivitySeal,
@@ -78,7 +79,7 @@ def entry_at(session: Session, model: type[Record], number: int, at: datetime | 
 
 def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
     if isinstance(at, ActivitySeal):
-        here = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < at.high_xid)
+        here = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < cast(str(at.high_xid), TransactionId))
         return or_(here, and_(ActivityLog.epoch != at.epoch, ActivityLog.created_at < at.created_at))
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput("at is a time with its zone, such as datetime.now(UTC), or a seal.")
@@ -91,7 +92,7 @@ def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> Non
         select(ActivityLog)
         .where(ActivityLog.case_id == case.id, ActivityLog.entity.in_(tables), ActivityLog.operation != "event")
         .where(_until(at))
-        .distinct(ActivityLog.entity, ActivityLog.entity_id)
+        .ext(distinct_on(ActivityLog.entity, ActivityLog.entity_id))
         .order_by(ActivityLog.entity, ActivityLog.entity_id, ActivityLog.created_at.desc(), ActivityLog.id.desc())
     )
     parts: dict[type[Record], dict[int, Any]] = {Case: {case.id: case}}
@@ -133,11 +134,16 @@ def _picture_class(model: type[R]) -> type[R]:
     def missing(self: Any, name: str) -> NoReturn:
         raise AttributeError(f"{self!r} has no {name!r}: it was not part of the row then, or whole=True was not asked.")
 
+    def read(name: str) -> property:
+        # Not the mapper's attributes, which ask a session that there is none of.
+        return property(lambda self: vars(self)[name] if name in vars(self) else missing(self, name))
+
     def tell(self: Any) -> str:
         return f"<{model.__name__} {self.id} as of {_moment(self.as_of)}>"
 
     # Not mapped: no session can take it, and nothing can be flushed.
     inside: dict[str, Any] = {"__abstract__": True, "__module__": __name__, "__pictured__": model}
+    inside.update({attribute.key: read(attribute.key) for attribute in inspect_mapped(model).attrs})
     inside.update(__setattr__=refuse, __delattr__=refuse, __getattr__=missing, __repr__=tell)
     return type(model.__name__, (model,), inside)
 

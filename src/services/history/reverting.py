@@ -14,7 +14,7 @@ from src.database.base import Record
 from src.database.models import ActivitySeal, Case
 from src.database.schema.grants import GRANTS
 from src.database.session import actor_of
-from src.errors import Conflict, InvalidInput, LostUpdate, NotFound
+from src.errors import Conflict, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
 from src.services.history.images import Identity, identity_of
 from src.services.history.pictures import entry_at
@@ -34,6 +34,7 @@ def revert(session: Session, thing: Record | Identity, *, to: Version | datetime
     actor_of(session)
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInput("Going back needs a reason.")
+    session.flush()  # what the caller changed before is a change of its own, under its own reason
     model, number = identity_of(thing)
     target = _target(session, model, number, to)
     read = _version_read(thing)
@@ -117,5 +118,10 @@ def with_reason(session: Session, reason: str) -> Iterator[None]:
     """Let the entries that are written inside the block bear this reason."""
     before = session.scalar(select(func.current_setting("sti.reason", True)))
     session.execute(select(func.set_config("sti.reason", reason[:2000], True)))
-    yield
+    try:
+        yield
+    except SpeechError:
+        # The transaction lives on, and what follows in it has its own reason; after a driver's error it does not.
+        session.execute(select(func.set_config("sti.reason", before or "", True)))
+        raise
     session.execute(select(func.set_config("sti.reason", before or "", True)))

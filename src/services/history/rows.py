@@ -51,6 +51,7 @@ def _comparison(table: Table) -> str:
     _, left_out, sensitive = CAPTURED_TABLES[table.name]
     ignored = {*left_out.split(","), *sensitive.split(","), *_RESTLESS}
     compared = [column.name for column in table.columns if column.name not in ignored and column.computed is None]
+    # A row's entries are written one after the other under its lock, so their ids are in order, whatever clocks said.
     # Columns that came later than an entry are not in its image: what it does not say cannot differ.
     image = ", ".join(f"'{name}', t.{name}" for name in compared)
     return f"""
@@ -60,7 +61,7 @@ def _comparison(table: Table) -> str:
           FROM (SELECT t.id, jsonb_build_object({image}) AS image FROM public.{table.name} t) t
           FULL JOIN (SELECT DISTINCT ON (l.entity_id) l.entity_id, l.operation, l.new, l.id
                        FROM public.activity_logs l WHERE l.entity = '{table.name}' AND l.operation <> 'event'
-                      ORDER BY l.entity_id, l.created_at DESC, l.id DESC) l ON l.entity_id = t.id
+                      ORDER BY l.entity_id, l.id DESC) l ON l.entity_id = t.id
          WHERE l.entity_id IS NULL OR (l.operation = 'delete') <> (t.id IS NULL)
             OR l.new IS NOT NULL AND EXISTS (SELECT FROM jsonb_each(t.image) j
                    WHERE jsonb_exists(l.new, j.key) AND l.new -> j.key IS DISTINCT FROM j.value)

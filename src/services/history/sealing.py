@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date
+from typing import Any
 
 from sqlalchemy import cast, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -47,7 +48,7 @@ def seal_in(session: Session, *, key: SealKey | None = None) -> list[ActivitySea
     made = []
     for epoch, low, high, upcoming, sealed_at in batches:
         entries = session.execute(_ENTRIES, {"epoch": epoch, "low": str(low), "high": str(high)})
-        for month, sealed in _by_month(entries.tuples()):
+        for month, sealed in _by_month(entries):
             fields = SealFields(
                 id=(previous_id or 0) + 1,
                 previous_id=previous_id,
@@ -111,7 +112,7 @@ def fields_of(sealed: ActivitySeal) -> SealFields:
     )
 
 
-def _by_month(entries: Iterable[tuple[int, bytes, date]]) -> Iterator[tuple[date, list[SealedEntry]]]:
+def _by_month(entries: Iterable[Any]) -> Iterator[tuple[date, list[SealedEntry]]]:
     months: dict[date, list[SealedEntry]] = {}
     for number, leaf, month in entries:
         months.setdefault(month, []).append(SealedEntry(number, bytes(leaf)))

@@ -102,6 +102,8 @@ def _check_signature(seal: ActivitySeal, key: SealKey | None) -> Iterator[Findin
         yield Finding("signature", f"seal {seal.id} is not signed", seal_id=seal.id)
     elif not key.verifies(bytes(seal.signature), bytes(seal.seal_hash)):
         yield Finding("signature", f"the signature of seal {seal.id} is not that of the key", seal_id=seal.id)
+    elif seal.signing_key != key.fingerprint:
+        yield Finding("signature", f"seal {seal.id} names another key than the one that signed it", seal_id=seal.id)
 
 
 def _check_heads(session: Session, heads: HeadFile) -> Iterator[Finding]:

@@ -1,0 +1,143 @@
+"""A database with some history, its key and its heads; and the server's clock, as the log sees it, moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from src.database import Case, CaseNote, Database
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import SpeechServer
+from src.services import analyses, cases, history, transcripts
+from src.services.history import HeadFile, SealKey
+from src.services.transcripts import Segment
+from src.storage import MemoryStorage
+from tests.security.population import add_audio
+
+SEALS = 4
+
+
+@dataclass
+class Sealed:
+    """A database whose entries are sealed, with what an auditor has apart from it."""
+
+    db: Database
+    owner: Engine
+    key: SealKey
+    heads: HeadFile
+
+    def seal(self) -> list[int]:
+        with self.db.session(actor="root") as session:
+            return [made.id for made in history.seal(session, key=self.key, heads=self.heads)]
+
+    def verify(self, **options) -> history.Report:
+        with Session(self.owner) as session:
+            return history.verify(session, **{"key": self.key, "heads": self.heads, **options})
+
+
+def live(db: Database, rounds: int = SEALS) -> Iterator[Case]:
+    """Let alice work; yields after each piece of work, which has left entries of several kinds."""
+    for number in range(rounds):
+        with db.session(actor="alice", reason=f"work {number}", request_id=f"R-{number}") as session:
+            case = cases.open_case(session, title=f"Case {number}", description="😀 1.10 ünï")
+            note = cases.add_note(session, case, "first")
+            cases.add_participant(session, case, "bob", role="viewer")
+            audio = add_audio(session, case.id, f"{number}.wav")
+            said = [Segment("one", 0, 900, confidence=0.1), Segment("two", 900, 1800)]
+            transcription = transcripts.add(session, audio, said, language="en", confidence=0.5)
+            analyses.add(session, audio, summary="short", transcription=transcription, details={"x": 1.10})
+            note.body = "second"
+            session.flush()
+            session.delete(cases.add_note(session, case, "comes and goes"))
+        yield case
+
+
+def build(db: Database, owner: Engine, folder: Path) -> Sealed:
+    sealed = Sealed(db, owner, SealKey.create(folder / "seal.pem"), HeadFile(folder / "heads.jsonl"))
+    for _ in live(db):
+        sealed.seal()
+    return sealed
+
+
+@pytest.fixture
+def sealed(db: Database, owner: Engine, tmp_path: Path) -> Sealed:
+    """A sealed database of this test alone."""
+    return build(db, owner, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def scene(speech_server: SpeechServer, tmp_path_factory) -> Iterator[Sealed]:
+    """A sealed database that tests share which take back what they do."""
+    with speech_server.copy() as url:
+        engine = make_engine(url, PoolOptions(size=2))
+        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
+                      storage=MemoryStorage()) as db:  # fmt: skip
+            yield build(db, engine, tmp_path_factory.mktemp("scene"))
+        engine.dispose()
+
+
+@contextmanager
+def clock_moved(owner: Engine, by: timedelta) -> Iterator[None]:
+    """Let entries and seals be stamped as if the server's clock were wrong; all else, hashes included, is right."""
+    with owner.begin() as connection:
+        right = [
+            connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
+            for name in ("append_activity", "capture_change", "begin_seal")
+        ]
+        for definition in right:
+            wrong = definition.replace(
+                "clock_timestamp()", f"clock_timestamp() + make_interval(secs => {by.total_seconds()})"
+            )
+            assert wrong != definition
+            connection.exec_driver_sql(wrong.replace("%", "%%"))
+    yield
+    with owner.begin() as connection:
+        for definition in right:
+            connection.exec_driver_sql(definition.replace("%", "%%"))
+
+
+@pytest.fixture
+def case(db) -> Case:
+    """A case with a life of five changes, each with its reason."""
+    with db.session(actor="alice", reason="begin", request_id="R-1") as session:
+        case = cases.open_case(session, title="T0")
+    for number in range(1, 5):
+        with db.session(actor="alice", reason=f"because {number}") as session:
+            session.get(Case, case.id).title = f"T{number}"
+    return case
+
+
+@pytest.fixture
+def note(db, case) -> CaseNote:
+    with db.session(actor="alice") as session:
+        note = cases.add_note(session, case, "first")
+    with db.session(actor="alice") as session:
+        session.get(CaseNote, note.id).body = "second"
+    return note
+
+
+def versions_of(db, thing, actor="alice", **options):
+    with db.session(actor=actor) as session:
+        return history.versions(session, thing, **options)
+
+
+def picture(db, model, number, at, actor="alice", **options):
+    with db.session(actor=actor) as session:
+        return history.as_of(session, model, number, at, **options)
+
+
+def revert(db, thing, to, actor="alice", reason="again"):
+    with db.session(actor=actor) as session:
+        return history.revert(session, thing, to=to, reason=reason)
+
+
+def remove(db, thing, actor="alice"):
+    with db.session(actor=actor) as session:
+        session.delete(session.get(type(thing), thing.id))

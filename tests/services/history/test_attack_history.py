@@ -1,0 +1,323 @@
+"""Cases 21 to 30, 45 and 46 of the list of attacks: one named test each, and where the rest of each is proved."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from src.database import Base, Case, CaseNote, Database, Transcription
+from src.database.actor import Actor
+from src.database.engine import PoolOptions, make_engine
+from src.database.migrate import downgrade, upgrade
+from src.database.protection import weaknesses
+from src.database.provision import provide_login
+from src.database.schema import roles
+from src.errors import Conflict, Forbidden, NotFound
+from src.maintenance.retention import check_archives
+from src.services import activity, cases, history
+from src.storage import MemoryStorage
+from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, server_of_our_own, start
+from tests.security.population import core
+from tests.services.history import tampering
+from tests.services.history.conftest import clock_moved, live, picture, remove, revert, versions_of
+
+__all__ = ["server_of_our_own"]
+
+
+@pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_admin", "root sti_admin", "alice NONE"])
+@pytest.mark.parametrize("kind", ["UPDATE {} SET created_at = now()", "DELETE FROM {}", "TRUNCATE {}",
+                                  "INSERT INTO {} DEFAULT VALUES", "LOCK TABLE {} IN EXCLUSIVE MODE"])  # fmt: skip
+def test_case_21_nobody_writes_the_log_its_partitions_or_seals(scene, whom, kind):
+    """More ways: tests/security/test_log.py. The heads lie in a file that no session reaches."""
+    actor, role = whom.split()
+    month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
+    for table in ("activity_logs", month, "activity_logs_default", "activity_seals", "activity_archives"):
+        with core(scene.db, Actor(actor)) as connection:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
+            with pytest.raises(DBAPIError) as caught, connection.begin_nested():
+                connection.execute(text(kind.format(f"public.{table}")))
+        assert caught.value.orig.pgcode == "42501", table
+
+
+def test_case_22_the_functions_of_the_log_are_not_to_be_called_or_attached(scene):
+    """That the owner cannot attach them elsewhere either: tests/security/test_functions.py."""
+    before = scene.verify().entries
+    for attack in ("SELECT public.capture_change()", "SELECT public.write_baseline('cases', 1)",
+                   "SELECT public.append_activity('row.insert','insert',1,'bob',1,'cases',1,NULL,'{}',NULL)",
+                   "CREATE TEMP TABLE x (id int); CREATE TRIGGER t AFTER INSERT ON x EXECUTE FUNCTION capture_change()",
+                   ):  # fmt: skip
+        with pytest.raises(DBAPIError) as caught, core(scene.db, Actor("alice")) as connection:
+            connection.execute(text(attack))
+        assert caught.value.orig.pgcode in {"42501", "0A000"}, attack
+    for kind in ("row.delete", "login.failed"):
+        with pytest.raises(DBAPIError), core(scene.db, Actor("alice")) as connection:
+            connection.execute(select(func.public.record_activity(kind, None, None, None, None)))
+    assert scene.verify().entries == before
+
+
+@pytest.mark.parametrize(("kind", "detail"), [("history.erased", {"entries": [1, 2, 3]}),
+                                              ("history.archived", {"month": "2020-01-01"})])  # fmt: skip
+def test_case_22_nobody_says_that_something_was_erased_or_archived(sealed, kind, detail):
+    with pytest.raises(Exception, match="written by the database"), sealed.db.session(actor="alice") as session:
+        activity.record(session, kind, detail=detail)
+
+
+def test_case_22_nobody_stops_the_verification_with_a_malformed_entry(sealed):
+    """As the owner, so that it is an entry even where sessions are refused it."""
+    forged = text("SELECT append_activity(:kind, 'event', 1, 'x', NULL, NULL, NULL, NULL, CAST(:told AS jsonb), NULL)")
+    with sealed.owner.begin() as connection:
+        for kind in ("history.erased", "history.archived"):
+            for told in ({"entries": ["no number"]}, {"entries": 1}, {}, {"entries": {"a": []}, "month": 7}):
+                connection.execute(forged, {"kind": kind, "told": json.dumps(told)})
+    with Session(sealed.owner) as session:
+        assert list(check_archives(session, sealed.db.storage)) == []
+    assert sealed.verify().ok
+
+
+def test_case_23_shadows_of_our_tables_change_nothing(sealed):
+    """More of them: tests/security/test_pooled_connections.py."""
+    with core(sealed.db, Actor("alice")) as connection:
+        for name in ("activity_logs", "activity_types", "cases"):
+            connection.execute(text(f"CREATE TEMP TABLE {name} (LIKE public.{name}) ON COMMIT DROP"))
+        connection.execute(text("SET LOCAL search_path = pg_temp, public"))
+        connection.execute(text("UPDATE public.cases SET title = 'captured all the same'"))
+        assert connection.scalar(text("SELECT count(*) FROM pg_temp.activity_logs")) == 0
+    with sealed.db.session(actor="root") as session:
+        session.execute(text("CREATE TEMP TABLE activity_logs (LIKE public.activity_logs) ON COMMIT DROP"))
+        session.execute(text("SET LOCAL search_path = pg_temp, public"))
+        assert len(history.seal(session, key=sealed.key, heads=sealed.heads)) == 1
+    assert sealed.verify().ok
+
+
+@pytest.mark.parametrize("crime", tampering.ALL, ids=lambda crime: crime.__name__)
+def test_case_24_what_the_owner_rewrites_is_found(scene, crime):
+    """Random ones, several at once: test_proof.py. All of them a thousand times: tests/torture/history.py."""
+    assert tampering.unnoticed(scene.owner, random.Random(24), [crime], scene.key, scene.heads) == []
+
+
+def test_case_24_an_old_backup_disagrees_with_the_exported_heads(sealed):
+    """A backup is the database without its newest seals and everything after them."""
+    with tampering.crime_scene(sealed.owner, random.Random(1)) as (crime, session):
+        crime.sql("DELETE FROM activity_logs WHERE transaction_id >= (SELECT low_xid FROM activity_seals WHERE id = 3)")
+        crime.sql("DELETE FROM activity_seals WHERE id = 4")
+        crime.sql("DELETE FROM activity_seals WHERE id = 3")
+        found = history.verify(session, key=sealed.key, heads=sealed.heads, rows=False).findings
+    assert [(finding.kind, finding.seal_id) for finding in found] == [("head", 3), ("head", 4)]
+
+
+def test_case_25_settings_and_odd_values_do_not_change_what_is_proved(sealed):
+    """Numbers, emoji, a megabyte, NUL: test_proof.py. That keys are ordered: tests/security/test_capture.py."""
+    with sealed.db.session(actor="alice") as session:
+        for name, value in (("TimeZone", "America/St_Johns"), ("lc_numeric", "C"), ("lc_monetary", "C"),
+                            ("DateStyle", "German"), ("extra_float_digits", "0")):  # fmt: skip
+            session.execute(text(f"SET LOCAL {name} = '{value}'"))
+        session.execute(text("UPDATE cases SET closed_at = now() + interval '1 microsecond', description = :odd"),
+                        {"odd": "\u202e\U0001f600 \\u0000 \x7f"})  # fmt: skip
+    sealed.seal()
+    assert sealed.verify().ok
+
+
+def test_case_26_isolation_savepoints_and_long_transactions_lose_nothing(sealed):
+    """Four writers, prepared transactions, a kill between seal and export: test_proof.py."""
+    levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    before = sealed.verify().entries
+    with core(sealed.db, Actor("alice")) as slow:
+        slow.execute(text("UPDATE cases SET title = 'slow'"))
+        for level in levels:
+            alice = sealed.db.engine.execution_options(actor=Actor("alice"), isolation_level=level)
+            with alice.begin() as connection:
+                with connection.begin_nested() as savepoint:
+                    connection.execute(text("INSERT INTO case_notes (case_id, body) SELECT id, 'no' FROM cases"))
+                    savepoint.rollback()
+                connection.execute(text("INSERT INTO case_notes (case_id, body) SELECT id, 'yes' FROM cases"))
+        sealed.seal()
+    sealed.seal()
+    report = sealed.verify()
+    assert (report.ok, report.unsealed, report.entries - before) == (True, 0, 4 + 3 * 4)
+
+
+def test_case_27_what_a_transaction_did_is_all_there(sealed):
+    """Three updates, nothing, come and go, upserts, cascades, triggers: tests/security/test_capture.py."""
+    before = sealed.verify().entries
+    with sealed.db.session(actor="alice") as session:
+        many = (
+            "INSERT INTO case_notes (case_id, body) SELECT min(c.id), n::text FROM cases c, generate_series(1, 5000) n"
+        )
+        session.execute(text(f"{many} GROUP BY n"))
+        session.execute(text("UPDATE case_notes SET body = body"))
+    sealed.seal()
+    report = sealed.verify()
+    assert (report.findings, report.entries - before) == ([], 5000)
+
+
+def test_case_27_a_number_is_for_good(sealed):
+    """Only the owner could try: ids are in no grant."""
+    with pytest.raises(DBAPIError, match="a number is for good"), sealed.owner.begin() as connection:
+        connection.execute(text("UPDATE case_notes SET id = id + 1000"))
+    assert sealed.verify().findings == []
+
+
+def test_case_28_a_missing_partition_is_missed(scene):
+    """Months that leave in the right way, DEFAULT: test_growth.py."""
+    month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
+    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
+        crime.sql(f"ALTER TABLE activity_logs DETACH PARTITION {month}")
+        report = history.verify(session, key=scene.key, heads=scene.heads, rows=False)
+    assert {finding.kind for finding in report.findings} == {"deleted"}
+    assert len(report.findings) == scene.verify().entries
+
+
+def test_case_28_a_clock_that_was_ahead_is_no_finding(sealed):
+    """Corrected by less than the tolerance; a row's last entry is then still the last one."""
+    with clock_moved(sealed.owner, timedelta(seconds=30)):
+        for _ in live(sealed.db, 1):
+            pass
+        sealed.seal()
+    with sealed.db.session(actor="alice") as session:
+        cases.open_case(session, title="after the correction")
+    sealed.seal()
+    assert sealed.verify().findings == []
+
+
+def test_case_28_a_row_that_changed_while_the_clock_was_ahead_and_after_is_as_it_was_written(sealed, case):
+    with clock_moved(sealed.owner, timedelta(seconds=30)), sealed.db.session(actor="alice") as session:
+        session.get(Case, case.id).title = "ahead"
+    with sealed.db.session(actor="alice") as session:
+        session.get(Case, case.id).title = "corrected"
+    assert sealed.verify().findings == []
+
+
+def test_case_29_what_was_erased_is_gone_and_the_proof_stands(sealed):
+    """In archives: test_growth.py."""
+    with sealed.db.session(actor="alice", reason="erase me") as session:
+        case = cases.open_case(session, title="Xenophon", description="Xenophon")
+        cases.add_note(session, case, "Xenophon")
+        session.flush()
+        session.delete(case)
+    sealed.seal()
+    with sealed.db.session(actor="root") as session:
+        hold = cases.place_hold(session, session.get(Case, 1), reason="order")
+        assert history.erase(session, case=case.id, reason="a request") > 3
+    with pytest.raises(Conflict), sealed.db.session(actor="root") as session:
+        history.erase(session, case=hold.case_id, reason="a request")
+    sealed.seal()
+    report = sealed.verify()
+    assert report.findings == []
+    with sealed.owner.connect() as connection:
+        for table in Base.metadata.tables:
+            told = text(f"SELECT count(*) FROM public.{table} t WHERE t::text LIKE '%Xenophon%'")
+            assert connection.scalar(told) == 0, table
+    with sealed.db.session(actor="root") as session:
+        (entry,) = activity.feed(session, type="history.erased")
+    assert (entry.actor, entry.reason) == ("root", "a request")
+
+
+def test_case_30_the_edges_of_the_past_and_who_may_go_back(db, case, note):
+    """Parents, columns, rows that changed meanwhile, open transactions: test_past.py and test_going_back.py."""
+    first, tick = versions_of(db, case)[-1], timedelta(microseconds=1)
+    with pytest.raises(NotFound):
+        picture(db, Case, case.id, first.at - tick)
+    assert picture(db, Case, case.id, first.at).title == "T0"
+    remove(db, note)
+    with pytest.raises(NotFound):
+        picture(db, CaseNote, note.id, versions_of(db, note)[0].at)
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="viewer")
+    with pytest.raises(Forbidden):
+        revert(db, (Case, case.id), first, actor="bob")
+
+
+def test_case_45_down_and_up_again_keeps_every_entry(sealed):
+    """No difference in the schema, drift: tests/migrations. Seals that 0003 made cannot stay below it."""
+    sealed.db.close()
+    before = versions_of(sealed.db, (Case, 1))
+    sealed.db.close()
+    sealed.owner.dispose()
+    downgrade(sealed.owner.url, "0003")
+    upgrade(sealed.owner.url)
+    with sealed.owner.connect() as connection:
+        assert weaknesses(connection) == []
+    assert [v.values for v in versions_of(sealed.db, (Case, 1))] == [v.values for v in before]
+    assert sealed.verify().findings == []
+    for _ in live(sealed.db, 1):
+        pass
+    assert sealed.seal() == [5]
+    assert sealed.verify().ok
+
+
+def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
+    sealed, speech_server, server_of_our_own, tmp_path
+):
+    source = sealed.owner.url
+    for _ in live(sealed.db, 1):
+        pass
+    sealed.db.close()
+    binaries = programs_for(source)
+    file = tmp_path / "backup.dump"
+    finish(start(binaries / "pg_dump", "-Fc", "-f", file, environment=outside(source), folder=tmp_path))
+    with engine_of(server_of_our_own) as engine, engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("CREATE DATABASE restored")
+    target = server_of_our_own.set(database="restored")
+    with engine_of(target) as engine, engine.begin() as connection:
+        connection.exec_driver_sql(roles.CREATE)
+    restore = [binaries / "pg_restore", "--exit-on-error", "--dbname", "restored", file]
+    finish(start(*restore, environment=outside(target), folder=tmp_path))
+    with sealed.owner.connect() as connection:
+        rows = contents(connection)
+    owner = make_engine(target, PoolOptions(size=2))
+    with owner.begin() as connection:
+        assert contents(connection) == rows, "no entry twice"
+        assert weaknesses(connection) == []
+        keys = provide_login(connection, tmp_path / "new.json", login="restored_app")
+    with Session(owner) as session:
+        report = history.verify(session, key=sealed.key, heads=sealed.heads)
+    assert report.findings == []
+    assert report.unsealed > 0, "what no seal held when it was dumped"
+
+    serving = target.set(username=keys.login, password=keys.password)
+    with Database(serving, signing_key=keys.signing_key, storage=MemoryStorage()) as db:
+        with db.session(actor="alice") as session:
+            assert history.versions(session, (Case, 1))[-1].operation == "insert"
+            transcription = session.scalars(select(Transcription.id)).first()
+            assert history.as_of(session, Transcription, transcription, datetime.now(UTC)).version == 1
+        for _ in live(db, 1):
+            with db.session(actor="root") as session:
+                made = history.seal(session, key=sealed.key, heads=sealed.heads)
+        assert [seal.id for seal in made] == [5, 6]
+        assert len({seal.epoch for seal in made}) == 2, "what came with the dump, and what was done here"
+        with Session(owner) as session:
+            report = history.verify(session, key=sealed.key, heads=sealed.heads)
+        assert (report.findings, report.unsealed) == ([], 0)
+        with owner.begin() as connection:
+            connection.execute(text("ALTER TABLE activity_logs DISABLE TRIGGER USER"))
+            victims = connection.scalars(text("DELETE FROM activity_logs WHERE id % 20 = 0 RETURNING id")).all()
+        with Session(owner) as session:
+            found = history.verify(session, key=sealed.key, heads=sealed.heads, rows=False).findings
+        assert {(finding.kind, finding.entry_id) for finding in found} == {("deleted", victim) for victim in victims}
+    owner.dispose()
+
+
+def test_case_46_a_database_that_comes_home_is_sealed_on(sealed):
+    """Sealed once in another cluster, which is played here: its seal of our epoch ends at the last number there is."""
+    with sealed.owner.begin() as connection:
+        right = [connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
+                 for name in ("begin_seal", "append_seal")]  # fmt: skip
+        for definition in right:
+            elsewhere = definition.replace("SELECT system_identifier FROM pg_control_system()", "SELECT 7::bigint")
+            assert elsewhere != definition
+            connection.exec_driver_sql(elsewhere.replace("%", "%%"))
+    for _ in live(sealed.db, 1):
+        sealed.seal()
+    with sealed.owner.begin() as connection:
+        for definition in right:
+            connection.exec_driver_sql(definition.replace("%", "%%"))
+    for _ in live(sealed.db, 1):
+        sealed.seal()
+    report = sealed.verify()
+    assert (report.findings, report.unsealed) == ([], 0)

@@ -1,0 +1,309 @@
+"""Growth: months ahead, months that leave, what is erased; and the programs that operators and auditors run."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from src.errors import Conflict, IntegrityFailure, InvalidInput
+from src.maintenance.log_files import read_lines, write_month
+from src.maintenance.retention import archive_month, check_archives, erase_archived, forget_replaced
+from src.services import history
+from tests.migrations.conftest import outside
+from tests.services.history.conftest import clock_moved, live
+
+ROOT = Path(__file__).resolve().parents[3]
+VERIFIER = ROOT / "examples" / "verify_export.py"
+
+
+def months_ago(count: int) -> date:
+    first = datetime.now(UTC).date().replace(day=1)
+    for _ in range(count):
+        first = (first - timedelta(days=1)).replace(day=1)
+    return first
+
+
+def to_month(month: date) -> timedelta:
+    return datetime(month.year, month.month, 12, tzinfo=UTC) - datetime.now(UTC)
+
+
+@pytest.fixture
+def aged(sealed):
+    """Two older months, then seals over all; the fixture's own seals are taken away before."""
+    with sealed.owner.begin() as connection:
+        for statement in ("ALTER TABLE activity_seals DISABLE TRIGGER USER", "DELETE FROM activity_seals",
+                          "ALTER TABLE activity_seals ENABLE TRIGGER USER",
+                          "ALTER TABLE activity_seals ENABLE ALWAYS TRIGGER guard_seal"):  # fmt: skip
+            connection.execute(text(statement))
+    sealed.heads.path.unlink()
+    for count in (3, 2):
+        with clock_moved(sealed.owner, to_month(months_ago(count))):
+            for _ in live(sealed.db, 1):
+                pass
+    return sealed
+
+
+def run_as_owner(sealed, function, *arguments):
+    with Session(sealed.owner) as session, session.begin():
+        return function(session, *arguments)
+
+
+def give_months(sealed) -> int:
+    with sealed.owner.begin() as connection:
+        return connection.scalar(text("SELECT empty_default_partition()"))
+
+
+def test_months_are_made_ahead_and_only_once(owner):
+    with owner.begin() as connection:
+        connection.execute(text(f"DROP TABLE activity_logs_{months_ago(0):%Y_%m}"))
+        made = [connection.scalar(text("SELECT ensure_activity_partitions(5)")) for _ in range(2)]
+    assert made == [3, 0]
+
+
+def test_entries_without_a_month_are_kept_reported_and_moved(aged):
+    report = aged.verify()
+    assert report.ok
+    assert report.in_default_partition > 20
+    assert give_months(aged) == report.in_default_partition
+    assert give_months(aged) == 0
+    assert aged.verify().in_default_partition == 0
+    assert len(aged.seal()) == 3, "a seal for each month"
+    assert aged.verify().ok
+
+
+def test_a_month_that_is_not_over_not_sealed_or_not_its_own_stays(aged):
+    storage = aged.db.storage
+    with pytest.raises(Conflict, match="no partition"):
+        run_as_owner(aged, archive_month, storage, months_ago(3))
+    give_months(aged)
+    with pytest.raises(Conflict, match="are sealed"):
+        run_as_owner(aged, archive_month, storage, months_ago(3))
+    with pytest.raises(Conflict, match="not over"):
+        run_as_owner(aged, archive_month, storage, months_ago(0))
+    with pytest.raises(InvalidInput, match="first day"):
+        run_as_owner(aged, archive_month, storage, months_ago(3) + timedelta(days=1))
+
+
+@pytest.fixture
+def archived(aged):
+    """The oldest month has left, and said so in the next one; which has left too."""
+    give_months(aged)
+    with clock_moved(aged.owner, to_month(months_ago(1))):
+        aged.seal()
+        run_as_owner(aged, archive_month, aged.db.storage, months_ago(3))
+        give_months(aged)
+        aged.seal()
+    run_as_owner(aged, archive_month, aged.db.storage, months_ago(2))
+    aged.seal()
+    return aged
+
+
+def findings_in_archives(sealed) -> list[str]:
+    return run_as_owner(sealed, lambda session: [str(f) for f in check_archives(session, sealed.db.storage)])
+
+
+def test_after_months_left_everything_verifies_here_and_there(archived):
+    assert archived.verify(rows=False).findings == []
+    assert findings_in_archives(archived) == []
+    with archived.owner.connect() as connection:
+        left = connection.scalars(text("SELECT count(*) FROM activity_logs WHERE created_at < :at"),
+                                  {"at": months_ago(1)}).one()  # fmt: skip
+    assert left == 0
+    # That the first month left is told in a month that then leaves as well.
+    run_as_owner(archived, archive_month, archived.db.storage, months_ago(1))
+    assert archived.verify(rows=False).findings == []
+    assert findings_in_archives(archived) == []
+
+
+def test_rows_whose_last_entry_left_with_its_month_are_no_findings(archived):
+    assert archived.verify().findings == []
+
+
+def test_archives_that_are_gone_or_changed_are_found(archived):
+    storage = archived.db.storage
+    with archived.owner.connect() as connection:
+        first, second = connection.scalars(text("SELECT storage_key FROM activity_archives ORDER BY month"))
+    whole = storage.get(first).read()
+    storage.delete(first)
+    assert "not in the storage" in findings_in_archives(archived)[0]
+    storage.put(first, whole[:-9])
+    storage.delete(second)
+    assert [("not the one" in one, "not in the" in one) for one in findings_in_archives(archived)] == [
+        (True, False), (False, True)]  # fmt: skip
+    with archived.owner.begin() as connection:
+        connection.execute(text("DELETE FROM activity_archives WHERE storage_key = :key"), {"key": second})
+    assert [str(f) for f in archived.verify(rows=False).findings] == [
+        f"archive: the entries of {months_ago(2):%Y-%m} are gone, and no archive holds them"
+    ]
+
+
+def test_erasing_reaches_the_archives_and_the_proof_still_holds(archived):
+    with archived.db.session(actor="root") as session:
+        case = session.scalar(text("SELECT max(id) FROM cases"))
+    emptied = run_as_owner(archived, lambda s: erase_archived(s, archived.db.storage, case_id=case))
+    assert emptied > 10
+    assert run_as_owner(archived, forget_replaced, archived.db.storage) == 1
+    with archived.owner.connect() as connection:
+        keys = connection.scalars(text("SELECT storage_key FROM activity_archives")).all()
+    told = [line for key in keys for line in read_lines(archived.db.storage.get(key)) if "entry" in line]
+    assert all(line["payload"] is None for line in told if json.loads(line["head"])[5] == case)
+    assert any(line["payload"] is not None for line in told)
+    assert findings_in_archives(archived) == []
+    assert archived.verify(rows=False).findings == []
+
+
+def test_a_damaged_archive_is_refused_with_our_error(tmp_path):
+    whole = gzip.compress(b'{"format": "speech-to-information/history", "version": 1}\n' * 50)
+    for damaged in (b"", b"no gzip", whole[:-5], whole[:20] + b"\xff" * 20 + whole[40:], gzip.compress(b"[]\n"),
+                    gzip.compress(b'{"format": "x"}\n'), gzip.compress(b"\xff\n")):  # fmt: skip
+        if damaged:
+            with pytest.raises(IntegrityFailure):
+                list(read_lines(io.BytesIO(damaged)))
+
+
+@pytest.fixture
+def exported(scene, tmp_path) -> Path:
+    target = tmp_path / "month.gz"
+    with target.open("wb") as file:
+        run_as_owner(scene, write_month, months_ago(0), file)
+    return target
+
+
+def audit(*arguments) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-I", VERIFIER, *arguments], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def damage(exported: Path, change) -> Path:
+    lines = [json.loads(line) for line in gzip.decompress(exported.read_bytes()).splitlines()]
+    lines = change(lines) or lines
+    damaged = exported.with_suffix(".damaged.gz")
+    damaged.write_bytes(gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
+    return damaged
+
+
+def test_an_export_is_checked_without_us(scene, exported):
+    public, heads = scene.heads.path.parent / "seal.pem.pub", scene.heads.path
+    code, said = audit(exported, "--key", public, "--heads", heads)
+    assert (code, "all fits; 0 entries not sealed yet" in said) == (0, True), said
+    other = history.SealKey.create(exported.parent / "other.pem")
+    assert other.fingerprint != scene.key.fingerprint
+    code, said = audit(exported, "--key", exported.parent / "other.pem.pub")
+    assert (code, said.count("the signature is not that of the key")) == (1, 4)
+    other_heads = exported.parent / "other.jsonl"
+    other_heads.write_text(scene.heads.path.read_text().replace('"seal_hash": "', '"seal_hash": "00'))
+    assert audit(exported, "--heads", other_heads)[1].count("not the one that was exported") == 4
+    assert audit(exported.parent / "none.gz")[0] == 2
+    assert audit()[0] == 2
+    assert audit(exported, "--key", exported.parent / "none.pem")[0] == 2
+    again = exported.with_suffix(".again")
+    with again.open("wb") as file:
+        run_as_owner(scene, write_month, months_ago(0), file)
+    assert again.read_bytes() == exported.read_bytes(), "the same month gives the same bytes"
+
+
+def entry(lines, which=5):
+    return [line for line in lines if "entry" in line][which]
+
+
+def seal(lines, which=1):
+    return [line for line in lines if "seal" in line][which]
+
+
+DAMAGES = {
+    "says another thing": (lambda ls: entry(ls).update(payload='{"new": 1, "old": null}'), "does not give its hash"),
+    "other salt": (lambda ls: entry(ls).update(salt="00"), "does not give its hash"),
+    "other head": (lambda ls: entry(ls).update(head=entry(ls, 6)["head"]), "does not give its own hash"),
+    "other number": (lambda ls: entry(ls).update(entry=999_999), "speaks of another one"),
+    "other leaf": (lambda ls: entry(ls).update(leaf_hash="00" * 32), "do not give its root"),
+    "entry gone": (lambda ls: ls.remove(entry(ls)), "the file says that it has"),
+    "entry twice": (lambda ls: [*ls, entry(ls)], "one of them twice"),
+    "seal changed": (lambda ls: seal(ls).update(sealed_at_us=1), "its hash is another one"),
+    "root changed": (lambda ls: seal(ls).update(root="00" * 32), "do not give its root"),
+    "count changed": (lambda ls: seal(ls).update(entry_count=1), "it holds 1 entries"),
+    "chain broken": (lambda ls: seal(ls).update(previous_hash="00" * 32), "does not follow"),
+    "another format": (lambda ls: ls[0].update(version=2), "no exported month"),
+    "nothing": (lambda ls: [ls[1:1]], "damaged"),
+    "a key is missing": (lambda ls: entry(ls).pop("head"), "damaged"),
+    "another type": (lambda ls: seal(ls).update(low_xid="x"), "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_export_is_found(exported, kind):
+    change, words = DAMAGES[kind]
+    code, said = audit(damage(exported, lambda lines: change(lines) if isinstance(change(lines), list) else None))
+    assert (code, words in said) == (1, True), said
+
+
+def test_a_file_that_is_cut_or_no_gzip_is_a_finding(exported, tmp_path):
+    whole = exported.read_bytes()
+    for content in (whole[:-9], b"no gzip", whole[:300] + bytes(50) + whole[350:]):
+        damaged = tmp_path / "damaged"
+        damaged.write_bytes(content)
+        code, said = audit(damaged)
+        assert (code, "damaged" in said) == (1, True), said
+
+
+@pytest.fixture
+def command(sealed, owner_url, tmp_path):
+    """`python -m src.database.scripts.history`, as the owner."""
+    key_file = tmp_path / "keys.json"
+    environment = outside(owner_url, KEY_FILE=os.fspath(key_file), AUDIO_STORAGE_ROOT=os.fspath(tmp_path / "audio"),
+                          SEAL_KEY_FILE=os.fspath(tmp_path / "seal.pem"),
+                          SEAL_HEADS_FILE=os.fspath(sealed.heads.path))  # fmt: skip
+
+    def run(*arguments: str) -> tuple[int, str]:
+        program = [sys.executable, "-m", "src.database.scripts.history", *arguments]
+        done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_operators_seal_verify_export_and_erase(sealed, command, tmp_path):
+    for _ in live(sealed.db, 1):
+        pass
+    assert command("seal") == (0, "sealed: 1\n")
+    assert [head.id for head in sealed.heads.read()] == [1, 2, 3, 4, 5]
+    assert list((tmp_path / "audio" / "heads").rglob("*.json")), "the head is in the storage too"
+    code, said = command("verify")
+    assert (code, "all as it was written" in said) == (0, True), said
+    month = f"{months_ago(0):%Y-%m}"
+    assert command("export", month, "out.gz")[0] == 0
+    assert audit(tmp_path / "out.gz", "--key", tmp_path / "seal.pem.pub", "--heads", sealed.heads.path)[0] == 0
+    assert command("export", "November", "new.gz")[0] == 1
+    assert command("archive", month)[0] == 1
+    assert command("nonsense")[0] == 2
+    code, said = command("erase", "--case", "1", "--reason", "asked for")
+    assert (code, said.startswith("erased: ")) == (0, True), said
+    assert command("erase", "--user", "nobody", "--reason", "whom?")[0] == 1
+    assert command("verify")[0] == 0
+
+
+def test_operators_see_findings_and_baseline_what_came_unseen(sealed, command):
+    with sealed.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE case_notes DISABLE TRIGGER USER"))
+        connection.execute(
+            text(
+                "INSERT INTO case_notes (case_id, author_id, body) SELECT case_id, author_id, 'unseen' FROM case_notes"
+            )
+        )
+        connection.execute(text("ALTER TABLE case_notes ENABLE ALWAYS TRIGGER capture"))
+    code, said = command("verify")
+    assert (code, said.count("is in no entry; if it was there before capture began")) == (1, 4), said
+    assert command("baseline") == (0, "baselines: 4, digests: 0\n")
+    assert command("baseline") == (0, "baselines: 0, digests: 0\n")
+    assert command("verify")[0] == 0

@@ -1,0 +1,287 @@
+"""The proof: everything is sealed once, and whatever is rewritten afterwards is found and called by its name."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database.actor import Actor
+from src.errors import ConfigurationError, Forbidden
+from src.services import history
+from src.services.history import HeadFile, SealKey
+from tests.services.history import tampering
+from tests.services.history.conftest import live
+
+SETTINGS = {
+    "TimeZone": "Asia/Kathmandu",
+    "DateStyle": "SQL, DMY",
+    "bytea_output": "escape",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "-15",
+}
+
+
+def test_what_nobody_touched_is_as_it_was_written(scene):
+    report = scene.verify()
+    assert report.findings == []
+    assert (report.seals, report.unsealed) == (4, 0)
+    assert report.entries > 50
+    assert report.rows > 20
+    assert report.transcriptions == 4
+    assert str(report).endswith("all as it was written")
+
+
+@pytest.mark.parametrize("crime", tampering.ALL, ids=lambda crime: crime.__name__)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_tampering_is_found_and_named(scene, crime, seed):
+    assert tampering.unnoticed(scene.owner, random.Random(seed), [crime], scene.key, scene.heads) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_200_random_tamperings_are_found_one_beside_another(scene, seed):
+    chance, done, missed = random.Random(seed), 0, []
+    while done < 50:
+        # Apart, since an entry that was emptied says nothing about its row any more.
+        kind = chance.choice([tampering.ON_ENTRIES, tampering.ON_ENTRIES, tampering.ON_ROWS])
+        together = chance.sample(kind, chance.randint(1, 4))
+        missed += tampering.unnoticed(scene.owner, chance, together, scene.key, scene.heads)
+        done += len(together)
+    assert missed == []
+
+
+def test_a_chain_that_is_made_anew_lacks_the_key_and_differs_from_the_heads(scene, tmp_path):
+    other = SealKey.create(tmp_path / "other.pem")
+    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
+        tampering.change_and_rehash(crime)
+        crime.sql("ALTER TABLE activity_seals DROP CONSTRAINT activity_seals_previous_id_fkey")
+        crime.sql("DELETE FROM activity_seals")
+        assert len(history.sealing.seal_in(session, key=other)) == 1
+        assert history.verify(session, key=other).ok, "the forgery is perfect but for what lies outside"
+        with_key = history.verify(session, key=scene.key)
+        with_heads = history.verify(session, heads=scene.heads)
+    assert [finding.kind for finding in with_key.findings] == ["signature"]
+    assert [(finding.kind, finding.seal_id) for finding in with_heads.findings] == [("head", n) for n in (1, 2, 3, 4)]
+
+
+def test_newest_seals_can_be_missed_with_the_heads_only(scene):
+    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
+        tampering.drop_the_newest_seals(crime)
+        without = history.verify(session, key=scene.key, rows=False)
+    assert without.ok
+
+
+@pytest.mark.parametrize("way", ["administrator", "owner"])
+def test_verification_does_not_depend_on_the_settings_of_who_asks(sealed, way):
+    floats = ("0.1::float8 + 0.2::float8", "-0.0::float8", "3e-308::float8", "1.0::float8")
+    with sealed.db.session(actor="alice") as session:
+        case, audio = session.execute(text("SELECT case_id, id FROM audio_files LIMIT 1")).one()
+        for name, value in SETTINGS.items():
+            session.execute(text(f"SET LOCAL {name} = '{value}'"))
+        for number, value in enumerate(floats):
+            session.execute(
+                text(f"INSERT INTO analysis_results (case_id, audio_file_id, version, sentiment_score, details)"
+                     f" VALUES ({case}, {audio}, {number + 9}, {value} * 0.5, CAST(:details AS jsonb))"),
+                {"details": '{"b": 1.10, "a": 1.1, "NaN": "NaN", "z": -0.0, "e": 1e300, "😀": "\\u2028 \\\\ \\""}'},
+            )  # fmt: skip
+        session.execute(
+            text("INSERT INTO case_notes (case_id, body) VALUES (:case, repeat('ü😀', 50000))"), {"case": case}
+        )
+        session.execute(text("UPDATE cases SET description = '' WHERE id = :case"), {"case": case})
+    sealed.seal()
+    if way == "owner":
+        with sealed.owner.begin() as connection:
+            for name, value in SETTINGS.items():
+                connection.execute(text(f"ALTER DATABASE {sealed.owner.url.database} SET {name} = '{value}'"))
+        sealed.owner.dispose()
+        report = sealed.verify()
+    else:
+        with sealed.db.session(actor="root") as session:
+            for name, value in SETTINGS.items():
+                session.execute(text(f"SET LOCAL {name} = '{value}'"))
+            report = history.verify(session, key=sealed.key, heads=sealed.heads)
+            assert session.scalar(text("SHOW TimeZone")) == "Asia/Kathmandu", "the settings are left as they were"
+    assert report.findings == []
+
+
+def test_a_megabyte_and_what_jsonb_cannot_hold(sealed):
+    with sealed.db.session(actor="alice") as session:
+        audio = session.execute(text("SELECT case_id, id FROM audio_files LIMIT 1")).one()
+        details = f'{{"text": "{"ü" * 1_000_000}"}}'
+        session.execute(
+            text("INSERT INTO analysis_results (case_id, audio_file_id, version, details)"
+                 " VALUES (:case, :audio, 99, CAST(:details AS jsonb))"),
+            {"case": audio.case_id, "audio": audio.id, "details": details},
+        )  # fmt: skip
+        with pytest.raises(DBAPIError), session.begin_nested():
+            session.execute(text("""UPDATE analysis_results SET details = CAST('{"x": "\\u0000"}' AS jsonb)"""))
+    sealed.seal()
+    assert sealed.verify().ok
+
+
+def sealed_ids(sealed) -> list[int]:
+    with sealed.db.session(actor="root") as session:
+        found = session.execute(text("SELECT leaves FROM activity_seals ORDER BY id")).scalars()
+        return [entry.id for leaves in found for entry in history.chain.unpack(bytes(leaves))]
+
+
+def all_ids(sealed) -> list[int]:
+    with sealed.owner.connect() as connection:
+        return list(connection.scalars(text("SELECT id FROM activity_logs ORDER BY id")))
+
+
+LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+
+
+def test_while_four_write_everything_is_sealed_once_and_verifies(sealed):
+    over, failures = threading.Event(), []
+
+    def write(number: int) -> None:
+        try:
+            while not over.is_set():
+                alice = sealed.db.engine.execution_options(actor=Actor("alice"), isolation_level=LEVELS[number % 3])
+                with alice.begin() as session:
+                    session.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'x' FROM cases"))
+                    with session.begin_nested() as savepoint:
+                        session.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'no' FROM cases"))
+                        savepoint.rollback()
+                    with session.begin_nested():
+                        session.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'y' FROM cases"))
+        except DBAPIError as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        reports = [sealed.seal() and sealed.verify() for _ in range(12)]
+    finally:
+        over.set()
+        for writer in writers:
+            writer.join(30)
+    sealed.seal()
+    assert failures == []
+    assert [finding for report in reports if report for finding in report.findings] == []
+    ids = sealed_ids(sealed)
+    assert len(ids) == len(set(ids))
+    assert sorted(ids) == all_ids(sealed)
+    assert sealed.verify().findings == []
+
+
+def test_a_long_transaction_is_left_for_the_seal_after_its_end(sealed):
+    with sealed.db.session(actor="alice") as slow:
+        slow.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'slow' FROM cases"))
+        with sealed.db.session(actor="alice") as quick:
+            quick.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'quick' FROM cases"))
+        before = all_ids(sealed)
+        assert sealed.seal() == []
+        assert sealed.verify().unsealed == 1
+    assert len(sealed.seal()) == 1
+    assert sealed.seal() == [], "nothing is sealed twice"
+    assert sorted(sealed_ids(sealed)) == all_ids(sealed)
+    assert len(before) == len(all_ids(sealed)) - 1
+    assert sealed.verify().ok
+
+
+def test_a_prepared_transaction_is_left_until_it_is_decided(sealed):
+    with sealed.owner.connect() as connection:
+        if connection.scalar(text("SHOW max_prepared_transactions")) == "0":
+            pytest.skip("the server allows no prepared transactions (max_prepared_transactions = 0)")
+    with sealed.owner.connect() as connection:
+        prepared = connection.begin_twophase("history")
+        connection.execute(text("UPDATE cases SET title = 'prepared'"))
+        prepared.prepare()
+        assert sealed.seal() == []
+        prepared.commit()
+    assert len(sealed.seal()) == 1
+    assert sealed.verify().ok
+
+
+def test_two_sealers_at_once_take_turns(sealed):
+    for _ in live(sealed.db, 1):
+        pass
+    made: list[int] = []
+    sealers = [threading.Thread(target=lambda: made.extend(sealed.seal())) for _ in range(4)]
+    for sealer in sealers:
+        sealer.start()
+    for sealer in sealers:
+        sealer.join(30)
+    assert made == [5]
+    assert sealed.verify().ok
+
+
+def test_a_kill_between_seal_and_export_is_made_good_by_the_next_seal(sealed):
+    for _ in live(sealed.db, 1):
+        pass
+    with sealed.db.session(actor="root") as session:
+        history.seal(session, key=sealed.key)
+    with sealed.heads.path.open("a") as file:
+        file.write('{"seal": 5, "seal_ha')
+    assert [head.id for head in sealed.heads.read()] == [1, 2, 3, 4]
+    for _ in live(sealed.db, 1):
+        pass
+    assert sealed.seal() == [6]
+    assert [head.id for head in sealed.heads.read()] == [1, 2, 3, 4, 5, 6]
+    assert sealed.verify().ok
+
+
+def test_an_erasure_that_commits_during_the_verification_is_no_finding(sealed):
+    with sealed.db.session(actor="root") as session:
+        case = session.scalar(text("SELECT min(id) FROM cases"))
+    erased = []
+
+    def erase_first(connection, cursor, statement, *_) -> None:
+        if "leaf_hash" in statement and "payload_hash, false" in statement and not erased:
+            erased.append(0)
+            with sealed.db.session(actor="root") as session:
+                erased.append(history.erase(session, case=case, reason="asked for"))
+
+    event.listen(sealed.owner, "before_cursor_execute", erase_first)
+    report = sealed.verify()
+    event.remove(sealed.owner, "before_cursor_execute", erase_first)
+    assert erased[1] > 0
+    assert report.findings == []
+
+
+def test_sealing_verifying_and_erasing_are_for_administrators(scene):
+    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+        history.seal(session)
+    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+        history.verify(session)
+    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+        history.erase(session, case=1, reason="no")
+
+
+def test_a_key_is_made_once_kept_private_and_refused_when_it_is_none(tmp_path):
+    path = tmp_path / "seal.pem"
+    key = SealKey.create(path)
+    public = SealKey.load(tmp_path / "seal.pem.pub")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert SealKey.load(path).fingerprint == public.fingerprint == key.fingerprint
+    assert public.verifies(key.sign(b"x"), b"x")
+    assert not public.verifies(key.sign(b"x"), b"y")
+    assert "private=" not in repr(key)
+    assert SealKey.load(tmp_path / "none.pem") is None
+    with pytest.raises(ConfigurationError, match="public half"):
+        public.sign(b"x")
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        SealKey.create(path)
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        SealKey.load(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        SealKey.load(path)
+
+
+def test_heads_that_are_damaged_are_refused_and_none_is_an_empty_file(tmp_path):
+    heads = HeadFile(tmp_path / "new" / "heads.jsonl")
+    assert heads.read() == []
+    heads.append([{"seal": 1, "seal_hash": "00"}])
+    assert heads.path.stat().st_mode & 0o777 == 0o600
+    heads.path.write_text('{"seal": 1}\n')
+    with pytest.raises(ConfigurationError, match="Line 1"):
+        heads.read()

@@ -1,0 +1,85 @@
+"""Ten thousand operations by every path against a model, then a thousand tamperings that must all be found by name."""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+from _options import main
+
+from src.database import Database
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import running_server
+from src.services.history import HeadFile, SealKey
+from src.storage import MemoryStorage
+from tests.services.history import tampering
+from tests.services.history.conftest import Sealed, live
+from tests.services.history.program import Program
+from tests.services.history.replay import complaints
+
+OPERATIONS_BETWEEN_LOOKS = 1_000
+# Each needs a verification, so that one for ten operations takes about as long as these.
+OPERATIONS_PER_TAMPERING = 10
+MOST_FINDINGS = 20
+
+
+def torture(chance: random.Random, rounds: int) -> list[str]:
+    findings: list[str] = []
+    with running_server() as server, tempfile.TemporaryDirectory() as folder:
+        for work in (program, tamperings):
+            with server.copy() as url:
+                owner = make_engine(url, PoolOptions(size=2))
+                place = Path(folder, work.__name__)
+                with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as db:
+                    sealed = Sealed(db, owner, SealKey.create(place / "seal.pem"), HeadFile(place / "heads.jsonl"))
+                    findings += work(sealed, chance, rounds)
+                owner.dispose()
+    return findings
+
+
+def program(sealed: Sealed, chance: random.Random, rounds: int) -> list[str]:
+    """Work, and look every thousand operations: the tables, the replay, pictures of the past, the proof."""
+    running, findings = Program(sealed.db, sealed.owner, chance), []
+    done = 0
+    while done < rounds and len(findings) < MOST_FINDINGS:
+        done = min(rounds, done + OPERATIONS_BETWEEN_LOOKS)
+        running.run(done)
+        findings += complaints(running, pictures=60)
+        looked = f"{len(running.moments)} moments, {len(running.seals)} seals"
+        print(f"{done} operations, {looked}, {len(findings)} findings", flush=True)
+    print_counts(running.counts)
+    return findings
+
+
+def tamperings(sealed: Sealed, chance: random.Random, rounds: int) -> list[str]:
+    """Tamper in one to three ways at once, and take it back."""
+    findings: list[str] = []
+    counts: Counter[str] = Counter()
+    for _ in live(sealed.db, 8):
+        sealed.seal()
+    wanted = max(1, rounds // OPERATIONS_PER_TAMPERING)
+    while counts.total() < wanted and len(findings) < MOST_FINDINGS:
+        # Those on seals and on rows by themselves: they change what the others are measured by.
+        kind = chance.choice([tampering.ON_ENTRIES, tampering.ON_ENTRIES, tampering.ON_SEALS, tampering.ON_ROWS])
+        crimes = chance.sample(kind, chance.randint(1, 3) if kind is tampering.ON_ENTRIES else 1)
+        findings += tampering.unnoticed(sealed.owner, chance, crimes, sealed.key, sealed.heads)
+        counts.update(crime.__name__ for crime in crimes)
+    if not (report := sealed.verify()).ok:
+        findings.append(f"after the tamperings were taken back: {report}")
+    print(f"{counts.total()} tamperings, {len(findings)} findings", flush=True)
+    print_counts(counts)
+    return findings
+
+
+def print_counts(counts: Counter[str]) -> None:
+    for kind, count in sorted(counts.items()):
+        print(f"  {count:6} {kind}")
+
+
+if __name__ == "__main__":
+    main(torture, __doc__ or "", rounds=10_000)
