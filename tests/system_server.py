@@ -1,4 +1,4 @@
-"""Run a command with TEST_DATABASE_URL pointing to a server started from the binaries in a folder, then stop it.
+"""Run a command with TEST_DATABASE_URL naming two servers started from the binaries in a folder, then stop them.
 
 python tests/system_server.py /usr/lib/postgresql/15/bin -- make test
 """
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,10 +26,14 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="sti-system-"))
     folder.chmod(0o711)
     try:
-        with EmbeddedServer(folder / "postgres", binaries=Path(binaries), settings=FAST) as server:
-            owner = ordinary_owner(server.url("postgres"))
-            environment = {**os.environ, "TEST_DATABASE_URL": owner.render_as_string(hide_password=False)}
-            environment["TEST_SERVER_BINARIES"] = binaries
+        with ExitStack() as stack:
+            owners = []
+            # One for each of the two workers of `make test`: sealing waits for every transaction of a server.
+            for name in ("first", "second"):
+                server = EmbeddedServer(folder / name, binaries=Path(binaries), settings=FAST)
+                owners.append(ordinary_owner(stack.enter_context(server).url("postgres")))
+            urls = " ".join(owner.render_as_string(hide_password=False) for owner in owners)
+            environment = {**os.environ, "TEST_DATABASE_URL": urls, "TEST_SERVER_BINARIES": binaries}
             return subprocess.run(command, env=environment, check=False).returncode
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,8 +10,9 @@ In the `conftest.py` of a service that imports this layer:
 
 Each test gets a database of its own, copied from a template that is built once per run, with the users `root` (an
 administrator), `alice`, `bob` and `transcriber` (a service), and a storage in memory. The server is an embedded one, or
-that of `TEST_DATABASE_URL`, whose login must be allowed to create databases and roles. This module is the one place
-beside the recordings service that knows storage and database.
+that of `TEST_DATABASE_URL` (several, separated by spaces: one for each worker of pytest-xdist), whose login must be
+allowed to create databases and roles. This module is the one place beside the recordings service that knows storage and
+database.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def running_server() -> Iterator[SpeechServer]:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="sti-test-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        named = os.environ.get("TEST_DATABASE_URL")
+        named = named_server()
         if named:
             owner = maintenance = normalise_url(named)
         else:
@@ -165,6 +166,22 @@ def running_server() -> Iterator[SpeechServer]:
         server.build_template()
         stack.callback(server.close)
         yield server
+
+
+def named_server() -> str | None:
+    """Return the URL in TEST_DATABASE_URL; of several, separated by spaces, that of this worker of pytest-xdist."""
+    named = os.environ.get("TEST_DATABASE_URL", "").split()
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return named[int(worker) % len(named)] if named else None
+
+
+def has_server_alone() -> bool:
+    """Tell whether no other worker of pytest-xdist uses this one's server.
+
+    Sealing waits for every transaction of a server, whatever its database: tests of it need a server to themselves.
+    """
+    named = os.environ.get("TEST_DATABASE_URL", "").split()
+    return not named or len(named) >= int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def ordinary_owner(superuser: URL) -> URL:
