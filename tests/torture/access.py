@@ -79,8 +79,10 @@ def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]
 
     with ThreadPoolExecutor(SESSIONS_AT_ONCE + 1) as threads:
         victim = threads.submit(read_ones_own)
-        found = [finding for findings in threads.map(one, seeds) for finding in findings]
-        over.set()
+        try:
+            found = [finding for findings in threads.map(one, seeds) for finding in findings]
+        finally:
+            over.set()
         counts["the other case's owner reads"] += victim.result()
     return found
 

@@ -71,6 +71,12 @@ class Crime:
         self.touched.add(chosen)
         return chosen
 
+    def forged(self) -> int:
+        """The id of an entry to be forged, which no other crime may take for a real one."""
+        number = int(str(self.sql("SELECT nextval('activity_logs_id_seq')")))
+        self.touched.add(number)
+        return number
+
     def rehash(self, number: int) -> None:
         self.sql(f"UPDATE {LOG} SET payload_hash = {PAYLOAD} WHERE id = {number}")
         self.sql(f"UPDATE {LOG} SET leaf_hash = {LEAF} WHERE id = {number}")
@@ -115,7 +121,7 @@ def delete_an_entry(crime: Crime) -> None:
 
 def insert_an_entry(crime: Crime) -> None:
     number = crime.entry()
-    forged = crime.sql("SELECT nextval('activity_logs_id_seq')")
+    forged = crime.forged()
     crime.sql(f"INSERT INTO {LOG} (id, {COLUMNS}) SELECT {forged}, {COLUMNS} FROM {LOG} WHERE id = {number}")
     crime.rehash(forged)
     crime.expect("inserted", entry=forged)
@@ -123,7 +129,7 @@ def insert_an_entry(crime: Crime) -> None:
 
 def insert_from_another_cluster(crime: Crime) -> None:
     number = crime.entry()
-    forged = crime.sql("SELECT nextval('activity_logs_id_seq')")
+    forged = crime.forged()
     crime.sql(f"INSERT INTO {LOG} (id, {COLUMNS}) SELECT {forged}, {COLUMNS} FROM {LOG} WHERE id = {number}")
     crime.sql(f"UPDATE {LOG} SET epoch = 7, created_at = created_at - interval '1 hour' WHERE id = {forged}")
     crime.rehash(forged)
@@ -132,7 +138,7 @@ def insert_from_another_cluster(crime: Crime) -> None:
 
 def insert_a_back_dated_entry(crime: Crime) -> None:
     number = crime.entry()
-    forged = crime.sql("SELECT nextval('activity_logs_id_seq')")
+    forged = crime.forged()
     crime.sql(f"INSERT INTO {LOG} (id, {COLUMNS}) SELECT {forged}, {COLUMNS} FROM {LOG} WHERE id = {number}")
     days = crime.chance.choice([1, 20, 400])
     crime.sql(
