@@ -168,7 +168,8 @@ def feed(
             entity_id=log.entity_id,
             reason=log.reason,
             request_id=log.request_id,
-            detail=log.new or {},
+            # Raw SQL may have recorded a list or a number: told as it is, and nobody's feed fails over it.
+            detail=log.new if isinstance(log.new, dict) else {"detail": log.new} if log.new is not None else {},
         )
         for log, code, name in session.execute(query)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from src.database import ActivityLog
 from src.errors import Forbidden, InvalidInput, NotFound
@@ -71,6 +71,15 @@ def test_feed_filters(db, audio):
         assert len(activity.feed(session, changes=True)) > len(activity.feed(session))
         with pytest.raises(InvalidInput):
             activity.feed(session, limit=0)
+
+
+@pytest.mark.parametrize("detail", ["[1, 2]", "7", '"words"', "null"])
+def test_a_detail_of_raw_sql_spoils_nobodys_feed(db, audio, detail):
+    with db.session(actor="alice") as session:
+        told = text("SELECT record_activity('export.made', :case, NULL, NULL, CAST(:detail AS jsonb))")
+        session.execute(told, {"case": audio.case_id, "detail": detail})
+    with db.session(actor="alice") as session:
+        assert str(activity.feed(session)[-1]) == "alice exported"
 
 
 def test_what_is_recorded_is_checked(db, audio):
