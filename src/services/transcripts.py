@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -13,34 +12,14 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
+from src.formats.values import Segment, Word
 from src.services import activity
 from src.services.cases import now
 from src.services.lookup import in_session, language_by_code, storable
 
+__all__ = ["Segment", "Word", "accept", "add", "latest"]
+
 UNDETERMINED = "und"
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word with its time in milliseconds and its confidence from 0 to 1, where they are known."""
-
-    text: str
-    start_ms: int | None = None
-    end_ms: int | None = None
-    confidence: float | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of speech. Times are milliseconds from the start of the recording; what is not known stays None."""
-
-    text: str
-    start_ms: int | None = None
-    end_ms: int | None = None
-    speaker: str | None = None
-    words: Sequence[Word] | None = None
-    confidence: float | None = None
-    flags: Sequence[str] = ()
 
 
 def add(
