@@ -10,8 +10,8 @@ from src.formats.values import Parsed, Reading, Segment
 
 _STAMP = r"(?:(\d{1,4}):)?(\d{2}):(\d{2})[.,](\d{3})"
 _TIMES = re.compile(rf"[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}(?:[ \t].*)?")
-_TAG = re.compile(r"</?(?:c|i|b|u|v|lang|ruby|rt|font|\d[\d:.]*)(?:[ .\t][^>]*)?>")
-_VOICE = re.compile(r"<v(?:\.[^ \t>]*)?[ \t]+([^>]+)>")
+_TAG = re.compile(r"</?(?:c|i|b|u|v|lang|ruby|rt|font|\d[\d:.]*)(?:[ .\t][^<>]*)?>")
+_VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]+([^<>]+)>")
 
 
 def parse(content: bytes, dialect: str) -> Parsed:
