@@ -1,75 +1,112 @@
-"""Formats of recognisers: bytes or objects in, plain values out. Knows no database."""
+"""Formats of recognisers: bytes or objects in, plain values out, and back. Knows no database.
+
+`parse` reads a result in any dialect, `write` makes one of the formats of `FORMATS`. docs/formats.md says, dialect by
+dialect, what becomes of each field, and which rules set the flags.
+"""
 
 from __future__ import annotations
 
-import json
-import re
+import dataclasses
+import mmap
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import amazon, subtitles, whisper
-from src.formats.values import Parsed, Segment, Word, named
+from src.formats import amazon, chunks, detection, documents, own, quality, subtitles, whisper
+from src.formats.detection import DIALECTS
+from src.formats.languages import code_of, differ
+from src.formats.values import Parsed, Segment, Word
+from src.formats.words import Words
+from src.formats.writing import FORMATS, pieces, write
 
-__all__ = ["Parsed", "Segment", "Word", "detect", "parse"]
+__all__ = [
+    "DIALECTS", "FORMATS", "Parsed", "Segment", "Word", "Words", "code_of", "detect", "differ", "parse", "pieces",
+    "write",
+]  # fmt: skip
 
 
-def detect(source: bytes | dict[str, Any]) -> str:
-    """Return the dialect: whisper, verbose-json, whisperx, whisper-timestamped, amazon-batch, amazon-call-analytics,
-    webvtt or srt. Raises InvalidInput for others.
+def detect(source: Any) -> str:
+    """Return the dialect, one of `DIALECTS`, of anything that `parse` takes.
+
+    Raises InvalidInput for others. An iterator is not used up by it; a file object is read to its end.
     """
-    if isinstance(source, bytes):
-        if re.match(rb"(\xef\xbb\xbf)?WEBVTT(\s|$)", source):
-            return "webvtt"
-        if re.match(rb"(\xef\xbb\xbf)?\s*(\d+[ \t]*\r?\n)?[ \t]*\d+:\d\d:\d\d[.,]\d{3}[ \t]*-->", source):
-            return "srt"
-    document = _document(source)
-    if isinstance(document.get("Transcript"), list):
-        return "amazon-call-analytics"
-    if isinstance(document.get("results"), dict):
-        return "amazon-batch"
-    return _whisper_dialect(document)
+    source = _content(source)
+    if _is_content(source):
+        found = detection.subtitle_dialect(bytes(source[:4096]))
+        return found or detection.located(documents.read(source))[0]
+    return detection.located(source)[0]
 
 
-def parse(source: bytes | dict[str, Any]) -> Parsed:
-    """Read a result in whichever dialect it is. Raises InvalidInput that names the place."""
-    dialect = detect(source)
-    if isinstance(source, bytes) and dialect in {"webvtt", "srt"}:
-        return subtitles.parse(source, dialect)
-    document = _document(source)
-    if dialect == "amazon-call-analytics":
-        return amazon.parse_call_analytics(document)
-    if dialect == "amazon-batch":
-        return amazon.parse_batch(document)
-    return whisper.parse(document, dialect)
+def parse(source: Any, *, dialect: str | None = None, expected_language: str | None = None) -> Parsed:
+    """Read a result in whichever dialect it is, or in the one that is named.
 
+    `source` is bytes, an open binary file, a path (os.PathLike; its file must not change meanwhile), or the Python
+    objects that a recogniser returns: a dict, a list of segments, faster-whisper's `(segments, info)`, whose
+    generator is used up. `expected_language` is a code or a name; a result in another language is flagged
+    `wrong_language`. Segments keep the order of the source, and nothing that has a text is left out.
 
-def _whisper_dialect(document: dict[str, Any]) -> str:
-    segments = document.get("segments")
-    if not isinstance(segments, list) and not isinstance(document.get("text"), str):
-        raise InvalidInput("No known transcript format: there is neither a list of segments nor a text.")
-    listed = [item for item in segments if isinstance(item, dict)] if isinstance(segments, list) else []
-    words = [w for item in listed for w in item.get("words") or () if isinstance(w, dict)] if _iterable(listed) else []
-    if "word_segments" in document or any("score" in word for word in words):
-        return "whisperx"
-    if any("confidence" in item for item in listed) or any("confidence" in word for word in words):
-        return "whisper-timestamped"
-    if "words" in document or "task" in document or "duration" in document:
-        return "verbose-json"
-    return "whisper"
-
-
-def _iterable(segments: list[dict[str, Any]]) -> bool:
-    return all(isinstance(item.get("words"), list | None) for item in segments)
-
-
-def _document(source: bytes | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(source, dict):
-        return source
+    Raises InvalidInput that names segment and word for what cannot be read.
+    """
+    if dialect is not None and dialect not in DIALECTS:
+        raise InvalidInput(f"There is no dialect {dialect!r:.40}; there are {', '.join(sorted(DIALECTS))}.")
+    source = _content(source)
     try:
-        return named(json.loads(source.decode("utf-8-sig")), "the result")
-    except InvalidInput:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(
-            "These bytes are no JSON in UTF-8 that can be read; give the recogniser's output."
-        ) from error
+        parsed = _parse(source, dialect)
+    except RecursionError as error:
+        raise InvalidInput("The result is nested too deeply to be a transcript.") from error
+    segments = quality.judged(
+        list(parsed.segments), parsed.language, parsed.language_probability, expected_language
+    ) if parsed.dialect != own.DIALECT else parsed.segments
+    return dataclasses.replace(parsed, segments=segments)
+
+
+def _parse(source: Any, dialect: str | None) -> Parsed:
+    if _is_content(source):
+        found = dialect or detection.subtitle_dialect(bytes(source[:4096]))
+        if found in detection.SUBTITLES:
+            return subtitles.parse(bytes(source), found)
+        source = documents.read(source)
+    elif dialect in detection.SUBTITLES:
+        raise InvalidInput("Subtitles are read from bytes, not from objects.")
+    found, document = detection.located(source)
+    if dialect is not None and dialect != found:
+        if not {dialect, found} <= detection.WHISPER_FAMILY:
+            raise InvalidInput(f"The result is {found}, not {dialect}.")
+        found = dialect
+    return _read(document, found)
+
+
+def _read(document: Mapping[str, Any], dialect: str) -> Parsed:
+    readers = {
+        "amazon-call-analytics": amazon.parse_call_analytics,
+        "amazon-batch": amazon.parse_batch,
+        "whisper-cpp": chunks.parse_whisper_cpp,
+        "hf-chunks": chunks.parse_chunks,
+        own.DIALECT: own.parse,
+    }
+    reader = readers.get(dialect)
+    return reader(document) if reader is not None else whisper.parse(document, dialect)
+
+
+def _is_content(source: Any) -> bool:
+    return isinstance(source, bytes | bytearray | memoryview | mmap.mmap)
+
+
+def _content(source: Any) -> Any:
+    """The bytes of a path or a file; objects as they are."""
+    if isinstance(source, str):
+        raise InvalidInput("A text may be a path or a content; give a pathlib.Path or bytes.")
+    if isinstance(source, os.PathLike):
+        try:
+            with open(source, "rb") as file:  # noqa: PTH123 - os.PathLike has no open of its own
+                # An empty file cannot be mapped.
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+        except OSError as error:
+            raise InvalidInput(f"The result cannot be read: {error.strerror}; give a file that can be opened.") from error
+    if callable(getattr(source, "read", None)):
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise InvalidInput("The file was opened as text; open it in binary mode.")
+        return content
+    return source

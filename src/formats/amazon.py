@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
+from src.formats import quality
+from src.formats.sentences import Sentences
+from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
+from src.formats.words import Words
+
+Moment = tuple[str | float | None, ...]
 
 
-def parse_call_analytics(document: dict[str, Any]) -> Parsed:
+def parse_call_analytics(document: Mapping[str, Any]) -> Parsed:
     """Read Call Analytics: a segment per turn, its role as the speaker. Raises InvalidInput that names the place."""
     segments = []
     for index, value in enumerate(listed(document.get("Transcript"), "Transcript")):
@@ -23,74 +29,139 @@ def parse_call_analytics(document: dict[str, Any]) -> Parsed:
             words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
         start_ms, end_ms = reading.span(turn.get("BeginOffsetMillis"), turn.get("EndOffsetMillis"), 1)
         text = reading.text(turn.get("Content"))
-        speaker = reading.text(turn.get("ParticipantRole"), ", speaker") or None
-        segments.append(Segment(text, start_ms, end_ms, speaker, words, flags=tuple(reading.flags)))
+        speaker = reading.label(turn.get("ParticipantRole"), ", speaker")
+        quality.doubt(reading, {}, text, None, words)
+        packed = Words(words) if turn.get("Items") is not None else None
+        segments.append(Segment(text, start_ms, end_ms, speaker, packed, flags=tuple(reading.flags)))
     language = Reading("LanguageCode").text(document.get("LanguageCode")) or None
     return Parsed("amazon-call-analytics", segments, language)
 
 
-def parse_batch(document: dict[str, Any]) -> Parsed:
-    """Read a batch result; a segment ends at a change of speaker and after a sentence. Raises InvalidInput."""
+def parse_batch(document: Mapping[str, Any]) -> Parsed:
+    """Read a batch result; a segment ends at a change of speaker, after a sentence and at a pause.
+
+    Where the result has `audio_segments`, these are the segments. Channels are merged by time. Raises InvalidInput.
+    """
     results = named(document.get("results"), "results")
-    channels = listed(named(results.get("channel_labels") or {}, "channel_labels").get("channels"), "channels")
-    tracks: list[tuple[str | None, list[Any]]] = [(None, listed(results.get("items"), "items"))]
-    if channels:
-        tracks = []
-        for number, value in enumerate(channels):
-            channel = named(value, f"channel {number}")
-            label = Reading(f"channel {number}").text(channel.get("channel_label")) or None
-            tracks.append((label, listed(channel.get("items"), f"channel {number}, items")))
     spoken = _speakers(results)
     segments: list[Segment] = []
+    tracks = _tracks(results)
     for label, items in tracks:
         segments += _sentences(items, label, spoken, len(segments))
-    language = Reading("language_code").text(results.get("language_code")) or None
-    return Parsed("amazon-batch", segments, language)
+    if len(tracks) > 1:
+        segments.sort(key=lambda segment: segment.start_ms or 0)
+    if not segments:
+        segments = _texts(results)
+    return Parsed("amazon-batch", segments, *_language(results))
 
 
-def _speakers(results: dict[str, Any]) -> dict[tuple[str, str], Any]:
+def _tracks(results: Mapping[str, Any]) -> list[tuple[str | None, Iterable[Any]]]:
+    """The items of each channel with its label; those of the whole where channels are not told apart."""
+    tracks: list[tuple[str | None, Iterable[Any]]] = []
+    if results.get("channel_labels") is not None:
+        channels = listed(named(results["channel_labels"], "channel_labels").get("channels"), "channels")
+        for number, value in enumerate(channels):
+            channel = named(value, f"channel {number}")
+            label = Reading(f"channel {number}").label(channel.get("channel_label"), ", label")
+            tracks.append((label, listed(channel.get("items"), f"channel {number}, items")))
+    if any(filled(items) for _, items in tracks):
+        return tracks
+    return [(None, _in_parts(results, listed(results.get("items"), "items")))]
+
+
+class _End:
+    """Stands between the items of two of Amazon's own segments."""
+
+
+def _in_parts(results: Mapping[str, Any], items: Iterable[Any]) -> Iterable[Any]:
+    """Yield the items, with an `_End` where one of the `audio_segments` begins."""
+    if not filled(results.get("audio_segments")):
+        yield from items
+        return
+    begins = set()
+    for number, value in enumerate(listed(results["audio_segments"], "audio_segments")):
+        part = named(value, f"audio segment {number}")
+        numbers = list(listed(part.get("items"), f"audio segment {number}, items"))
+        begins |= {numbers[0]} if numbers and isinstance(numbers[0], int | str) else set()
+    for index, item in enumerate(items):
+        raw = named(item, f"item {index}")
+        identity = raw.get("id", index)
+        if isinstance(identity, int | str) and identity in begins:
+            yield _End()
+        yield item
+
+
+def _speakers(results: Mapping[str, Any]) -> dict[Moment, str | None]:
     """Who speaks from when to when, where the items do not say it themselves."""
-    labels = named(results.get("speaker_labels") or {}, "speaker_labels")
-    spoken = {}
+    labels = named(results["speaker_labels"], "speaker_labels") if results.get("speaker_labels") is not None else {}
+    spoken: dict[Moment, str | None] = {}
     for number, value in enumerate(listed(labels.get("segments"), "speaker_labels, segments")):
-        turn = named(value, f"speaker_labels, segment {number}")
-        for raw in listed(turn.get("items"), f"speaker_labels, segment {number}, items"):
-            item = named(raw, f"speaker_labels, segment {number}, item")
-            spoken[(str(item.get("start_time")), str(item.get("end_time")))] = item.get("speaker_label")
+        place = f"speaker_labels, segment {number}"
+        turn = named(value, place)
+        for raw in listed(turn.get("items"), f"{place}, items"):
+            item = named(raw, f"{place}, item")
+            who = item.get("speaker_label") or turn.get("speaker_label")
+            spoken[_moment(item)] = Reading(place).label(who, ", speaker")
     return spoken
 
 
-def _sentences(items: list[Any], label: str | None, spoken: dict[tuple[str, str], Any], first: int) -> list[Segment]:
-    segments: list[Segment] = []
-    words: list[Word] = []
-    text, speaker, ended = "", label, False
-    reading = Reading(f"segment {first}")
+def _moment(item: Mapping[str, Any]) -> Moment:
+    times = (item.get("start_time"), item.get("end_time"))
+    return tuple(time if isinstance(time, str | int | float) else None for time in times)
 
-    def close() -> None:
-        nonlocal reading
-        times = [word for word in words if word.start_ms is not None]
-        start_ms, end_ms = (times[0].start_ms, times[-1].end_ms) if times else (None, None)
-        segments.append(Segment(text, start_ms, end_ms, speaker, list(words), flags=tuple(reading.flags)))
-        words.clear()
-        reading = Reading(f"segment {first + len(segments)}")
 
+def _sentences(
+    items: Iterable[Any], label: str | None, spoken: dict[Moment, str | None], first: int
+) -> list[Segment]:
+    sentences = Sentences(first)
+    own = False  # whether Amazon itself says where segments end
     for value in items:
-        raw = named(value, f"{reading.place}, word {len(words)}")
+        if isinstance(value, _End):
+            sentences.close()
+            own = True
+            continue
+        raw = named(value, f"{sentences.reading.place}, word {len(sentences.words)}")
         punctuation = raw.get("type") == "punctuation"
-        who = raw.get("speaker_label") or spoken.get((str(raw.get("start_time")), str(raw.get("end_time"))))
-        mine = (reading.text(who, ", speaker") or label) if not punctuation else speaker
-        if words and not punctuation and (ended or mine != speaker):
-            close()
-            text = ""
-        speaker, place = mine, f", word {len(words)}"
-        choices = listed(raw.get("alternatives"), f"{reading.place}{place}, alternatives")
-        best = named(choices[0], f"{reading.place}{place}") if choices else {}
-        content = reading.text(best.get("content"), place)
+        who = raw.get("speaker_label") or (spoken.get(_moment(raw)) if spoken else None) or raw.get("channel_label")
+        speaker = sentences.reading.label(who, ", speaker") or label
+        if punctuation and sentences.words:
+            speaker = sentences.speaker
+        start_ms = Reading(sentences.reading.place).time(raw.get("start_time"), 1000)
+        if not punctuation and sentences.ends_before(speaker, start_ms) and (not own or speaker != sentences.speaker):
+            sentences.close()
+        reading, place = sentences.reading, f", word {len(sentences.words)}"
+        best: Mapping[str, Any] = next(
+            (named(choice, reading.place + place) for choice in listed(raw.get("alternatives"), reading.place + place)),
+            {},
+        )
         times = reading.span(raw.get("start_time"), raw.get("end_time"), 1000, place)
         sure = None if punctuation else best.get("confidence")
-        words.append(Word(content, *times, reading.confidence(sure, place)))
-        text += content if punctuation or not text else f" {content}"
-        ended = punctuation and content in {".", "?", "!", "。", "؟"}
-    if words:
-        close()
-    return segments
+        word = Word(reading.text(best.get("content"), place), *times, reading.confidence(sure, place))
+        sentences.add(word, speaker, "" if punctuation else " ")
+    sentences.close()
+    return sentences.segments
+
+
+def _texts(results: Mapping[str, Any]) -> list[Segment]:
+    """The transcripts, where there are no items: a text without times is better than none."""
+    found = []
+    for number, value in enumerate(listed(results.get("transcripts"), "transcripts")):
+        reading = Reading(f"segment {number}")
+        text = reading.text(named(value, reading.place).get("transcript"))
+        if text:
+            found.append(Segment(text, flags=tuple(reading.flags)))
+    return found
+
+
+def _language(results: Mapping[str, Any]) -> tuple[str | None, None, float | None]:
+    """The language, no model, and how sure Amazon is where it had to find out."""
+    reading = Reading("the result")
+    code = reading.text(results.get("language_code"), ", language_code") or None
+    best: float | None = None
+    for number, value in enumerate(listed(results.get("language_identification"), "language_identification")):
+        guess = named(value, f"language {number}")
+        score = reading.confidence(guess.get("score"), f", language {number}")
+        name = reading.text(guess.get("code"), f", language {number}") or None
+        if (name == code or results.get("language_code") is None) and score is not None and score >= (best or 0):
+            code, best = name, score
+    return code, None, best

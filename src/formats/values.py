@@ -7,30 +7,38 @@ does an end before its start (`invalid_time`); a confidence that is not a number
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 from src.errors import InvalidInput
+from src.formats.languages import code_of
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LONGEST_MS = 2**53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
-    """A word with its time in milliseconds and its confidence from 0 to 1, where they are known."""
+    """A word with its time in milliseconds and its confidence from 0 to 1, where they are known.
+
+    `text` is as the source has it, a leading space included. `speaker` is there only where the source names one for
+    the word itself.
+    """
 
     text: str
     start_ms: int | None = None
     end_ms: int | None = None
     confidence: float | None = None
+    speaker: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech. Times are milliseconds from the start of the recording; what is not known stays None."""
 
@@ -43,18 +51,31 @@ class Segment:
     flags: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Parsed:
-    """A recogniser's result. `language` is what the source says: a code, a name, or None."""
+    """A recogniser's result. `language` is what the source says: a code, a name, or None.
+
+    Segments stand in the order of the source. `language_probability` (0 to 1), `model_name` and `duration_ms` are
+    there where the source states them.
+    """
 
     dialect: str
     segments: Sequence[Segment]
     language: str | None = None
     model_name: str | None = None
+    language_probability: float | None = None
+    duration_ms: int | None = None
+
+    @property
+    def language_code(self) -> str | None:
+        """The BCP 47 code of `language`: "english" and "EN" are `en`. None where the name is not known."""
+        return code_of(self.language)
 
 
 class Reading:
     """Reads the values of one segment and collects its flags; `place` names it in errors."""
+
+    __slots__ = ("flags", "place")
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -70,14 +91,20 @@ class Reading:
             return ""
         if not isinstance(value, str):
             raise InvalidInput(f"{self.place}{place}: the text is {type(value).__name__}, not text.")
-        safe = UNSTORABLE.sub("\ufffd", value)
-        if safe != value:
-            self.flag("replaced_characters")
-        return safe
+        if UNSTORABLE.search(value) is None:
+            return value
+        self.flag("replaced_characters")
+        return UNSTORABLE.sub("\ufffd", value)
+
+    def label(self, value: Any, place: str) -> str | None:
+        """Return a name, also from a number; None where there is none. Raises InvalidInput for anything else."""
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LONGEST_MS:
+            value = str(value)
+        return self.text(value, place) or None
 
     def span(self, start: Any, end: Any, per_unit: float, place: str = "") -> tuple[int | None, int | None]:
         """Return start and end in milliseconds; `per_unit` is the milliseconds of one unit of the source."""
-        start_ms, end_ms = self._time(start, per_unit, place), self._time(end, per_unit, place)
+        start_ms, end_ms = self.time(start, per_unit, place), self.time(end, per_unit, place)
         if start_ms is not None and end_ms is not None and end_ms < start_ms:
             self.flag("invalid_time")
             end_ms = None
@@ -91,7 +118,8 @@ class Reading:
             return None
         return found
 
-    def _time(self, value: Any, per_unit: float, place: str) -> int | None:
+    def time(self, value: Any, per_unit: float, place: str = "") -> int | None:
+        """Return milliseconds, None where there are none that a recording can have."""
         found = self.number(value, "time", place)
         if found is None:
             return None
@@ -105,29 +133,61 @@ class Reading:
         """Return a finite number, also from text; None, with a flag, for one that is not finite."""
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, str | Real):
-            raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}.")
-        try:
-            found = float(value)
-        except (ValueError, OverflowError) as error:
-            raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}.") from error
-        if not math.isfinite(found):
+        if type(value) is not float:
+            value = self._float(value, kind, place)
+        if not math.isfinite(value):
             self.flag(f"invalid_{kind}")
             return None
-        return found
+        return float(value)
+
+    def _float(self, value: Any, kind: str, place: str) -> float:
+        # Arrays of one number (numpy, torch) hand out a plain one without being imported here.
+        if not isinstance(value, str | Real | Decimal) and callable(getattr(value, "item", None)):
+            try:
+                value = value.item()
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}.") from error
+        if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}.")
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf  # an integer beyond any float: not finite, flagged by the caller
+        except ValueError as error:
+            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}.") from error
 
 
-def listed(value: Any, place: str) -> list[Any]:
-    """Return a list, empty for None. Raises InvalidInput for anything else."""
+def _short(value: Any) -> str:
+    # Never the text of a whole structure: it may be large, or nested deeper than repr can go.
+    return repr(value[:60]) if isinstance(value, str) else type(value).__name__
+
+
+def listed(value: Any, place: str) -> Iterable[Any]:
+    """Return a list, a tuple or what a recogniser yields; empty for None. Raises InvalidInput for anything else."""
     if value is None:
-        return []
-    if not isinstance(value, list | tuple):
+        return ()
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidInput(f"{place} is {type(value).__name__}, not a list.")
-    return list(value)
-
-
-def named(value: Any, place: str) -> dict[str, Any]:
-    """Return an object with names. Raises InvalidInput for anything else."""
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{place} is {type(value).__name__}, not an object.")
     return value
+
+
+def filled(value: Any) -> bool:
+    """Whether something listed has elements, or may have; an iterator is not touched to find out."""
+    return value is not None and (not isinstance(value, Sized) or len(value) > 0)
+
+
+def named(value: Any, place: str) -> Mapping[str, Any]:
+    """Return an object's fields: of a dict, a dataclass, a named tuple or an object with attributes.
+
+    Raises InvalidInput for anything else.
+    """
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, type):
+        if dataclasses.is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return dict(zip(value._fields, value, strict=True))
+        if {"text", "word", "segments", "language"} & getattr(value, "__dict__", {}).keys():
+            return vars(value)
+    raise InvalidInput(f"{place} is {type(value).__name__}, not an object.")

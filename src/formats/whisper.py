@@ -1,88 +1,136 @@
-"""The Whisper family: Whisper, verbose_json, WhisperX, whisper-timestamped. Times are in seconds."""
+"""The Whisper family in Python: Whisper, verbose_json, WhisperX, whisper-timestamped, faster-whisper. In seconds."""
 
 from __future__ import annotations
 
+import bisect
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
+from src.formats import quality
+from src.formats.languages import code_of
+from src.formats.sentences import extent
+from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
+from src.formats.words import Words
 
-# The defaults of Whisper's own decoder, beyond which it takes its result for a failure.
-NO_SPEECH_PROBABILITY = 0.6
-LEAST_LOGPROB = -1.0
-MOST_COMPRESSION = 2.4
+CONFIDENCES = ("probability", "score", "confidence")
 
 
-def parse(document: dict[str, Any], dialect: str) -> Parsed:
+def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
     """Read a result. Raises InvalidInput that names segment and word."""
-    segments = [_segment(raw, index) for index, raw in enumerate(listed(document.get("segments"), "segments"))]
+    info = document.get("info")
+    about = {**named(info, "info"), **_without_none(document)} if info is not None else document
+    source = document.get("segments")
+    segments = [_segment(raw, index) for index, raw in enumerate(listed(source, "segments"))]
+    beside = document.get("words")
+    if not filled(beside) and not any(segment.words for segment in segments):
+        beside = document.get("word_segments")
+    if not segments and (about.get("text") or filled(beside)):
+        segments = [_segment({"text": about.get("text"), "words": beside}, 0)]
+    elif filled(beside):
+        segments = _placed(segments, beside)
     whole = Reading("the result")
-    if not segments and (document.get("text") or document.get("words")):
-        segments = [_segment({"text": document.get("text"), "words": document.get("words")}, 0)]
-    elif document.get("words") is not None:
-        segments = _placed(segments, document["words"])
-    language = whole.text(document.get("language")) or None
-    return Parsed(dialect, segments, language)
+    language = whole.text(about.get("language"), ", language") or None
+    model = about.get("model", about.get("model_name"))
+    return Parsed(
+        dialect,
+        segments,
+        language,
+        whole.text(model) or None if isinstance(model, str) else None,
+        _language_probability(whole, about, language),
+        whole.time(about.get("duration"), 1000, ", duration"),
+    )
+
+
+def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def _language_probability(whole: Reading, about: Mapping[str, Any], language: str | None) -> float | None:
+    stated = about.get("language_probability")
+    if stated is None and isinstance(about.get("language_probs"), Mapping):
+        probabilities = about["language_probs"]
+        stated = probabilities.get(language, probabilities.get(code_of(language)))
+    return whole.confidence(stated, ", language probability")
 
 
 def _segment(value: Any, index: int) -> Segment:
     reading = Reading(f"segment {index}")
     raw = named(value, reading.place)
     start_ms, end_ms = reading.span(raw.get("start"), raw.get("end"), 1000)
-    words = None
+    words: list[Word] | None = None
     if raw.get("words") is not None:
         words = [_word(reading, word, n) for n, word in enumerate(listed(raw["words"], f"{reading.place}, words"))]
     text = reading.text(raw.get("text"))
-    _doubt(reading, raw, text)
-    return Segment(
-        text,
-        start_ms,
-        end_ms,
-        speaker=reading.text(raw.get("speaker"), ", speaker") or None,
-        words=words,
-        confidence=reading.confidence(raw.get("confidence")),
-        flags=tuple(reading.flags),
-    )
+    if words and not text:
+        text = joined([word.text for word in words])
+    if words and raw.get("start") is None and raw.get("end") is None:
+        start_ms, end_ms = extent(words)
+    speaker = reading.label(raw.get("speaker"), ", speaker")
+    if words and speaker is None:
+        named_ones = {word.speaker for word in words}
+        speaker = named_ones.pop() if len(named_ones) == 1 else None
+    sure = reading.confidence(raw.get("confidence"))
+    quality.doubt(reading, raw, text, sure, words or ())
+    if sure is None:
+        sure = _mean_probability(reading, raw)
+    packed = Words(words) if words is not None else None
+    return Segment(text, start_ms, end_ms, speaker, packed, sure, tuple(reading.flags))
+
+
+def _mean_probability(reading: Reading, raw: Mapping[str, Any]) -> float | None:
+    """`avg_logprob` on the scale of a confidence: Whisper's own mean probability of a token, not a guess of ours."""
+    logprob = reading.number(raw.get("avg_logprob"), "measure", "")
+    return math.exp(logprob) if logprob is not None and logprob <= 0 else None
 
 
 def _word(reading: Reading, value: Any, number: int) -> Word:
     place = f", word {number}"
     raw = named(value, reading.place + place)
     start_ms, end_ms = reading.span(raw.get("start"), raw.get("end"), 1000, place)
-    confidence = next((raw[key] for key in ("probability", "score", "confidence") if raw.get(key) is not None), None)
+    sure = next((raw[key] for key in CONFIDENCES if raw.get(key) is not None), None)
     text = raw["word"] if "word" in raw else raw.get("text")
-    return Word(reading.text(text, place), start_ms, end_ms, reading.confidence(confidence, place))
+    speaker = raw.get("speaker")
+    return Word(
+        reading.text(text, place),
+        start_ms,
+        end_ms,
+        reading.confidence(sure, place),
+        reading.label(speaker, f"{place}, speaker") if speaker is not None else None,
+    )
 
 
-def _doubt(reading: Reading, raw: dict[str, Any], text: str) -> None:
-    silence = reading.number(raw.get("no_speech_prob"), "measure", "")
-    logprob = reading.number(raw.get("avg_logprob"), "measure", "")
-    compression = reading.number(raw.get("compression_ratio"), "measure", "")
-    if not text.strip():
-        reading.flag("empty")
-    if silence is not None and silence > NO_SPEECH_PROBABILITY and (logprob is None or logprob < LEAST_LOGPROB):
-        reading.flag("no_speech")
-    if logprob is not None and logprob < LEAST_LOGPROB:
-        reading.flag("low_confidence")
-    if compression is not None and compression > MOST_COMPRESSION:
-        reading.flag("repetition")
+def joined(texts: Sequence[str]) -> str:
+    """Return words as one text: as they are where they bring their own spaces, else with spaces between them."""
+    own = any(text[:1].isspace() for text in texts[1:])
+    return ("" if own else " ").join(texts)
 
 
 def _placed(segments: list[Segment], value: Any) -> list[Segment]:
-    """Words that lie beside the segments go to the last one that begins no later; no word is lost."""
-    reading = Reading("the result")
-    words = [_word(reading, word, number) for number, word in enumerate(listed(value, "words"))]
+    """Words that lie beside the segments go to the one that they are spoken in, by their middle; no word is lost."""
+    starts: list[int] = []
+    for segment in segments:
+        starts.append(max(segment.start_ms or 0, starts[-1] if starts else 0))
     share: list[list[Word]] = [[] for _ in segments]
+    flags: list[dict[str, None]] = [dict.fromkeys(segment.flags) for segment in segments]
     current = 0
-    for word in words:
-        while (
-            current + 1 < len(segments)
-            and word.start_ms is not None
-            and (following := segments[current + 1].start_ms) is not None
-            and following <= word.start_ms
-        ):
-            current += 1
+    for number, raw in enumerate(listed(value, "words")):
+        reading = Reading("the result")
+        word = _word(reading, raw, number)
+        if word.start_ms is not None:
+            middle = (word.start_ms + (word.end_ms if word.end_ms is not None else word.start_ms)) // 2
+            current = max(bisect.bisect_right(starts, middle) - 1, 0)
         share[current].append(word)
+        flags[current].update(dict.fromkeys(reading.flags))
     return [
-        Segment(s.text, s.start_ms, s.end_ms, s.speaker, s.words or mine, s.confidence, (*s.flags, *reading.flags))
-        for s, mine in zip(segments, share, strict=True)
+        Segment(s.text, s.start_ms, s.end_ms, s.speaker, _united(s.words, mine), s.confidence, tuple(doubts))
+        for s, mine, doubts in zip(segments, share, flags, strict=True)
     ]
+
+
+def _united(words: Sequence[Word] | None, beside: list[Word]) -> Sequence[Word] | None:
+    if not words:
+        return Words(beside) if beside else words
+    known = {(word.text.strip(), word.start_ms) for word in words}
+    missing = [word for word in beside if (word.text.strip(), word.start_ms) not in known]
+    return Words([*words, *missing]) if missing else words

@@ -1,0 +1,158 @@
+"""whisper.cpp (`transcription`, milliseconds, tokens) and pipelines of Hugging Face (`chunks`, seconds)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.errors import InvalidInput
+from src.formats import quality
+from src.formats.sentences import Sentences
+from src.formats.values import Parsed, Reading, Segment, Word, listed, named
+from src.formats.words import Words
+
+_SPECIAL = re.compile(r"\[_[A-Z_]+\d*_?\]|<\|[^|]*\|>")
+# Scripts that put no spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+# A list of single words rather than of sentences: so short in the middle, and nearly never with a space inside.
+WORD_LENGTH, UNSPACED_WORD_LENGTH = 12, 4
+
+
+def parse_whisper_cpp(document: Mapping[str, Any]) -> Parsed:
+    """Read `-oj` and `-ojf`; the tokens of the latter become words. Raises InvalidInput that names segment and word."""
+    segments = []
+    for index, value in enumerate(listed(document.get("transcription"), "transcription")):
+        reading = Reading(f"segment {index}")
+        raw = named(value, reading.place)
+        times = _offsets(reading, raw, "")
+        text = reading.text(_whole(raw.get("text")))
+        words = None
+        if raw.get("tokens") is not None:
+            words = _words(reading, raw["tokens"])
+        speaker = reading.label(raw.get("speaker"), ", speaker")
+        quality.doubt(reading, {}, text, None, words or ())
+        packed = Words(words) if words is not None else None
+        # `?` is how it writes that both channels are equally loud.
+        speaker = None if speaker == "?" else speaker
+        segments.append(Segment(text, *times, speaker, packed, flags=tuple(reading.flags)))
+    whole = Reading("the result")
+    result, params, model = (_part(document, name) for name in ("result", "params", "model"))
+    language = whole.text(result.get("language") or params.get("language")) or None
+    name = whole.text(params.get("model") or model.get("type"), ", model") or None
+    return Parsed("whisper-cpp", segments, language, name)
+
+
+def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return named(document[name], name) if document.get(name) is not None else {}
+
+
+def _offsets(reading: Reading, raw: Mapping[str, Any], place: str) -> tuple[int | None, int | None]:
+    if raw.get("offsets") is not None:
+        offsets = named(raw["offsets"], f"{reading.place}{place}, offsets")
+        return reading.span(offsets.get("from"), offsets.get("to"), 1, place)
+    if raw.get("timestamps"):
+        stamps = named(raw["timestamps"], f"{reading.place}{place}, timestamps")
+        return reading.span(_seconds(stamps.get("from")), _seconds(stamps.get("to")), 1000, place)
+    return None, None
+
+
+def _seconds(stamp: Any) -> Any:
+    found = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d[.,]\d{1,3})", stamp) if isinstance(stamp, str) else None
+    if found is None:
+        return stamp
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3].replace(",", "."))
+
+
+def _whole(text: Any) -> Any:
+    """Join the bytes of characters that stood in two tokens; what stays broken is replaced by `Reading`."""
+    if not isinstance(text, str) or text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text  # half a character that was written as an escape
+
+
+def _words(reading: Reading, tokens: Any) -> list[Word]:
+    """Tokens that begin with a space, or in a script without spaces, begin a word; its confidence is their mean."""
+    words: list[Word] = []
+    group: list[tuple[str, tuple[int | None, int | None], float | None]] = []
+
+    def close() -> None:
+        if not group:
+            return
+        sure = [p for _, _, p in group if p is not None]
+        starts = [times[0] for _, times, _ in group if times[0] is not None]
+        ends = [times[1] for _, times, _ in group if times[1] is not None]
+        text = reading.text(_whole("".join(text for text, _, _ in group)))
+        start_ms, end_ms = (starts[0] if starts else None), (ends[-1] if ends else None)
+        if start_ms is not None and end_ms is not None and end_ms < start_ms:
+            reading.flag("invalid_time")
+            end_ms = None
+        words.append(Word(text, start_ms, end_ms, sum(sure) / len(sure) if sure else None))
+        group.clear()
+
+    for number, value in enumerate(listed(tokens, f"{reading.place}, tokens")):
+        place = f", word {number}"
+        raw = named(value, reading.place + place)
+        text = raw.get("text")
+        if not isinstance(text, str):
+            raise InvalidInput(f"{reading.place}{place}: the token is {type(text).__name__}, not text.")
+        if _SPECIAL.fullmatch(text):
+            continue
+        if text[:1].isspace() or (UNSPACED.match(text) and not _broken("".join(part for part, _, _ in group))):
+            close()
+        group.append((text, _offsets(reading, raw, place), reading.confidence(raw.get("p"), place)))
+    close()
+    return words
+
+
+def _broken(text: str) -> bool:
+    whole = _whole(text)
+    return any("\udc80" <= character <= "\udcff" for character in whole)
+
+
+def parse_chunks(document: Mapping[str, Any]) -> Parsed:
+    """Read `chunks`; a list of single words is gathered into sentences. Raises InvalidInput that names the segment."""
+    segments = []
+    for index, value in enumerate(listed(document.get("chunks"), "chunks")):
+        reading = Reading(f"segment {index}")
+        raw = named(value, reading.place)
+        stamps = list(listed(raw.get("timestamp", raw.get("timestamps")), f"{reading.place}, timestamp"))
+        start_ms, end_ms = reading.span(*(stamps + [None, None])[:2], 1000)
+        text = reading.text(raw.get("text"))
+        speaker = reading.label(raw.get("speaker"), ", speaker")
+        quality.doubt(reading, {}, text, None, ())
+        segments.append(Segment(text, start_ms, end_ms, speaker, flags=tuple(reading.flags)))
+    whole = Reading("the result")
+    language = whole.text(document.get("language"), ", language") or None
+    if not segments and document.get("text"):
+        segments = [Segment(whole.text(document["text"]), flags=tuple(whole.flags))]
+    elif _are_words(segments):
+        segments = _gathered(segments)
+    return Parsed("hf-chunks", segments, language)
+
+
+def _are_words(segments: Sequence[Segment]) -> bool:
+    texts = [segment.text.strip() for segment in segments]
+    if len(texts) < 2 or sum(" " in text for text in texts) > len(texts) / 10:
+        return False
+    middle = sorted(len(text) for text in texts)[len(texts) // 2]
+    unspaced = sum(UNSPACED.search(text) is not None for text in texts) > len(texts) / 2
+    return middle <= (UNSPACED_WORD_LENGTH if unspaced else WORD_LENGTH)
+
+
+def _gathered(chunks: Sequence[Segment]) -> list[Segment]:
+    own = any(chunk.text[:1].isspace() for chunk in chunks)
+    sentences = Sentences()
+    for chunk in chunks:
+        if sentences.ends_before(chunk.speaker, chunk.start_ms):
+            sentences.close()
+        unspaced = own or UNSPACED.match(chunk.text) is not None
+        for flag in chunk.flags:
+            if flag not in {"empty", "no_speech", "repetition"}:
+                sentences.reading.flag(flag)
+        sentences.add(Word(chunk.text, chunk.start_ms, chunk.end_ms), chunk.speaker, "" if unspaced else " ")
+    sentences.close()
+    return sentences.segments

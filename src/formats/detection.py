@@ -1,0 +1,134 @@
+"""Which dialect a result is in, and where in a wrapping it lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from src.errors import InvalidInput
+from src.formats import documents
+from src.formats.own import DIALECT, SCHEMA_FAMILY
+from src.formats.values import named
+
+SUBTITLES = frozenset({"webvtt", "srt"})
+WHISPER_FAMILY = frozenset({"whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper"})
+DIALECTS = frozenset(
+    {*SUBTITLES, *WHISPER_FAMILY, "whisper-cpp", "hf-chunks", "amazon-batch", "amazon-call-analytics", DIALECT}
+)
+# Where services and queues put the result that they pass on.
+_WRAPPINGS = ("result", "body", "output", "response", "data", "payload", "transcription", "transcript")
+_MOST_WRAPPINGS = 4
+_LOOKED_AT = 300
+_MARKS = rb"(?:\xef\xbb\xbf)?"
+
+
+def subtitle_dialect(head: bytes) -> str | None:
+    """Return `webvtt` or `srt` for the first bytes of such a file, None for anything else."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            head = head[: len(head) // 2 * 2].decode("utf-16").encode("utf-8", "replace")
+        except UnicodeDecodeError:
+            return None
+    if re.match(_MARKS + rb"WEBVTT(\s|$)", head):
+        return "webvtt"
+    if re.match(_MARKS + rb"\s*(\d+[ \t]*(\r\n|\r|\n)+)?[ \t]*(\d+:)?\d+:\d+([.,]\d+)?[ \t]*-->", head):
+        return "srt"
+    return None
+
+
+def located(value: Any, wrappings: int = 0) -> tuple[str, Mapping[str, Any]]:
+    """Return the dialect and the document itself, out of its wrapping. Raises InvalidInput for anything unknown."""
+    document = _as_document(value)
+    dialect = _dialect(document)
+    if dialect is not None:
+        return dialect, document
+    inner = []
+    if wrappings < _MOST_WRAPPINGS:
+        for name in _WRAPPINGS:
+            try:
+                inner.append(located(_opened(document.get(name)), wrappings + 1))
+            except InvalidInput:  # noqa: PERF203 - at most eight names
+                continue
+    if len(inner) != 1:
+        raise InvalidInput(
+            "No known transcript format: there is neither a list of segments nor a text; give the recogniser's output "
+            "as it came."
+        )
+    return inner[0]
+
+
+def _opened(value: Any) -> Any:
+    # An API gateway passes its body on as text.
+    return documents.read(value.encode("utf-8", "replace")) if isinstance(value, str) and value[:1] in "{[" else value
+
+
+def _as_document(value: Any) -> Mapping[str, Any]:
+    """A mapping of what was given: an object, a list of segments, or the segments and the info of faster-whisper."""
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        pair = len(value) == 2 and isinstance(value[0], Iterable) and not isinstance(value[0], str | Mapping)
+        if pair and not hasattr(value[0], "_fields"):
+            return {"segments": value[0], "info": value[1]}
+        if len(value) == 1 and isinstance(value[0], Mapping) and "chunks" in value[0]:
+            return value[0]
+        if value and _has_text(value[0]):
+            return {"segments": value}
+        raise InvalidInput("The result is a list, not an object with segments.")
+    if isinstance(value, documents.Elements) or (isinstance(value, Iterable) and not _is_object(value)):
+        return {"segments": value}
+    return named(value, "the result")
+
+
+def _has_text(value: Any) -> bool:
+    try:
+        return {"text", "start"} <= named(value, "").keys()
+    except InvalidInput:
+        return False
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping | str | bytes | tuple) or hasattr(value, "segments") or hasattr(value, "text")
+
+
+def _dialect(document: Mapping[str, Any]) -> str | None:
+    schema = document.get("schema")
+    if isinstance(schema, str) and schema.startswith(SCHEMA_FAMILY):
+        return DIALECT
+    if _is_list(document.get("Transcript")):
+        return "amazon-call-analytics"
+    results = document.get("results")
+    if isinstance(results, Mapping) and {"items", "transcripts", "channel_labels"} & results.keys():
+        return "amazon-batch"
+    if _is_list(document.get("transcription")):
+        return "whisper-cpp"
+    if _is_list(document.get("chunks")):
+        return "hf-chunks"
+    return _whisper_dialect(document)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _whisper_dialect(document: Mapping[str, Any]) -> str | None:
+    segments = document.get("segments")
+    if not _is_list(segments) and not isinstance(document.get("text"), str):
+        return None
+    if {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
+        return "faster-whisper"
+    if _is_list(segments) and not isinstance(segments, list | tuple | documents.Elements):
+        return "faster-whisper"  # only this one hands out segments while it listens; looking would use them up
+    listed = [item for item in islice(segments or (), _LOOKED_AT) if isinstance(item, Mapping)]
+    words = [w for item in listed for w in _some(item.get("words")) if isinstance(w, Mapping)]
+    if "word_segments" in document or any("score" in word for word in words):
+        return "whisperx"
+    if any("confidence" in item for item in (*listed, *words)):
+        return "whisper-timestamped"
+    if {"words", "task", "duration", "usage"} & document.keys():
+        return "verbose-json"
+    return "whisper"
+
+
+def _some(words: Any) -> Iterable[Any]:
+    return words if isinstance(words, list | tuple) else ()

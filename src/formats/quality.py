@@ -1,0 +1,98 @@
+"""Flags of doubt: what a recogniser's own measures, and a text's own look, say against a segment.
+
+Each rule with its source and threshold stands in docs/formats.md. A flag never removes anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.formats.languages import differ
+from src.formats.values import Reading, Segment, Word
+
+# The defaults of Whisper's own decoder, beyond which it takes its result for a failure.
+NO_SPEECH_PROBABILITY = 0.6
+LEAST_LOGPROB = -1.0
+MOST_COMPRESSION = 2.4
+# A coin toss; faster-whisper takes the same for a language that is sure enough.
+LEAST_CONFIDENCE = 0.5
+LEAST_LANGUAGE_PROBABILITY = 0.5
+# As often as this in a row, the same text is a loop of the decoder rather than an answer given again.
+LONGEST_RUN = 3
+# Shorter texts compress badly whatever they say, longer ones well: Whisper measures windows of 30 seconds.
+MEASURED_BYTES = range(60, 700)
+
+LONGEST_PHRASE = 120
+
+SILENT = re.compile(r"[\[(*♪♫\s]*(blank_audio|blank audio|silence|music|no speech|no audio)?[\])*♪♫\s]*", re.IGNORECASE)
+# What Whisper has learned to write under silence, from the ends of subtitled films. Only in doubt are they a sign.
+LEARNED = re.compile(
+    r"thank(s| you)( so much| very much)? for (watching|listening|viewing)|thank you|please subscribe|"
+    r".*amara\.org.*|subtitles by .*|untertitel.* (von|des|der|im auftrag) .*|sous-titr.* (par|de) .*|"
+    r"ご(視聴|清聴)ありがとうございました|(謝謝|谢谢)(大家)?(觀看|观看|收看)|字幕.*提供.*|请不吝点赞.*|"
+    r"시청해\s?주셔서 감사합니다|продолжение следует|субтитры .*|спасибо за (просмотр|внимание)|شكرا(ً)? (للمشاهدة|على المشاهدة)|"
+    r"merci d'avoir regardé.*|gracias por ver.*|obrigado por assistir|vielen dank fürs zuschauen|teşekkürler",
+    re.IGNORECASE,
+)
+
+
+def doubt(reading: Reading, raw: Mapping[str, Any], text: str, sure: float | None, words: Sequence[Word]) -> None:
+    """Flag a segment from the measures that its recogniser wrote and from its text."""
+    silence = reading.number(raw.get("no_speech_prob"), "measure", "")
+    logprob = reading.number(raw.get("avg_logprob"), "measure", "")
+    compression = reading.number(raw.get("compression_ratio"), "measure", "")
+    known = [word.confidence for word in words if word.confidence is not None]
+    if sure is None and known:
+        sure = sum(known) / len(known)
+    unsure = (logprob is not None and logprob < LEAST_LOGPROB) or (sure is not None and sure < LEAST_CONFIDENCE)
+    bare = text.strip()
+    if not bare:
+        reading.flag("empty")
+    elif len(bare) <= LONGEST_PHRASE and SILENT.fullmatch(bare):
+        reading.flag("no_speech")
+    if silence is not None and silence > NO_SPEECH_PROBABILITY and (logprob is None or logprob <= LEAST_LOGPROB):
+        reading.flag("no_speech")
+    doubtful = unsure or (silence or 0) > NO_SPEECH_PROBABILITY
+    if doubtful and len(bare) <= LONGEST_PHRASE and LEARNED.fullmatch(bare.rstrip(" .!。！")):
+        reading.flag("no_speech")
+    if unsure:
+        reading.flag("low_confidence")
+    if compression is None:
+        compression = _compression(bare)
+    if compression > MOST_COMPRESSION:
+        reading.flag("repetition")
+
+
+def judged(
+    segments: list[Segment], language: str | None, probability: float | None, expected: str | None
+) -> list[Segment]:
+    """Add the flags that no segment shows alone: runs of the same text, and a language that is wrong or a guess."""
+    guessed = probability is not None and probability < LEAST_LANGUAGE_PROBABILITY
+    wrong = guessed or differ(language, expected)
+    start = 0
+    for index in range(len(segments) + 1):
+        same = index < len(segments) and _bare(segments[index]) == _bare(segments[start])
+        if same and index > start:
+            continue
+        if index - start > LONGEST_RUN and _bare(segments[start]):
+            for number in range(start + 1, index):  # the first of them stays as it is, to be found
+                segments[number] = _flagged(segments[number], "repetition")
+        start = index
+    return [_flagged(segment, "wrong_language") for segment in segments] if wrong else segments
+
+
+def _bare(segment: Segment) -> str:
+    return segment.text.strip().rstrip(".!?。").lower()
+
+
+def _flagged(segment: Segment, flag: str) -> Segment:
+    return segment if flag in segment.flags else dataclasses.replace(segment, flags=(*segment.flags, flag))
+
+
+def _compression(text: str) -> float:
+    content = text.encode("utf-8")
+    return len(content) / len(zlib.compress(content)) if len(content) in MEASURED_BYTES else 0.0

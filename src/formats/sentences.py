@@ -1,0 +1,66 @@
+"""Words that come one by one, gathered into segments that end where a sentence, a speaker or a pause does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src.formats import quality
+from src.formats.values import Reading, Segment, Word
+from src.formats.words import Words
+
+ENDS = frozenset(".?!…。？！؟۔।")
+PAUSE_MS = 2000
+# Without punctuation or pauses a recording would be one segment, which no one can find a place in.
+MOST_WORDS = 120
+
+
+class Sentences:
+    """Takes words in their order and makes segments of them; `reading` is the one of the segment that is open."""
+
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
+        self.segments: list[Segment] = []
+        self._open()
+
+    def _open(self) -> None:
+        self.reading = Reading(f"segment {self._first + len(self.segments)}")
+        self.words: list[Word] = []
+        self._text = ""
+        self._ended = False
+        self.speaker: str | None = None
+
+    def ends_before(self, speaker: str | None, start_ms: int | None) -> bool:
+        """Whether the open segment ends before a word of this speaker and time."""
+        if not self.words:
+            return False
+        last = self.words[-1].end_ms
+        paused = start_ms is not None and last is not None and start_ms - last >= PAUSE_MS
+        return self._ended or paused or speaker != self.speaker or len(self.words) >= MOST_WORDS
+
+    def add(self, word: Word, speaker: str | None, space: str = "") -> None:
+        self.speaker = speaker
+        self._text += (space if self._text else "") + word.text
+        self.words.append(word)
+        self._ended = word.text.rstrip()[-1:] in ENDS
+
+    def close(self) -> None:
+        """End the open segment, if it has words."""
+        if not self.words:
+            return
+        start_ms, end_ms = extent(self.words)
+        quality.doubt(self.reading, {}, self._text, None, self.words)
+        self.segments.append(
+            Segment(
+                self._text, start_ms, end_ms, self.speaker, Words(self.words), flags=tuple(self.reading.flags)
+            )
+        )
+        self._open()
+
+
+def extent(words: Sequence[Word]) -> tuple[int | None, int | None]:
+    """Return when the first of the words begins and the last ends, as far as they say it."""
+    starts = [word.start_ms for word in words if word.start_ms is not None]
+    ends = [word.end_ms for word in words if word.end_ms is not None]
+    start_ms = min(starts, default=None)
+    end_ms = max([*ends, *starts], default=None) if ends else None
+    return start_ms, end_ms
