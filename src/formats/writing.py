@@ -1,3 +1,179 @@
-FORMATS=()
-def pieces(): ...
-def write(): ...
+"""Segments written as WebVTT, SRT, plain text, the layer's own JSON and Whisper's JSON."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from src.errors import InvalidInput
+from src.formats import own
+from src.formats.cues import cues
+from src.formats.layout import clean, lines
+from src.formats.subtitles import JOINER
+from src.formats.values import Segment, Word
+
+# What public guidelines allow for a line of subtitles, and what a terminal and a letter hold.
+SUBTITLE_COLUMNS = 42
+TEXT_COLUMNS = 80
+FEWEST_COLUMNS = 10
+_LIKE_SYNTAX = re.compile(r"(?<=[<{])(?=[/\\a-zA-Z])|(?<=--)(?=>)")
+
+
+def write(
+    format: str,  # noqa: A002 - the word that everybody uses for it
+    segments: Iterable[Segment],
+    *,
+    language: str | None = None,
+    language_probability: float | None = None,
+    model_name: str | None = None,
+    duration_ms: int | None = None,
+    columns: int | None = None,
+) -> str:
+    """Return the segments in one of `FORMATS`: `webvtt`, `srt`, `text`, `json` or `whisper`.
+
+    `columns` is the length of a line where there are lines: 42 in subtitles, of which a cue has at most 2, 80 in
+    plain text. `json` loses nothing: `parse` gives the same segments again; the others leave out what they have no
+    place for (docs/formats.md). Raises InvalidInput for another format.
+    """
+    return "".join(
+        pieces(
+            format,
+            segments,
+            language=language,
+            language_probability=language_probability,
+            model_name=model_name,
+            duration_ms=duration_ms,
+            columns=columns,
+        )
+    )
+
+
+def pieces(
+    format: str,  # noqa: A002 - the word that everybody uses for it
+    segments: Iterable[Segment],
+    *,
+    language: str | None = None,
+    language_probability: float | None = None,
+    model_name: str | None = None,
+    duration_ms: int | None = None,
+    columns: int | None = None,
+) -> Iterator[str]:
+    """Yield the text of `write` piece by piece. `json` and `text` keep no segment longer than they write it."""
+    writer = FORMATS.get(format)
+    if writer is None:
+        raise InvalidInput(f"There is no format {format!r:.40}; there are {', '.join(FORMATS)}.")
+    if columns is not None and columns < FEWEST_COLUMNS:
+        raise InvalidInput(f"A line of {columns} columns is too short to read; give at least {FEWEST_COLUMNS}.")
+    head = {
+        "language": language,
+        "language_probability": language_probability,
+        "model_name": model_name,
+        "duration_ms": duration_ms,
+    }
+    return writer(segments, {name: value for name, value in head.items() if value is not None}, columns)
+
+
+def _webvtt(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    yield "WEBVTT\n"
+    if "language" in head:
+        yield f"Language: {clean(head['language']).replace('-->', '')}\n"
+    for cue in cues(segments, columns or SUBTITLE_COLUMNS, labelled=False):
+        yield f"\n{_stamp(cue.start_ms, '.')} --> {_stamp(cue.end_ms, '.')}\n"
+        voice = f"<v {html.escape(cue.speaker, quote=False)}>" if cue.speaker else ""
+        yield voice + "\n".join(html.escape(line, quote=False) for line in cue.lines) + "\n"
+
+
+def _srt(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    del head  # SRT has no header
+    for number, cue in enumerate(cues(segments, columns or SUBTITLE_COLUMNS, labelled=True), 1):
+        text = "\n".join(_LIKE_SYNTAX.sub(JOINER, line) for line in cue.lines)
+        yield f"{number}\n{_stamp(cue.start_ms, ',')} --> {_stamp(cue.end_ms, ',')}\n{text}\n\n"
+
+
+def _stamp(moment: int, point: str) -> str:
+    seconds, milliseconds = divmod(moment, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{milliseconds:03}"
+
+
+def _text(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    """Each segment begins a line; where the speaker changes, an empty line and the name stand before it."""
+    del head
+    before: str | None = None
+    first = True
+    for segment in segments:
+        text, speaker = clean(segment.text), clean(segment.speaker or "") or None
+        if not text:
+            continue
+        if speaker != before:
+            yield "" if first else "\n"
+            text = f"{speaker}: {text}" if speaker else text
+        before, first = speaker, False
+        for line in lines(text, columns or TEXT_COLUMNS):
+            yield text[line.begin : line.end] + "\n"
+
+
+def _json(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    del columns  # a machine reads it
+    yield from own.pieces(segments, head)
+
+
+def _whisper(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    """Whisper's own fields, as far as they are known; `speaker` as WhisperX writes it."""
+    del columns
+    texts = []
+    yield '{"segments": ['
+    for index, segment in enumerate(segments):
+        texts.append(segment.text)
+        yield (",\n" if index else "\n") + own.compact(_whisper_fields(index, segment))
+    about = {"text": "".join(texts), **{name: value for name, value in head.items() if name == "language"}}
+    yield "\n], " + own.compact(about)[1:] + "\n"
+
+
+def _whisper_fields(index: int, segment: Segment) -> dict[str, Any]:
+    sure = segment.confidence
+    fields: dict[str, Any] = {
+        "start": _seconds(segment.start_ms),
+        "end": _seconds(segment.end_ms),
+        "text": segment.text,
+        "avg_logprob": math.log(sure) if sure else None,
+        "speaker": segment.speaker,
+        "words": None if segment.words is None else list(_whisper_words(segment.text, segment.words)),
+    }
+    return {"id": index, **{name: value for name, value in fields.items() if value is not None}}
+
+
+def _whisper_words(text: str, words: Iterable[Word]) -> Iterator[dict[str, Any]]:
+    """Words with the blank that stands before each in the text, so that they can be joined to it again."""
+    position = 0
+    for word in words:
+        spoken = word.text.strip()
+        begin = text.find(spoken, position)
+        own_blank = word.text[:1].isspace()
+        if begin >= 0 and not text[position:begin].strip():
+            own_blank, position = own_blank or begin > position, begin + len(spoken)
+        fields = {
+            "word": (" " if own_blank else "") + word.text.lstrip(),
+            "start": _seconds(word.start_ms),
+            "end": _seconds(word.end_ms),
+            "probability": word.confidence,
+            "speaker": word.speaker,
+        }
+        yield {name: value for name, value in fields.items() if value is not None}
+
+
+def _seconds(moment: int | None) -> float | None:
+    return None if moment is None else moment / 1000
+
+
+FORMATS: Mapping[str, Callable[[Iterable[Segment], Mapping[str, Any], int | None], Iterator[str]]] = {
+    "webvtt": _webvtt,
+    "srt": _srt,
+    "text": _text,
+    "json": _json,
+    "whisper": _whisper,
+}

@@ -1,0 +1,107 @@
+"""Texts broken into lines of reading length, in scripts with and without spaces."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from src.formats.chunks import UNSPACED
+from src.formats.values import UNSTORABLE
+
+# Never at the beginning of a line: closing marks and small letters that belong to what stands before them.
+_NOT_FIRST = frozenset("、。，．・：；？！）］｝」』】〉》〕ーっッゃゅょャュョァィゥェォ々…,.:;?!)]}%")
+_NOT_LAST = frozenset("（［｛「『【〈《〔([{")
+_UNIT = re.compile(r" ?[^ ]+")
+_JOINING = "\u200d\u2060"  # joins emoji, and forbids a break
+
+
+class Line(NamedTuple):
+    """A stretch of a text, from `begin` to before `end`; blanks around it are left out."""
+
+    begin: int
+    end: int
+
+
+def clean(text: str) -> str:
+    """Return a text in one line: runs of blanks, line ends and separators become one space, NUL becomes U+FFFD."""
+    return " ".join(UNSTORABLE.sub("\ufffd", text).split())
+
+
+def width(text: str) -> int:
+    """Return the columns of a text: 2 for a wide character, none for one that combines with the one before it."""
+    return len(text) if text.isascii() else sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+def lines(text: str, columns: int, first: int | None = None) -> list[Line]:
+    """Break a clean text into lines of at most `columns`; `first` is what the first line has left.
+
+    A word longer than a line is broken within; nothing is left out.
+    """
+    found: list[Line] = []
+    room = columns if first is None else first
+    begin = end = used = 0
+    for unit in _units(text):
+        blank = text[unit.begin] == " "
+        size = width(text[unit.begin : unit.end])
+        if end > begin and used + size <= room:
+            end, used = unit.end, used + size
+            continue
+        if end > begin:
+            found.append(Line(begin, end))
+            room = columns
+        begin = unit.begin + blank
+        for cut in _cuts(text, begin, unit.end, room if found else max(room, 1), columns):
+            found.append(Line(begin, cut))
+            begin, room = cut, columns
+        end, used = unit.end, width(text[begin : unit.end])
+    return [*found, Line(begin, end)] if end > begin else found
+
+
+def _units(text: str) -> Iterator[Line]:
+    """What may not be broken, each with the blank before it: words, or characters where a script has no spaces."""
+    for word in _UNIT.finditer(text):
+        begin = word.start()
+        if UNSPACED.search(word[0]) is None:
+            yield Line(begin, word.end())
+            continue
+        for position in range(word.start() + 1, word.end()):
+            if position - begin > (text[begin] == " ") and _may_break(text, position):
+                yield Line(begin, position)
+                begin = position
+        yield Line(begin, word.end())
+
+
+def _may_break(text: str, position: int) -> bool:
+    before, after = text[position - 1], text[position]
+    if not (UNSPACED.match(before) or UNSPACED.match(after)) or before in _NOT_LAST or after in _NOT_FIRST:
+        return False
+    return _whole(before, after)
+
+
+def _whole(before: str, after: str) -> bool:
+    """Whether a break between two characters leaves both whole."""
+    return before not in _JOINING and after not in _JOINING and unicodedata.category(after) not in {"Mn", "Mc", "Me"}
+
+
+def _cuts(text: str, begin: int, end: int, room: int, columns: int) -> Iterator[int]:
+    """Where a unit that is longer than a line must be broken."""
+    used = 0
+    for position in range(begin, end):
+        size = _columns(text[position])
+        if used + size > room and position > begin and _whole(text[position - 1], text[position]):
+            yield position
+            used, room = 0, columns
+        used += size
+
+
+def grouped(found: Sequence[Line], most: int) -> list[Sequence[Line]]:
+    """Return the lines in groups of at most `most`."""
+    return [found[start : start + most] for start in range(0, len(found), most)]
