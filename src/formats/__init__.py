@@ -55,9 +55,11 @@ def parse(source: Any, *, dialect: str | None = None, expected_language: str | N
         parsed = _parse(source, dialect)
     except RecursionError as error:
         raise InvalidInput("The result is nested too deeply to be a transcript.") from error
-    segments = quality.judged(
-        list(parsed.segments), parsed.language, parsed.language_probability, expected_language
-    ) if parsed.dialect != own.DIALECT else parsed.segments
+    segments = (
+        quality.judged(list(parsed.segments), parsed.language, parsed.language_probability, expected_language)
+        if parsed.dialect != own.DIALECT
+        else parsed.segments
+    )
     return dataclasses.replace(parsed, segments=segments)
 
 
@@ -103,7 +105,7 @@ def _content(source: Any) -> Any:
                 # An empty file cannot be mapped.
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
         except OSError as error:
-            raise InvalidInput(f"The result cannot be read: {error.strerror}; give a file that can be opened.") from error
+            raise InvalidInput(f"The result cannot be read: {error.strerror}; give a file that opens.") from error
     if callable(getattr(source, "read", None)):
         content = source.read()
         if not isinstance(content, bytes):

@@ -110,9 +110,7 @@ def _moment(item: Mapping[str, Any]) -> Moment:
     return tuple(time if isinstance(time, str | int | float) else None for time in times)
 
 
-def _sentences(
-    items: Iterable[Any], label: str | None, spoken: dict[Moment, str | None], first: int
-) -> list[Segment]:
+def _sentences(items: Iterable[Any], label: str | None, spoken: dict[Moment, str | None], first: int) -> list[Segment]:
     sentences = Sentences(first)
     own = False  # whether Amazon itself says where segments end
     for value in items:

@@ -119,8 +119,8 @@ def parse_chunks(document: Mapping[str, Any]) -> Parsed:
     for index, value in enumerate(listed(document.get("chunks"), "chunks")):
         reading = Reading(f"segment {index}")
         raw = named(value, reading.place)
-        stamps = list(listed(raw.get("timestamp", raw.get("timestamps")), f"{reading.place}, timestamp"))
-        start_ms, end_ms = reading.span(*(stamps + [None, None])[:2], 1000)
+        start, end = [*listed(raw.get("timestamp"), f"{reading.place}, timestamp"), None, None][:2]
+        start_ms, end_ms = reading.span(start, end, 1000)
         text = reading.text(raw.get("text"))
         speaker = reading.label(raw.get("speaker"), ", speaker")
         quality.doubt(reading, {}, text, None, ())

@@ -49,7 +49,7 @@ def located(value: Any, wrappings: int = 0) -> tuple[str, Mapping[str, Any]]:
         for name in _WRAPPINGS:
             try:
                 inner.append(located(_opened(document.get(name)), wrappings + 1))
-            except InvalidInput:  # noqa: PERF203 - at most eight names
+            except InvalidInput:
                 continue
     if len(inner) != 1:
         raise InvalidInput(
@@ -115,11 +115,12 @@ def _whisper_dialect(document: Mapping[str, Any]) -> str | None:
     segments = document.get("segments")
     if not _is_list(segments) and not isinstance(document.get("text"), str):
         return None
-    if {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
+    # Only faster-whisper hands out segments while it listens; looking at them would use them up.
+    listening = _is_list(segments) and not isinstance(segments, list | tuple | documents.Elements)
+    if listening or {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
         return "faster-whisper"
-    if _is_list(segments) and not isinstance(segments, list | tuple | documents.Elements):
-        return "faster-whisper"  # only this one hands out segments while it listens; looking would use them up
-    listed = [item for item in islice(segments or (), _LOOKED_AT) if isinstance(item, Mapping)]
+    looked_at = islice(segments, _LOOKED_AT) if isinstance(segments, Iterable) else ()
+    listed = [item for item in looked_at if isinstance(item, Mapping)]
     words = [w for item in listed for w in _some(item.get("words")) if isinstance(w, Mapping)]
     if "word_segments" in document or any("score" in word for word in words):
         return "whisperx"

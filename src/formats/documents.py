@@ -87,8 +87,9 @@ class _Reader:
         rest = self._text[self._index :]
         # A value longer than the window doubles it, so that the work stays in proportion.
         end = self._next + max(WINDOW, len(rest))
+        window, final = bytes(self._source[self._next : end]), end >= len(self._source)
         try:
-            text, used = codecs.utf_8_decode(bytes(self._source[self._next : end]), self._errors, end >= len(self._source))
+            text, used = codecs.utf_8_decode(window, self._errors, final)
         except UnicodeDecodeError as error:
             raise self.refusal(f"byte {self._next + error.start} is not UTF-8") from error
         self._next += used

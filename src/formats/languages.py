@@ -20,9 +20,7 @@ _NAMES = """
     burmese=my valencian=ca flemish=nl haitian=ht letzeburgesch=lb pushto=ps panjabi=pa moldavian=ro moldovan=ro
     sinhalese=si castilian=es mandarin=zh filipino=tl farsi=fa bokmål=nb bokmal=nb
 """
-LANGUAGES = {
-    name.replace("_", " "): code for name, code in (entry.split("=") for entry in _NAMES.split())
-}
+LANGUAGES = {name.replace("_", " "): code for name, code in (entry.split("=") for entry in _NAMES.split())}
 # Codes that Whisper and older systems write and that BCP 47 has replaced.
 _REPLACED = {"jw": "jv", "iw": "he", "in": "id", "ji": "yi", "mo": "ro"}
 # Written differently, spoken by the same people: no reason to call a result wrong.

@@ -34,7 +34,8 @@ LEARNED = re.compile(
     r"thank(s| you)( so much| very much)? for (watching|listening|viewing)|thank you|please subscribe|"
     r".*amara\.org.*|subtitles by .*|untertitel.* (von|des|der|im auftrag) .*|sous-titr.* (par|de) .*|"
     r"ご(視聴|清聴)ありがとうございました|(謝謝|谢谢)(大家)?(觀看|观看|收看)|字幕.*提供.*|请不吝点赞.*|"
-    r"시청해\s?주셔서 감사합니다|продолжение следует|субтитры .*|спасибо за (просмотр|внимание)|شكرا(ً)? (للمشاهدة|على المشاهدة)|"
+    r"시청해\s?주셔서 감사합니다|продолжение следует|субтитры .*|"
+    r"спасибо за (просмотр|внимание)|شكراً? (للمشاهدة|على المشاهدة)|"
     r"merci d'avoir regardé.*|gracias por ver.*|obrigado por assistir|vielen dank fürs zuschauen|teşekkürler",
     re.IGNORECASE,
 )

@@ -50,9 +50,7 @@ class Sentences:
         start_ms, end_ms = extent(self.words)
         quality.doubt(self.reading, {}, self._text, None, self.words)
         self.segments.append(
-            Segment(
-                self._text, start_ms, end_ms, self.speaker, Words(self.words), flags=tuple(self.reading.flags)
-            )
+            Segment(self._text, start_ms, end_ms, self.speaker, Words(self.words), flags=tuple(self.reading.flags))
         )
         self._open()
 

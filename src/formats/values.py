@@ -189,5 +189,6 @@ def named(value: Any, place: str) -> Mapping[str, Any]:
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return dict(zip(value._fields, value, strict=True))
         if {"text", "word", "segments", "language"} & getattr(value, "__dict__", {}).keys():
-            return vars(value)
+            fields: dict[str, Any] = vars(value)
+            return fields
     raise InvalidInput(f"{place} is {type(value).__name__}, not an object.")

@@ -30,7 +30,7 @@ def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
     elif filled(beside):
         segments = _placed(segments, beside)
     whole = Reading("the result")
-    language = whole.text(about.get("language"), ", language") or None
+    language = whole.text(about.get("language", about.get("detected_language")), ", language") or None
     model = about.get("model", about.get("model_name"))
     return Parsed(
         dialect,
