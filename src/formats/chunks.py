@@ -14,7 +14,7 @@ from src.formats.words import Words
 
 _SPECIAL = re.compile(r"\[_[A-Z_]+\d*_?\]|<\|[^|]*\|>")
 # Scripts that put no spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uffef]")
 # A list of single words rather than of sentences: so short in the middle, and nearly never with a space inside.
 WORD_LENGTH, UNSPACED_WORD_LENGTH = 12, 4
 

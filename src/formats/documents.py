@@ -24,6 +24,8 @@ Source = bytes | bytearray | memoryview | mmap.mmap
 _BLANKS = re.compile(r"[ \t\r\n]*")
 # Longer than any token but a string can be when the window cuts it: `-Infinity`, two escapes of a surrogate pair.
 _LONGEST_CUT = 16
+# What of a number the window can cut off so that the rest is still one: `.`, `e`, `e-`.
+_LONGEST_TAIL = 3
 
 
 def _integer(digits: str) -> int | float:
@@ -131,7 +133,7 @@ class _Reader:
                 # An integer of thousands of digits: read once more by the slower decoder, which bears it.
                 decoder = _PATIENT
                 continue
-            if end == len(self._text) and self._more():
+            if end > len(self._text) - _LONGEST_TAIL and self._more():
                 continue  # a number may go on
             self._index = end
             return found
