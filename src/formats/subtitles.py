@@ -91,16 +91,24 @@ def _srt(lines: list[str]) -> Iterator[Segment]:
     head = [line for line in lines[: begins[0] if begins else len(lines)] if line.strip()]
     if len(head) > 1 or (head and not _NUMBER.fullmatch(head[0])):
         raise InvalidInput(f"segment 0: {head[0]!r:.80} is neither a time line nor the number of one.")
+    number = head[0] if head else ""
     for count, begin in enumerate(begins):
         reading, start_ms, end_ms = _times(lines[begin], f"segment {count}")
         end = begins[count + 1] if count + 1 < len(begins) else len(lines)
         body = lines[begin + 1 : end]
         # A number is the next cue's where a blank line sets it apart; else it may have been said.
         numbered = count + 1 < len(begins) and body and _NUMBER.fullmatch(body[-1])
-        if numbered and (len(body) == 1 or not body[-2].strip() or body[-1].strip() == str(count + 2)):
-            body = body[:-1]
+        if numbered and (_follows(number, body[-1]) or (len(body) > 1 and not body[-2].strip())):
+            number, body = body[-1], body[:-1]
+        else:
+            number = ""
         text = _SRT_TAG.sub("", "\n".join(body).strip("\n"))
         yield _segment(reading, _JOINED.sub("", text), start_ms, end_ms, None)
+
+
+def _follows(number: str, other: str) -> bool:
+    # Compared as far as a number can be: a line of thousands of digits is none.
+    return 0 < len(number) < 12 and len(other) < 12 and int(other) == int(number) + 1
 
 
 def _times(line: str, place: str) -> tuple[Reading, int | None, int | None]:

@@ -49,3 +49,52 @@ def test_speakers_channels_and_redactions():
         ("A", "a", 0.9), ("B", "[PII]", None)
     ]  # fmt: skip
     assert [(s.speaker, s.start_ms) for s in by_channel.segments] == [("ch_0", 500), ("ch_1", 1000)]
+
+
+def item(content, start=None, **more):
+    times = {} if start is None else {"start_time": str(start), "end_time": str(start + 0.5)}
+    kind = "punctuation" if start is None else "pronunciation"
+    return {"type": kind, **times, "alternatives": [{"content": content, "confidence": "0.9"}], **more}
+
+
+def batch(*items, **more):
+    return formats.parse({"results": {"transcripts": [{"transcript": "x"}], "items": list(items), **more}})
+
+
+def test_channels_that_overlap_are_merged_by_time():
+    channels = [
+        {"channel_label": "ch_0", "items": [item("a", 0), item("."), item("c", 5)]},
+        {"channel_label": "ch_1", "items": [item("b", 0.2), item("d", 5.1)]},
+    ]
+    segments = batch(channel_labels={"channels": channels}).segments
+
+    assert [(s.speaker, s.text, s.start_ms) for s in segments] == [
+        ("ch_0", "a.", 0), ("ch_1", "b", 200), ("ch_0", "c", 5000), ("ch_1", "d", 5100)
+    ]  # fmt: skip
+
+
+def test_segments_of_amazon_itself_are_kept_with_every_item():
+    items = [item("a", 0, id=0), item("b", 4, id=1), item(".", id=2), item("c", 9, id=3), item("d", 10, id=4)]
+    parts = [{"id": 0, "transcript": "a b.", "items": [0, 1, 2]}, {"id": 1, "transcript": "c d", "items": [3, 4]}]
+
+    assert [s.text for s in batch(*items, audio_segments=parts).segments] == ["a b.", "c d"]
+    assert [s.text for s in batch(*items, audio_segments=parts[:1]).segments] == ["a b. c d"]
+    assert [s.text for s in batch(*items).segments] == ["a", "b.", "c d"]
+
+
+def test_the_language_and_how_sure_amazon_is():
+    guesses = [{"score": "0.2", "code": "en-US"}, {"score": "0.8", "code": "de-DE"}]
+    parsed = batch(item("a", 0), language_identification=guesses)
+    assert (parsed.language, parsed.language_code, parsed.language_probability) == ("de-DE", "de-DE", 0.8)
+    assert batch(item("a", 0), language_identification=guesses, language_code="en-US").language_probability == 0.2
+    assert batch(item("a", 0), language_code="en-US").language_probability is None
+
+
+def test_a_transcript_without_items_is_not_lost():
+    assert [(s.text, s.start_ms) for s in batch().segments] == [("x", None)]
+
+
+def test_a_recording_without_punctuation_or_pause_is_still_cut():
+    segments = batch(*[item("a", n) for n in range(300)]).segments
+
+    assert [len(segment.words) for segment in segments] == [120, 120, 60]

@@ -57,3 +57,56 @@ def test_mutations_never_crash():
         except InvalidInput:
             continue
     assert 0 < read_ones < 500
+
+
+def cues(text, dialect="srt"):
+    return [(s.text, s.start_ms, s.end_ms, s.speaker) for s in formats.parse(text.encode(), dialect=dialect).segments]
+
+
+def test_two_voices_in_a_cue_are_two_segments():
+    body = "<v Ann>Hi <i>you</i></v>\n<v Bob>Hello &amp; <00:01.500>bye</v>"
+    assert cues(f"WEBVTT\n\n00:01.000 --> 00:02.000 align:start\n{body}", "webvtt") == [
+        ("Hi you\n", 1000, 2000, "Ann"), ("Hello & bye", 1000, 2000, "Bob")
+    ]  # fmt: skip
+
+
+def test_the_blank_lines_of_a_text_stay_in_it():
+    text = "1\r\n00:00:01,5 --> 00:00:02.250\r\na\r\n\r\n42\r\nb\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\nc\r\n"
+    assert cues(text) == [("a\n\n42\nb", 1500, 2250, None), ("c", 3000, 4000, None)]
+
+
+def test_missing_numbers_and_numbers_that_were_said():
+    times = ["00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"]
+    assert [cue[0] for cue in cues(f"{times[0]}\n42\n{times[1]}\nb")] == ["42", "b"]
+    assert [cue[0] for cue in cues(f"1\n{times[0]}\n42\n2\n{times[1]}\n2")] == ["42", "2"]
+    assert [cue[0] for cue in cues(f"{times[0]}\na\n\n\n{times[1]}\n\nb\n\n")] == ["a", "b"]
+
+
+def test_srt_loses_its_tags_and_keeps_its_entities():
+    assert cues("\ufeff1\n00:00:01,000 --> 00:00:02,000 X1:1\n{\\an8}<font color=red>a</font> &amp; <b>b</b> <c>")[0][
+        0
+    ] == ("a &amp; b <c>")
+
+
+def test_utf_16_with_its_mark_is_read():
+    for encoding in ("utf-16", "utf-8-sig"):
+        content = "WEBVTT\n\n00:01.000 --> 00:02.000\né".encode(encoding)
+        assert [segment.text for segment in formats.parse(content).segments] == ["é"]
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        formats.parse("1\n00:00:01,000 --> 00:00:02,000\né".encode("latin-1"))
+
+
+def test_errors_name_the_cue():
+    with pytest.raises(InvalidInput, match="segment 1"):
+        cues("1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:0x,000 --> 00:00:04,000\nb")
+    with pytest.raises(InvalidInput, match="segment 1"):
+        cues("WEBVTT\n\n00:01.000 --> 00:02.000\na\n\nlost", "webvtt")
+
+
+def test_an_end_before_its_start_and_an_overlap():
+    text = "1\n00:00:05,000 --> 00:00:02,000\na\n\n2\n00:00:01,000 --> 00:00:09,000\nb"
+    parsed = formats.parse(text.encode())
+
+    assert [(s.start_ms, s.end_ms, s.flags) for s in parsed.segments] == [
+        (5000, None, ("invalid_time",)), (1000, 9000, ())
+    ]  # fmt: skip
