@@ -77,7 +77,10 @@ def _as_document(value: Any) -> Mapping[str, Any]:
         raise InvalidInput("The result is a list, not an object with segments.")
     if isinstance(value, documents.Elements) or (isinstance(value, Iterable) and not _is_object(value)):
         return {"segments": value}
-    return named(value, "the result")
+    document = named(value, "the result")
+    # As pipelines name what the recogniser gave before they work on it.
+    raw = document.get("raw_segments")
+    return {**document, "segments": raw} if _is_list(raw) and "segments" not in document else document
 
 
 def _has_text(value: Any) -> bool:

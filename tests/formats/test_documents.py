@@ -103,7 +103,7 @@ def test_numbers_beyond_every_range_are_no_crash():
 
 
 @pytest.mark.parametrize("wrapped", [
-    b'{"bucket_name": "b", "result": %b}', b'{"statusCode": 200, "body": %b}', b'[%b, {"language": "en"}]',
+    b'{"bucket_name": "b", "result": %b}', b'{"raw_segments": [{"text": "a"}], "x": %b}', b'{"statusCode": 200, "body": %b}', b'[%b, {"language": "en"}]',
 ])  # fmt: skip
 def test_wrapped_results_are_found(wrapped):
     inner = b'{"segments": [{"text": "a", "start": 0, "end": 1}]}' if wrapped[:1] == b"{" else b'[{"text": "a"}]'
