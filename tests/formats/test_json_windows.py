@@ -102,11 +102,18 @@ def test_numbers_beyond_every_range_are_no_crash():
     assert (segment.text, segment.start_ms, segment.end_ms, segment.flags) == ("a", None, None, ("invalid_time",))
 
 
-@pytest.mark.parametrize("wrapped", [
-    b'{"bucket_name": "b", "result": %b}', b'{"raw_segments": [{"text": "a"}], "x": %b}', b'{"statusCode": 200, "body": %b}', b'[%b, {"language": "en"}]',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        b'{"bucket_name": "b", "result": %b}',
+        b'{"statusCode": 200, "body": %b}',
+        b'[%b, {"language": "en"}]',
+        b'{"raw_segments": %b, "x": 1}',
+    ],
+)
 def test_wrapped_results_are_found(wrapped):
-    inner = b'{"segments": [{"text": "a", "start": 0, "end": 1}]}' if wrapped[:1] == b"{" else b'[{"text": "a"}]'
+    listed = wrapped[:1] == b"[" or b"raw" in wrapped
+    inner = b'[{"text": "a"}]' if listed else b'{"segments": [{"text": "a", "start": 0, "end": 1}]}'
 
     assert [segment.text for segment in formats.parse(wrapped % inner).segments] == ["a"]
 
