@@ -55,11 +55,9 @@ def parse(source: Any, *, dialect: str | None = None, expected_language: str | N
         parsed = _parse(source, dialect)
     except RecursionError as error:
         raise InvalidInput("The result is nested too deeply to be a transcript.") from error
-    segments = (
-        quality.judged(list(parsed.segments), parsed.language, parsed.language_probability, expected_language)
-        if parsed.dialect != own.DIALECT
-        else parsed.segments
-    )
+    segments = list(parsed.segments)
+    if parsed.dialect != own.DIALECT:  # what we wrote carries its flags
+        quality.judged(segments, parsed.language, parsed.language_probability, expected_language)
     return dataclasses.replace(parsed, segments=segments)
 
 

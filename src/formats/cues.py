@@ -13,6 +13,7 @@ LINES = 2
 # How long a text without a known end stays: the pace at which people read, and never less than a glance.
 MS_PER_COLUMN = 60
 SHORTEST_MS = 1000
+FARTHEST = 40
 
 
 class Cue(NamedTuple):
@@ -81,9 +82,9 @@ def _moments(text: str, words: Iterable[Word], start_ms: int, end_ms: int) -> li
     found, position, latest = [(0, start_ms)], 0, start_ms
     for word in words:
         spoken = clean(word.text)
-        begin = text.find(spoken, position) if spoken else -1
         # A word that stands far off is another one that looks alike.
-        if begin < 0 or begin > position + len(spoken) + 40:
+        begin = text.find(spoken, position, position + 2 * len(spoken) + FARTHEST) if spoken else -1
+        if begin < 0:
             continue
         position = begin + len(spoken)
         for place, moment in ((begin, word.start_ms), (position, word.end_ms)):

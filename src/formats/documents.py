@@ -67,7 +67,8 @@ def read(source: Source) -> Any:
 class _Reader:
     def __init__(self, source: Source, start: int, errors: str) -> None:
         self._source, self._errors = source, errors
-        self._base = self._next = start  # the bytes where the window and what comes after it begin
+        self._next = start  # the byte where what comes after the window begins
+        self._counted = 0, start  # a place in the window and its byte
         self._text, self._index = "", 0
         self._passed = 0
 
@@ -78,13 +79,16 @@ class _Reader:
         )
 
     def _byte(self) -> int:
-        return self._base + len(self._text[: self._index].encode("utf-8", self._errors))
+        # Counted on from where it was asked last: a source may hold millions of lists.
+        at, byte = self._counted
+        self._counted = self._index, byte + len(self._text[at : self._index].encode("utf-8", self._errors))
+        return self._counted[1]
 
     def _more(self) -> bool:
         """Move the window on; False at the end of the source."""
         if self._next >= len(self._source):
             return False
-        self._base = self._byte()
+        begin = self._byte()
         self._passed += self._index
         rest = self._text[self._index :]
         # A value longer than the window doubles it, so that the work stays in proportion.
@@ -95,7 +99,7 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise self.refusal(f"byte {self._next + error.start} is not UTF-8") from error
         self._next += used
-        self._text, self._index = rest + text, 0
+        self._text, self._index, self._counted = rest + text, 0, (0, begin)
         return True
 
     def peek(self) -> str:

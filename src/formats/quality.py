@@ -68,10 +68,8 @@ def doubt(reading: Reading, raw: Mapping[str, Any], text: str, sure: float | Non
         reading.flag("repetition")
 
 
-def judged(
-    segments: list[Segment], language: str | None, probability: float | None, expected: str | None
-) -> list[Segment]:
-    """Add the flags that no segment shows alone: runs of the same text, and a language that is wrong or a guess."""
+def judged(segments: list[Segment], language: str | None, probability: float | None, expected: str | None) -> None:
+    """Add, in place, what no segment shows alone: runs of the same text, and a language that is wrong or a guess."""
     guessed = probability is not None and probability < LEAST_LANGUAGE_PROBABILITY
     wrong = guessed or differ(language, expected)
     start = 0
@@ -83,7 +81,10 @@ def judged(
             for number in range(start + 1, index):  # the first of them stays as it is, to be found
                 segments[number] = _flagged(segments[number], "repetition")
         start = index
-    return [_flagged(segment, "wrong_language") for segment in segments] if wrong else segments
+    if wrong:
+        # One by one: a second list of a long result would double it.
+        for index, segment in enumerate(segments):
+            segments[index] = _flagged(segment, "wrong_language")
 
 
 def _bare(segment: Segment) -> str:

@@ -12,6 +12,7 @@ ENDS = frozenset(".?!…。？！؟۔।")
 PAUSE_MS = 2000
 # Without punctuation or pauses a recording would be one segment, which no one can find a place in.
 MOST_WORDS = 120
+FARTHEST = 20
 
 
 class Sentences:
@@ -53,6 +54,33 @@ class Sentences:
             Segment(self._text, start_ms, end_ms, self.speaker, Words(self.words), flags=tuple(self.reading.flags))
         )
         self._open()
+
+
+def cut(text: str, words: Sequence[Word]) -> list[tuple[str, Sequence[Word]]]:
+    """Cut a text between its words, where a sentence ends or a pause is; the parts joined are the text.
+
+    One part where the words do not all stand in the text in their order.
+    """
+    places: list[tuple[int, int]] = []
+    for word in words:
+        spoken = word.text.strip()
+        after = places[-1][1] if places else 0
+        begin = text.find(spoken, after, after + len(spoken) + FARTHEST)
+        if begin < 0:
+            return [(text, words)]
+        places.append((begin, begin + len(spoken)))
+    parts: list[tuple[str, Sequence[Word]]] = []
+    start = first = 0
+    for number in range(1, len(words)):
+        (_, end), (begin, _) = places[number - 1], places[number]
+        last, following = words[number - 1].end_ms, words[number].start_ms
+        paused = last is not None and following is not None and following - last >= PAUSE_MS
+        if paused or not ENDS.isdisjoint(text[end - 1 : begin]) or number - first >= MOST_WORDS:
+            # A blank goes with the word after it, as Whisper writes it.
+            border = begin - (text[begin - 1 : begin].isspace())
+            parts.append((text[start:border], words[first:number]))
+            start, first = border, number
+    return [*parts, (text[start:], words[first:])]
 
 
 def extent(words: Sequence[Word]) -> tuple[int | None, int | None]:

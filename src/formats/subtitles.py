@@ -16,7 +16,7 @@ TIMES = re.compile(rf"[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}(?:[ \t].*)?", re.ASC
 _TAG = re.compile(r"</?(?:c|i|b|u|v|lang|ruby|rt|font|\d[\d:.]*)(?:[ .\t][^<>]*)?>")
 # SRT has no tags of its own; players know these from HTML and the placing codes of ASS.
 _SRT_TAG = re.compile(r"</?(?:i|b|u|s|font)(?:[ \t][^<>]*)?>|\{\\[^{}]*\}", re.IGNORECASE)
-_VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]+([^<>]+)>")
+_VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]([^<>]+)>")
 _NUMBER = re.compile(r"[ \t]*\d+[ \t]*", re.ASCII)
 # Our writer puts it where a text itself looks like a tag or an arrow, which SRT cannot escape.
 JOINER = "\u2060"

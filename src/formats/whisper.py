@@ -9,11 +9,12 @@ from typing import Any
 
 from src.formats import quality
 from src.formats.languages import code_of
-from src.formats.sentences import extent
+from src.formats.sentences import cut, extent
 from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 from src.formats.words import Words
 
 CONFIDENCES = ("probability", "score", "confidence")
+OF_EVERY_PART = frozenset({"invalid_time", "invalid_confidence", "replaced_characters"})
 
 
 def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
@@ -26,7 +27,7 @@ def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
     if not filled(beside) and not any(segment.words for segment in segments):
         beside = document.get("word_segments")
     if not segments and (about.get("text") or filled(beside)):
-        segments = [_segment({"text": about.get("text"), "words": beside}, 0)]
+        segments = _of_the_whole(about.get("text"), beside)
     elif filled(beside):
         segments = _placed(segments, beside)
     whole = Reading("the result")
@@ -82,6 +83,21 @@ def _mean_probability(reading: Reading, raw: Mapping[str, Any]) -> float | None:
     """`avg_logprob` on the scale of a confidence: Whisper's own mean probability of a token, not a guess of ours."""
     logprob = reading.number(raw.get("avg_logprob"), "measure", "")
     return math.exp(logprob) if logprob is not None and logprob <= 0 else None
+
+
+def _of_the_whole(text: Any, beside: Any) -> list[Segment]:
+    """A text, and words that may lie beside it, as one segment; as sentences where the words are found in it."""
+    whole = _segment({"text": text, "words": beside}, 0)
+    if not whole.words or not text:
+        return [whole]
+    segments: list[Segment] = []
+    for part, words in cut(whole.text, list(whole.words)):
+        reading = Reading(f"segment {len(segments)}")
+        quality.doubt(reading, {}, part, None, words)
+        # What was replaced in the whole is said of each part: where it stood is not known any more.
+        flags = dict.fromkeys((*reading.flags, *(flag for flag in whole.flags if flag in OF_EVERY_PART)))
+        segments.append(Segment(part, *extent(words), whole.speaker, Words(words), flags=tuple(flags)))
+    return segments
 
 
 def _word(reading: Reading, value: Any, number: int) -> Word:

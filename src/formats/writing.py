@@ -152,9 +152,11 @@ def _whisper_words(text: str, words: Iterable[Word]) -> Iterator[dict[str, Any]]
     position = 0
     for word in words:
         spoken = word.text.strip()
-        begin = text.find(spoken, position)
+        begin = position
+        while text[begin : begin + 1].isspace():
+            begin += 1
         own_blank = word.text[:1].isspace()
-        if begin >= 0 and not text[position:begin].strip():
+        if text.startswith(spoken, begin):
             own_blank, position = own_blank or begin > position, begin + len(spoken)
         fields = {
             "word": (" " if own_blank else "") + word.text.lstrip(),

@@ -102,6 +102,21 @@ def test_a_text_without_segments_is_not_lost():
     assert formats.parse({"text": "", "segments": []}).segments == []
 
 
+def test_a_text_with_words_beside_it_is_cut_into_its_sentences():
+    spoken = ["We", "know", "that", "Do", "you", "Not", "I"]
+    words = [{"word": word, "start": n, "end": n + 0.5} for n, word in enumerate(spoken)]
+    words[-1]["start"] = words[-1]["end"] = 9
+    text = "We know that. Do you? Not I"
+    parsed = formats.parse({"text": text, "language": "english", "words": words})
+
+    assert [(s.text, s.start_ms, s.end_ms) for s in parsed.segments] == [
+        ("We know that.", 0, 2500), (" Do you?", 3000, 4500), (" Not", 5000, 5500), (" I", 9000, 9000)
+    ]  # fmt: skip
+    assert [word.text for s in parsed.segments for word in s.words] == spoken
+    other = formats.parse({"text": "Something else.", "words": words}).segments
+    assert [(s.text, len(s.words)) for s in other] == [("Something else.", 7)]
+
+
 def cpp(**segment):
     return {
         "systeminfo": "AVX = 1", "model": {"type": "base"}, "params": {"model": "models/ggml-base.bin"},
