@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -22,6 +23,7 @@ from src.formats import Segment, Word
 from src.formats.layout import width
 from src.formats.subtitles import JOINER
 
+SCHEMA = Path(__file__).parents[2] / "docs" / "transcript-1.schema.json"
 HOUR_MS = 3_600_000
 NASTY = [
     "-->", "<v x>", "<i>", "{\\an8}", "&amp;", "&", "<", "NOTE", "1", "00:01", "\n\n", "\r", "\u2028", "\x85", "WEBVTT",
@@ -80,8 +82,7 @@ def test_our_own_format_loses_nothing(segments, probability, duration):
 @settings(max_examples=20, deadline=None)
 @given(RESULTS)
 def test_our_own_format_is_what_its_schema_says(segments):
-    with open("docs/transcript-1.schema.json", encoding="utf-8") as file:  # noqa: PTH123 - relative to the repository
-        schema = json.load(file)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
 
     jsonschema.validate(json.loads(formats.write("json", segments, language="fr")), schema)
 
