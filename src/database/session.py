@@ -47,6 +47,8 @@ class Database:
     ) -> None:
         self.settings = settings
         self.storage = storage
+        # Other backends that recordings lie in, by name: opened when the first of them is read.
+        self.storages: dict[str, Any] = {}
         self.signing_key = signing_key
         pool = pool or PoolOptions()
         self.engine = make_engine(url, pool)
@@ -83,9 +85,9 @@ class Database:
             yield session
 
     @contextmanager
-    def side_session(self, session: Session) -> Iterator[Session]:
-        """Open a second transaction for the actor of `session`, on a small pool of its own; it commits by itself."""
-        with self._begin(session.info["actor"], self.side_engine) as side:
+    def side_session(self, actor: Session | Actor) -> Iterator[Session]:
+        """Open a transaction for that actor, or that of a session, on a small pool of its own; it commits by itself."""
+        with self._begin(actor.info["actor"] if isinstance(actor, Session) else actor, self.side_engine) as side:
             yield side
 
     @contextmanager

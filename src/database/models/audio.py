@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -60,7 +60,8 @@ class StorageObject(Record):
     upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
     delete_after: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    last_error: Mapped[str | None]
+    last_error: Mapped[str | None] = mapped_column(comment="of the last check, or of the last try to remove it")
+    verified_at: Mapped[datetime | None] = mapped_column(comment="when its bytes were last read and compared")
 
 
 class AudioFile(Versioned, Record):
@@ -88,6 +89,8 @@ class AudioFile(Versioned, Record):
         Index("audio_files_status_id_idx", "status_id"),
         Index("audio_files_language_id_idx", "language_id"),
         Index("audio_files_uploaded_by_id_idx", "uploaded_by_id"),
+        # What the sweeper reads: it stays as small as what is marked.
+        Index("audio_files_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         Index(
             "audio_files_name_lower_idx", func.lower(text("name")), postgresql_ops={"lower(name)": "text_pattern_ops"}
         ),
@@ -120,6 +123,9 @@ class AudioFile(Versioned, Record):
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
     archive_reason: Mapped[str | None]
+    deleted_at: Mapped[datetime | None] = mapped_column(
+        server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
+    )
     uploaded_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
 
     case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")

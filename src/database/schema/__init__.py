@@ -17,6 +17,7 @@ from src.database.schema import (
     grants,
     guards,
     identity,
+    keeping,
     memory,
     roles,
     rows,
@@ -29,7 +30,7 @@ from src.database.schema import (
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0004"
+HEAD = "0005"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(
@@ -46,6 +47,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *explanation.FUNCTIONS,
     *rows.FUNCTIONS,
     *guards.FUNCTIONS,
+    *keeping.FUNCTIONS,
     *memory.FUNCTIONS,
     *versions.FUNCTIONS,
     *sealing.FUNCTIONS,

@@ -85,7 +85,7 @@ BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'no actor: nothing is stored unsigned' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    IF key !~ ('^cases/' || case_id || '/[0-9a-f-]{36}[.][a-z0-9]{1,8}$') THEN
+    IF key !~ ('^(cases/' || case_id || '|archive/[1-9][0-9]{0,18})/[0-9a-f-]{36}[.][a-z0-9]{1,8}$') THEN
         RAISE EXCEPTION 'not a key of case %: %', case_id, key USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO public.storage_objects (case_id, key, backend)
@@ -104,7 +104,9 @@ BEGIN
     -- becomes live together with the recording, or not at all.
     UPDATE public.storage_objects o
        SET state = 'live', size_bytes = NEW.size_bytes, sha256 = NEW.sha256, delete_after = NULL
-     WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type AND o.state = 'pending';
+     WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type AND o.state = 'pending'
+       -- A key in the archive names its recording, which did not have to exist when the key was announced.
+       AND (o.key LIKE 'cases/%' OR o.key LIKE 'archive/' || NEW.id || '/%');
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no object of case % is waiting under %: store the bytes first', NEW.case_id, NEW.path
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';

@@ -1,0 +1,88 @@
+"""Fixity: reading bytes again and comparing them with what was ingested. The last check stands on the object's row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.database.models import AudioFile, Case
+from src.database.session import actor_of
+from src.errors import InvalidInput, ObjectNotFound
+from src.services import activity
+from src.services.lookup import in_session
+from src.services.recordings.places import Place, backend_of, place_of, require
+from src.services.recordings.receiving import sha256_of
+from src.storage import StorageBackend
+
+Outcome = Literal["sound", "missing", "damaged"]
+FAULTS = {"missing": "the bytes are not there", "damaged": "the bytes are not those that were ingested"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What reading a recording again showed. `outcome` is sound, missing, or damaged."""
+
+    audio_id: int
+    key: str
+    size_bytes: int
+    outcome: Outcome
+
+
+def verify(
+    session: Session, audio: AudioFile | None = None, *, case: Case | None = None, sample: int | None = None
+) -> list[Check]:
+    """Read one recording, or those of a case, anew and compare every byte; a `sample` is chosen at random.
+
+    Each check goes to the log and stands on the row of the object (`verified_at`, `last_error`). One that somebody
+    moves meanwhile is looked at where it is then. Raises NotFound, Forbidden without the verb `write` in the case, and
+    StorageUnavailable when the storage does not answer, which says nothing about the bytes.
+    """
+    actor_of(session)
+    if (audio is None) == (case is None):
+        raise InvalidInput("Verify one recording or those of a case: give one of the two.")
+    if sample is not None and sample < 1:
+        raise InvalidInput("A sample has at least one recording.")
+    if audio is not None:
+        chosen = [audio]
+    else:
+        wanted = select(AudioFile).where(AudioFile.case_id == getattr(case, "id", None), AudioFile.deleted_at.is_(None))
+        wanted = wanted.order_by(func.random()).limit(sample) if sample is not None else wanted.order_by(AudioFile.id)
+        chosen = list(session.scalars(wanted))
+    return [_verified(session, each) for each in chosen]
+
+
+def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) -> Outcome:
+    """Return what a storage holds under a key, beside what it should hold. Raises StorageUnavailable."""
+    try:
+        with storage.get(key) as file:
+            found = sha256_of(file)
+    except ObjectNotFound:
+        return "missing"
+    return "sound" if found == (sha256, size_bytes) else "damaged"
+
+
+def _verified(session: Session, audio: AudioFile) -> Check:
+    place = place_of(session, audio)
+    require(session, place.case_id, "write")
+    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
+    outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
+    if not session.scalar(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome)))):
+        # Moved while it was read: what was found concerns an object that is nobody's any more.
+        place = place_of(session, audio)
+        outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
+        session.execute(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome))))
+    activity.record(
+        session,
+        "audio.verified",
+        case_id=place.case_id,
+        entity=in_session(session, audio),
+        detail={"name": place.name, "size_bytes": place.size_bytes, "outcome": outcome},
+    )
+    return _check(place, outcome)
+
+
+def _check(place: Place, outcome: Outcome) -> Check:
+    return Check(place.audio_id, place.path, place.size_bytes, outcome)
