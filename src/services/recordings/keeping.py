@@ -7,12 +7,14 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile
 from src.database.session import database_of
-from src.errors import Conflict, IntegrityFailure, InvalidInput, LostUpdate
+from src.errors import Conflict, IntegrityFailure, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.lookup import in_session, storable
 from src.services.recordings.places import Place, backend_of, keep_backend, place_of, require
 from src.services.recordings.receiving import announce, hold
 from src.storage import StorageBackend, keys
+
+_OVERTAKEN = "The recording was moved or deleted by somebody else meanwhile; repeat the whole transaction."
 
 
 def archive(session: Session, audio: AudioFile, *, reason: str) -> AudioFile:
@@ -28,8 +30,7 @@ def archive(session: Session, audio: AudioFile, *, reason: str) -> AudioFile:
     if place.is_archived:
         raise Conflict("This recording is archived already; restore it first.")
     backend = backend_of(session, place.backend)
-    key = keys.archive_key(place.audio_id, keys.extension_of(place.path))
-    _transfer(session, place, backend, key, archived=True, reason=reason)
+    _transfer(session, audio, place, backend, archived=True, reason=reason)
     return _changed(session, audio, place, "audio.archived", {"reason": reason})
 
 
@@ -45,8 +46,7 @@ def restore(session: Session, audio: AudioFile) -> AudioFile:
     if not place.is_archived:
         raise Conflict("This recording is neither archived nor deleted; there is nothing to restore.")
     backend = backend_of(session, place.backend)
-    key = keys.case_key(place.case_id, keys.extension_of(place.path))
-    _transfer(session, place, backend, key, archived=False, reason=None)
+    _transfer(session, audio, place, backend, archived=False, reason=None)
     return _changed(session, audio, place, "audio.restored", {"from": "archive"})
 
 
@@ -62,9 +62,7 @@ def move(session: Session, audio: AudioFile, backend: StorageBackend) -> AudioFi
     database = database_of(session)
     backend_of(session, place.backend)
     keep_backend(database, backend)
-    extension = keys.extension_of(place.path)
-    key = keys.archive_key(place.audio_id, extension) if place.is_archived else keys.case_key(place.case_id, extension)
-    _transfer(session, place, backend, key, archived=place.is_archived, reason=place.archive_reason)
+    _transfer(session, audio, place, backend, archived=place.is_archived, reason=place.archive_reason)
     return _changed(session, audio, place, "audio.moved", {"from": place.backend, "to": backend.name})
 
 
@@ -84,23 +82,31 @@ def delete(session: Session, audio: AudioFile, *, reason: str) -> AudioFile:
 
 
 def _transfer(
-    session: Session, place: Place, backend: StorageBackend, key: str, *, archived: bool, reason: str | None
+    session: Session, audio: AudioFile, place: Place, backend: StorageBackend, *, archived: bool, reason: str | None
 ) -> None:
+    """Copy the bytes to a fresh key of that backend and let the recording have it; the old key is queued."""
     require(session, place.case_id, "write")
+    extension = keys.extension_of(place.path)
+    key = keys.archive_key(place.audio_id, extension) if archived else keys.case_key(place.case_id, extension)
     announce(database_of(session), session, place.case_id, key, backend)
     hold(session, key)
-    if place.backend == backend.name:
-        stored = backend.copy(place.path, key)
-    else:
-        with backend_of(session, place.backend).get(place.path) as source:
-            stored = backend.put(key, source, size=place.size_bytes)
+    try:
+        if place.backend == backend.name:
+            stored = backend.copy(place.path, key)
+        else:
+            with backend_of(session, place.backend).get(place.path) as source:
+                stored = backend.put(key, source, size=place.size_bytes)
+    except ObjectNotFound as error:
+        if place_of(session, audio, deleted=True).path == place.path:
+            raise
+        raise LostUpdate(_OVERTAKEN) from error
     if (stored.sha256, stored.size) != (place.sha256, place.size_bytes):
         raise IntegrityFailure(
             f"The bytes of {place.name!r} are not those that were ingested; nothing was moved; ingest them anew."
         )
     switched = func.public.place_recording(place.audio_id, place.path, key, backend.name, archived, reason)
     if not session.scalar(select(switched)):
-        raise LostUpdate("The recording was moved or deleted by somebody else meanwhile; repeat the whole transaction.")
+        raise LostUpdate(_OVERTAKEN)
 
 
 def _changed(session: Session, audio: AudioFile, place: Place, kind: str, detail: dict[str, object]) -> AudioFile:

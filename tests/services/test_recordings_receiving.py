@@ -1,0 +1,292 @@
+"""How bytes come in: received without a session, uploaded by a client, twice, or again because they were lost."""
+
+from __future__ import annotations
+
+import io
+import threading
+import urllib.request
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from src.database import AudioFile, Database, StorageObject
+from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound, StorageUnavailable, UnsupportedOperation
+from src.services import activity, cases, recordings
+from src.storage import MemoryStorage, S3Storage
+from tests.conftest import wav
+from tests.services.storage_killing import s3_options
+from tests.storage.s3_server import running_moto
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def storage():
+    return MemoryStorage()
+
+
+@pytest.fixture
+def db(speech_server, owner_url, storage):
+    url = speech_server.serving_url(owner_url)
+    with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
+        yield database
+
+
+@pytest.fixture
+def case(db):
+    with db.session(actor="alice") as session:
+        return cases.open_case(session, title="Harbour interviews")
+
+
+def states(owner):
+    with owner.connect() as connection:
+        return sorted(connection.scalars(select(StorageObject.state)))
+
+
+def sweep(owner, storage):
+    with Session(owner) as session:
+        return recordings.sweep(session, storage, older_than=NOW)
+
+
+def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, owner):
+    received = recordings.receive(db, case, io.BytesIO(tone), actor="alice", name="Интервью.wav")
+    assert states(owner) == ["pending"]
+    assert (received.size_bytes, received.facts.duration_ms) == (len(tone), 500)
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, received, language="ru")
+    assert (audio.name, audio.duration_ms, audio.language.code) == ("Интервью.wav", 500, "ru")
+    with db.session(actor="alice") as session, recordings.open(session, audio) as file:
+        assert file.read() == tone
+    with pytest.raises(Conflict, match="nobody's any more"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, received)
+    assert states(owner) == ["live"]
+
+
+def test_receiving_holds_no_connection_of_the_sessions(db, case, tone, storage, monkeypatch):
+    held = []
+    put = storage.put
+
+    def watched(*arguments, **options):
+        held.append((db.engine.pool.checkedout(), db.side_engine.pool.checkedout()))
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(storage, "put", watched)
+    recordings.receive(db, case, tone, actor="alice")
+    assert held == [(0, 1)]
+
+
+def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
+    put = storage.put
+    swept = []
+
+    def slow(*arguments, **options):
+        swept.append(sweep(owner, storage))
+        stored = put(*arguments, **options)
+        swept.append(sweep(owner, storage))
+        return stored
+
+    monkeypatch.setattr(storage, "put", slow)
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone)
+        swept.append(sweep(owner, storage))
+    received = recordings.receive(db, case, tone, actor="alice")
+    assert [(done.removed_objects, done.kept_back) for done in swept] == [(0, 1)] * 5
+    assert sweep(owner, storage).removed_objects == 1  # nobody holds it between receive and ingest
+    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, received)
+    with db.session(actor="alice") as session, recordings.open(session, audio) as file:
+        assert file.read() == tone
+
+
+def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
+    announce = recordings.ingesting.announce
+
+    def paused(*arguments):
+        announce(*arguments)
+        assert sweep(owner, storage).removed_objects == 1
+
+    monkeypatch.setattr(recordings.ingesting, "announce", paused)
+    with pytest.raises(Conflict, match="a sweep removed them"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, tone)
+    assert (states(owner), list(storage.list())) == ([], [])
+
+
+@pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
+def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, storage, owner, step):  # noqa: PLR0917 - fixtures
+    storage.fail(step, StorageUnavailable("gone"))
+    with pytest.raises(StorageUnavailable):
+        recordings.receive(db, case, tone, actor="alice")
+    assert states(owner) == ["pending"]
+    sweep(owner, storage)
+    assert (states(owner), list(storage.list())) == ([], [])
+
+
+def test_who_may_not_write_receives_nothing(db, case, tone, owner):
+    with pytest.raises(NotFound):
+        recordings.receive(db, case, tone, actor="bob")
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="viewer")
+    with pytest.raises(Forbidden):
+        recordings.receive(db, case.id, tone, actor="bob")
+    assert states(owner) == []
+
+
+def test_what_was_received_for_one_case_is_not_attached_to_another(db, case, tone):
+    received = recordings.receive(db, case, tone, actor="alice")
+    with pytest.raises(InvalidInput, match="another case"), db.session(actor="alice") as session:
+        recordings.ingest(session, cases.open_case(session, title="Other"), received)
+
+
+@pytest.mark.parametrize("content", [b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_bytes_that_are_no_audio_are_stored_when_the_caller_insists(db, case, content):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, content, name="x.wav", insist=True)
+    assert (audio.duration_ms, audio.codec, audio.content_type) == (None, None, "application/octet-stream")
+    with pytest.raises(NotAudio, match="empty"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, b"", insist=True)
+
+
+def test_the_type_is_that_of_the_content_whatever_the_name(db, case, tone):
+    with db.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, tone, name="song.mp3")
+    assert (audio.content_type, audio.codec) == ("audio/wav", "pcm_s16le")
+
+
+def test_the_same_bytes_are_added_returned_or_refused(db, case, tone, owner):
+    with db.session(actor="alice") as session:
+        first = recordings.ingest(session, case, tone, name="one.wav")
+        again = recordings.ingest(session, case, tone, on_duplicate="return")
+        assert again.id == first.id
+        with pytest.raises(Conflict, match=r"one\.wav"):
+            recordings.ingest(session, case, tone, on_duplicate="refuse")
+        assert recordings.ingest(session, case, tone).id != first.id
+        other = cases.open_case(session, title="Other")
+        assert recordings.ingest(session, other, tone, on_duplicate="refuse").id != first.id
+        with pytest.raises(InvalidInput, match="on_duplicate"):
+            recordings.ingest(session, case, tone, on_duplicate="ignore")
+    assert states(owner) == ["live"] * 3  # what was known is not stored at all
+
+
+def test_of_two_who_bring_the_same_bytes_at_once_one_is_given_the_others(db, case, tone):
+    start, found = threading.Barrier(2), []
+
+    def bring():
+        start.wait()
+        with db.session(actor="alice") as session:
+            found.append(recordings.ingest(session, case, tone, on_duplicate="return").id)
+
+    threads = [threading.Thread(target=bring) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("on_duplicate", ["add", "return", "refuse"])
+def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, storage, owner, on_duplicate):  # noqa: PLR0917 - fixtures
+    with db.session(actor="alice") as session:
+        lost = recordings.ingest(session, case, tone, name="one.wav")
+    storage.delete(lost.path)
+    with db.session(actor="alice") as session:
+        healed = recordings.ingest(session, case, tone, on_duplicate=on_duplicate)
+    assert (healed.id, healed.name) == (lost.id, "one.wav")
+    with db.session(actor="alice") as session, recordings.open(session, lost) as file:
+        assert file.read() == tone
+    with db.session(actor="alice") as session:
+        told = [entry.type for entry in activity.feed(session, case=case, type="audio.healed")]
+    assert told == ["audio.healed"]
+    sweep(owner, storage)
+    assert states(owner) == ["live"]
+
+
+def test_uploads_by_clients_need_a_backend_with_addresses(db, case, owner):
+    with pytest.raises(UnsupportedOperation), db.session(actor="alice") as session:
+        recordings.upload_url(session, case, "a.wav", size=10)
+    for wrong in ({"size": 0}, {"size": 1, "expires_in": timedelta(days=2)}, {"size": 1, "expires_in": NOW}):
+        with pytest.raises(InvalidInput), db.session(actor="alice") as session:
+            recordings.upload_url(session, case, "a.wav", **wrong)
+    assert states(owner) == []
+
+
+@pytest.fixture
+def by_address(speech_server, owner_url):
+    pytest.importorskip("moto.server", reason="moto's server is not installed")
+    with running_moto() as address:
+        storage = S3Storage(**s3_options(address))
+        storage._bucket.client.create_bucket(Bucket="speech")
+        url = speech_server.serving_url(owner_url)
+        with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
+            yield database
+
+
+def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone, owner):
+    with by_address.session(actor="alice") as session:
+        case = cases.open_case(session, title="By address")
+    with by_address.session(actor="alice") as session:
+        address = recordings.upload_url(session, case, "a.wav", size=len(tone), content_type="audio/wav")
+    assert states(owner) == ["pending"]
+    request = urllib.request.Request(address.url, data=tone, method="PUT", headers=address.headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    uploaded = recordings.Uploaded(address.key)
+    with pytest.raises(InvalidInput, match="another case"), by_address.session(actor="alice") as session:
+        recordings.ingest(session, cases.open_case(session, title="Other"), uploaded)
+    with by_address.session(actor="alice") as session:
+        audio = recordings.ingest(session, case, uploaded, name="a.wav")
+    assert (audio.path, audio.duration_ms, audio.size_bytes) == (address.key, 500, len(tone))
+    with by_address.session(actor="alice") as session:
+        with urllib.request.urlopen(recordings.url(session, audio), timeout=10) as answer:
+            assert answer.read() == tone
+        with pytest.raises(Conflict, match="ingested already"):
+            recordings.ingest(session, case, uploaded)
+
+
+def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage, owner):
+    key = f"cases/{case.id}/00000000-0000-4000-8000-000000000000.wav"
+    storage.put(key, tone)
+    with pytest.raises(Conflict), db.session(actor="alice") as session:
+        recordings.ingest(session, case, recordings.Uploaded(key))
+    with Session(owner) as session:
+        assert list(recordings.unknown_objects(session, storage, older_than=NOW)) == [key]
+        assert list(recordings.unknown_objects(session, storage)) == []
+        assert recordings.remove_unknown(session, storage, older_than=NOW) == 1
+    assert list(storage.list()) == []
+
+
+def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case, storage, owner, tone):
+    with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
+        recordings.ingest(session, case, tone)
+        recordings.ingest(session, case, wav(0.1))
+        raise ZeroDivisionError
+    storage.fail("delete.before", UnsupportedOperation("locked"))
+    done = sweep(owner, storage)
+    assert (done.removed_objects, list(done.failed.values())) == (1, ["locked"])
+    with owner.connect() as connection:
+        assert connection.execute(select(StorageObject.attempts, StorageObject.last_error)).all() == [(1, "locked")]
+    storage.fail("delete.after", StorageUnavailable("the answer got lost"))
+    assert len(sweep(owner, storage).failed) == 1
+    assert (sweep(owner, storage).removed_objects, states(owner), list(storage.list())) == (1, [], [])
+    with owner.connect() as connection:
+        told = connection.scalars(
+            text(
+                "SELECT l.new ->> 'outcome' FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
+                " WHERE t.code = 'storage.swept' ORDER BY l.id"
+            )
+        ).all()
+    assert told == ["failed", "failed", "done"]
+
+
+def test_a_storage_that_does_not_answer_is_asked_once(db, case, storage, owner, tone):
+    with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
+        recordings.ingest(session, case, tone)
+        recordings.ingest(session, case, tone)
+        raise ZeroDivisionError
+    storage.fail("delete.before", StorageUnavailable("no answer"), times=None)
+    done = sweep(owner, storage)
+    assert (len(done.failed), done.kept_back, done.incomplete) == (1, 1, 0)
+    with db.session(actor="alice") as session:
+        assert session.scalars(select(AudioFile)).all() == []
