@@ -115,6 +115,10 @@ BEGIN
     END IF;
     UPDATE public.audio_files a SET deleted_at = CASE WHEN gone THEN coalesce(a.deleted_at, now()) END
      WHERE a.id = mark_deleted.audio_id RETURNING a.deleted_at INTO marked;
+    IF NOT FOUND THEN
+        -- A sweep removed it for good since it was looked at.
+        RAISE EXCEPTION 'no such recording' USING ERRCODE = 'no_data_found';
+    END IF;
     RETURN marked;
 END
 $body$;

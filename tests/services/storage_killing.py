@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import URL, func, select, text
 from sqlalchemy.orm import Session
 
@@ -64,7 +65,7 @@ class Told:
 def s3_options(address: str, prefix: str = "") -> dict[str, Any]:
     return {
         "bucket": "speech", "prefix": prefix, "endpoint_url": address, "region": "us-east-1",
-        "access_key_id": "test", "secret_access_key": "test",
+        "access_key_id": "test", "secret_access_key": SecretStr("test"),
     }  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def read_diaries(folder: Path) -> Told:
 
 
 def judge(stage: Stage, told: Told) -> list[str]:
-    """Return what is wrong when all are dead: before a sweep every row has its bytes, after one there is nothing else."""
+    """Return what is wrong when all are dead: every row has its bytes, and a sweep leaves nothing else."""
     engine = make_engine(stage.owner, PoolOptions(size=2))
     storage = stage.storage()
     try:
@@ -212,7 +213,7 @@ def judge(stage: Stage, told: Told) -> list[str]:
         findings += [f"{key} cannot be removed: {why}" for key, why in done.failed.items()]
         findings += lost(engine, storage, told)
         with engine.connect() as connection:
-            rows = dict(connection.execute(select(StorageObject.key, StorageObject.state)).tuples().all())
+            rows = dict(connection.execute(select(StorageObject.key, StorageObject.state)).all())
             paths = set(connection.scalars(select(AudioFile.path)))
         objects = {found.key for found in storage.list()}
         findings += [f"no row knows {key}" for key in objects - rows.keys()]
