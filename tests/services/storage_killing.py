@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import URL, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, configure_mappers
 
 from src.database import AudioFile, Case, Database, StorageObject
 from src.database.actor import SigningKey
@@ -26,9 +26,11 @@ from src.services import cases, recordings
 from src.services.recordings import ingesting, receiving
 from src.storage import LocalStorage, S3Storage, StorageBackend
 
+configure_mappers()  # once, in the process that the others are forked from
+
 NOW = timedelta(0)
-LONGEST_LIFE_SECONDS = 0.25
-KEPT = 30  # more recordings than that make a killer of time of the judge
+LONGEST_LIFE_SECONDS = {"local": 0.2, "s3": 1.0}  # after it has begun; the others live longer meanwhile
+KEPT = 30  # with more recordings than that the judge would need longer than the killer
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def kill_many(stage: Stage, chance: random.Random, kills: int, *, at_once: int =
             process, here = working.pop(chance.randrange(len(working)))
             assert here.poll(30), "a process did not begin"
             here.close()
-            process.join(chance.uniform(0, LONGEST_LIFE_SECONDS))
+            process.join(chance.uniform(0, LONGEST_LIFE_SECONDS[stage.backend]))
             assert process.is_alive(), "a process ended by itself"
             process.kill()
             process.join()

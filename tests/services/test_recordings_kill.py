@@ -31,4 +31,4 @@ def test_nothing_is_lost_or_left_over_on_s3(speech_server, owner_url, tmp_path):
     with running_moto() as address:
         stage = set_stage(speech_server, owner_url, tmp_path, "s3", s3_options(address))
         stage.storage()._bucket.client.create_bucket(Bucket="speech")
-        killed(stage, 6, kills=10)
+        killed(stage, 6, kills=8)

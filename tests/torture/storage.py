@@ -1,0 +1,65 @@
+"""Kill processes that ingest, archive, restore, delete and sweep at once, locally and on S3: nothing lost or left over."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+from _options import main
+
+from src.database.testing import SpeechServer, running_server
+from tests.services.storage_killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.storage.s3_server import running_moto
+
+KILLS_BEFORE_A_JUDGEMENT = 50
+AT_ONCE = 3
+
+
+def torture(chance: random.Random, rounds: int) -> list[str]:
+    findings: list[str] = []
+    done = 0
+    with running_server() as server, running_moto() as address:
+        while done < rounds:
+            kills = min(KILLS_BEFORE_A_JUDGEMENT, rounds - done)
+            backend = ("local", "s3")[done // KILLS_BEFORE_A_JUDGEMENT % 2]
+            found, told = one_storage(server, chance, kills, backend, address)
+            findings += [f"{backend}, kills {done} to {done + kills}: {what}" for what in found]
+            done += kills
+            print(f"{done} kills, {backend}: {dict(sorted(told.items()))}, {len(findings)} findings", flush=True)
+    return findings
+
+
+def one_storage(
+    server: SpeechServer, chance: random.Random, kills: int, backend: str, address: str
+) -> tuple[list[str], Counter[str]]:
+    """Kill so many in a database and a storage of their own; return the findings and how many deeds were ended."""
+    folder = Path(tempfile.mkdtemp(prefix="sti-torture-"))
+    try:
+        with server.copy() as url:
+            prefix = f"torture/{chance.getrandbits(64)}"
+            options: dict[str, Any] = {"root": folder / "audio"} if backend == "local" else s3_options(address, prefix)
+            stage = set_stage(server, url, folder, backend, options)
+            if backend == "s3":
+                make_bucket(stage.storage())
+            kill_many(stage, chance, kills, at_once=AT_ONCE)
+            told = read_diaries(folder)
+            return judge(stage, told), told.ended + Counter({"interrupted": told.interrupted})
+    finally:
+        shutil.rmtree(folder)
+
+
+def make_bucket(storage: Any) -> None:
+    client = storage._bucket.client  # noqa: SLF001 - the tests' own way to a bucket
+    if not client.list_buckets()["Buckets"]:
+        client.create_bucket(Bucket="speech")
+
+
+if __name__ == "__main__":
+    main(torture, __doc__ or "", rounds=1_000)
