@@ -1,4 +1,4 @@
-"""Kill processes that ingest, archive, restore, delete and sweep at once, locally and on S3: nothing lost or left over."""
+"""Kill processes that ingest, archive, restore, delete and sweep at once: nothing is lost, nothing left over."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def one_storage(
 
 
 def make_bucket(storage: Any) -> None:
-    client = storage._bucket.client  # noqa: SLF001 - the tests' own way to a bucket
+    client = storage._bucket.client
     if not client.list_buckets()["Buckets"]:
         client.create_bucket(Bucket="speech")
 
