@@ -313,6 +313,7 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
         )  # fmt: skip
     refused = set(Base.metadata.tables[table].columns.keys()) - settable
     assert refused - kept == {
+        "audio_files": {"deleted_at"},
         "processing_jobs": {"state", "lease", "attempts"},
         "cases": {"active_holds"},
         "transcriptions": {"segments_sha256"},

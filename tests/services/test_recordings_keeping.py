@@ -192,6 +192,14 @@ def test_damaged_bytes_are_not_archived(db, audio, storage, states):
     assert states() == ["live", "pending"]
 
 
+def test_other_bytes_that_a_copy_takes_for_whole_are_not_archived(db, audio, storage, states):
+    storage.delete(audio.path)
+    storage.put(audio.path, b"RIFF of somebody else")
+    with pytest.raises(IntegrityFailure, match="not those that were ingested"), db.session(actor="alice") as session:
+        recordings.archive(session, audio, reason="finished")
+    assert states() == ["live", "pending"]
+
+
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_archiving_and_deleting_need_a_reason(db, audio, reason):
     for verb in (recordings.archive, recordings.delete):
