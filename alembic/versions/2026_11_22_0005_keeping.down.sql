@@ -43,6 +43,61 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.adopt_object() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    who bigint := public.actor_id();
+    known text := public.actor_name();
+    everything boolean := public.actor_may('*', '*');
+    readable bigint[] := public.actor_case_ids('read');
+    e record;
+BEGIN
+    IF who IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR e IN SELECT * FROM jsonb_to_recordset(entries)
+                 AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
+        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused') THEN
+            RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        -- A case that was opened in a transaction that rolled back is nobody's: the reading stands without it.
+        PERFORM public.append_activity(e.type, 'event', who, known,
+            CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, e.entity, e.entity_id, NULL,
+            e.detail, NULL);
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_reads(jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.search_segments(query text, only_case bigint, most integer)
+RETURNS TABLE (segment_id bigint, rank real)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    everything boolean := public.actor_may('*', '*');
+    allowed bigint[] := public.actor_case_ids('read');
+    config text;
+    terms tsquery;
+BEGIN
+    FOR config IN SELECT DISTINCT l.search_config FROM public.languages l LOOP
+        terms := public.search_query(config, query);
+        CONTINUE WHEN numnode(terms) = 0;
+        RETURN QUERY
+            SELECT s.id, ts_rank(s.search, terms) FROM public.transcription_segments s
+              JOIN public.transcriptions t ON t.id = s.transcription_id
+             WHERE s.search @@ terms AND s.search_config = config
+               AND (only_case IS NULL OR s.case_id = only_case)
+               AND (everything OR s.case_id = ANY (allowed))
+               AND NOT EXISTS (SELECT FROM public.transcriptions newer
+                                WHERE newer.audio_file_id = t.audio_file_id AND newer.language_id = t.language_id
+                                  AND newer.version > t.version)
+             ORDER BY 2 DESC, 1 LIMIT least(most, 1000);
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_segments(text, bigint, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_segments(text, bigint, integer) TO sti_app, sti_wide, sti_admin;
+
 DROP FUNCTION public.hold_object(text);
 
 DROP FUNCTION public.place_recording(bigint, text, text, text, boolean, text);

@@ -41,7 +41,8 @@ class Entry:
             subject = f"{self.entity} {self.entity_id}"
         done = _TOLD.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
         because = self.reason or self.detail.get("reason")
-        return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}"
+        failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
+        return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}{failed}"
 
 
 # How a person would say it; other types are told by their name.

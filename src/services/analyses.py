@@ -67,8 +67,12 @@ def add(
 
 
 def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> AnalysisResult | None:
-    """Return the newest version, or the newest accepted one; None when there is none that the actor may see."""
-    query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id)
+    """Return the newest version, or the newest accepted one; None when there is none that the actor may see.
+
+    None too for a recording that is marked as deleted.
+    """
+    query = select(AnalysisResult).join(AudioFile, AudioFile.id == AnalysisResult.audio_file_id)
+    query = query.where(AnalysisResult.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if accepted:
         query = query.where(AnalysisResult.accepted_at.is_not(None))
     return session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()

@@ -94,8 +94,12 @@ def add(
 def latest(
     session: Session, audio: AudioFile, *, language: str | None = None, accepted: bool = False
 ) -> Transcription | None:
-    """Return the newest version, or the newest accepted one; None when there is none that the actor may see."""
-    query = select(Transcription).where(Transcription.audio_file_id == audio.id)
+    """Return the newest version, or the newest accepted one; None when there is none that the actor may see.
+
+    None too for a recording that is marked as deleted.
+    """
+    query = select(Transcription).join(AudioFile, AudioFile.id == Transcription.audio_file_id)
+    query = query.where(Transcription.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if language is not None:
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
     if accepted:

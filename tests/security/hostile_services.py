@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from src.database import AnalysisResult, AudioFile, Case, LegalHold, ProcessingJob, Transcription, User
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
+from src.storage import MemoryStorage
 from tests.security.hostile import REFUSED, Intruder, masked
 
 MISSING = 10**15
@@ -23,6 +24,16 @@ CALLS: Mapping[str, tuple[str, Callable[[Session, int], object]]] = {
     "release_hold": ("legal_holds", lambda s, i: cases.release_hold(s, LegalHold(id=i), reason="x")),
     "ingest": ("cases", lambda s, i: recordings.ingest(s, Case(id=i), b"RIFF", name="x.wav")),
     "open": ("audio_files", lambda s, i: recordings.open(s, AudioFile(id=i, name="x"))),
+    "url": ("audio_files", lambda s, i: recordings.url(s, AudioFile(id=i, name="x"))),
+    "archive": ("audio_files", lambda s, i: recordings.archive(s, AudioFile(id=i), reason="x")),
+    "restore": ("audio_files", lambda s, i: recordings.restore(s, AudioFile(id=i))),
+    "move": ("audio_files", lambda s, i: recordings.move(s, AudioFile(id=i), MemoryStorage(name="other"))),
+    "delete": ("audio_files", lambda s, i: recordings.delete(s, AudioFile(id=i), reason="x")),
+    "verify": ("audio_files", lambda s, i: recordings.verify(s, AudioFile(id=i))),
+    "verify a case": ("cases", lambda s, i: recordings.verify(s, case=Case(id=i))),
+    "listing": ("cases", lambda s, i: recordings.listing(s, Case(id=i), deleted=True)),
+    "usage": ("cases", lambda s, i: recordings.usage(s, Case(id=i))),
+    "upload_url": ("cases", lambda s, i: recordings.upload_url(s, Case(id=i), "x.wav", size=1)),
     "latest": ("audio_files", lambda s, i: transcripts.latest(s, AudioFile(id=i, name="x"))),
     "add": ("audio_files", lambda s, i: transcripts.add(s, AudioFile(id=i), [transcripts.Segment("x")])),
     "accept": ("transcriptions", lambda s, i: transcripts.accept(s, Transcription(id=i))),

@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from _options import main
 
 from src.database.testing import SpeechServer, running_server
-from tests.services.storage_killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.services.recordings.killing import judge, kill_many, read_diaries, s3_options, set_stage
 from tests.storage.s3_server import running_moto
 
 KILLS_BEFORE_A_JUDGEMENT = 50

@@ -30,7 +30,9 @@ BEGIN
     END IF;
     -- The sweeper must get this lock before it takes the object. Looked at afterwards: it may have been here first.
     PERFORM pg_advisory_xact_lock(hashtextextended(hold_object.key, 0));
-    RETURN EXISTS (SELECT FROM public.storage_objects o WHERE o.key = hold_object.key AND o.state = 'pending');
+    RETURN EXISTS (SELECT FROM public.storage_objects o
+                    WHERE o.key = hold_object.key AND o.state = 'pending'
+                      AND (o.case_id = ANY (public.actor_case_ids('write')) OR public.actor_may('*', '*')));
 END
 $body$""",
         callers=SESSION_ROLES,

@@ -217,7 +217,9 @@ BEGIN
     END IF;
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
                  AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
-        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused') THEN
+        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused')
+           -- What failed rolls back, and its entry must not.
+           AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
             RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
         END IF;
         -- A case that was opened in a transaction that rolled back is nobody's: the reading stands without it.

@@ -36,10 +36,9 @@ def storage(
     with _owner(settings) as session:
         done = recordings.sweep(session, places, older_than=waiting, grace=timedelta(days=days))
         for place in places.values() if unknown or remove else ():
-            for key in recordings.unknown_objects(session, place, older_than=waiting):
-                typer.echo(f"{place.name}: no row names {key}")
-                if remove:
-                    place.delete(key)
+            look = recordings.remove_unknown if remove else recordings.unknown_objects
+            for key in look(session, place, older_than=waiting):
+                typer.echo(f"{place.name}: no row names {key}{', removed' if remove else ''}")
     typer.echo(
         f"purged: {done.purged_recordings}, removed: {done.removed_objects} ({done.removed_bytes} bytes),"
         f" incomplete: {done.incomplete}, kept back: {done.kept_back}"

@@ -12,7 +12,7 @@ from src.services.recordings.checking import Check, verify
 from src.services.recordings.ingesting import ingest
 from src.services.recordings.keeping import archive, delete, move, restore
 from src.services.recordings.places import Stored, backend_of, keep_backend, storage_of, usage
-from src.services.recordings.reading import open, url  # noqa: A004 - the verb of the contract
+from src.services.recordings.reading import listing, open, url  # noqa: A004 - the verb of the contract
 from src.services.recordings.receiving import Received, Source, UploadAddress, Uploaded, receive, upload_url
 from src.services.recordings.sweeping import Sweep, remove_unknown, sweep, unknown_objects
 
@@ -30,6 +30,7 @@ __all__ = [
     "delete",
     "ingest",
     "keep_backend",
+    "listing",
     "move",
     "open",
     "receive",

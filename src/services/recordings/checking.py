@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Case
 from src.database.session import actor_of
-from src.errors import InvalidInput, ObjectNotFound
+from src.errors import InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.lookup import in_session
 from src.services.recordings.places import Place, backend_of, place_of, require
-from src.services.recordings.receiving import sha256_of
+from src.services.recordings.receiving import let_idle, sha256_of
+from src.services.recordings.telling import attempt
 from src.storage import StorageBackend
 
 Outcome = Literal["sound", "missing", "damaged"]
@@ -37,8 +38,9 @@ def verify(
     """Read one recording, or those of a case, anew and compare every byte; a `sample` is chosen at random.
 
     Each check goes to the log and stands on the row of the object (`verified_at`, `last_error`). One that somebody
-    moves meanwhile is looked at where it is then. Raises NotFound, Forbidden without the verb `write` in the case, and
-    StorageUnavailable when the storage does not answer, which says nothing about the bytes.
+    moves meanwhile is looked at where it is then. One transaction for all of them; a run over everything that may be
+    killed is `sweep verify`. Raises NotFound, Forbidden without the verb `write` in the case, LostUpdate for one that
+    moves again and again, and StorageUnavailable when the storage does not answer, which says nothing about the bytes.
     """
     actor_of(session)
     if (audio is None) == (case is None):
@@ -67,13 +69,18 @@ def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) 
 def _verified(session: Session, audio: AudioFile) -> Check:
     place = place_of(session, audio)
     require(session, place.case_id, "write")
-    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
-    outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
-    if not session.scalar(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome)))):
-        # Moved while it was read: what was found concerns an object that is nobody's any more.
-        place = place_of(session, audio)
-        outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
-        session.execute(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome))))
+    let_idle(session)
+    tried = attempt(
+        session, "audio.verified", case_id=place.case_id, audio=audio, name=place.name, size_bytes=place.size_bytes
+    )
+    with tried:
+        outcome = _noted(session, place)
+        if outcome is None:
+            # Moved while it was read: what was found concerns an object that is nobody's any more.
+            place = place_of(session, audio)
+            outcome = _noted(session, place)
+        if outcome is None:
+            raise LostUpdate("The recording moves faster than it can be read; verify it again.")
     activity.record(
         session,
         "audio.verified",
@@ -81,8 +88,11 @@ def _verified(session: Session, audio: AudioFile) -> Check:
         entity=in_session(session, audio),
         detail={"name": place.name, "size_bytes": place.size_bytes, "outcome": outcome},
     )
-    return _check(place, outcome)
-
-
-def _check(place: Place, outcome: Outcome) -> Check:
     return Check(place.audio_id, place.path, place.size_bytes, outcome)
+
+
+def _noted(session: Session, place: Place) -> Outcome | None:
+    """Read the bytes where the recording was said to be; None when it is there no more."""
+    outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
+    noted = session.scalar(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome))))
+    return outcome if noted else None

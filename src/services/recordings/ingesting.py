@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -25,6 +27,7 @@ from src.services.recordings.receiving import (
     facts_of,
     fetched,
     hold,
+    let_idle,
     name_of,
     opened,
     probe_timeout,
@@ -33,6 +36,7 @@ from src.services.recordings.receiving import (
     sha256_known,
     sha256_of,
 )
+from src.services.recordings.telling import Attempt, attempt
 from src.storage import keys
 
 OnDuplicate = Literal["add", "return", "refuse"]
@@ -63,26 +67,30 @@ def ingest(
     if on_duplicate not in {"add", "return", "refuse"}:
         raise InvalidInput(f"on_duplicate is {on_duplicate!r}; say 'add', 'return' or 'refuse'.")
     require_case(session, case.id)
-    spoken = language_by_code(session, language) if language is not None else None
-    if isinstance(source, Received):
-        received = _attached(session, case, source, name)
-    elif isinstance(source, Uploaded):
-        received = _uploaded(session, case, source, name, insist=insist)
-    else:
-        found = _stored(session, case, source, name, on_duplicate, insist=insist)
-        if isinstance(found, AudioFile):
-            return found
-        received = found
-    return _recorded(session, case, received, on_duplicate, {"language": spoken, "recorded_at": recorded_at})
+    with attempt(session, "audio.ingested", case_id=case.id, name=name) as tried:
+        spoken = language_by_code(session, language) if language is not None else None
+        tried.name = source.name if isinstance(source, Received) and name is None else name_of(source, name)
+        let_idle(session)
+        if isinstance(source, Received):
+            received = _attached(session, case, source, tried)
+        elif isinstance(source, Uploaded):
+            received = _uploaded(session, case, source, tried, insist=insist)
+        else:
+            found = _stored(session, case, source, tried, on_duplicate, insist=insist)
+            if isinstance(found, AudioFile):
+                return _returned(session, found)
+            received = found
+        return _recorded(session, case, received, on_duplicate, {"language": spoken, "recorded_at": recorded_at})
 
 
 def _stored(
-    session: Session, case: Case, source: Source, name: str | None, on_duplicate: OnDuplicate, *, insist: bool
+    session: Session, case: Case, source: Source, tried: Attempt, on_duplicate: OnDuplicate, *, insist: bool
 ) -> Received | AudioFile:
     """Put the bytes under a lock of the caller's own transaction; for a known duplicate nothing is put."""
-    file_name = name_of(source, name)
+    file_name = str(tried.name)
     storage, database = storage_of(session), database_of(session)
     with opened(source) as file:
+        tried.size_bytes = os.fstat(file.fileno()).st_size
         facts = facts_of(file, probe_timeout(database), insist=insist)
         if on_duplicate != "add":
             twin = _twin(session, case.id, sha256_of(file)[0], on_duplicate)
@@ -95,26 +103,24 @@ def _stored(
     return Received(case.id, key, storage.name, file_name, stored.size, sha256_known(stored), facts)
 
 
-def _attached(session: Session, case: Case, received: Received, name: str | None) -> Received:
+def _attached(session: Session, case: Case, received: Received, tried: Attempt) -> Received:
+    tried.size_bytes = received.size_bytes
     if received.case_id != case.id:
         raise InvalidInput("These bytes were received for another case; receive them for this one.")
     hold(session, received.key)
-    if name is None:
-        return received
-    told = {field: getattr(received, field) for field in ("case_id", "key", "backend", "size_bytes", "sha256", "facts")}
-    return Received(name=name_of(received, name), **told)
+    return replace(received, name=str(tried.name))
 
 
-def _uploaded(session: Session, case: Case, source: Uploaded, name: str | None, *, insist: bool) -> Received:
+def _uploaded(session: Session, case: Case, source: Uploaded, tried: Attempt, *, insist: bool) -> Received:
     keys.validate(source.key)
     if not source.key.startswith(f"cases/{case.id}/"):
         raise InvalidInput("This key was announced for another case.")
     storage = storage_of(session)
     hold(session, source.key)
     with fetched(storage, source.key) as (file, sha256):
+        size = tried.size_bytes = os.fstat(file.fileno()).st_size
         facts = facts_of(file, probe_timeout(database_of(session)), insist=insist)
-        size = file.seek(0, 2)
-    return Received(case.id, source.key, storage.name, name_of(source, name), size, sha256, facts)
+    return Received(case.id, source.key, storage.name, str(tried.name), size, sha256, facts)
 
 
 def _recorded(
@@ -126,9 +132,10 @@ def _recorded(
 ) -> AudioFile:
     twin = _twin(session, case.id, received.sha256, on_duplicate)
     if twin is not None:
-        healed = _healed(session, twin, received)
-        if healed or on_duplicate == "return":
-            return twin
+        if _is_missing(session, twin):
+            return _healed(session, twin, received)
+        if on_duplicate == "return":
+            return _returned(session, twin)
     audio = AudioFile(
         case_id=case.id,
         name=received.name,
@@ -179,11 +186,24 @@ def _is_missing(session: Session, audio: AudioFile) -> bool:
     return False
 
 
-def _healed(session: Session, twin: AudioFile, received: Received) -> bool:
-    if not _is_missing(session, twin):
-        return False
+def _returned(session: Session, twin: AudioFile) -> AudioFile:
+    detail = {"name": twin.name, "size_bytes": twin.size_bytes, "sha256": twin.sha256, "outcome": "returned"}
+    activity.record(session, "audio.ingested", case_id=twin.case_id, entity=twin, detail=detail)
+    return twin
+
+
+def _healed(session: Session, twin: AudioFile, received: Received) -> AudioFile:
+    """Let a recording whose file is missing have these bytes, where it lay: an archived one in the archive."""
+    key = received.key
+    if twin.is_archived:
+        # The key that was written names the case; a second copy is the price of a rare repair.
+        storage = backend_of(session, received.backend)
+        key = keys.archive_key(twin.id, keys.extension_of(key))
+        announce(database_of(session), session, twin.case_id, key, storage)
+        hold(session, key)
+        storage.copy(received.key, key)
     switched = func.public.place_recording(
-        twin.id, twin.path, received.key, received.backend, twin.is_archived, twin.archive_reason
+        twin.id, twin.path, key, received.backend, twin.is_archived, twin.archive_reason
     )
     if not session.scalar(select(switched)):
         raise LostUpdate("The recording was changed by somebody else meanwhile; repeat the whole transaction.")
@@ -191,7 +211,7 @@ def _healed(session: Session, twin: AudioFile, received: Received) -> bool:
     session.refresh(twin)
     detail = {"name": twin.name, "size_bytes": twin.size_bytes, "sha256": twin.sha256, "outcome": "healed"}
     activity.record(session, "audio.healed", case_id=twin.case_id, entity=twin, detail=detail)
-    return True
+    return twin
 
 
 def _columns(facts: AudioFacts) -> dict[str, object]:

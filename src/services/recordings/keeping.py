@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from src.database.failures import translate
 from src.database.models import AudioFile
 from src.database.session import database_of
 from src.errors import Conflict, IntegrityFailure, InvalidInput, LostUpdate, ObjectNotFound
@@ -12,6 +16,7 @@ from src.services import activity
 from src.services.lookup import in_session, storable
 from src.services.recordings.places import Place, backend_of, keep_backend, place_of, require
 from src.services.recordings.receiving import announce, hold
+from src.services.recordings.telling import Attempt, attempt
 from src.storage import StorageBackend, keys
 
 _OVERTAKEN = "The recording was moved or deleted by somebody else meanwhile; repeat the whole transaction."
@@ -27,10 +32,11 @@ def archive(session: Session, audio: AudioFile, *, reason: str) -> AudioFile:
     if not storable(reason, "reason").strip():
         raise InvalidInput("Archiving needs a reason.")
     place = place_of(session, audio)
-    if place.is_archived:
-        raise Conflict("This recording is archived already; restore it first.")
-    backend = backend_of(session, place.backend)
-    _transfer(session, audio, place, backend, archived=True, reason=reason)
+    with _tried(session, audio, place, "audio.archived"):
+        if place.is_archived:
+            raise Conflict("This recording is archived already; restore it first.")
+        backend = backend_of(session, place.backend)
+        _transfer(session, audio, place, backend, archived=True, reason=reason)
     return _changed(session, audio, place, "audio.archived", {"reason": reason})
 
 
@@ -43,10 +49,11 @@ def restore(session: Session, audio: AudioFile) -> AudioFile:
     if place.deleted:
         session.execute(select(func.public.mark_deleted(place.audio_id, False)))
         return _changed(session, audio, place, "audio.restored", {"from": "deletion"})
-    if not place.is_archived:
-        raise Conflict("This recording is neither archived nor deleted; there is nothing to restore.")
-    backend = backend_of(session, place.backend)
-    _transfer(session, audio, place, backend, archived=False, reason=None)
+    with _tried(session, audio, place, "audio.restored"):
+        if not place.is_archived:
+            raise Conflict("This recording is neither archived nor deleted; there is nothing to restore.")
+        backend = backend_of(session, place.backend)
+        _transfer(session, audio, place, backend, archived=False, reason=None)
     return _changed(session, audio, place, "audio.restored", {"from": "archive"})
 
 
@@ -57,12 +64,12 @@ def move(session: Session, audio: AudioFile, backend: StorageBackend) -> AudioFi
     Conflict for one that lies there already, and otherwise what `archive` raises.
     """
     place = place_of(session, audio)
-    if place.backend == backend.name:
-        raise Conflict(f"This recording lies in {backend.name!r} already.")
-    database = database_of(session)
-    backend_of(session, place.backend)
-    keep_backend(database, backend)
-    _transfer(session, audio, place, backend, archived=place.is_archived, reason=place.archive_reason)
+    with _tried(session, audio, place, "audio.moved"):
+        if place.backend == backend.name:
+            raise Conflict(f"This recording lies in {backend.name!r} already.")
+        backend_of(session, place.backend)
+        keep_backend(database_of(session), backend)
+        _transfer(session, audio, place, backend, archived=place.is_archived, reason=place.archive_reason)
     return _changed(session, audio, place, "audio.moved", {"from": place.backend, "to": backend.name})
 
 
@@ -75,10 +82,23 @@ def delete(session: Session, audio: AudioFile, *, reason: str) -> AudioFile:
     if not storable(reason, "reason").strip():
         raise InvalidInput("Deleting needs a reason.")
     place = place_of(session, audio, deleted=True)
-    if place.deleted:
-        raise Conflict("This recording is marked as deleted already.")
-    session.execute(select(func.public.mark_deleted(place.audio_id, True)))
+    with _tried(session, audio, place, "audio.deleted"):
+        if place.deleted:
+            raise Conflict("This recording is marked as deleted already.")
+        _mark_deleted(session, place.audio_id)
     return _changed(session, audio, place, "audio.deleted", {"reason": reason})
+
+
+def _mark_deleted(session: Session, audio_id: int) -> None:
+    try:
+        session.execute(select(func.public.mark_deleted(audio_id, True)))
+    except DBAPIError as error:
+        # Said here, so that the refusal of a legal hold is in the log.
+        raise translate(error) or error from error
+
+
+def _tried(session: Session, audio: AudioFile, place: Place, kind: str) -> AbstractContextManager[Attempt]:
+    return attempt(session, kind, case_id=place.case_id, audio=audio, name=place.name, size_bytes=place.size_bytes)
 
 
 def _transfer(

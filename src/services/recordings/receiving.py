@@ -20,9 +20,10 @@ from sqlalchemy.orm import Session
 from src.database.actor import Actor
 from src.database.models import Case
 from src.database.session import Database, actor_of, database_of
-from src.errors import Conflict, IntegrityFailure, InvalidInput, NotAudio, NotFound
+from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotAudio, NotFound
 from src.services.audio_facts import AudioFacts, read_facts
 from src.services.recordings.places import require, storage_in, storage_of
+from src.services.recordings.telling import FAILURES, attempt
 from src.storage import ObjectInfo, StorageBackend, keys
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -73,16 +74,23 @@ def receive(
     with database.session(actor=actor) as session:
         require_case(session, case_id)
         timeout = probe_timeout(database)
-    file_name = name_of(source, name)
-    storage = storage_in(database)
     who = Actor(actor)
-    with opened(source) as file:
-        facts = facts_of(file, timeout, insist=insist)
-        key = keys.case_key(case_id, keys.extension_of(file_name))
-        announce(database, who, case_id, key, storage)
-        with database.side_session(who) as side:
-            hold(side, key)
-            stored = put(storage, key, file, facts)
+    try:
+        file_name = name_of(source, name)
+        storage = storage_in(database)
+        with opened(source) as file:
+            facts = facts_of(file, timeout, insist=insist)
+            key = keys.case_key(case_id, keys.extension_of(file_name))
+            announce(database, who, case_id, key, storage)
+            with database.side_session(who) as side:
+                hold(side, key)
+                stored = put(storage, key, file, facts)
+    except Forbidden:
+        raise
+    except FAILURES:
+        # The side session that failed is over; this one only tells.
+        with database.side_session(who) as side, attempt(side, "audio.ingested", case_id=case_id, name=name):
+            raise
     return Received(case_id, key, storage.name, file_name, stored.size, sha256_known(stored), facts)
 
 
@@ -128,12 +136,17 @@ def announce(database: Database, actor: Session | Actor, case_id: int, key: str,
         side.execute(select(func.public.announce_object(case_id, key, storage.name)))
 
 
+def let_idle(session: Session) -> None:
+    """Let this transaction idle as long as it likes from here on: bytes travel slowly."""
+    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
+
+
 def hold(session: Session, key: str) -> None:
     """Keep the sweep from an announced object until this transaction ends.
 
-    The transaction may idle from here on, for bytes travel slowly. Raises Conflict when a sweep was here first.
+    The transaction may idle from here on. Raises Conflict when a sweep was here first, or the case is not the actor's.
     """
-    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
+    let_idle(session)
     if not session.scalar(select(func.public.hold_object(key))):
         raise Conflict(
             "These bytes are nobody's any more: they were ingested already, or a sweep removed them; send them anew."

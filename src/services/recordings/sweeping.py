@@ -62,7 +62,10 @@ def sweep(
         _remove(session, places, number, older_than, done)
     for storage in places.values():
         # Only those that answered.
-        done.incomplete += storage.sweep_incomplete(older_than).removed
+        try:
+            done.incomplete += storage.sweep_incomplete(older_than).removed
+        except StorageError as error:
+            done.failed[f"{storage.name}: incomplete uploads"] = str(error)
     if done.removed_objects or done.failed:
         with session.begin():
             detail = {"objects": done.removed_objects, "size_bytes": done.removed_bytes, "failed": len(done.failed)}
@@ -96,9 +99,22 @@ def unknown_objects(session: Session, storage: StorageBackend, *, older_than: ti
             yield from (f.key for f in page if f.key not in known and f.modified <= now - older_than)
 
 
-def remove_unknown(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> int:
-    """Remove what `unknown_objects` yields; return how many. Only where this database alone uses the storage."""
-    return sum(storage.delete(key) for key in unknown_objects(session, storage, older_than=older_than))
+def remove_unknown(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> list[str]:
+    """Remove what `unknown_objects` yields; return their keys. Only where this database alone uses the storage.
+
+    Raises StorageError for one that cannot be removed; those before it are gone, and the log says how many.
+    """
+    removed: list[str] = []
+    try:
+        for key in unknown_objects(session, storage, older_than=older_than):
+            storage.delete(key)
+            removed.append(key)
+    finally:
+        if removed:
+            with session.begin():
+                detail = {"name": storage.name, "objects": len(removed), "outcome": "unknown objects removed"}
+                tell_as_owner(session, "storage.swept", detail=detail)
+    return removed
 
 
 def _numbers(session: Session, column: InstrumentedAttribute[int], wanted: ColumnElement[bool]) -> list[int]:

@@ -11,33 +11,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from src.database import AudioFile, Database, StorageObject
+from src.database import AudioFile, StorageObject
 from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound, StorageUnavailable, UnsupportedOperation
 from src.services import activity, cases, recordings
-from src.storage import MemoryStorage, S3Storage
 from tests.conftest import wav
-from tests.services.storage_killing import s3_options
-from tests.storage.s3_server import running_moto
 
 NOW = timedelta(0)
-
-
-@pytest.fixture
-def storage():
-    return MemoryStorage()
-
-
-@pytest.fixture
-def db(speech_server, owner_url, storage):
-    url = speech_server.serving_url(owner_url)
-    with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
-        yield database
-
-
-@pytest.fixture
-def case(db):
-    with db.session(actor="alice") as session:
-        return cases.open_case(session, title="Harbour interviews")
 
 
 def states(owner):
@@ -203,6 +182,22 @@ def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, s
     assert states(owner) == ["live"]
 
 
+def test_what_was_archived_is_healed_in_the_archive(db, case, tone, storage, owner):
+    with db.session(actor="alice") as session:
+        lost = recordings.ingest(session, case, tone, name="one.wav")
+        recordings.archive(session, lost, reason="finished")
+    sweep(owner, storage)
+    storage.delete(lost.path)
+    with db.session(actor="alice") as session:
+        healed = recordings.ingest(session, case, tone)
+    assert (healed.id, healed.is_archived, healed.archive_reason) == (lost.id, True, "finished")
+    assert healed.path.startswith(f"archive/{lost.id}/")
+    sweep(owner, storage)
+    assert (states(owner), [found.key for found in storage.list()]) == (["live"], [healed.path])
+    with db.session(actor="alice") as session, recordings.open(session, lost) as file:
+        assert file.read() == tone
+
+
 def test_uploads_by_clients_need_a_backend_with_addresses(db, case, owner):
     with pytest.raises(UnsupportedOperation), db.session(actor="alice") as session:
         recordings.upload_url(session, case, "a.wav", size=10)
@@ -213,14 +208,8 @@ def test_uploads_by_clients_need_a_backend_with_addresses(db, case, owner):
 
 
 @pytest.fixture
-def by_address(speech_server, owner_url):
-    pytest.importorskip("moto.server", reason="moto's server is not installed")
-    with running_moto() as address:
-        storage = S3Storage(**s3_options(address))
-        storage._bucket.client.create_bucket(Bucket="speech")
-        url = speech_server.serving_url(owner_url)
-        with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
-            yield database
+def by_address(opened, s3):
+    return opened(s3())
 
 
 def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone, owner):
@@ -253,7 +242,7 @@ def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage,
     with Session(owner) as session:
         assert list(recordings.unknown_objects(session, storage, older_than=NOW)) == [key]
         assert list(recordings.unknown_objects(session, storage)) == []
-        assert recordings.remove_unknown(session, storage, older_than=NOW) == 1
+        assert recordings.remove_unknown(session, storage, older_than=NOW) == [key]
     assert list(storage.list()) == []
 
 

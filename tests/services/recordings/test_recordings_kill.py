@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.services.storage_killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.services.recordings.killing import judge, kill_many, read_diaries, s3_options, set_stage
 from tests.storage.s3_server import running_moto
 
 
