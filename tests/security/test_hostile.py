@@ -15,7 +15,7 @@ from tests.security.hostile_attempts import KINDS, attempt
 
 SEED = 20_261_122
 ATTEMPTS = 700
-UNTIL_FOUND = 5000
+UNTIL_FOUND = 1500
 
 
 @pytest.fixture(scope="module")

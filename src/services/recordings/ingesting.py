@@ -67,9 +67,9 @@ def ingest(
     if on_duplicate not in {"add", "return", "refuse"}:
         raise InvalidInput(f"on_duplicate is {on_duplicate!r}; say 'add', 'return' or 'refuse'.")
     require_case(session, case.id)
-    with attempt(session, "audio.ingested", case_id=case.id, name=name) as tried:
-        spoken = language_by_code(session, language) if language is not None else None
+    with attempt(session, "audio.ingested", case_id=case.id) as tried:
         tried.name = source.name if isinstance(source, Received) and name is None else name_of(source, name)
+        spoken = language_by_code(session, language) if language is not None else None
         let_idle(session)
         if isinstance(source, Received):
             received = _attached(session, case, source, tried)

@@ -74,7 +74,7 @@ def receive(
     with database.session(actor=actor) as session:
         require_case(session, case_id)
         timeout = probe_timeout(database)
-    who = Actor(actor)
+    who, file_name = Actor(actor), None
     try:
         file_name = name_of(source, name)
         storage = storage_in(database)
@@ -89,7 +89,7 @@ def receive(
         raise
     except FAILURES:
         # The side session that failed is over; this one only tells.
-        with database.side_session(who) as side, attempt(side, "audio.ingested", case_id=case_id, name=name):
+        with database.side_session(who) as side, attempt(side, "audio.ingested", case_id=case_id, name=file_name):
             raise
     return Received(case_id, key, storage.name, file_name, stored.size, sha256_known(stored), facts)
 

@@ -13,6 +13,7 @@ from src.storage import MemoryStorage
 from tests.storage.conftest import _clients, _proxy, moto_url, no_waiting, proxy, s3, spoiled  # noqa: F401 - fixtures
 
 BYTES = b"RIFF and so on"
+NOW = timedelta(0)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def states(owner):
 def sweep(owner, storage):
     def run(**options):
         with Session(owner) as session:
-            return recordings.sweep(session, storage, **{"older_than": timedelta(0), **options})
+            return recordings.sweep(session, storage, **{"older_than": NOW, **options})
 
     return run
 
