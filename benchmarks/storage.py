@@ -15,14 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO, cast
 
+from _file_libraries import django, fsspec, obstore
 from _report import Goal, Row, main
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from _ingest import ingest_parts
 from pydantic import SecretStr
 
 from src.storage import LocalStorage, S3Storage, case_key
@@ -62,6 +63,8 @@ def storage(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         large(Path(folder), 32 if quick else 1024, rows, goals)
     with tempfile.TemporaryDirectory(dir=_place()) as folder:
         small(Path(folder), 40 if quick else 2000, rows, goals)
+    with tempfile.TemporaryDirectory(dir=_place()) as folder:
+        rows += ingest_parts(Path(folder), 1 if quick else 10, 2 if quick else 7)
     with running_moto() as url:
         s3(url, 24 if quick else 256, 1 if quick else 3, rows, goals)
     with running_moto() as url:
@@ -90,9 +93,9 @@ def large(folder: Path, mebibytes: int, rows: list[Row], goals: list[Goal]) -> N
     candidates: dict[str, tuple[Callable[[], object] | None, str]] = {
         "cp + sync + sha256sum": (copy, "durable file, hash"),
         "ours": (put, "durable file and name, create-only, atomic, hash"),
-        "Django FileSystemStorage": (_django(folder, source), "create-only; half a file can be seen"),
-        "obstore LocalStore": (_obstore(folder, source), "atomic"),
-        "fsspec local": (_fsspec(folder, source), "replaces; half a file can be seen"),
+        "Django FileSystemStorage": (django(folder, source), "create-only; half a file can be seen"),
+        "obstore LocalStore": (obstore(folder, source), "atomic"),
+        "fsspec local": (fsspec(folder, source), "replaces; half a file can be seen"),
     }
     seconds = _rows(f"put {mebibytes} MiB", mebibytes, candidates, rows)
     growth = float(_python(GROWTH, str(folder / "ours"), str(source)))
@@ -126,9 +129,9 @@ def small(folder: Path, count: int, rows: list[Row], goals: list[Goal]) -> None:
             lambda: ours.put(case_key(1, "wav"), data, size=MIB),
             "durable file and name, create-only, atomic, hash",
         ),
-        "Django FileSystemStorage": (_django(folder, source), "create-only; half a file can be seen"),
-        "obstore LocalStore": (_obstore(folder, source), "atomic"),
-        "fsspec local": (_fsspec(folder, source), "replaces; half a file can be seen"),
+        "Django FileSystemStorage": (django(folder, source), "create-only; half a file can be seen"),
+        "obstore LocalStore": (obstore(folder, source), "atomic"),
+        "fsspec local": (fsspec(folder, source), "replaces; half a file can be seen"),
     }
     seconds = _rows(f"put {count} × 1 MiB", 1, candidates, rows, turns=count)
     goals.append(
@@ -226,47 +229,6 @@ def _rows(
         )
         rows.append((f"{title}, {name}", *measured))
     return seconds
-
-
-def _django(folder: Path, source: Path) -> Callable[[], object] | None:
-    module = _optional("django.core.files.storage")
-    if module is None:
-        return None
-    settings = importlib.import_module("django.conf").settings
-    if not settings.configured:
-        settings.configure()
-    file_of = importlib.import_module("django.core.files").File
-    target = module.FileSystemStorage(location=folder / "django")
-
-    def save() -> None:
-        with source.open("rb") as stream:
-            target.save(f"{time.monotonic_ns()}.wav", file_of(stream))
-
-    return save
-
-
-def _obstore(folder: Path, source: Path) -> Callable[[], object] | None:
-    module = _optional("obstore")
-    if module is None:
-        return None
-    (folder / "obstore").mkdir()
-    target = importlib.import_module("obstore.store").LocalStore(folder / "obstore")
-    return lambda: module.put(target, f"{time.monotonic_ns()}.wav", source)
-
-
-def _fsspec(folder: Path, source: Path) -> Callable[[], object] | None:
-    module = _optional("fsspec")
-    if module is None:
-        return None
-    target = module.filesystem("file", auto_mkdir=True)
-    return lambda: target.put_file(str(source), str(folder / "fsspec" / f"{time.monotonic_ns()}.wav"))
-
-
-def _optional(name: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        return None
 
 
 def _bucket(url: str, *, create: bool = True) -> tuple[S3Storage, Any]:

@@ -1,0 +1,110 @@
+"""Where the time of an ingest goes: the bytes, the decoder, the announcement, the row, what the history takes of it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from src.database import Case, Database
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import running_server
+from src.services import cases, recordings
+from src.services.recordings import ingesting
+from src.storage import LocalStorage
+
+RATE = 16_000
+# The steps of an ingest, as the modules that take them name them.
+STEPS = {
+    "announce": "announced in a commit of its own",
+    "facts_of": "probe in a child",
+    "put": "bytes, durable",
+}
+
+
+def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str, str, str]]:
+    """Ingest a recording of so many minutes again and again; return rows of medians."""
+    source = folder / "interview.wav"
+    with wave.open(os.fspath(source), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        for _ in range(minutes):
+            file.writeframes(os.urandom(2 * RATE * 60))
+    mebibytes = source.stat().st_size / 1024 / 1024
+    with running_server() as server, server.copy() as url:
+        owner = make_engine(url, PoolOptions(size=1))
+        storage = LocalStorage(folder / "kept")
+        with Database(server.serving_url(url), signing_key=server.signing_key, storage=storage) as database:
+            captured, bare = _measured(database, owner, source, rounds)
+        owner.dispose()
+    title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
+    steps = [(name, captured[step], "") for step, name in STEPS.items()]
+    steps.append(("row, adopted object, log entry, commit", bare["rest"], "without history"))
+    steps.append(("history", captured["rest"] - bare["rest"], "of the row, by a trigger: a difference of medians"))
+    steps.append(("the whole", captured["whole"], f"{mebibytes / captured['whole']:.1f} MiB/s"))
+    title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
+    return [(f"{title}: {name}", f"{seconds:.4f}", "", remark) for name, seconds, remark in steps]
+
+
+def _measured(
+    database: Database, owner: Engine, source: Path, rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median seconds of each step, of the whole and of what is left: with history and without."""
+    with database.session(actor="alice") as session:
+        case = cases.open_case(session, title="Measured")
+    taken: dict[str, list[dict[str, float]]] = {"ENABLE ALWAYS": [], "DISABLE": []}
+    for _ in range(rounds + 1):
+        # In turn, so that a busy moment of the machine meets both.
+        for state, several in taken.items():
+            with owner.begin() as connection:
+                connection.execute(text(f"ALTER TABLE audio_files {state} TRIGGER capture"))
+            several.append(_once(database, case, source))
+    # The first one opens connections and makes folders.
+    with_history, without = (
+        {step: statistics.median(spent[step] for spent in several[1:]) for step in several[0]}
+        for several in taken.values()
+    )
+    return with_history, without
+
+
+def _once(database: Database, case: Case, source: Path) -> dict[str, float]:
+    spent: dict[str, float] = {}
+    with _watched(spent):
+        started = time.perf_counter()
+        with database.session(actor="alice") as session:
+            recordings.ingest(session, case, source)
+        spent["whole"] = time.perf_counter() - started
+    spent["rest"] = spent["whole"] - sum(spent[step] for step in STEPS)
+    return spent
+
+
+@contextmanager
+def _watched(spent: dict[str, float]) -> Iterator[None]:
+    """Note how long each step takes."""
+    steps = {step: getattr(ingesting, step) for step in STEPS}
+    for name, step in steps.items():
+        setattr(ingesting, name, _timed(name, step, spent))
+    try:
+        yield
+    finally:
+        for name, step in steps.items():
+            setattr(ingesting, name, step)
+
+
+def _timed(name: str, step: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return step(*arguments, **options)
+        finally:
+            spent[name] = time.perf_counter() - started
+
+    return timed
