@@ -56,6 +56,41 @@ def test_receiving_holds_no_connection_of_the_sessions(db, case, tone, storage, 
     assert held == [(0, 1)]
 
 
+def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
+    waiting, seen = [], []
+
+    def look():
+        seen.append(waiting[-1].scalar(text("SHOW idle_in_transaction_session_timeout")))
+
+    class Stream(io.BytesIO):
+        def read(self, *arguments):
+            look()
+            return super().read(*arguments)
+
+    def watched(verb):
+        def run(*arguments, **options):
+            look()
+            return verb(*arguments, **options)
+
+        return run
+
+    for verb in ("put", "copy"):
+        monkeypatch.setattr(storage, verb, watched(getattr(storage, verb)))
+    with db.session(actor="alice") as session:
+        waiting.append(session)
+        look()
+        audio = recordings.ingest(session, case, Stream(tone))
+    with db.session(actor="alice") as session:
+        waiting.append(session)
+        recordings.archive(session, audio, reason="finished")
+    hold = recordings.receiving.hold
+    monkeypatch.setattr(recordings.receiving, "hold", lambda side, key: (waiting.append(side), hold(side, key)))
+    recordings.receive(db, case, tone, actor="alice")
+    assert seen[0] != "0"
+    assert len(seen) >= 5
+    assert set(seen[1:]) == {"0"}
+
+
 def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
     put = storage.put
     swept = []
