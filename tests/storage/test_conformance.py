@@ -4,6 +4,7 @@ import pytest
 
 from src.storage import LocalStorage, MemoryStorage, open_backend, register_backend
 from src.storage.conformance import BackendConformance
+from tests.storage.shelf import Shelf
 
 
 class TestLocal(BackendConformance):
@@ -30,17 +31,10 @@ class TestMemory(BackendConformance):
         return MemoryStorage()
 
 
-class Mirror(MemoryStorage):
-    """What a third party might write and register."""
-
-    def __init__(self):
-        super().__init__(name="mirror")
-
-
 class TestRegisteredByAThirdParty(BackendConformance):
     bounded_memory = False
 
     @pytest.fixture
-    def backend(self):
-        register_backend("mirror", Mirror)
-        return open_backend("mirror")
+    def backend(self, tmp_path):
+        register_backend("shelf", Shelf)
+        return open_backend("shelf", path=tmp_path / "shelf.sqlite")

@@ -18,9 +18,10 @@ from src.errors import (
     StorageUnavailable,
     UnsupportedOperation,
 )
-from src.services import recordings
-from src.storage import LocalStorage
+from src.services import cases, recordings
+from src.storage import LocalStorage, open_backend, register_backend
 from tests.services.recordings.conftest import BYTES, outcomes, read
+from tests.storage.shelf import Shelf
 
 NOW = timedelta(0)
 
@@ -173,6 +174,22 @@ def test_moving_to_another_backend_and_reading_it_there(db, audio, tmp_path, own
             read(stranger, audio)
         recordings.keep_backend(stranger, local)
         assert read(stranger, audio) == BYTES
+
+
+def test_a_backend_of_a_third_party_keeps_recordings_like_ours(opened, owner, tone, tmp_path):
+    register_backend("shelf", Shelf)
+    shelf = open_backend("shelf", path=tmp_path / "shelf.sqlite")
+    database = opened(shelf)
+    with database.session(actor="alice") as session:
+        elsewhere = cases.open_case(session, title="Elsewhere")
+        kept = recordings.ingest(session, elsewhere, tone)
+    with database.session(actor="alice") as session:
+        recordings.archive(session, kept, reason="finished")
+    with Session(owner) as session:
+        assert recordings.sweep(session, shelf, older_than=NOW).removed_objects == 1
+    assert (read(database, kept), len(list(shelf.list()))) == (tone, 1)
+    with database.session(actor="alice") as session:
+        assert [check.outcome for check in recordings.verify(session, case=elsewhere)] == ["sound"]
 
 
 def test_an_address_where_the_backend_has_none(db, audio):
