@@ -45,13 +45,15 @@ def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=storage) as database:
             captured, bare = _measured(database, owner, source, rounds)
         owner.dispose()
+    # A difference of two medians may be a little below nothing; plus 0.0, it has no sign then.
     title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
     steps = [(name, captured[step], "") for step, name in STEPS.items()]
     steps.append(("row, adopted object, log entry, commit", bare["rest"], "without history"))
     steps.append(("history", captured["rest"] - bare["rest"], "of the row, by a trigger: a difference of medians"))
     steps.append(("the whole", captured["whole"], f"{mebibytes / captured['whole']:.1f} MiB/s"))
+    # A difference of two medians may be a little below nothing; plus 0.0, it has no sign then.
     title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
-    return [(f"{title}: {name}", f"{seconds:.4f}", "", remark) for name, seconds, remark in steps]
+    return [(f"{title}: {name}", f"{round(seconds, 4) + 0.0:.4f}", "", remark) for name, seconds, remark in steps]
 
 
 def _measured(
