@@ -43,6 +43,25 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.adopt_object() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF public.actor_id() IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
+        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF case_id <> ALL (public.actor_case_ids('write')) AND NOT public.actor_may('*', '*') THEN
+        RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
+        entity_id, NULL, detail, NULL);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
+
 CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE

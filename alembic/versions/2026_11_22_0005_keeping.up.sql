@@ -151,6 +151,28 @@ $body$;
 REVOKE ALL ON FUNCTION public.note_check(bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.note_check(bigint, text, text) TO sti_app, sti_wide, sti_admin;
 
+CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF public.actor_id() IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
+        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF jsonb_typeof(detail) <> 'object' THEN
+        RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF case_id <> ALL (public.actor_case_ids('write')) AND NOT public.actor_may('*', '*') THEN
+        RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
+        entity_id, NULL, detail, NULL);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
+
 CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -169,6 +191,9 @@ BEGIN
            -- What failed rolls back, and its entry must not.
            AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
             RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF jsonb_typeof(e.detail) <> 'object' THEN
+            RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
         END IF;
         -- A case that was opened in a transaction that rolled back is nobody's: the reading stands without it.
         PERFORM public.append_activity(e.type, 'event', who, known,

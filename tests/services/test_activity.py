@@ -73,11 +73,19 @@ def test_feed_filters(db, audio):
             activity.feed(session, limit=0)
 
 
-@pytest.mark.parametrize("detail", ["[1, 2]", "7", '"words"', "null"])
-def test_a_detail_of_raw_sql_spoils_nobodys_feed(db, audio, detail):
-    with db.session(actor="alice") as session:
-        told = text("SELECT record_activity('export.made', :case, NULL, NULL, CAST(:detail AS jsonb))")
-        session.execute(told, {"case": audio.case_id, "detail": detail})
+@pytest.mark.parametrize("detail", ["[1, 2]", "7", '"words"'])
+def test_a_detail_is_an_object_and_an_old_one_that_is_not_spoils_nobodys_feed(db, audio, owner, detail):
+    told = text("SELECT record_activity('export.made', :case, NULL, NULL, CAST(:detail AS jsonb))")
+    reads = text("SELECT record_reads(jsonb_build_array(jsonb_build_object('type', 'export.made', 'case_id', :case,"
+                 " 'detail', CAST(:detail AS jsonb))))")  # fmt: skip
+    values = {"case": audio.case_id, "detail": detail}
+    for statement in (told, reads):
+        with pytest.raises(InvalidInput, match="an object with names"), db.session(actor="alice") as session:
+            session.execute(statement, values)
+    # Such entries were taken before revision 0005.
+    with owner.begin() as connection:
+        connection.execute(text("SELECT append_activity('export.made', 'event', NULL, 'alice', :case, NULL, NULL, NULL,"
+                                " CAST(:detail AS jsonb), NULL)"), values)  # fmt: skip
     with db.session(actor="alice") as session:
         assert str(activity.feed(session)[-1]) == "alice exported"
 

@@ -192,6 +192,9 @@ BEGIN
     IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
         RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF jsonb_typeof(detail) <> 'object' THEN
+        RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF case_id <> ALL (public.actor_case_ids('write')) AND NOT public.actor_may('*', '*') THEN
         RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
     END IF;
@@ -221,6 +224,9 @@ BEGIN
            -- What failed rolls back, and its entry must not.
            AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
             RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF jsonb_typeof(e.detail) <> 'object' THEN
+            RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
         END IF;
         -- A case that was opened in a transaction that rolled back is nobody's: the reading stands without it.
         PERFORM public.append_activity(e.type, 'event', who, known,
