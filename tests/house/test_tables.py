@@ -28,6 +28,8 @@ NAMED_FOR_THEIR_PURPOSE = {
     "users_email_lower_key": "unique without regard to case",
     "cases_title_lower_idx": "prefix search without regard to case",
     "audio_files_name_lower_idx": "prefix search without regard to case",
+    "case_notes_search_idx": "the words of a note",
+    "analysis_results_search_idx": "the words of a summary",
     "storage_objects_garbage_idx": "what the sweeper reads",
     "processing_jobs_open_key": "one open job of a kind per recording",
     "processing_jobs_queue_idx": "the order in which work is claimed",

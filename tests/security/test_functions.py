@@ -45,9 +45,18 @@ KNOWN = {
     "restore_deleted": "tests/services/history",
     "role_permissions_known": "a rule without data: tests/services/test_permissions.py",
     "schema_revision": "a constant",
+    "search_fold": "test_the_search_functions_read_nothing",
+    "search_lexemes": "test_the_search_functions_read_nothing",
+    "search_page": "tests/security/test_search.py",
+    "search_pairs": "test_the_search_functions_read_nothing",
+    "search_plain": "test_the_search_functions_read_nothing",
     "search_query": "test_the_search_functions_read_nothing",
+    "search_rows": "tests/security/test_search.py",
+    "search_run": "test_the_search_functions_read_nothing",
     "search_segments": "test_searching_a_foreign_case_finds_nothing",
+    "search_term": "test_the_search_functions_read_nothing",
     "search_vector": "test_the_search_functions_read_nothing",
+    "search_words": "test_the_search_functions_read_nothing",
     "store_credential": "test_credentials.py",
     "transcription_digest": "reads with the rights of the caller",
 }
@@ -157,6 +166,12 @@ def test_the_search_functions_read_nothing(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(text("SELECT search_vector('english', 'running')")) == "'run':1"
         assert session.scalar(text("SELECT search_query('english', 'a & | ! (')::text")) is not None
+        assert session.scalar(text("SELECT search_lexemes('french', 'à la fête')")) == "'fet':3"
+        assert session.scalar(text("SELECT search_fold('fête'), search_plain('a/b')")) == "fete"
+        assert session.scalar(text("SELECT search_pairs('日本x')")) == "'日本':1 '本':2"
+        assert session.scalar(text("SELECT search_run('日本語')::text")) == "'日本' <-> '本語'"
+        assert session.scalar(text("SELECT search_words('english', 'running', false)::text")) == "'run'"
+        assert session.scalar(text("SELECT search_term('english', 'the', true)::text")) == "'the':*"
     with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="does not exist"):
         connection.execute(text("SELECT search_vector('nonsense', 'x')"))
 

@@ -132,6 +132,7 @@ class CaseNote(Versioned, Record):
         length_limit("body", 100_000, least=1),
         Index("case_notes_case_id_idx", "case_id", "created_at"),
         Index("case_notes_author_id_idx", "author_id"),
+        Index("case_notes_search_idx", text("search_vector('simple', body)"), postgresql_using="gin"),
     )
 
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))

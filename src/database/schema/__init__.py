@@ -23,6 +23,7 @@ from src.database.schema import (
     rows,
     sealing,
     search,
+    search_text,
     sign_in,
     versions,
     work,
@@ -30,7 +31,7 @@ from src.database.schema import (
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0005"
+HEAD = "0006"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(
@@ -51,6 +52,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *memory.FUNCTIONS,
     *versions.FUNCTIONS,
     *sealing.FUNCTIONS,
+    *search_text.FUNCTIONS,
     *search.FUNCTIONS,
     *work.FUNCTIONS,
 )

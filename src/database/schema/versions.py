@@ -73,6 +73,17 @@ BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.transcriptions t WHERE t.id = OLD.transcription_id) THEN
         RETURN OLD;
     END IF;
+    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'transcription_segments' THEN
+        -- Indexing anew says the same again: whatever was said, and the digest is over that, stays as it was. Sessions
+        -- may not even try.
+        IF (OLD.id, OLD.created_at, OLD.updated_at, OLD.case_id, OLD.transcription_id, OLD.position, OLD.start_ms,
+            OLD.end_ms, OLD.speaker, OLD.text, OLD.words::text, OLD.confidence, OLD.flags)
+           IS NOT DISTINCT FROM
+           (NEW.id, NEW.created_at, NEW.updated_at, NEW.case_id, NEW.transcription_id, NEW.position, NEW.start_ms,
+            NEW.end_ms, NEW.speaker, NEW.text, NEW.words::text, NEW.confidence, NEW.flags) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
     RAISE EXCEPTION '% of % is refused: a version is never edited, add a new one or delete it whole',
         TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END

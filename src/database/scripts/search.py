@@ -1,0 +1,45 @@
+"""Keep the index of what was said in step with its rules. Run as the owner."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from src.config import load_settings
+from src.database.bootstrap import owner_url
+from src.database.engine import PoolOptions, make_engine
+from src.database.scripts.command import Debug, run_several
+from src.maintenance import indexing
+
+
+def reindex(
+    *,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Segments in one transaction.")] = 5000,
+    since: Annotated[int, typer.Option(min=0, help="Go on after the segment of this id.")] = 0,
+    debug: Debug = False,  # noqa: ARG001 - read by the runner
+) -> None:
+    """Index anew what the rules of today index otherwise: after an upgrade, or when a language got other rules."""
+    engine = make_engine(owner_url(load_settings(), create=False), PoolOptions(application_name="reindex", size=1))
+    changed = 0
+    try:
+        for done in indexing.reindex(engine, batch=batch, since=since):
+            changed += done.changed
+            typer.echo(f"up to segment {done.last_id}: {changed} indexed anew")
+    finally:
+        engine.dispose()
+    typer.echo(f"done: {changed} segments indexed anew")
+
+
+def names() -> None:
+    """Make the indexes for parts of names, where the extension pg_trgm is; init_db does it too."""
+    engine = make_engine(owner_url(load_settings(), create=False), PoolOptions(application_name="reindex", size=1))
+    try:
+        made = indexing.index_names(engine)
+    finally:
+        engine.dispose()
+    typer.echo("indexed" if made else "pg_trgm is not here: names are searched without an index")
+
+
+if __name__ == "__main__":
+    run_several("search", reindex, names)

@@ -1,0 +1,96 @@
+"""What a search may be narrowed to, checked before anything is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from src.database.models import AudioFile, AudioStatus, Case
+from src.errors import InvalidInput
+from src.services.lookup import by_code, language_by_code, storable
+
+Versions = Literal["newest", "accepted", "all"]
+Moments = tuple[datetime | None, datetime | None]
+
+LONGEST_QUERY = 1000
+MOST_PARTS = 100
+_BIGINT = 2**63
+
+
+def require_query(query: str) -> str:
+    """Return a query that can be asked. Raises InvalidInput for one that cannot be or that would take too long."""
+    if not isinstance(query, str) or len(query) > LONGEST_QUERY or "\0" in query:
+        raise InvalidInput(f"The query must be text of at most {LONGEST_QUERY} characters without NUL.")
+    storable(query, "query")
+    if len(query.split()) > MOST_PARTS:
+        raise InvalidInput(f"The query has more than {MOST_PARTS} words; ask for fewer.")
+    return query
+
+
+def number(thing: Any, place: str) -> int:
+    """Return the id of a row, or the id that was given. Raises InvalidInput for anything else."""
+    found = getattr(thing, "id", thing)
+    if isinstance(found, bool) or not isinstance(found, int) or not -_BIGINT <= found < _BIGINT:
+        raise InvalidInput(f"{place}: {found!r} is neither a row nor its id.")
+    return found
+
+
+def narrowing(
+    session: Session,
+    *,
+    case: Case | int | None,
+    cases: Iterable[Case | int] | None,
+    recording: AudioFile | int | None,
+    language: str | None,
+    speaker: str | None,
+    between: tuple[int | None, int | None] | None,
+    recorded: Moments | None,
+    created: Moments | None,
+    status: str | None,
+    min_confidence: float | None,
+    versions: Versions,
+    include_flagged: bool,
+) -> dict[str, Any]:
+    """Return the filters as `search_page` takes them. Raises InvalidInput that names the one that cannot be."""
+    if versions not in {"newest", "accepted", "all"}:
+        raise InvalidInput(f"versions is {versions!r}; give newest, accepted or all.")
+    if case is not None and cases is not None:
+        raise InvalidInput("Give `case` or `cases`, not both.")
+    chosen = [case] if case is not None else cases
+    asked: dict[str, Any] = {"versions": versions, "flagged": bool(include_flagged)}
+    if chosen is not None:
+        asked["cases"] = [number(each, "cases") for each in chosen]
+    if recording is not None:
+        asked["recording"] = number(recording, "recording")
+    if language is not None:
+        asked["language"] = language_by_code(session, language).id
+    if speaker is not None:
+        asked["speaker"] = storable(speaker, "speaker")
+    if status is not None:
+        asked["status"] = by_code(session, AudioStatus, storable(status, "status")).id
+    if min_confidence is not None:
+        if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
+            raise InvalidInput(f"min_confidence is {min_confidence!r}; give a number from 0 to 1.")
+        asked["min_confidence"] = float(min_confidence)
+    asked |= _span("between", between, ("from_ms", "to_ms"), lambda time: number(time, "between"))
+    asked |= _span("recorded", recorded, ("recorded_from", "recorded_to"), lambda time: _moment(time, "recorded"))
+    asked |= _span("created", created, ("created_from", "created_to"), lambda time: _moment(time, "created"))
+    return asked
+
+
+def _span(place: str, span: Any, names: tuple[str, str], read: Any) -> dict[str, Any]:
+    if span is None:
+        return {}
+    if not isinstance(span, tuple | list) or len(span) != 2:
+        raise InvalidInput(f"{place}: give two values, the first and the end; None leaves one open.")
+    return {name: read(value) for name, value in zip(names, span, strict=True) if value is not None}
+
+
+def _moment(value: Any, place: str) -> str:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput(f"{place}: {value!r} is not a moment with a time zone.")
+    return value.isoformat()

@@ -1,0 +1,151 @@
+"""Marking what matched: by PostgreSQL's own stemmers, brought back to the text as it was said.
+
+`ts_headline` knows neither folded accents nor scripts without spaces. A text of more than ASCII is marked twice, as it
+is and without its accents, and what was searched for in a script without spaces is looked for here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, cast, func, literal
+from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.types import Text
+
+from src.database.schema.search_text import ACCENTS, SILENT, UNSPACED
+
+MARKS = ("[", "]")
+WIDTH = 160
+# Of a longer text a fragment is marked, and only near its beginning: the whole of a book is not worth a second.
+LONGEST = 20_000
+BEGINNING = 400_000
+
+# No text that people said holds these.
+_OPEN, _CLOSE = "\x02", "\x03"
+_WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
+_PART = f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10"
+_UNSPACED = re.compile(f"[{UNSPACED}]+")
+_ACCENTS = re.compile(f"[{ACCENTS}]+")
+_SILENT = dict.fromkeys(int(code, 16) for code in SILENT.split("\\")[1:])
+_LETTERS = str.maketrans("ØøŁłĐđĦħı", "OoLlDdHhi") | {ord("ß"): "ss", ord("æ"): "ae", ord("œ"): "oe"}
+_WANTED = re.compile(r'(-?)("[^"]*"?|[^\s"]+)')
+
+Span = tuple[int, int]
+
+
+def headlines(config: Any, body: Any, terms: Any, query: str) -> tuple[ColumnElement[str], ColumnElement[str | None]]:
+    """Return two columns: the text with marks as it is, and without its accents where it has more than ASCII."""
+    by = cast(config, REGCONFIG)
+    is_ascii = func.octet_length(body) == func.length(body)
+    is_long = func.length(body) > LONGEST
+    # With accents the stems are those that the words have by themselves.
+    accented = func.websearch_to_tsquery(by, query)
+    first = func.ts_headline(by, func.left(body, BEGINNING), terms, _PART)
+    plain = case(
+        (is_long, first),
+        (is_ascii, func.ts_headline(by, body, terms, _WHOLE)),
+        else_=func.ts_headline(by, body, accented, _WHOLE),
+    )
+    unaccented = func.public.search_fold(func.public.search_plain(body))
+    folded = case(
+        (is_long | is_ascii, cast(literal(None), Text)), else_=func.ts_headline(by, unaccented, terms, _WHOLE)
+    )
+    return plain, folded
+
+
+def snippet(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> str:
+    """Return the part of the text around what matched, with marks."""
+    if len(text) > LONGEST:
+        return marked
+    spans = marked_spans(text, marked, folded, runs)
+    if spans is None:
+        return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
+    return _cut(text, spans)
+
+
+def marked_spans(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> list[Span] | None:
+    """Return the places of a text that matched, in order; None when the marks stand in another text than this."""
+    spans = _marked_spans(marked, text, range(len(text) + 1))
+    if spans is None:
+        return None
+    if folded is not None or runs:
+        plain, places = fold(text)
+        if folded is not None:
+            spans += _marked_spans(folded, plain, places) or []
+        for run in runs:
+            spans += [(places[m.start()], places[m.end()]) for m in re.finditer(re.escape(run), plain)]
+    return _joined(spans)
+
+
+def unspaced_runs(query: str) -> list[str]:
+    """Return what a query asks for in scripts without spaces, as `fold` writes it."""
+    wanted = " ".join(part for minus, part in _WANTED.findall(query) if not minus)
+    return [match[0] for match in _UNSPACED.finditer(fold(wanted)[0])]
+
+
+def fold(text: str) -> tuple[str, list[int]]:
+    """Return the text without width, accents and silent signs, and for each character where it was; one place more."""
+    if text.isascii():
+        return text.replace("/", " "), list(range(len(text) + 1))
+    written: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        if character.isascii():
+            plain = " " if character == "/" else character
+        else:
+            plain = unicodedata.normalize("NFKC", character).translate(_SILENT)
+            plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", plain)))
+            plain = plain.translate(_LETTERS)
+        written.append(plain)
+        places.extend([place] * len(plain))
+    places.append(len(text))
+    return "".join(written), places
+
+
+def _marked_spans(marked: str, text: str, places: Sequence[int]) -> list[Span] | None:
+    """Return the marked places of a text; None when the marks stand in another text than this."""
+    spans, at, opened, parts = [], 0, 0, []
+    for part in re.split(f"([{_OPEN}{_CLOSE}])", marked):
+        if part == _OPEN:
+            opened = at
+        elif part == _CLOSE:
+            spans.append((places[min(opened, len(text))], places[min(at, len(text))]))
+        else:
+            parts.append(part)
+            at += len(part)
+    return spans if "".join(parts) == text else None
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _cut(text: str, spans: list[Span]) -> str:
+    start, end = 0, len(text)
+    if len(text) > WIDTH:
+        first = spans[0][0] if spans else 0
+        start = max(0, min(first - WIDTH // 4, len(text) - WIDTH))
+        end = start + WIDTH
+        # At a space when there is one near, never inside a mark.
+        start = (
+            0 if start == 0 else next((i + 1 for i in range(start, min(start + 20, first)) if text[i] == " "), start)
+        )
+        end = max([end, *(stop for begin, stop in spans if begin < end)])
+        end = next((i for i in range(end, max(end - 20, first), -1) if i < len(text) and text[i] == " "), end)
+        end = max([end, *(stop for begin, stop in spans if begin < end)])
+    written, at = ["… " if start else ""], start
+    for begin, stop in spans:
+        if begin >= start and stop <= end:
+            written += [text[at:begin], MARKS[0], text[begin:stop], MARKS[1]]
+            at = stop
+    written += [text[at:end], " …" if end < len(text) else ""]
+    return "".join(written).strip()

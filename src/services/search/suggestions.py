@@ -1,0 +1,44 @@
+"""Suggesting words while somebody types: only such as stand in what the actor may read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy.orm import Session
+
+from src.database.models import Case
+from src.database.session import actor_of
+from src.errors import InvalidInput
+from src.services import activity
+from src.services.search import filters, marks
+from src.services.search.pages import require_limit
+from src.services.search.speech import statement
+
+SAMPLE = 200
+
+
+def suggest(session: Session, prefix: str, *, case: Case | int | None = None, limit: int = 10) -> list[str]:
+    """Return words that begin with `prefix`, whatever its case and accents, the most frequent first.
+
+    They are counted in the 200 best hits that the actor may read. In scripts without spaces what follows the
+    characters is no word, and nothing is suggested. Raises InvalidInput for a prefix of several words.
+    """
+    actor_of(session)
+    filters.require_query(prefix)
+    require_limit(limit)
+    beginning = prefix.strip().rstrip("*")
+    if len(beginning.split()) > 1 or '"' in beginning:
+        raise InvalidInput("Suggestions are for the beginning of one word.")
+    if not beginning or beginning.startswith("-") or marks.unspaced_runs(beginning):
+        return []
+    only = None if case is None else filters.number(case, "case")
+    asked = {"most": SAMPLE} | ({} if only is None else {"cases": [only]})
+    wanted = marks.fold(beginning)[0].casefold()
+    counted: Counter[str] = Counter()
+    for row in session.execute(statement(f"{beginning}*", asked)):
+        for start, end in marks.marked_spans(row.text, row.marked, row.folded, ()) or ():
+            word = row.text[start:end]
+            if marks.fold(word)[0].casefold().startswith(wanted):
+                counted[word.lower()] += 1
+    activity.note_read(session, "search.made", case_id=only, detail={"query": f"{beginning}*", "hits": len(counted)})
+    return [word for word, _ in sorted(counted.items(), key=lambda each: (-each[1], each[0]))[:limit]]
