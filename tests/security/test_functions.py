@@ -166,7 +166,7 @@ def test_the_search_functions_read_nothing(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(text("SELECT search_vector('english', 'running')")) == "'run':1"
         assert session.scalar(text("SELECT search_query('english', 'a & | ! (')::text")) is not None
-        assert session.scalar(text("SELECT search_lexemes('french', 'à la fête')")) == "'fet':3"
+        assert session.scalar(text("SELECT search_lexemes('french', 'à la fête')")) == "'a':1 'fet':3"
         assert session.scalar(text("SELECT search_fold('fête'), search_plain('a/b')")) == "fete"
         assert session.scalar(text("SELECT search_pairs('日本x')")) == "'日本':1 '本':2"
         assert session.scalar(text("SELECT search_run('日本語')::text")) == "'日本' <-> '本語'"

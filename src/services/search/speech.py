@@ -132,35 +132,35 @@ def statement(query: str, asked: Mapping[str, Any]) -> Select[Any]:
         if asked.get("order") == "time"
         else (cast(found.c.rank, Float).desc(), segment.id)
     )
-    query_again: Select[Any] = (
-        select(
-            segment.id.label("segment_id"),
-            segment.case_id,
-            Transcription.audio_file_id,
-            AudioFile.name.label("audio_name"),
-            Transcription.id.label("transcription_id"),
-            Transcription.version,
-            Language.code.label("language"),
-            AudioFile.recorded_at,
-            moment.label("moment"),
-            segment.start_ms,
-            segment.end_ms,
-            segment.speaker,
-            segment.text,
-            marked.label("marked"),
-            folded.label("folded"),
-            segment.confidence,
-            segment.flags,
-            cast(found.c.rank, Float).label("rank"),
-            cast(found.c.total, BigInteger).label("total"),
-        )
+    columns: list[Any] = [
+        segment.id.label("segment_id"),
+        segment.case_id,
+        Transcription.audio_file_id,
+        AudioFile.name.label("audio_name"),
+        Transcription.id.label("transcription_id"),
+        Transcription.version,
+        Language.code.label("language"),
+        AudioFile.recorded_at,
+        moment.label("moment"),
+        segment.start_ms,
+        segment.end_ms,
+        segment.speaker,
+        segment.text,
+        marked.label("marked"),
+        folded.label("folded"),
+        segment.confidence,
+        segment.flags,
+        cast(found.c.rank, Float).label("rank"),
+        cast(found.c.total, BigInteger).label("total"),
+    ]
+    return (
+        select(*columns)
         .join(found, cast(found.c.segment_id, BigInteger) == segment.id)
         .join(Transcription, Transcription.id == segment.transcription_id)
         .join(AudioFile, AudioFile.id == Transcription.audio_file_id)
         .join(Language, Language.id == Transcription.language_id)
         .order_by(*keys)
     )
-    return query_again
 
 
 def _hit(row: RowMapping, runs: list[str]) -> Hit:

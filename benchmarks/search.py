@@ -1,0 +1,286 @@
+"""What finding words costs: under row security beside the same query by hand without it, SQLite FTS5 and ILIKE."""
+
+from __future__ import annotations
+
+import io
+import random
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from _report import Goal, Row, main
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from src.database import Database
+from src.database.engine import PoolOptions, make_engine
+from src.database.testing import running_server
+from src.services import search
+from src.storage import MemoryStorage
+
+FEW = 20
+SEGMENTS = 100
+PAGE = 50
+MEMBER, BY_HAND = "member of 20", "by hand"
+# A word in one segment of 2,000, one in every tenth, and what else people ask for.
+QUERIES = {
+    "rare word": "zanzibar",
+    "common word": "harbour",
+    "phrase": '"harbour master"',
+    "prefix": "zanzi*",
+    "Japanese": "東京湾",
+}
+# Letters that words are made of: each language its own, so that accents and scripts are those of the world.
+LANGUAGES = {
+    "en": "a e i o u th st r n l s t", "de": "a e i ö ü ä sch st r n l s", "fr": "a é è ê i ou ç l m r s t",
+    "es": "a e í ó ñ r l n s d c t", "pt": "a ã e ç õ é r l s d m t", "it": "a e i o è ll tt r n z c gn",
+    "ru": "а е и о у й ст р н л к п", "ar": "ا ب ت م ن و ي ر ل س ع ه", "tr": "a e ı i ö ü ş ç l r k m",
+    "sv": "a e i å ä ö sk st r n l t", "ja": "", "zh": "",
+}  # fmt: skip
+
+Ask = Callable[[Session, str], Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many cases with `SEGMENTS` segments each, how often each question is asked; whether rivals are."""
+
+    cases: int
+    rounds: int
+    rivals: bool = False
+
+
+SMALL, FULL, LARGE = Size(1_000, 40), Size(10_000, 60, rivals=True), Size(100_000, 60)
+QUICK = (Size(200, 5), Size(400, 5, rivals=True))
+
+POPULATION = (
+    "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",
+    """
+    INSERT INTO cases (title, opened_by_id)
+    SELECT 'Case ' || n, (SELECT id FROM users WHERE username = 'colleague-' || 1 + n % greatest(1, :cases / 20))
+      FROM generate_series(1, :cases) AS n
+    """,
+    """
+    INSERT INTO case_participants (case_id, user_id, role)
+    SELECT c.id, u.id, 'editor' FROM cases c, users u
+     WHERE u.username = 'alice' AND c.id % (:cases / :few) = :cases / :few / 2
+    """,
+    """
+    INSERT INTO storage_objects (case_id, key, backend)
+    SELECT id, 'cases/' || id || '/' || gen_random_uuid() || '.wav', 'memory' FROM cases
+    """,
+    """
+    INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type, uploaded_by_id)
+    SELECT o.case_id, 'interview.wav', o.key, 1, repeat('0', 64), 'memory', c.opened_by_id
+      FROM storage_objects o JOIN cases c ON c.id = o.case_id
+    """,
+    """
+    INSERT INTO transcriptions (case_id, audio_file_id, language_id, version, content, created_by_id)
+    SELECT a.case_id, a.id, l.id, 1, '', a.uploaded_by_id FROM audio_files a
+      JOIN languages l ON l.code = (CAST(:languages AS text[]))[1 + (a.case_id / 3) % 12]
+    """,
+)
+
+
+def texts(language: str, chance: random.Random, most: int = 4_000) -> Iterator[str]:
+    """Yield texts of about twelve words without end, some with the words that are asked for."""
+    letters = LANGUAGES[language].split()
+    if letters:
+        words = ["".join(chance.choices(letters, k=chance.randint(2, 6))) for _ in range(most)]
+    else:
+        words = ["".join(chr(0x4E00 + chance.randrange(2_000)) for _ in range(2)) for _ in range(most)]
+    weights = [1 / (rank + 10) for rank in range(most)]
+    space = " " if letters else ""
+    while True:
+        said = chance.choices(words, weights, k=12)
+        if chance.random() < 0.1:
+            said[3:3] = ["harbour", chance.choice(("master", "wall", "light"))]
+        if chance.random() < 0.0005:
+            said.insert(chance.randrange(12), "zanzibar")
+        if not letters and chance.random() < 0.003:
+            said.insert(5, "東京湾")
+        yield space.join(said)
+
+
+def populate(engine: Engine, size: Size) -> None:
+    chance = random.Random(size.cases)  # noqa: S311 - a population, no secret
+    with engine.begin() as connection:
+        # Built in one go at the end: kept up to date row by row it takes most of the time.
+        index = connection.scalar(text("SELECT pg_get_indexdef('public.transcription_segments_search_idx'::regclass)"))
+        connection.execute(text("DROP INDEX public.transcription_segments_search_idx"))
+        values = {"cases": size.cases, "few": FEW, "languages": list(LANGUAGES)}
+        for statement in POPULATION:
+            connection.execute(text(statement), values)
+        spoken = connection.execute(
+            text("SELECT t.id, t.case_id, l.code, l.search_config FROM transcriptions t"
+                 " JOIN languages l ON l.id = t.language_id ORDER BY t.id")
+        ).all()  # fmt: skip
+        sources = {code: texts(code, chance) for code in LANGUAGES}
+        cursor: Any = connection.connection.cursor()
+        for start in range(0, len(spoken), 500):
+            lines = io.StringIO()
+            for number, case, code, config in spoken[start : start + 500]:
+                for position in range(SEGMENTS):
+                    line = next(sources[code])
+                    lines.write(f"{case}\t{number}\t{position}\t{position * 4000}\t{line}\t{config}\n")
+            lines.seek(0)
+            cursor.copy_expert(
+                "COPY transcription_segments (case_id, transcription_id, position, start_ms, text, search_config)"
+                " FROM STDIN", lines,
+            )  # fmt: skip
+        connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '256MB'")
+        connection.exec_driver_sql(index)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def by_hand(cases: Sequence[int], configs: Sequence[str]) -> Ask:
+    """Return the same question as somebody writes it who may see everything: cases and configurations inlined."""
+    matches = " OR ".join(f"s.search_config = '{c}' AND s.search @@ public.search_query('{c}', :query)" for c in configs)
+    rank = " ".join(f"WHEN '{c}' THEN public.search_query('{c}', :query)" for c in configs)
+    statement = text(f"""
+        SELECT s.id, s.case_id, a.id, a.name, t.id, t.version, l.code, a.recorded_at, s.start_ms, s.end_ms, s.speaker,
+               s.text, s.confidence, s.flags, p.rank, p.total,
+               ts_headline(s.search_config::regconfig, s.text, CASE s.search_config {rank} END,
+                           'StartSel=[, StopSel=], MaxWords=30, MinWords=10')
+          FROM (SELECT s.id, ts_rank(s.search, CASE s.search_config {rank} END) AS rank, count(*) OVER () AS total
+                  FROM transcription_segments s JOIN transcriptions t ON t.id = s.transcription_id
+                  JOIN audio_files a ON a.id = t.audio_file_id
+                 WHERE ({matches}) AND s.case_id = ANY (ARRAY[{", ".join(map(str, cases))}]::bigint[])
+                   AND a.deleted_at IS NULL AND NOT s.flags && '{{no_speech,repetition}}'
+                   AND NOT EXISTS (SELECT FROM transcriptions v WHERE v.audio_file_id = t.audio_file_id
+                                      AND v.language_id = t.language_id AND v.version > t.version)
+                 ORDER BY rank DESC, s.id LIMIT {PAGE}) p
+          JOIN transcription_segments s ON s.id = p.id JOIN transcriptions t ON t.id = s.transcription_id
+          JOIN audio_files a ON a.id = t.audio_file_id JOIN languages l ON l.id = t.language_id
+         ORDER BY p.rank DESC, p.id
+    """)  # noqa: S608 - numbers and names of ours
+    return lambda session, query: session.execute(statement, {"query": query}).all()
+
+
+def measure(
+    readers: dict[str, tuple[Callable[[], AbstractContextManager[Session]], Ask]], rounds: int
+) -> dict[tuple[str, str], tuple[float, float, int]]:
+    """Return median and 95th percentile in milliseconds and the hits, of each query and reader, side by side."""
+    times: dict[tuple[str, str], list[float]] = {}
+    hits: dict[tuple[str, str], int] = {}
+    for number in range(rounds + 2):
+        for name, query in QUERIES.items():
+            for reader, (opened, ask) in readers.items():
+                with opened() as session:
+                    session.connection()
+                    started = time.perf_counter()
+                    found = ask(session, query)
+                    elapsed = (time.perf_counter() - started) * 1000
+                hits[name, reader] = len(found)
+                if number >= 2:  # the first rounds fill caches of plans, dictionaries and pages
+                    times.setdefault((name, reader), []).append(elapsed)
+    return {key: (statistics.median(each), _p95(each), hits[key]) for key, each in times.items()}
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, round(len(values) * 0.95))]
+
+
+def rivals(owner: Engine, cases: Sequence[int]) -> list[Row]:
+    """Return how long SQLite's FTS5 and ILIKE take for the rare word in the same texts and cases."""
+    lite = sqlite3.connect(":memory:")
+    lite.execute("CREATE VIRTUAL TABLE said USING fts5 (text, case_id UNINDEXED)")
+    chosen = ", ".join(map(str, cases))
+    fts = (
+        "SELECT rowid, snippet(said, 0, '[', ']', '…', 30), bm25(said) FROM said"  # noqa: S608 - numbers of ours
+        f" WHERE said MATCH ? AND case_id IN ({chosen}) ORDER BY bm25(said) LIMIT {PAGE}"
+    )
+    like = text(
+        f"SELECT id, text FROM transcription_segments WHERE text ILIKE :w AND case_id IN ({chosen}) LIMIT {PAGE}"  # noqa: S608
+    )
+    everywhere = text(f"SELECT id, text FROM transcription_segments WHERE text ILIKE :w LIMIT {PAGE}")  # noqa: S608
+    rows: list[Row] = []
+    with owner.connect() as connection:
+        said = connection.execution_options(stream_results=True).execute(
+            text("SELECT text, case_id FROM transcription_segments")
+        )
+        lite.executemany("INSERT INTO said VALUES (?, ?)", (tuple(row) for row in said))
+        for name, ask in (
+            ("SQLite FTS5", lambda: lite.execute(fts, ("zanzibar",)).fetchall()),
+            ("ILIKE, by hand", lambda: connection.execute(like, {"w": "%zanzibar%"}).all()),
+            ("ILIKE, all cases", lambda: connection.execute(everywhere, {"w": "%zanzibar%"}).all()),
+        ):
+            taken = []
+            for _ in range(7):
+                started = time.perf_counter()
+                found = ask()
+                taken.append((time.perf_counter() - started) * 1000)
+            rows.append(("rare word", name, len(found), statistics.median(taken), max(taken), "", ""))
+    lite.close()
+    return rows
+
+
+def one_size(size: Size) -> tuple[dict[tuple[str, str], tuple[float, float, int]], list[Row]]:
+    with running_server() as server, server.copy() as url:
+        owner = make_engine(url, PoolOptions(size=1))
+        plain = create_engine(url)
+        populate(owner, size)
+        with owner.connect() as connection:
+            cases = list(connection.scalars(
+                text("SELECT case_id FROM case_participants p JOIN users u ON u.id = p.user_id"
+                     " WHERE u.username = 'alice' ORDER BY 1")))  # fmt: skip
+            configs = list(connection.scalars(
+                text("SELECT DISTINCT l.search_config FROM languages l WHERE l.code = ANY (:codes) ORDER BY 1"),
+                {"codes": list(LANGUAGES)}))  # fmt: skip
+        if len(cases) != FEW:
+            raise AssertionError(f"the population is another one than was meant: {len(cases)} cases")
+        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
+            readers: dict[str, tuple[Callable[[], AbstractContextManager[Session]], Ask]] = {
+                MEMBER: (
+                    lambda: database.session(actor="alice"),
+                    lambda session, query: search.transcripts(session, query, limit=PAGE),
+                ),
+                BY_HAND: (lambda: Session(plain), by_hand(cases, configs)),
+            }
+            measured = measure(readers, size.rounds)
+        beside = rivals(owner, cases) if size.rivals else []
+        owner.dispose()
+        plain.dispose()
+    return measured, beside
+
+
+def finding(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
+    sizes = QUICK if quick else (SMALL, FULL, LARGE) if LARGEST else (SMALL, FULL)
+    rows: list[Row] = []
+    goals: list[Goal] = []
+    rare: list[float] = []
+    for size in sizes:
+        measured, beside = one_size(size)
+        count = f"{size.cases * SEGMENTS:,}"
+        for name in QUERIES:
+            (ours, ours_p95, hits), (hand, hand_p95, same) = measured[name, MEMBER], measured[name, BY_HAND]
+            if hits != same:
+                raise AssertionError(f"{name}: {hits} hits, by hand {same}")
+            rows += [
+                (f"{name}, {count}", MEMBER, hits, ours, ours_p95, ours / hand, ours_p95 / hand_p95),
+                (f"{name}, {count}", BY_HAND, same, hand, hand_p95, "", ""),
+            ]
+            if size is sizes[-1] or size is FULL:
+                goals += [
+                    Goal(f"{name}, {count}: median", ours / hand, 1.5),
+                    # A millisecond of the machine's own is no cost of ours.
+                    Goal(f"{name}, {count}: p95 less 1 ms", (ours_p95 - 1) / hand_p95, 2),
+                ]
+        rare.append(measured["rare word", MEMBER][0])
+        rows += beside
+    goals.append(Goal(f"rare word: {sizes[-1].cases // sizes[0].cases} × the segments", rare[-1] / rare[0], 2))
+    return ("query", "who", "hits", "median ms", "p95 ms", "ratio", "p95 ratio"), rows, goals
+
+
+LARGEST = "--large" in sys.argv
+
+if __name__ == "__main__":
+    # Ten million segments take an hour to build.
+    sys.argv = [each for each in sys.argv if each != "--large"]
+    main(finding, __doc__ or "")
