@@ -160,7 +160,7 @@ DECLARE
     run text;
     asked tsquery;
     unaccented tsquery;
-    terms tsquery := '';
+    terms tsquery;
 BEGIN
     IF octet_length(plain) = length(plain) THEN
         RETURN public.search_words(config, plain, beginning);
@@ -168,7 +168,7 @@ BEGIN
     IF plain ~ '[\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u1100-\u11ff\uac00-\ud7a3\U00020000-\U0003ffff\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3]' THEN
         spaced := regexp_replace(plain, '[\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u1100-\u11ff\uac00-\ud7a3\U00020000-\U0003ffff\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3]+', ' ', 'g');
         FOR run IN SELECT m[1] FROM regexp_matches(plain, '[\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u1100-\u11ff\uac00-\ud7a3\U00020000-\U0003ffff\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3]+', 'g') AS m LOOP
-            terms := terms && public.search_run(run);
+            terms := coalesce(terms && public.search_run(run), public.search_run(run));
         END LOOP;
     END IF;
     folded := public.search_fold(spaced);
@@ -178,7 +178,7 @@ BEGIN
         unaccented := public.search_words(config, folded, beginning);
         asked := CASE WHEN unaccented = asked THEN asked ELSE asked || unaccented END;
     END IF;
-    RETURN terms && asked;
+    RETURN CASE WHEN numnode(asked) = 0 THEN coalesce(terms, asked) ELSE coalesce(terms && asked, asked) END;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_term(text, text, boolean) FROM PUBLIC;
@@ -190,9 +190,9 @@ SET client_min_messages = error AS $body$
 DECLARE
     part text[];
     term tsquery;
-    wanted tsquery := '';
-    unwanted tsquery := '';
-    whole tsquery := '';
+    wanted tsquery;
+    unwanted tsquery;
+    whole tsquery;
     number integer := 0;
 BEGIN
     FOR part IN SELECT m FROM regexp_matches(query, '(-?)(?:"([^"]*)"?|([^\s"]+))', 'g') AS m LOOP
@@ -201,24 +201,24 @@ BEGIN
             RAISE EXCEPTION 'a query has at most 100 words and phrases' USING ERRCODE = 'invalid_parameter_value';
         END IF;
         IF part[1] = '' AND part[3] = 'OR' THEN
-            -- What only leaves out asks for nothing.
-            IF numnode(wanted) > 0 THEN
-                whole := whole || (wanted && unwanted);
-            END IF;
-            wanted := '';
-            unwanted := '';
+            wanted := coalesce(wanted && unwanted, wanted);
+            whole := coalesce(whole || wanted, whole, wanted);
+            wanted := NULL;
+            unwanted := NULL;
             CONTINUE;
         END IF;
         term := public.search_term(config, coalesce(part[2], part[3]), part[3] ~ '[^*][*]$');
         IF numnode(term) = 0 THEN
             CONTINUE;
         ELSIF part[1] = '-' THEN
-            unwanted := unwanted && !!term;
+            unwanted := coalesce(unwanted && !!term, !!term);
         ELSE
-            wanted := wanted && term;
+            wanted := coalesce(wanted && term, term);
         END IF;
     END LOOP;
-    RETURN CASE WHEN numnode(wanted) > 0 THEN whole || (wanted && unwanted) ELSE whole END;
+    -- What only leaves out asks for nothing.
+    wanted := coalesce(wanted && unwanted, wanted);
+    RETURN coalesce(whole || wanted, whole, wanted, '');
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_query(text, text) FROM PUBLIC;
@@ -241,9 +241,10 @@ REVOKE ALL ON FUNCTION public.search_scope(jsonb) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.search_matches(query text, only_language bigint)
 RETURNS TABLE (condition text, terms text) LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $body$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
-    -- Each segment by its own configuration; those that make the same of the words are asked together.
+    -- Each segment by its own configuration; those that make the same of the words are asked together. One
+    -- transcription of a language is looked for in the index: EXISTS is planned as a reading of them all.
     RETURN QUERY
         SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
                format('WHEN search_config = ANY (%L) THEN %L::tsquery', array_agg(q.config)::text, q.terms)
@@ -251,12 +252,12 @@ BEGIN
                   FROM (SELECT DISTINCT l.search_config FROM public.languages l
                          WHERE (only_language IS NULL OR l.id = only_language OR l.search_config = 'simple')
                            AND (l.search_config = 'simple'
-                                OR EXISTS (SELECT FROM public.transcriptions t WHERE t.language_id = l.id))
+                                OR (SELECT t.id FROM public.transcriptions t WHERE t.language_id = l.id LIMIT 1) > 0)
                            -- One that an operator misspelled must not stop every search.
-                           AND EXISTS (SELECT FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace
-                                        WHERE l.search_config = n.nspname || '.' || g.cfgname
-                                           OR l.search_config = g.cfgname AND n.nspname = 'pg_catalog')
-                       ) c (config)) q
+                           AND l.search_config = ANY (ARRAY(
+                               SELECT CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE n.nspname || '.' END || g.cfgname
+                                 FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace))
+                        OFFSET 0) c (config)) q
          WHERE q.terms <> '' GROUP BY q.terms ORDER BY q.terms;
 END
 $body$;

@@ -41,9 +41,10 @@ $body$""",
         "public.search_matches(query text, only_language bigint)",
         """
 RETURNS TABLE (condition text, terms text) LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp AS $body$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
-    -- Each segment by its own configuration; those that make the same of the words are asked together.
+    -- Each segment by its own configuration; those that make the same of the words are asked together. One
+    -- transcription of a language is looked for in the index: EXISTS is planned as a reading of them all.
     RETURN QUERY
         SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
                format('WHEN search_config = ANY (%L) THEN %L::tsquery', array_agg(q.config)::text, q.terms)
@@ -51,12 +52,12 @@ BEGIN
                   FROM (SELECT DISTINCT l.search_config FROM public.languages l
                          WHERE (only_language IS NULL OR l.id = only_language OR l.search_config = 'simple')
                            AND (l.search_config = 'simple'
-                                OR EXISTS (SELECT FROM public.transcriptions t WHERE t.language_id = l.id))
+                                OR (SELECT t.id FROM public.transcriptions t WHERE t.language_id = l.id LIMIT 1) > 0)
                            -- One that an operator misspelled must not stop every search.
-                           AND EXISTS (SELECT FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace
-                                        WHERE l.search_config = n.nspname || '.' || g.cfgname
-                                           OR l.search_config = g.cfgname AND n.nspname = 'pg_catalog')
-                       ) c (config)) q
+                           AND l.search_config = ANY (ARRAY(
+                               SELECT CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE n.nspname || '.' END || g.cfgname
+                                 FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace))
+                        OFFSET 0) c (config)) q
          WHERE q.terms <> '' GROUP BY q.terms ORDER BY q.terms;
 END
 $body$""",

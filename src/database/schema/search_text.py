@@ -172,7 +172,7 @@ DECLARE
     run text;
     asked tsquery;
     unaccented tsquery;
-    terms tsquery := '';
+    terms tsquery;
 BEGIN
     IF octet_length(plain) = length(plain) THEN
         RETURN public.search_words(config, plain, beginning);
@@ -180,7 +180,7 @@ BEGIN
     IF plain ~ '[{UNSPACED}]' THEN
         spaced := regexp_replace(plain, '[{UNSPACED}]+', ' ', 'g');
         FOR run IN SELECT m[1] FROM regexp_matches(plain, '[{UNSPACED}]+', 'g') AS m LOOP
-            terms := terms && public.search_run(run);
+            terms := coalesce(terms && public.search_run(run), public.search_run(run));
         END LOOP;
     END IF;
     folded := public.search_fold(spaced);
@@ -190,7 +190,7 @@ BEGIN
         unaccented := public.search_words(config, folded, beginning);
         asked := CASE WHEN unaccented = asked THEN asked ELSE asked || unaccented END;
     END IF;
-    RETURN terms && asked;
+    RETURN CASE WHEN numnode(asked) = 0 THEN coalesce(terms, asked) ELSE coalesce(terms && asked, asked) END;
 END
 $body$""",
         callers=SESSION_ROLES,
@@ -203,9 +203,9 @@ SET client_min_messages = error AS $body$
 DECLARE
     part text[];
     term tsquery;
-    wanted tsquery := '';
-    unwanted tsquery := '';
-    whole tsquery := '';
+    wanted tsquery;
+    unwanted tsquery;
+    whole tsquery;
     number integer := 0;
 BEGIN
     FOR part IN SELECT m FROM regexp_matches(query, '(-?)(?:"([^"]*)"?|([^\s"]+))', 'g') AS m LOOP
@@ -214,24 +214,24 @@ BEGIN
             RAISE EXCEPTION 'a query has at most 100 words and phrases' USING ERRCODE = 'invalid_parameter_value';
         END IF;
         IF part[1] = '' AND part[3] = 'OR' THEN
-            -- What only leaves out asks for nothing.
-            IF numnode(wanted) > 0 THEN
-                whole := whole || (wanted && unwanted);
-            END IF;
-            wanted := '';
-            unwanted := '';
+            wanted := coalesce(wanted && unwanted, wanted);
+            whole := coalesce(whole || wanted, whole, wanted);
+            wanted := NULL;
+            unwanted := NULL;
             CONTINUE;
         END IF;
         term := public.search_term(config, coalesce(part[2], part[3]), part[3] ~ '[^*][*]$');
         IF numnode(term) = 0 THEN
             CONTINUE;
         ELSIF part[1] = '-' THEN
-            unwanted := unwanted && !!term;
+            unwanted := coalesce(unwanted && !!term, !!term);
         ELSE
-            wanted := wanted && term;
+            wanted := coalesce(wanted && term, term);
         END IF;
     END LOOP;
-    RETURN CASE WHEN numnode(wanted) > 0 THEN whole || (wanted && unwanted) ELSE whole END;
+    -- What only leaves out asks for nothing.
+    wanted := coalesce(wanted && unwanted, wanted);
+    RETURN coalesce(whole || wanted, whole, wanted, '');
 END
 $body$""",
         callers=SESSION_ROLES,

@@ -1,7 +1,7 @@
 """Marking what matched: by PostgreSQL's own stemmers, brought back to the text as it was said.
 
-`ts_headline` knows neither folded accents nor scripts without spaces. A text of more than ASCII is marked twice, as it
-is and without its accents, and what was searched for in a script without spaces is looked for here.
+`ts_headline` knows neither folded accents nor scripts without spaces. So it marks the text without its accents, and the
+marks are brought back here; what was searched for in a script without spaces is looked for here.
 """
 
 from __future__ import annotations
@@ -9,11 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from sqlalchemy import ColumnElement, case, cast, func, literal
-from sqlalchemy.dialects.postgresql import REGCONFIG
-from sqlalchemy.types import Text
+from functools import lru_cache
 
 from src.database.schema.search_text import ACCENTS, SILENT, UNSPACED
 
@@ -25,59 +21,44 @@ BEGINNING = 400_000
 
 # No text that people said holds these.
 _OPEN, _CLOSE = "\x02", "\x03"
-_WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
-_PART = f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10"
+WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
+PART = f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10"
 _UNSPACED = re.compile(f"[{UNSPACED}]+")
 _ACCENTS = re.compile(f"[{ACCENTS}]+")
 _SILENT = dict.fromkeys(int(code, 16) for code in SILENT.split("\\")[1:])
-_LETTERS = str.maketrans("ØøŁłĐđĦħı", "OoLlDdHhi") | {ord("ß"): "ss", ord("æ"): "ae", ord("œ"): "oe"}
+_LETTERS = str.maketrans("ØøŁłĐđĦħı/", "OoLlDdHhi ") | {ord("ß"): "ss", ord("æ"): "ae", ord("œ"): "oe"}
 _WANTED = re.compile(r'(-?)("[^"]*"?|[^\s"]+)')
 
 Span = tuple[int, int]
 
 
-def headlines(config: Any, body: Any, terms: Any, query: str) -> tuple[ColumnElement[str], ColumnElement[str | None]]:
-    """Return two columns: the text with marks as it is, and without its accents where it has more than ASCII."""
-    by = cast(config, REGCONFIG)
-    is_ascii = func.octet_length(body) == func.length(body)
-    is_long = func.length(body) > LONGEST
-    # With accents the stems are those that the words have by themselves.
-    accented = func.websearch_to_tsquery(by, query)
-    first = func.ts_headline(by, func.left(body, BEGINNING), terms, _PART)
-    plain = case(
-        (is_long, first),
-        (is_ascii, func.ts_headline(by, body, terms, _WHOLE)),
-        else_=func.ts_headline(by, body, accented, _WHOLE),
-    )
-    unaccented = func.public.search_fold(func.public.search_plain(body))
-    folded = case(
-        (is_long | is_ascii, cast(literal(None), Text)), else_=func.ts_headline(by, unaccented, terms, _WHOLE)
-    )
-    return plain, folded
-
-
-def snippet(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> str:
+def snippet(text: str, marked: str, accented: str | None, runs: Sequence[str]) -> str:
     """Return the part of the text around what matched, with marks."""
     if len(text) > LONGEST:
         return marked
-    spans = marked_spans(text, marked, folded, runs)
+    spans = marked_spans(text, marked, accented, runs)
     if spans is None:
         return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
     return _cut(text, spans)
 
 
-def marked_spans(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> list[Span] | None:
+def marked_spans(text: str, marked: str, accented: str | None, runs: Sequence[str]) -> list[Span] | None:
     """Return the places of a text that matched, in order; None when the marks stand in another text than this."""
-    spans = _marked_spans(marked, text, range(len(text) + 1))
-    if spans is None:
-        return None
-    if folded is not None or runs:
+    spans = _marked_spans(accented or marked, text, range(len(text) + 1))
+    if spans is None or runs:
         plain, places = fold(text)
-        if folded is not None:
-            spans += _marked_spans(folded, plain, places) or []
+        if spans is None:
+            spans = _marked_spans(marked, plain, places)
+        if spans is None:
+            return None
         for run in runs:
             spans += [(places[m.start()], places[m.end()]) for m in re.finditer(re.escape(run), plain)]
     return _joined(spans)
+
+
+def has_spaced_words(query: str) -> bool:
+    """Return whether anything is asked for but characters of scripts without spaces."""
+    return any(character.isalnum() for character in _UNSPACED.sub(" ", fold(query)[0]))
 
 
 def unspaced_runs(query: str) -> list[str]:
@@ -90,19 +71,16 @@ def fold(text: str) -> tuple[str, list[int]]:
     """Return the text without width, accents and silent signs, and for each character where it was; one place more."""
     if text.isascii():
         return text.replace("/", " "), list(range(len(text) + 1))
-    written: list[str] = []
-    places: list[int] = []
-    for place, character in enumerate(text):
-        if character.isascii():
-            plain = " " if character == "/" else character
-        else:
-            plain = unicodedata.normalize("NFKC", character).translate(_SILENT)
-            plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", plain)))
-            plain = plain.translate(_LETTERS)
-        written.append(plain)
-        places.extend([place] * len(plain))
-    places.append(len(text))
-    return "".join(written), places
+    written = [_plain(character) for character in text]
+    places = [place for place, plain in enumerate(written) for _ in plain]
+    return "".join(written), [*places, len(text)]
+
+
+@lru_cache(maxsize=20_000)
+def _plain(character: str) -> str:
+    plain = unicodedata.normalize("NFKC", character).translate(_SILENT)
+    plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", plain)))
+    return plain.translate(_LETTERS)
 
 
 def _marked_spans(marked: str, text: str, places: Sequence[int]) -> list[Span] | None:

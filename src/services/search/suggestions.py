@@ -12,7 +12,7 @@ from src.errors import InvalidInput
 from src.services import activity
 from src.services.search import filters, marks
 from src.services.search.pages import require_limit
-from src.services.search.speech import statement
+from src.services.search.speech import read_again
 
 SAMPLE = 200
 
@@ -35,9 +35,9 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
     asked = {"most": SAMPLE} | ({} if only is None else {"cases": [only]})
     wanted = marks.fold(beginning)[0].casefold()
     counted: Counter[str] = Counter()
-    for row in session.execute(statement(f"{beginning}*", asked)):
-        for start, end in marks.marked_spans(row.text, row.marked, row.folded, ()) or ():
-            word = row.text[start:end]
+    for row in read_again(session, f"{beginning}*", asked):
+        for start, end in marks.marked_spans(row["text"], row["marked"], row["accented"], ()) or ():
+            word = row["text"][start:end]
             if marks.fold(word)[0].casefold().startswith(wanted):
                 counted[word.lower()] += 1
     activity.note_read(session, "search.made", case_id=only, detail={"query": f"{beginning}*", "hits": len(counted)})
