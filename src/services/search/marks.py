@@ -1,7 +1,7 @@
 """Marking what matched: by PostgreSQL's own stemmers, brought back to the text as it was said.
 
-`ts_headline` knows neither folded accents nor scripts without spaces. So it marks the text without its accents, and the
-marks are brought back here; what was searched for in a script without spaces is looked for here.
+`ts_headline` knows neither folded accents nor scripts without spaces. So the text is marked without
+these too, and the marks are brought back here; what was searched for in a script without spaces is looked for here.
 """
 
 from __future__ import annotations
@@ -32,33 +32,36 @@ _WANTED = re.compile(r'(-?)("[^"]*"?|[^\s"]+)')
 Span = tuple[int, int]
 
 
-def snippet(text: str, marked: str, accented: str | None, runs: Sequence[str]) -> str:
+def snippet(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> str:
     """Return the part of the text around what matched, with marks."""
     if len(text) > LONGEST:
         return marked
-    spans = marked_spans(text, marked, accented, runs)
+    spans = marked_spans(text, marked, folded, runs)
     if spans is None:
         return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
     return _cut(text, spans)
 
 
-def marked_spans(text: str, marked: str, accented: str | None, runs: Sequence[str]) -> list[Span] | None:
-    """Return the places of a text that matched, in order; None when the marks stand in another text than this."""
-    spans = _marked_spans(accented or marked, text, range(len(text) + 1))
-    if spans is None or runs:
+def marked_spans(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> list[Span] | None:
+    """Return the places of a text that matched, in order; None when the marks stand in another text than this.
+
+    `marked` is the text with marks, `folded` the same without accents and with spaces for what `runs` are written in.
+    """
+    spans = _marked_spans(marked, text, range(len(text) + 1))
+    if spans is None:
+        return None
+    if folded is not None or runs:
         plain, places = fold(text)
-        if spans is None:
-            spans = _marked_spans(marked, plain, places)
-        if spans is None:
-            return None
+        if folded is not None:
+            spans += _marked_spans(folded, _UNSPACED.sub(lambda run: " " * len(run[0]), plain), places) or []
         for run in runs:
             spans += [(places[m.start()], places[m.end()]) for m in re.finditer(re.escape(run), plain)]
     return _joined(spans)
 
 
-def has_spaced_words(query: str) -> bool:
-    """Return whether anything is asked for but characters of scripts without spaces."""
-    return any(character.isalnum() for character in _UNSPACED.sub(" ", fold(query)[0]))
+def count_spaced_words(query: str) -> int:
+    """Return how many words are asked for, those of scripts without spaces left out."""
+    return sum(any(map(str.isalnum, part)) for part in _UNSPACED.sub(" ", fold(query)[0]).split())
 
 
 def unspaced_runs(query: str) -> list[str]:
