@@ -19,6 +19,14 @@ from src.database.models import ActorKey
 from src.database.schema import SESSION_ROLES
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
+# For parts of names. No part of the schema: without the extension there are none, and names are found all the same.
+NAME_INDEXES = {
+    "cases_case_code_trgm_idx": ("cases", "lower(case_code)"),
+    "cases_title_trgm_idx": ("cases", "lower(title)"),
+    "audio_files_name_trgm_idx": ("audio_files", "lower(name)"),
+    "users_username_trgm_idx": ("users", "lower(username)"),
+    "users_full_name_trgm_idx": ("users", "lower(full_name)"),
+}
 
 # All actors share one database role, and the view shows a role its own statements: some with the words of other cases.
 _HIDE_STATEMENTS = """
@@ -89,7 +97,29 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
                 ) from error
             present[name] = False
     connection.exec_driver_sql(_HIDE_STATEMENTS)
+    create_name_indexes(connection)
     return present
+
+
+def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
+    """Make the indexes for parts of names that are missing; return whether there are the extension and the tables.
+
+    Writers wait meanwhile, unless it is done concurrently, which no transaction can.
+    """
+    schema = connection.scalar(
+        text(
+            "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname = 'pg_trgm' AND to_regclass('public.audio_files') IS NOT NULL"
+        )
+    )
+    if schema is None:
+        return False
+    how = "CONCURRENTLY " if concurrently else ""
+    for name, (table, expression) in NAME_INDEXES.items():
+        connection.exec_driver_sql(
+            f"CREATE INDEX {how}IF NOT EXISTS {name} ON public.{table} USING gin ({expression} {schema}.gin_trgm_ops)"
+        )
+    return True
 
 
 def provide_login(

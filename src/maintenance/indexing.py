@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
+
+from src.database.provision import create_name_indexes
 
 # What is indexed as it would be today is left alone, so that going on after a stop, or twice, writes nothing again.
 _REINDEX = text("""
@@ -24,14 +26,6 @@ WITH batch AS (
 )
 SELECT (SELECT max(id) FROM batch) AS last_id, (SELECT count(*) FROM changed) AS changed
 """)
-
-NAME_INDEXES = {
-    "cases_case_code_trgm_idx": ("cases", "lower(case_code)"),
-    "cases_title_trgm_idx": ("cases", "lower(title)"),
-    "audio_files_name_trgm_idx": ("audio_files", "lower(name)"),
-    "users_username_trgm_idx": ("users", "lower(username)"),
-    "users_full_name_trgm_idx": ("users", "lower(full_name)"),
-}
 
 
 @dataclass(frozen=True)
@@ -60,19 +54,4 @@ def reindex(engine: Engine, *, batch: int = 5000, since: int = 0) -> Iterator[Ba
 def index_names(engine: Engine) -> bool:
     """Make the indexes for parts of names without stopping writers; return whether pg_trgm is there to make them."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        return create_name_indexes(connection, "CONCURRENTLY ")
-
-
-def create_name_indexes(connection: Connection, how: str = "") -> bool:
-    """Make those indexes that are missing; return whether pg_trgm is there to make them."""
-    schema = connection.scalar(
-        text("SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-             " WHERE e.extname = 'pg_trgm'")
-    )  # fmt: skip
-    if schema is None:
-        return False
-    for name, (table, expression) in NAME_INDEXES.items():
-        connection.exec_driver_sql(
-            f"CREATE INDEX {how}IF NOT EXISTS {name} ON public.{table} USING gin ({expression} {schema}.gin_trgm_ops)"
-        )
-    return True
+        return create_name_indexes(connection, concurrently=True)

@@ -31,8 +31,8 @@ def reindex(
     typer.echo(f"done: {changed} segments indexed anew")
 
 
-def names() -> None:
-    """Make the indexes for parts of names, where the extension pg_trgm is; init_db does it too."""
+def names(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
+    """Make the indexes for parts of names where pg_trgm is, while people write; init_db makes them too."""
     engine = make_engine(owner_url(load_settings(), create=False), PoolOptions(application_name="reindex", size=1))
     try:
         made = indexing.index_names(engine)

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from src.errors import InvalidInput
@@ -47,10 +48,14 @@ def read_cursor(question: object, after: str | None, kinds: Sequence[type]) -> C
     if after is None:
         return None
     try:
-        content = json.loads(base64.b64decode(after + "=" * (-len(after) % 4), altchars="-_", validate=True))
+        written = base64.b64decode(after + "=" * (-len(after) % 4), altchars="-_", validate=True)
+        content = json.loads(written, parse_constant=_no_number)
         fingerprint, total, *keys = content
         fits = len(keys) == len(kinds) and all(type(key) is kind for key, kind in zip(keys, kinds, strict=True))
         whole = type(total) is int and all(abs(key) < 2**63 for key in keys if type(key) is int)
+        for key in keys:
+            if type(key) is str:
+                datetime.fromisoformat(key)
     except (TypeError, ValueError, RecursionError, binascii.Error) as error:
         raise InvalidInput("`after` is not the `next` of a page.") from error
     if not (fits and whole) or fingerprint != _fingerprint(question):
@@ -63,6 +68,10 @@ def require_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
         raise InvalidInput(f"limit is {limit!r}; give a number from 1 to {MOST}.")
     return limit
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def _fingerprint(question: object) -> str:

@@ -136,8 +136,8 @@ def transcripts(
     )  # fmt: skip
     question = (query, asked, order)
     cursor = read_cursor(question, after, KEYS[order])
-    asked |= {"order": order, "most": limit + 1} | ({"after": cursor.keys} if cursor else {})
-    rows = read_again(session, query, asked)
+    narrowed = asked | {"order": order, "most": limit + 1} | ({"after": cursor.keys} if cursor else {})
+    rows = read_again(session, query, narrowed)
     page = rows[:limit]
     total = cursor.total if cursor else rows[0]["total"] if rows else 0
     runs = marks.unspaced_runs(query)

@@ -1,0 +1,224 @@
+"""Search finds what was said, in every script, with the right marks, times and filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select, text
+
+from src.errors import InvalidInput
+from src.services import cases, recordings, search, transcripts
+from src.services.transcripts import Segment
+from tests.security.population import add_audio
+from tests.services.searching import SENTENCES, copied
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def world(speech_server):
+    with copied(speech_server) as (db, owner):
+        yield db, owner
+
+
+@pytest.fixture(scope="module")
+def spoken(world):
+    """Every sentence in one recording of Alice's, each in a version of its own language."""
+    db, _ = world
+    with db.session(actor="alice") as session:
+        audio = add_audio(session, cases.open_case(session, title="Tower of Babel").id, "babel.wav")
+        for position, (language, (said, _)) in enumerate(SENTENCES.items()):
+            segment = Segment(said, position * 1000, position * 1000 + 900, speaker=language)
+            transcripts.add(session, audio, [segment], language=language)
+    return db
+
+
+def found(session, query, **options):
+    return [hit.text for hit in search.transcripts(session, query, **options)]
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_each_language_is_found_by_its_words_in_a_case_of_all_languages(spoken, language):
+    said, queries = SENTENCES[language]
+    with spoken.session(actor="alice") as session:
+        for query in queries.split():
+            hits = search.transcripts(session, query)
+            assert said in [hit.text for hit in hits], query
+            (hit,) = (hit for hit in hits if hit.text == said)
+            assert (hit.language, hit.speaker) == (language, language)
+            assert "[" in hit.snippet, (query, hit.snippet)
+            assert hit.snippet.replace("[", "").replace("]", "") == said
+
+
+@pytest.mark.parametrize(("query", "marked"), [
+    ("eleve", "Les [élèves] ont été créées à l'école du cœur"),
+    ("strasse", "Die Häuser in der [Straße] wurden geöffnet"),
+    ("京湾 python", "東[京湾]で船を見ました。ｶﾒﾗと[Python]"), ("カメラ", "東京湾で船を見ました。[ｶﾒﾗ]とPython"),
+    ('"harbour masters" boat', "The [harbour] [masters] were counting [boats]"),
+    ("학교", "학생들이 [학교]에서 책을 읽었다"),
+    ("harb*", "The [harbour] masters were counting boats"), ("елочном", "Студенты читали книги в [ёлочном] лесу"),
+])  # fmt: skip
+def test_what_matched_is_marked_as_it_was_said(spoken, query, marked):
+    with spoken.session(actor="alice") as session:
+        assert [hit.snippet for hit in search.transcripts(session, query)] == [marked]
+
+
+@pytest.mark.parametrize(("query", "languages"), [
+    ("boats canciones", []), ("boats OR canciones", ["en", "es"]), ("boats OR 東京 OR 学习", ["en", "ja", "zh"]),
+    ('"counting boats"', ["en"]), ('"boats counting"', []), ("harbour -boats", []), ("harbour -canciones", ["en"]),
+    ('harbour -"boats counting"', ["en"]), ("count* -talo", ["en"]), ("カメ", ["ja"]),
+    ("東湾", []), ('"東京湾で"', ["ja"]),
+    ("-boats", []), ("", []), ('""', []), ("OR", []), ("* ** -*", []), ("the", []),
+    ("harbour the", ["en"]), ("北大", []),
+])  # fmt: skip
+def test_the_syntax_is_that_of_the_web(spoken, query, languages):
+    with spoken.session(actor="alice") as session:
+        assert sorted(hit.language for hit in search.transcripts(session, query)) == languages
+
+
+def test_a_wrong_tag_loses_no_script(db, make_audio):
+    with db.session(actor="alice") as session:
+        audio = make_audio(session, cases.open_case(session, title="Wrong"))
+        transcripts.add(session, audio, [Segment("昨日東京でHarbour Hotelに"), Segment("он читал")], language="en")
+        assert (
+            found(session, "東京")
+            == found(session, "昨")
+            == found(session, "harbour hotel")
+            == ["昨日東京でHarbour Hotelに"]
+        )
+        assert found(session, "читал") == ["он читал"]
+
+
+def test_flags_versions_and_deleted_recordings(db, make_audio, owner):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Flags")
+        audio, other = make_audio(session, case), make_audio(session, case, name="other.wav")
+        first = transcripts.add(session, audio, [Segment("harbour once")], language="en")
+        transcripts.accept(session, first)
+        second = transcripts.add(
+            session, audio,
+            [Segment("harbour said"), Segment("harbour music", flags=["no_speech"]),
+             Segment("harbour harbour", flags=["repetition"]), Segment("harbour mumbled", flags=["low_confidence"])],
+            language="en",
+        )  # fmt: skip
+        transcripts.add(session, other, [Segment("harbour elsewhere")], language="en")
+        hits = search.transcripts(session, "harbour", recording=audio)
+        assert {hit.text: hit.low_confidence for hit in hits} == {"harbour said": False, "harbour mumbled": True}
+        assert {hit.version for hit in hits} == {second.version}
+        assert len(found(session, "harbour", recording=audio, include_flagged=True)) == 4
+        assert found(session, "harbour", versions="accepted") == ["harbour once"]
+        assert len(found(session, "harbour", versions="all")) == 4
+        assert search.transcripts(session, "harbour", versions="all").total == 4
+        recordings.delete(session, other, reason="twice")
+    with db.session(actor="alice") as session:
+        assert "harbour elsewhere" not in found(session, "harbour", versions="all")
+        assert search.recordings(session, "other.wav") == []
+        assert [each.name for each in search.recordings(session, "*.WAV")] == ["interview.wav"]
+
+
+def test_filters_narrow_and_say_what_is_wrong(spoken):
+    with spoken.session(actor="alice") as session:
+        case = search.cases(session, "babel")[0]
+        everything = {hit.language for hit in search.transcripts(session, "harbour OR haus OR 東京")}
+        assert everything == {"en", "de", "ja"}
+
+        def languages(**options):
+            return [h.language for h in search.transcripts(session, "harbour OR haus OR 東京", order="time", **options)]
+
+        assert languages(case=case) == languages(cases=[case.id]) == ["en", "de", "ja"]
+        assert languages(cases=[]) == languages(case=case.id + 1) == []
+        assert languages(language="de") == languages(speaker="de") == ["de"]
+        assert languages(between=(950, 2000)) == ["de"]
+        assert languages(between=(500, 1000)) == ["en"]
+        assert languages(between=(None, 15_000)) == ["en", "de"]
+        assert languages(status="received") == ["en", "de", "ja"]
+        assert languages(status="failed") == languages(min_confidence=0.5) == languages(recorded=(NOON, None)) == []
+        assert languages(created=(NOON, None)) == ["en", "de", "ja"]
+        assert languages(created=(None, NOON)) == []
+        for wrong in (
+            {"order": "best"}, {"versions": "new"}, {"language": "xx"}, {"status": "lost"}, {"between": 5},
+            {"between": ("1", None)}, {"recorded": (NOON.replace(tzinfo=None), None)}, {"min_confidence": float("nan")},
+            {"case": case, "cases": [case]}, {"case": "C-1"}, {"cases": [2**63]}, {"after": "x"}, {"limit": 0},
+        ):  # fmt: skip
+            with pytest.raises(InvalidInput):
+                search.transcripts(session, "harbour", **wrong)
+
+
+def test_dates_of_recordings(db, make_audio):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Dates")
+        for days in (3, 1, 2):
+            audio = make_audio(session, case, recorded_at=NOON + timedelta(days=days))
+            transcripts.add(session, audio, [Segment(f"harbour {days}", confidence=days / 10)], language="en")
+        assert found(session, "harbour", order="time") == ["harbour 1", "harbour 2", "harbour 3"]
+        day = timedelta(days=1)
+        assert found(session, "harbour", recorded=(NOON + day, NOON + 2 * day)) == ["harbour 1"]
+        assert found(session, "harbour", min_confidence=0.2, order="time") == ["harbour 2", "harbour 3"]
+
+
+def test_suggestions_are_words_that_were_said(spoken):
+    with spoken.session(actor="alice") as session:
+        assert search.suggest(session, "harb") == ["harbour"]
+        assert search.suggest(session, "CANC") == ["canciones", "canções"]
+        assert search.suggest(session, "ele") == ["élèves"]
+        assert search.suggest(session, "東") == search.suggest(session, "") == search.suggest(session, "zzz") == []
+        with pytest.raises(InvalidInput):
+            search.suggest(session, "two words")
+    with spoken.session(actor="bob") as session:
+        assert search.suggest(session, "harb") == []
+
+
+def test_everything_and_names(spoken):
+    with spoken.session(actor="alice") as session:
+        case = cases.open_case(session, title="100% Harbour_light", case_code="H-7")
+        cases.add_note(session, case, "the harbour was déserté")
+        found = search.everything(session, "harbour")
+        assert [kind for kind, _ in found] == ["case", "transcript", "note"]
+        assert found.total == 3
+        assert [note.body for note in search.everything(session, "deserte", case=case).notes] == [
+            "the harbour was déserté"
+        ]
+        assert search.everything(session, "harbour", case=case).transcripts == []
+        assert search.everything(session, "").total == 0
+
+        def titles(pattern):
+            return [each.title for each in search.cases(session, pattern)]
+
+        assert (
+            titles("0% HARB") == titles("h-7") == titles("r_l") == titles("100*light") == titles("h-?") == [case.title]
+        )
+        assert titles("%") == [case.title]
+        assert titles("0%H") == titles("harbour?light*x") == titles("light*") == titles("\\") == []
+        assert [user.username for user in search.users(session, "lic")] == ["alice"]
+        for wrong in ("", " ", "x" * 201):
+            with pytest.raises(InvalidInput):
+                search.cases(session, wrong)
+        session.rollback()
+
+
+def test_names_are_found_without_the_extension_too(world, speech_server):
+    _, owner = world
+    with owner.begin() as connection:
+        if connection.scalar(text("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_trgm'")):
+            assert connection.scalar(text("SELECT count(*) FROM pg_indexes WHERE indexname LIKE '%_trgm_idx'")) == 5
+            connection.execute(text("DROP EXTENSION pg_trgm CASCADE"))
+    db, _ = world
+    with db.session(actor="root") as session:
+        assert [user.username for user in search.users(session, "ALI")] == ["alice"]
+        session.execute(select(func.public.search_rows("cases", "x", text("'{}'::jsonb"))))
+
+
+@pytest.mark.parametrize("said", [
+    "harbour " + "x" * 3_000_000, "harbour " + "é" * 100_000, "harbour " + "日本" * 50_000,
+    "harbour " + "a-b/" * 50_000,
+    "harbour " + " ".join(f"{n:x}é" for n in range(150_000)),
+    "harbour " + "\ufdfa" * 30_000, "harbour \u0301\u0300' \\ : & |",
+    "harbour " + "".join(chr(0x4E00 + n % 20_000) + chr(0x4E00 + n * 7 % 20_900) for n in range(60_000)),
+], ids=["one token", "accents", "pairs", "hyphens", "lexemes", "expanding", "marks", "distinct pairs"])  # fmt: skip
+def test_no_text_makes_a_row_fail(spoken, said):
+    with spoken.session(actor="alice") as session:
+        matched = select(
+            func.public.search_vector("english", said).op("@@")(func.public.search_query("english", "harbour"))
+        )
+        assert session.scalar(matched) is True
