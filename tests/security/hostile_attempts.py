@@ -36,9 +36,9 @@ def call_functions(intruder: Intruder) -> None:
     values = {
         "bigint": number,
         "integer": intruder.pick(1, 60, 1000, -1),
-        "text": intruder.pick("read", "common", "bobsecret", "english", "owner", "cases", "users", "note", "transcribe",
+        "text": intruder.pick("read", "common", "bobsecret", "english", "audio_files", "case_notes", "owner", "cases", "users", "note", "transcribe",
                               "write", "", "x' OR true --", keys.case_key(stage.other, "wav")),
-        "jsonb": intruder.pick("{}", "[]", f'[{{"type": "search.made", "case_id": {stage.other}}}]'),
+        "jsonb": intruder.pick("{}", "[]", f'{{"cases": [{stage.other}], "versions": "all"}}', f'[{{"type": "search.made", "case_id": {stage.other}}}]'),
         "text[]": intruder.pick("{transcribe}", "{}", "{analyse,export,common}"),
         "boolean": intruder.pick(True, False),
     }  # fmt: skip
@@ -49,7 +49,7 @@ def call_functions(intruder: Intruder) -> None:
         rows = intruder.ask(connection, f"SELECT * FROM public.{name}({arguments})", **given)
         if name == "actor_case_ids" and rows and stage.other in rows[0][0]:
             intruder.found("the other case is among the actor's")
-        if name == "search_segments":
+        if name in {"search_segments", "search_page"}:
             intruder.expect_nothing((row[0] in stage.rows["transcription_segments"],) for row in rows or ())
 
 

@@ -43,16 +43,21 @@ $body$""",
 RETURNS TABLE (condition text, terms text) LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
-    -- Each segment by its own configuration; those that make the same of the words are asked together. One
-    -- transcription of a language is looked for in the index: EXISTS is planned as a reading of them all.
+    -- Each segment by its own configuration; those that make the same of the words are asked together.
+    -- Which languages there are is read from the index, one step for each: EXISTS is planned as a reading of the table.
     RETURN QUERY
+        WITH RECURSIVE used (id) AS (
+            SELECT min(t.language_id) FROM public.transcriptions t
+            UNION ALL
+            SELECT (SELECT min(t.language_id) FROM public.transcriptions t WHERE t.language_id > u.id)
+              FROM used u WHERE u.id IS NOT NULL
+        )
         SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
                format('WHEN search_config = ANY (%L) THEN %L::tsquery', array_agg(q.config)::text, q.terms)
           FROM (SELECT c.config, public.search_query(c.config, query)::text AS terms
-                  FROM (SELECT DISTINCT l.search_config FROM public.languages l
+                  FROM (SELECT DISTINCT l.search_config FROM public.languages l LEFT JOIN used u ON u.id = l.id
                          WHERE (only_language IS NULL OR l.id = only_language OR l.search_config = 'simple')
-                           AND (l.search_config = 'simple'
-                                OR (SELECT t.id FROM public.transcriptions t WHERE t.language_id = l.id LIMIT 1) > 0)
+                           AND (l.search_config = 'simple' OR u.id IS NOT NULL)
                            -- One that an operator misspelled must not stop every search.
                            AND l.search_config = ANY (ARRAY(
                                SELECT CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE n.nspname || '.' END || g.cfgname
