@@ -21,6 +21,7 @@ OWNERS_WORK = {
     "src/database/scripts/sweep.py": "sweeps and verifies as the owner",
     "src/services/recordings/sweeping.py": "sweeps as the owner, and commits after each object",
     "src/services/history/verification.py": "pins settings in a savepoint, and rolls it back",
+    "src/maintenance/indexing.py": "indexes anew as the owner, and names concurrently, which no transaction can",
     "src/database/testing.py": "makes and drops databases of tests as the owner",
 }
 OPENERS = {"begin", "begin_nested", "connect", "commit", "rollback"}

@@ -37,7 +37,7 @@ def call_functions(intruder: Intruder) -> None:
         "bigint": number,
         "integer": intruder.pick(1, 60, 1000, -1),
         "text": intruder.pick("read", "common", "bobsecret", "english", "owner", "cases", "users", "note", "transcribe",
-                              "write", "audio_files", "case_notes", "", "x' OR true --", keys.case_key(stage.other, "wav")),
+                              "write", "", "case_notes", "x' OR true --", keys.case_key(stage.other, "wav")),
         "jsonb": intruder.pick("{}", "[]", f'{{"cases": [{stage.other}], "versions": "all"}}',
                                f'[{{"type": "search.made", "case_id": {stage.other}}}]'),
         "text[]": intruder.pick("{transcribe}", "{}", "{analyse,export,common}"),
