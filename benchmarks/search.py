@@ -27,7 +27,7 @@ FEW = 20
 SEGMENTS = 100
 PAGE = 50
 MEMBER, BY_HAND = "member of 20", "by hand"
-# A word in one segment of 2,000, one in every tenth, and what else people ask for.
+# A word in one segment of 1,000, one in every tenth, and what else people ask for.
 QUERIES = {
     "rare word": "zanzibar",
     "common word": "harbour",
@@ -100,7 +100,7 @@ def texts(language: str, chance: random.Random, most: int = 4_000) -> Iterator[s
         said = chance.choices(words, weights, k=12)
         if chance.random() < 0.1:
             said[3:3] = ["harbour", chance.choice(("master", "wall", "light"))]
-        if chance.random() < 0.0005:
+        if chance.random() < 0.001:
             said.insert(chance.randrange(12), "zanzibar")
         if not letters and chance.random() < 0.003:
             said.insert(5, "東京湾")
