@@ -15,6 +15,7 @@ from src.database.bootstrap import owner_url
 from src.database.engine import PoolOptions, make_engine, normalise_url
 from src.database.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.models import Base
+from src.database.provision import NAME_INDEXES
 from src.errors import SpeechError
 
 # SQLAlchemy does not know the type, and `alembic check` would pass by the columns that have it.
@@ -26,8 +27,12 @@ if config.config_file_name is not None and config.attributes.get("configure_logg
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
-    """Leave the monthly partitions to the function that makes them."""
-    return not (kind == "table" and name is not None and name.startswith("activity_logs_"))
+    """Leave the monthly partitions to the function that makes them, indexes that need an extension to init_db."""
+    if name is None:
+        return True
+    if kind == "table":
+        return not name.startswith("activity_logs_")
+    return kind != "index" or name not in NAME_INDEXES
 
 
 def target() -> MetaData:

@@ -97,19 +97,18 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
                 ) from error
             present[name] = False
     connection.exec_driver_sql(_HIDE_STATEMENTS)
-    create_name_indexes(connection)
     return present
 
 
 def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
-    """Make the indexes for parts of names that are missing; return whether there are the extension and the tables.
+    """Make the indexes for parts of names that are missing; return whether pg_trgm is there to make them.
 
     Writers wait meanwhile, unless it is done concurrently, which no transaction can.
     """
     schema = connection.scalar(
         text(
             "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-            " WHERE e.extname = 'pg_trgm' AND to_regclass('public.audio_files') IS NOT NULL"
+            " WHERE e.extname = 'pg_trgm'"
         )
     )
     if schema is None:

@@ -18,7 +18,7 @@ from src.database.keys import KeyFile
 from src.database.migrate import upgrade
 from src.database.models import User, UserRole
 from src.database.protection import weaknesses
-from src.database.provision import create_database, create_extensions, provide_login, rotate_key
+from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
 from src.database.scripts.command import Debug, run
 from src.errors import ConfigurationError, InvalidInput
 from src.services.passwords import hash_password
@@ -75,6 +75,7 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         present = create_extensions(connection, settings.postgres_required_extensions)
+        create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
         report = seeding.sow(connection, force=force)
         keys = provide_login(
