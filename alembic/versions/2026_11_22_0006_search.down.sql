@@ -58,6 +58,7 @@ BEGIN
              WHERE s.search @@ terms AND s.search_config = config
                AND (only_case IS NULL OR s.case_id = only_case)
                AND (everything OR s.case_id = ANY (allowed))
+               AND EXISTS (SELECT FROM public.audio_files a WHERE a.id = t.audio_file_id AND a.deleted_at IS NULL)
                AND NOT EXISTS (SELECT FROM public.transcriptions newer
                                 WHERE newer.audio_file_id = t.audio_file_id AND newer.language_id = t.language_id
                                   AND newer.version > t.version)
