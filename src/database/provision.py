@@ -239,3 +239,9 @@ def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_pas
         text("SELECT has_database_privilege(:login, current_database(), 'CONNECT')"), {"login": keys.login}
     ):
         connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {name}")
+    for role in SESSION_ROLES:
+        # What is added in bulk is staged in a temporary table; everybody may make them until an administrator says no.
+        if not connection.scalar(
+            text("SELECT has_database_privilege(:role, current_database(), 'TEMP')"), {"role": role}
+        ):
+            connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")

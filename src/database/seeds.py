@@ -93,6 +93,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "transcript.accepted", "name": "Accepted a transcription", "category": "work"},
     {"code": "analysis.added", "name": "Added an analysis", "category": "work"},
     {"code": "analysis.accepted", "name": "Accepted an analysis", "category": "work"},
+    {"code": "bulk.stored", "name": "Stored, changed or deleted many rows", "category": "work"},
     {"code": "job.claimed", "name": "Claimed a job", "category": "work"},
     {"code": "job.completed", "name": "Completed a job", "category": "work"},
     {"code": "job.failed", "name": "Failed a job", "category": "work"},

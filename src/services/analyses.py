@@ -12,8 +12,10 @@ from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcript
 from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.services import activity
-from src.services.cases import now
-from src.services.lookup import by_code, in_session
+from src.services.details import checked, register_schema
+from src.services.lookup import by_code, in_session, storable
+
+__all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 
 
 def add(
@@ -24,6 +26,7 @@ def add(
     sentiment: str | None = None,
     sentiment_score: float | None = None,
     details: Mapping[str, Any] | None = None,
+    schema: str | None = None,
     transcription: Transcription | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
@@ -31,28 +34,36 @@ def add(
     """Add the next version of a recording's analysis: 1, 2, 3 … per recording.
 
     `sentiment` is a code (positive, neutral, negative, mixed), `sentiment_score` lies between -1 and 1, `transcription`
-    is the version that was read. Raises InvalidInput for an unknown sentiment or a score out of range, NotFound for a
-    recording that is not the actor's.
+    is the version that was read. With `schema`, a name of `register_schema`, the details are held against it and keep
+    its name. Raises InvalidInput, naming the place, for details that do not keep to it or are no JSON (NaN, NUL), for
+    an unknown sentiment, a score out of range and a transcription of another recording; NotFound for a recording that
+    is not the actor's.
     """
     actor_of(session)
     if sentiment_score is not None and not -1 <= sentiment_score <= 1:
         raise InvalidInput(f"sentiment_score is {sentiment_score!r}; give a number from -1 to 1.")
-    found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
-    if found is None:
+    plain = checked(details, schema)
+    lock = func.pg_advisory_xact_lock(func.hashtextextended(func.concat("analysis ", AudioFile.id), 0))
+    row = session.execute(select(AudioFile, lock).where(AudioFile.id == audio.id)).one_or_none()
+    if row is None:
         raise NotFound("There is no such recording, or it is not yours to see.")
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"analysis {found.id}", 0))))
-    newest = session.scalar(select(func.max(AnalysisResult.version)).where(AnalysisResult.audio_file_id == found.id))
+    found: AudioFile = row[0]
+    if transcription is not None and transcription.audio_file_id != found.id:
+        raise InvalidInput("The transcription is of another recording; give a version of this one.")
+    newest = select(func.max(AnalysisResult.version)).where(AnalysisResult.audio_file_id == found.id)
     analysis = AnalysisResult(
         case_id=found.case_id,
         audio_file_id=found.id,
         transcription_id=transcription.id if transcription is not None else None,
-        version=(newest or 0) + 1,
-        summary=summary,
+        # Asked by the statement that uses it, which begins when the lock is ours: an earlier one may have seen less.
+        version=func.coalesce(newest.scalar_subquery(), 0) + 1,
+        summary=storable(summary, "summary"),
         sentiment=by_code(session, Sentiment, sentiment) if sentiment is not None else None,
         sentiment_score=sentiment_score,
-        details=dict(details or {}),
-        model_name=model_name,
-        model_version=model_version,
+        details=plain,
+        details_schema=schema,
+        model_name=storable(model_name, "model_name") if model_name is not None else None,
+        model_version=storable(model_version, "model_version") if model_version is not None else None,
     )
     session.add(analysis)
     session.flush()  # the entry below names its id
@@ -67,22 +78,37 @@ def add(
 
 
 def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> AnalysisResult | None:
-    """Return the newest version, or the newest accepted one; None when there is none that the actor may see.
+    """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
     None too for a recording that is marked as deleted.
     """
     query = select(AnalysisResult).join(AudioFile, AudioFile.id == AnalysisResult.audio_file_id)
     query = query.where(AnalysisResult.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if accepted:
-        query = query.where(AnalysisResult.accepted_at.is_not(None))
+        query = query.where(AnalysisResult.accepted_at.is_not(None)).order_by(AnalysisResult.accepted_at.desc())
     return session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()
 
 
+def versions(session: Session, audio: AudioFile) -> list[AnalysisResult]:
+    """Return all versions that the actor may see, the first one first."""
+    query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id)
+    return list(session.scalars(query.order_by(AnalysisResult.version)))
+
+
 def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
-    """Mark a version as the accepted one: who and when."""
-    actor, moment = actor_of(session), now(session)
+    """Mark a version as the accepted one: who and when. Of several the last one counts.
+
+    Accepting the one that counts changes nothing; an earlier one counts again when it is accepted again.
+    """
+    actor = actor_of(session)
     analysis = in_session(session, analysis)
-    analysis.accepted_by_id, analysis.accepted_at = actor, moment
+    if analysis.accepted_at is not None and latest(session, AudioFile(id=analysis.audio_file_id), accepted=True) is (
+        analysis
+    ):
+        return analysis
+    analysis.accepted_by_id = actor
+    # By the clock: of two that are accepted in one transaction the second one counts.
+    analysis.accepted_at = func.clock_timestamp()
     session.flush()  # refused here rather than at the end, when it is not the actor's to accept
     activity.record(
         session,
@@ -92,3 +118,31 @@ def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
         detail={"version": analysis.version},
     )
     return analysis
+
+
+def is_stale(session: Session, analysis: AnalysisResult) -> bool:
+    """Tell whether another transcription is accepted than the one that the analysis read.
+
+    That is: something of the recording is accepted, and what was read is not the version that counts in its language.
+    A newer version that nobody accepted makes nothing stale. An analysis that read no transcription is never stale.
+    Raises NotFound for an analysis that is not the actor's.
+    """
+    analysis = in_session(session, analysis)
+    return bool(_stale(session, analysis.audio_file_id, [analysis]))
+
+
+def stale(session: Session, audio: AudioFile) -> list[AnalysisResult]:
+    """Return the versions of a recording's analysis that are stale, as `is_stale` has it, the first one first."""
+    return _stale(session, audio.id, versions(session, audio))
+
+
+def _stale(session: Session, audio_id: int, analyses: list[AnalysisResult]) -> list[AnalysisResult]:
+    last_first = (Transcription.language_id, Transcription.accepted_at.desc(), Transcription.id.desc())
+    counting = (
+        select(Transcription.id)
+        .where(Transcription.audio_file_id == audio_id, Transcription.accepted_at.is_not(None))
+        .distinct(Transcription.language_id)
+        .order_by(*last_first)
+    )
+    accepted = set(session.scalars(counting))
+    return [each for each in analyses if accepted and each.transcription_id not in {None, *accepted}]

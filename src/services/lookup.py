@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
@@ -43,7 +43,8 @@ def language_by_code(session: Session, code: str) -> Language:
     """
     tag = code.strip().replace("_", "-")
     candidates = [tag.lower(), tag.partition("-")[0].lower()]
-    rows = {row.code.lower(): row for row in session.scalars(select(Language).where(Language.is_active))}
+    fitting = select(Language).where(Language.is_active, func.lower(Language.code).in_(candidates))
+    rows = {row.code.lower(): row for row in session.scalars(fitting)}
     for candidate in candidates:
         if candidate in rows:
             return rows[candidate]

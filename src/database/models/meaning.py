@@ -40,6 +40,7 @@ class AnalysisResult(Versioned, Record):
         CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
+        length_limit("details_schema", 200, least=1),
         length_limit("model_name", 200),
         length_limit("model_version", 200),
         Index("analysis_results_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
@@ -58,6 +59,7 @@ class AnalysisResult(Versioned, Record):
     sentiment_id: Mapped[int | None] = mapped_column(ForeignKey("sentiments.id", ondelete="RESTRICT"))
     sentiment_score: Mapped[float | None] = mapped_column(comment="-1 negative … 1 positive")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    details_schema: Mapped[str | None] = mapped_column(comment="the name of the schema that the details keep to")
     model_name: Mapped[str | None]
     model_version: Mapped[str | None]
     accepted_at: Mapped[datetime | None]

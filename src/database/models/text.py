@@ -163,12 +163,18 @@ class TranscriptionSource(Record):
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         length_limit("dialect", 64, least=1),
         length_limit("name", 1024),
+        # The same bytes of the same recording are one version, whoever imports them at once.
+        UniqueConstraint("audio_file_id", "sha256"),
         Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),
         Index("transcription_sources_sha256_idx", "sha256"),
     )
 
     case_id: Mapped[int]
     transcription_id: Mapped[int]
+    # Set by a trigger, and no foreign key: it would take the source before its version goes, which is refused.
+    audio_file_id: Mapped[int | None] = mapped_column(
+        server_default=FetchedValue(), comment="that of the transcription; null where older bytes came twice"
+    )
     dialect: Mapped[str] = mapped_column(comment="whisper, amazon-batch, webvtt, …")
     name: Mapped[str | None]
     sha256: Mapped[str]

@@ -91,6 +91,7 @@ INSERT_COLUMNS: dict[str, tuple[str, ...]] = {
         "sentiment_id",
         "sentiment_score",
         "details",
+        "details_schema",
         "model_name",
         "model_version",
         "accepted_at",

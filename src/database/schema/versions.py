@@ -90,6 +90,22 @@ END
 $body$""",
     ),
     Function(
+        "public.place_source()",
+        """
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Which recording it belongs to is not for whoever writes to say: the same bytes twice are refused by it.
+    NEW.audio_file_id := (SELECT t.audio_file_id FROM public.transcriptions t
+                           WHERE t.id = NEW.transcription_id AND t.case_id = NEW.case_id);
+    IF NEW.sha256 IS DISTINCT FROM encode(sha256(NEW.content), 'hex') THEN
+        RAISE EXCEPTION 'these are not the bytes of that hash'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'transcription_sources_sha256_check', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NEW;
+END
+$body$""",
+    ),
+    Function(
         "public.restore_deleted(entry bigint)",
         f"""
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER {PINNED} AS $body$
@@ -213,6 +229,7 @@ TRIGGERS = (
         )
         for table in PARTS_OF_A_VERSION
     ),
+    Trigger("place", "transcription_sources", "BEFORE INSERT", "place_source"),
     *(
         Trigger("guard_part", table, "BEFORE UPDATE OR DELETE", "guard_part", always=True)
         for table in PARTS_OF_A_VERSION

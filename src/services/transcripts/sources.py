@@ -1,0 +1,183 @@
+"""The bytes that a version was imported from: taken as they are, made where there were only objects, kept and found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
+
+from src.database.models import AudioFile, Transcription, TranscriptionSource
+from src.errors import InvalidInput
+from src.formats.values import UNSTORABLE, named
+from src.services.transcripts.staging import copy_in
+
+# Twice as long as text, in a dump, and there a row has to stay below 1 GB.
+LARGEST_BYTES = 500_000_000
+# The driver turns parameters into text, which takes several times their size.
+LARGEST_PARAMETER_BYTES = 1 << 20
+LONGEST_NAME = 1024
+_PART_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A result as it came: its bytes, their sha256, and the name of the file where it had one."""
+
+    content: bytes
+    sha256: str
+    name: str | None = None
+
+
+def taken(source: Any, name: str | None) -> Source:
+    """Return the bytes of a path, of bytes, of an open binary file or, in canonical JSON, of a recogniser's objects.
+
+    Raises InvalidInput for what cannot be read, is no JSON, or is larger than `LARGEST_BYTES`.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(os.fsdecode(source))
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+        name = name or path.name
+    elif isinstance(source, bytes | bytearray | memoryview):
+        content = bytes(source)
+    elif callable(getattr(source, "read", None)):
+        content = source.read(LARGEST_BYTES + 1)
+        if not isinstance(content, bytes):
+            raise InvalidInput("The file was opened as text; open it in binary mode.")
+        named_file = getattr(source, "name", None)
+        name = name or (Path(named_file).name if isinstance(named_file, str) else None)
+    else:
+        content = canonical(source)
+    if len(content) > LARGEST_BYTES:
+        raise InvalidInput(f"The result has more than {LARGEST_BYTES} bytes, the most that is kept; split it.")
+    if name is not None:
+        # A file may have a name that is no text; the bytes are what counts.
+        name = UNSTORABLE.sub("\ufffd", name)[:LONGEST_NAME]
+    return Source(content, hashlib.sha256(content).hexdigest(), name)
+
+
+def canonical(result: Any) -> bytes:
+    """Return a recogniser's objects as JSON in UTF-8: the same bytes for the same values.
+
+    Keys are sorted, nothing stands between the tokens, NaN and Infinity are written so. Dataclasses and named tuples
+    become objects by their fields, tuples and what is yielded lists, numbers of numpy plain ones; `(segments, info)`
+    becomes `{"info": …, "segments": […]}`. Halves of characters make all of it ASCII, with escapes.
+    Raises InvalidInput for what has no JSON.
+    """
+    if isinstance(result, tuple) and not hasattr(result, "_fields") and len(result) == 2:
+        result = {"segments": result[0], "info": result[1]}
+    try:
+        value = _plain(result, "the result")
+        try:
+            return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        except UnicodeEncodeError:
+            return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError as error:
+        raise InvalidInput("The result is nested too deeply to be a transcript.") from error
+
+
+def _plain(value: Any, place: str) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    for to_plain in ("tolist", "item"):  # numpy, torch: asked by name, so that neither has to be here
+        if callable(getattr(value, to_plain, None)):
+            return _plain(getattr(value, to_plain)(), place)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bytes | bytearray):
+        raise InvalidInput(f"{place}: bytes are no part of a result; give text or numbers.")
+    try:
+        fields = named(value, place)
+    except InvalidInput:
+        if isinstance(value, Iterable):
+            return [_plain(item, f"{place}, element {number}") for number, item in enumerate(value)]
+        raise
+    return {str(key): _plain(item, f"{place}, {key!s:.40}") for key, item in fields.items()}
+
+
+def imported_before(session: Session, audio: AudioFile, sha256: str) -> Transcription | None:
+    """Return the version of this recording that was imported from these bytes, if there is one."""
+    query = (
+        select(Transcription)
+        .join(Transcription.sources)
+        .where(TranscriptionSource.audio_file_id == audio.id, TranscriptionSource.sha256 == sha256)
+    )
+    return session.scalars(query).one_or_none()
+
+
+class Kept:
+    """Bytes on their way into a version: large ones go to the server in pieces, so that they are never doubled here."""
+
+    def __init__(self, session: Session, source: Source) -> None:
+        self._session, self._source = session, source
+        self._staged = len(source.content) > LARGEST_PARAMETER_BYTES
+        if self._staged:
+            session.execute(
+                text("CREATE TEMPORARY TABLE pg_temp.staged_source (position bigint, part bytea) ON COMMIT DROP")
+            )
+            copy_in(session, "COPY pg_temp.staged_source FROM STDIN (FORMAT binary)", _Parts(source.content))
+
+    def store(self, transcription: Transcription, dialect: str) -> None:
+        """Make them the source of this version."""
+        about = {
+            "case_id": transcription.case_id,
+            "transcription_id": transcription.id,
+            "dialect": dialect,
+            "name": self._source.name,
+            "sha256": self._source.sha256,
+        }
+        if self._staged:
+            columns = ", ".join(about)
+            values = ", ".join(f":{name}" for name in about)
+            whole = "(SELECT string_agg(part, ''::bytea ORDER BY position) FROM pg_temp.staged_source)"
+            self._session.execute(
+                text(f"INSERT INTO public.transcription_sources ({columns}, content) VALUES ({values}, {whole})"),  # noqa: S608 - names of our own
+                about,
+            )
+        else:
+            self._session.execute(insert(TranscriptionSource), [{**about, "content": self._source.content}])
+
+    def forget(self) -> None:
+        if self._staged:
+            self._session.execute(text("DROP TABLE pg_temp.staged_source"))
+
+
+class _Parts:
+    """A file in PostgreSQL's binary COPY format: rows of a position and a part."""
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = self._written(content)
+
+    @staticmethod
+    def _written(content: bytes) -> Iterator[bytes]:
+        yield b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+        for position, start in enumerate(range(0, len(content), _PART_BYTES)):
+            part = content[start : start + _PART_BYTES]
+            yield struct.pack("!hiqi", 2, 8, position, len(part)) + part
+        yield struct.pack("!h", -1)
+
+    def read(self, size: int) -> bytes:
+        del size  # a part is as large as it is
+        return next(self._pieces, b"")
+
+
+def stored_content(session: Session, transcription: Transcription) -> bytes | None:
+    """Return the bytes that a version was imported from, None where there are none."""
+    query = select(TranscriptionSource.content).where(
+        TranscriptionSource.case_id == transcription.case_id,
+        TranscriptionSource.transcription_id == transcription.id,
+    )
+    found = session.scalars(query.order_by(TranscriptionSource.id).limit(1)).one_or_none()
+    return None if found is None else bytes(found)
