@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcription
@@ -141,7 +142,7 @@ def _stale(session: Session, audio_id: int, analyses: list[AnalysisResult]) -> l
     counting = (
         select(Transcription.id)
         .where(Transcription.audio_file_id == audio_id, Transcription.accepted_at.is_not(None))
-        .distinct(Transcription.language_id)
+        .ext(distinct_on(Transcription.language_id))
         .order_by(*last_first)
     )
     accepted = set(session.scalars(counting))

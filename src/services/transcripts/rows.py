@@ -58,6 +58,17 @@ def words_json(words: Iterable[Word]) -> str:
     told = []
     for word in words:
         start, end, sure = word.start_ms, word.end_ms, word.confidence
+        if (
+            type(start) is type(end) is int
+            and type(sure) is float
+            and 0 <= start <= end < LONGEST_MS
+            and 0 <= sure <= 1
+            and word.speaker is None
+        ):
+            # Nearly every word: at once, in half the time.
+            said = encode_basestring(word.text)
+            told.append(f'{{"text": {said}, "start_ms": {start}, "end_ms": {end}, "confidence": {sure!r}}}')
+            continue
         if not (_is_span(start, end) and (sure is None or 0 <= sure <= 1)):
             raise ValueError(word)
         fields = f'{{"text": {encode_basestring(word.text)}'

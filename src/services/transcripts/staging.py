@@ -33,11 +33,12 @@ TYPED = "position, start_ms, end_ms, speaker, text, CAST(words AS jsonb), confid
 _FROM_PARAMETERS = text(
     f"{INTO} SELECT :case, :transcription, :config, {TYPED} FROM {PARAMETERS} AS given ({COLUMNS})"  # noqa: S608 - names of our own
 ).bindparams(*PARAMETER_TYPES)
-_FROM_STAGE = text(f"{INTO} SELECT :case, :transcription, :config, {TYPED} FROM pg_temp.staged_segments")  # noqa: S608 - the same
+_FROM_STAGE = text(f"{INTO} SELECT :case, :transcription, :config, {COLUMNS} FROM pg_temp.staged_segments")  # noqa: S608 - the same
 # Qualified, and gone with the transaction at the latest: no table of that name can be taken for it, none stays behind.
+# Of the final types: the server turns text into JSON while the next rows are made here.
 _STAGE = (
     "CREATE TEMPORARY TABLE pg_temp.staged_segments (position bigint, start_ms bigint, end_ms bigint, speaker text,"
-    " text text, words text, confidence double precision, flags text) ON COMMIT DROP"
+    " text text, words jsonb, confidence double precision, flags text[]) ON COMMIT DROP"
 )
 
 

@@ -1,0 +1,157 @@
+"""Analyses: details that keep to a named schema, and knowing when what they read is no longer what counts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from src.database import AnalysisResult
+from src.errors import InvalidInput, NotFound
+from src.services import analyses, cases, details, transcripts
+from src.services.transcripts import Segment
+
+TOPICS = {
+    "type": "object",
+    "properties": {
+        "topics": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]},
+        }
+    },
+    "required": ["topics"],
+}
+
+
+@pytest.fixture
+def audio(db, make_audio):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Speech")
+        audio = make_audio(session, case)
+        audio.case = case
+        return audio
+
+
+@pytest.fixture
+def topics(monkeypatch):
+    monkeypatch.setattr(details, "_schemas", {})
+    analyses.register_schema("topics/1", TOPICS)
+
+
+def test_details_keep_to_their_schema_and_remember_its_name(db, audio, topics):
+    with db.session(actor="alice") as session:
+        added = analyses.add(session, audio, details={"topics": [{"label": "harbour"}]}, schema="topics/1")
+        for wrong, place in (
+            ({"topics": [{"label": "a"}, {"label": 7}]}, r"details\.topics\[1\]\.label: 7 is not of type 'string'"),
+            ({}, "details: 'topics' is a required property"),
+        ):
+            with pytest.raises(InvalidInput, match=place):
+                analyses.add(session, audio, details=wrong, schema="topics/1")
+        with pytest.raises(InvalidInput, match="No schema is registered as 'topics/2'; there are: topics/1"):
+            analyses.add(session, audio, schema="topics/2")
+    with db.session(actor="alice") as session:
+        assert session.get(AnalysisResult, added.id).details_schema == "topics/1"
+        assert [analysis.version for analysis in analyses.versions(session, audio)] == [1]
+
+
+def test_what_a_name_stands_for_never_changes(topics):
+    analyses.register_schema("topics/1", dict(reversed(TOPICS.items())))
+    with pytest.raises(InvalidInput, match="another schema already"):
+        analyses.register_schema("topics/1", {"type": "object"})
+    for schema in ({"type": "nothing"}, {"x": object()}):
+        with pytest.raises(InvalidInput, match="no JSON Schema"):
+            analyses.register_schema("topics/2", schema)
+    with pytest.raises(InvalidInput, match="1 to 200"):
+        analyses.register_schema("x" * 201, TOPICS)
+
+
+def test_a_schema_fetches_nothing(db, audio, topics):
+    analyses.register_schema("far/1", {"$ref": "http://192.0.2.1/schema.json"})
+    with pytest.raises(InvalidInput, match="refers to what it does not hold"), db.session(actor="alice") as session:
+        analyses.add(session, audio, details={"a": 1}, schema="far/1")
+
+
+@pytest.mark.parametrize(("unfit", "place"), [
+    ({"a": {"b": [0, float("nan")]}}, r"details\.a\.b\[1\]: nan"),
+    ({"a": float("inf")}, r"details\.a: inf"),
+    ({"a": ["x\0"]}, r"details\.a\[0\]: .*NUL"),
+    ({"a": {"x\0": 1}}, r"details\.a, a name: .*NUL"),
+    ({"a": "\ud800"}, r"details\.a: .*half a character"),
+    ({"a": b"x"}, r"details\.a: bytes is no JSON"),
+    ({None: 1}, "details: None cannot be a name"),
+    ([1], "details: it is list"),
+], ids=str)  # fmt: skip
+def test_details_that_no_database_stores_are_refused_with_their_place(db, audio, unfit, place):
+    with pytest.raises(InvalidInput, match=place), db.session(actor="alice") as session:
+        analyses.add(session, audio, details=unfit)
+
+
+def test_an_analysis_is_stale_once_another_transcription_is_accepted(db, audio):
+    with db.session(actor="alice") as session:
+        first = transcripts.add(session, audio, [Segment("one")], language="en")
+        second = transcripts.add(session, audio, [Segment("two")], language="en")
+        of_first = analyses.add(session, audio, summary="1", transcription=first)
+        of_second = analyses.add(session, audio, summary="2", transcription=second)
+        analyses.add(session, audio, summary="read nothing")
+        french = transcripts.add(session, audio, [Segment("un")], language="fr")
+
+        def stale():
+            told = [analysis.version for analysis in analyses.stale(session, audio)]
+            assert told == [n for n, each in ((1, of_first), (2, of_second)) if analyses.is_stale(session, each)]
+            return told
+
+        assert stale() == []  # a newer version alone makes nothing stale
+        transcripts.accept(session, first)
+        assert stale() == [2]
+        transcripts.accept(session, second)
+        assert stale() == [1]
+        transcripts.accept(session, french)
+        assert stale() == [1]
+        transcripts.accept(session, first)
+        assert stale() == [2]
+
+
+def test_what_read_the_wrong_language_is_stale_when_the_right_one_is_accepted(db, audio):
+    with db.session(actor="alice") as session:
+        misheard = transcripts.add(session, audio, [Segment("321")], language="zh")
+        analysis = analyses.add(session, audio, transcription=misheard)
+        transcripts.accept(session, transcripts.add(session, audio, [Segment("bonjour")], language="fr"))
+
+        assert analyses.is_stale(session, analysis)
+
+
+def test_the_analysis_that_was_accepted_last_counts(db, audio):
+    with db.session(actor="alice") as session:
+        first, second = (analyses.add(session, audio, summary=str(number)) for number in (1, 2))
+        analyses.accept(session, second)
+        analyses.accept(session, first)
+        accepted = analyses.latest(session, audio, accepted=True)
+        assert accepted is first
+        accepted_at = first.accepted_at
+        assert analyses.accept(session, first).accepted_at == accepted_at
+
+
+def test_an_analysis_reads_a_transcription_of_its_own_recording(db, audio, make_audio):
+    with db.session(actor="alice") as session:
+        other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
+        theirs = transcripts.add(session, other, [Segment("x")])
+        with pytest.raises(InvalidInput, match="another recording"):
+            analyses.add(session, audio, transcription=theirs)
+
+
+def test_strangers_learn_nothing_of_what_is_stale(db, audio):
+    with db.session(actor="alice") as session:
+        analysis = analyses.add(session, audio)
+    with db.session(actor="bob") as session:
+        assert analyses.versions(session, audio) == analyses.stale(session, audio) == []
+        with pytest.raises(NotFound):
+            analyses.is_stale(session, analysis)
+
+
+def test_writers_at_once_leave_no_gap(db, audio):
+    def add(number):
+        with db.session(actor="alice") as session:
+            return analyses.add(session, audio, summary=str(number)).version
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(add, range(6))) == list(range(1, 7))

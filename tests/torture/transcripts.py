@@ -1,0 +1,112 @@
+"""Import thousands of damaged results, and have many write at once: whole or not at all, versions without gaps."""
+
+from __future__ import annotations
+
+import random
+import sys
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+from _options import main
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database import AudioFile, Database, Transcription, TranscriptionSegment
+from src.database.engine import PoolOptions
+from src.database.testing import running_server
+from src.errors import SpeechError
+from src.services import cases, transcripts
+from src.services.transcripts import Segment
+from src.storage import MemoryStorage
+from tests.services.importing import damage, samples
+
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+BETWEEN_LOOKS = 500
+WRITERS = 32
+
+
+def torture(chance: random.Random, rounds: int) -> list[str]:
+    contents = [path.read_bytes() for path in samples(SHARED_DATA)]
+    if not contents:
+        return ["the real data is not here (shared/data beside the checkout)"]
+    findings: list[str] = []
+    done = 0
+    with running_server() as server:
+        while done < rounds:
+            part = min(BETWEEN_LOOKS, rounds - done)
+            with server.copy() as url:
+                # As many connections as writers, so that all of them are in the same place at once.
+                pool = PoolOptions(size=WRITERS, max_overflow=2)
+                serving = server.serving_url(url)
+                with Database(serving, signing_key=server.signing_key, storage=MemoryStorage(), pool=pool) as db:
+                    outcome = damage(db, recording(db), contents, chance, part)
+                    found = outcome["findings"] + at_once(db, recording(db), chance)
+            findings += [f"after {done}: {what}" for what in found]
+            done += part
+            counted = Counter(outcome["stored"])
+            print(f"{done}: {counted[True]} stored, {counted[False]} refused, {len(findings)} findings", flush=True)
+    return findings
+
+
+def recording(db: Database) -> AudioFile:
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Speech")
+    key = f"cases/{case.id}/{uuid.uuid4()}.wav"
+    with db.session(actor="alice") as session:
+        session.execute(text("SELECT announce_object(:case, :key, 'memory')"), {"case": case.id, "key": key})
+        audio = AudioFile(case_id=case.id, name="a.wav", path=key, size_bytes=1, sha256="0" * 64, storage_type="memory")
+        session.add(audio)
+    return audio
+
+
+def at_once(db: Database, audio: AudioFile, chance: random.Random) -> list[str]:
+    """Let writers add, import the same bytes, correct and restore at once; then count."""
+    with db.session(actor="alice") as session:
+        first = transcripts.add(session, audio, [Segment("first"), Segment("second")], language="en")
+    shared = f'{{"language": "en", "segments": [{{"text": "shared {chance.random()}"}}]}}'.encode()
+    deeds = [chance.choice(["few", "many", "import", "correct", "restore", "undone"]) for _ in range(WRITERS)]
+
+    def write(numbered: tuple[int, str]) -> tuple[str, int | None]:
+        number, deed = numbered
+        try:
+            with db.session(actor="alice") as session:
+                if deed == "import":
+                    made = transcripts.import_result(session, audio, shared)
+                elif deed == "correct":
+                    made = transcripts.correct(session, first, {1: f"by {number}"}, although_newer=True)
+                elif deed == "restore":
+                    made = transcripts.restore(session, first)
+                else:
+                    said = [Segment(f"{number} {n}") for n in range(600 if deed == "many" else 2)]
+                    made = transcripts.add(session, audio, said, language="en")
+                if deed == "undone":
+                    session.execute(text("SELECT 1 / 0"))
+                return deed, made.version
+        except (SpeechError, DBAPIError) as error:
+            return (deed, None) if deed == "undone" else (f"{deed}: {error}", None)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        outcomes = list(pool.map(write, enumerate(deeds)))
+    findings = [deed for deed, version in outcomes if version is None and deed != "undone"]
+    told = {version for _, version in outcomes if version is not None} | {1}
+    with db.session(actor="alice") as session:
+        stored = session.execute(
+            select(Transcription.version, func.count(TranscriptionSegment.id))
+            .outerjoin(Transcription.segments)
+            .where(Transcription.audio_file_id == audio.id)
+            .group_by(Transcription.version)
+        ).all()
+    versions = sorted(version for version, _ in stored)
+    if versions != list(range(1, len(versions) + 1)) or set(versions) != told:
+        findings.append(f"{WRITERS} writers left the versions {versions}, and were told of {sorted(told)}")
+    if not {count for _, count in stored} <= {1, 2, 600}:
+        findings.append(f"a version is half there: {stored}")
+    return findings
+
+
+if __name__ == "__main__":
+    main(torture, __doc__ or "", rounds=10_000)
