@@ -63,7 +63,9 @@ def insert(
     names = _columns(model)
 
     def store(session: Session, alike: Sequence[Row]) -> None:
-        session.execute(sql_insert(model), [dict(row) for row in alike])
+        # Of the table: the ORM would take a null for "whatever the server likes".
+        table: Any = model.__table__
+        session.execute(sql_insert(table), [dict(row) for row in alike])
 
     def check(row: Row) -> None:
         strange = row.keys() - names.keys()
@@ -187,6 +189,7 @@ def _first_refused(task: _Task, part: Sequence[Row], store: Store) -> tuple[int,
     def failure(count: int) -> SpeechError | None:
         try:
             with task.database.session(actor=task.actor) as session:
+                actor_of(session)
                 _store(session, part[:count], store)
                 _undo()
         except _Undo:
@@ -197,7 +200,7 @@ def _first_refused(task: _Task, part: Sequence[Row], store: Store) -> tuple[int,
 
     good, bad = 0, len(part)
     reason = failure(bad)
-    if reason is None:
+    if reason is None or failure(0) is not None:
         return None
     while bad - good > 1:
         middle = (good + bad) // 2
