@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -154,7 +153,7 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
                 case_id=case.id,
                 transcription_id=transcription.id,
                 dialect="whisper",
-                sha256=hashlib.sha256(bytes(range(256))).hexdigest(),
+                sha256="0" * 64,
                 content=bytes(range(256)),
             )
         )

@@ -317,4 +317,5 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
         "processing_jobs": {"state", "lease", "attempts"},
         "cases": {"active_holds"},
         "transcriptions": {"segments_sha256"},
+        "transcription_sources": {"audio_file_id"},
     }.get(table, set())

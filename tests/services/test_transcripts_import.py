@@ -17,7 +17,7 @@ from sqlalchemy import func, insert, select, text
 
 from src import formats
 from src.database import Transcription, TranscriptionSegment, TranscriptionSource
-from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
+from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotFound, SpeechError
 from src.services import activity, cases, transcripts
 from src.services.lookup import language_by_code
 from src.services.transcripts import Segment, sources
@@ -226,16 +226,19 @@ def test_the_same_bytes_imported_at_once_are_one_version(db, audio):
         assert counts(session) == (1, 1, 1)
 
 
-def test_the_database_refuses_the_same_bytes_twice_and_a_hash_that_is_not_theirs(db, audio, make_audio):
+def test_the_database_refuses_the_same_bytes_twice_and_a_forged_source_is_not_exported(db, audio, make_audio):
     with db.session(actor="alice") as session:
         transcripts.import_result(session, audio, WHISPER)
         other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
         # Another recording may say the same.
         assert transcripts.import_result(session, other, WHISPER).version == 1
 
+    version_of = []
+
     def by_hand(content, sha256):
         with db.session(actor="alice") as session:
             version = transcripts.add(session, audio, [])
+            version_of.append(version)
             session.execute(
                 insert(TranscriptionSource).values(
                     case_id=version.case_id, transcription_id=version.id, dialect="x", sha256=sha256, content=content
@@ -244,8 +247,9 @@ def test_the_database_refuses_the_same_bytes_twice_and_a_hash_that_is_not_theirs
 
     with pytest.raises(Conflict, match="sha256_key"):
         by_hand(WHISPER, hashlib.sha256(WHISPER).hexdigest())
-    with pytest.raises(InvalidInput, match="sha256_check"):
-        by_hand(b"forged", hashlib.sha256(b"what it was").hexdigest())
+    by_hand(b"forged", hashlib.sha256(b"what it was").hexdigest())
+    with pytest.raises(IntegrityFailure), db.session(actor="alice") as session:
+        transcripts.export(session, version_of[-1], "source")
 
 
 def test_bytes_that_are_large_come_back_as_they_were(db, audio):

@@ -46,7 +46,8 @@ def export(
     `source` is what it was imported from, byte for byte. `json` loses nothing, the others what they have no place for
     (docs/formats.md). `columns` is the length of a line where there are lines. The log keeps that it was exported.
 
-    Raises InvalidInput for another format, NotFound for a version that is not the actor's or has no source.
+    Raises InvalidInput for another format, NotFound for a version that is not the actor's or has no source,
+    IntegrityFailure for a source that is not the one that was imported.
     """
     transcription = in_session(session, transcription)
     exported: str | bytes

@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Transcription, TranscriptionSource
-from src.errors import InvalidInput
+from src.errors import IntegrityFailure, InvalidInput
 from src.formats.values import UNSTORABLE, named
 from src.services.transcripts.staging import copy_in
 
@@ -174,10 +174,18 @@ class _Parts:
 
 
 def stored_content(session: Session, transcription: Transcription) -> bytes | None:
-    """Return the bytes that a version was imported from, None where there are none."""
-    query = select(TranscriptionSource.content).where(
+    """Return the bytes that a version was imported from, None where there are none.
+
+    Raises IntegrityFailure when they are not those that were imported.
+    """
+    query = select(TranscriptionSource.content, TranscriptionSource.sha256).where(
         TranscriptionSource.case_id == transcription.case_id,
         TranscriptionSource.transcription_id == transcription.id,
     )
-    found = session.scalars(query.order_by(TranscriptionSource.id).limit(1)).one_or_none()
-    return None if found is None else bytes(found)
+    found = session.execute(query.order_by(TranscriptionSource.id).limit(1)).one_or_none()
+    if found is None:
+        return None
+    content = bytes(found.content)
+    if hashlib.sha256(content).hexdigest() != found.sha256:
+        raise IntegrityFailure("The source of this version is not the one that was imported: its sha256 is another.")
+    return content
