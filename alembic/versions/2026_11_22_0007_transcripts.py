@@ -1,7 +1,7 @@
 """Transcripts: the same bytes are one version; details keep to a named schema.
 
 Revision ID: 0007
-Revises: 0005
+Revises: 0006
 
 The SQL beside this file is frozen: later changes are later revisions.
 """
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
