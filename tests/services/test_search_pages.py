@@ -38,6 +38,7 @@ def everything(session, query, *, limit, **options):
     pages = [search.transcripts(session, query, limit=limit, **options)]
     while pages[-1].next is not None:
         pages.append(search.transcripts(session, query, limit=limit, after=pages[-1].next, **options))
+        assert len(pages) <= pages[0].total, "a page repeats"
     return pages
 
 
@@ -87,6 +88,7 @@ def test_names_have_pages_too(crowded):
         pages = [search.recordings(session, "WAV", limit=1)]
         while pages[-1].next is not None:
             pages.append(search.recordings(session, "WAV", limit=1, after=pages[-1].next))
+            assert len(pages) <= pages[0].total, "a page repeats"
         whole = search.recordings(session, "wav", limit=1000)
     assert [audio for page in pages for audio in page] == whole
     assert {page.total for page in pages} == {len(whole)}
