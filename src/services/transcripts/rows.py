@@ -48,8 +48,9 @@ def _row(position: int, segment: Segment) -> Row:
         require(segment, f"segment {position}")
     if speaker is not None and len(speaker) > LONGEST_SPEAKER:
         raise ValueError(speaker)
-    # Half a character shows here; a NUL does not.
-    f"{text}{speaker}{words}".encode()
+    if not (text.isascii() and (words is None or words.isascii()) and (speaker is None or speaker.isascii())):
+        # Half a character shows here; whether a text is ASCII is known without looking.
+        f"{text}{speaker}{words}".encode()
     return Row(position, start, end, speaker, text, words, None if sure is None else float(sure), _array(segment.flags))
 
 

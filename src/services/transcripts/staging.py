@@ -121,7 +121,7 @@ class Lines:
             for position, start, end, speaker, words_text, words, sure, flags in self._rows:
                 line = (
                     f"{position}\t{_number(start)}\t{_number(end)}\t{_text(speaker)}\t{_text(words_text)}"
-                    f"\t{_text(words)}\t{_number(sure)}\t{_text(flags)}\n"
+                    f"\t{_json(words)}\t{_number(sure)}\t{_text(flags)}\n"
                 )
                 lines.append(line)
                 room -= len(line)
@@ -145,6 +145,11 @@ def _text(value: str | None) -> str:
         value = value.replace("\\", "\\\\")
     # One look for all three: a text without control characters is the rule.
     return value if value.isprintable() else value.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _json(value: str | None) -> str:
+    # Control characters are escaped in it already.
+    return "\\N" if value is None else value.replace("\\", "\\\\")
 
 
 def copy_in(session: Session, statement: str, source: Any) -> None:
