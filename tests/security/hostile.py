@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import psycopg2
@@ -190,6 +190,9 @@ def _spoken(thing: object) -> str:
     if isinstance(thing, tuple | list) or hasattr(thing, "_fields"):
         return ", ".join(_spoken(part) for part in thing)
     said = str(thing)
+    if is_dataclass(thing):
+        # What is kept out of logs was given all the same.
+        said += "".join(f"\n{_spoken(getattr(thing, part.name))}" for part in fields(thing) if not part.repr)
     # A bytea that was turned into text on the server reads as hexadecimal digits.
     return said + "".join(
         bytes.fromhex(digits).decode("latin-1") for digits in re.findall(r"\\x((?:[0-9a-f]{2})+)", said)

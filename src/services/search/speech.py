@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -71,8 +71,9 @@ class Hit:
     start_ms: int | None
     end_ms: int | None
     speaker: str | None
-    text: str
-    snippet: str
+    # What was said stays out of logs and tracebacks.
+    text: str = field(repr=False)
+    snippet: str = field(repr=False)
     confidence: float | None
     flags: list[str]
     rank: float
