@@ -30,8 +30,9 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 demo: $(VENV)/run.stamp ## Set everything up and run the main job [AUDIO=/path/to/recording]
 	@$(BIN)/python examples/demo.py $(if $(AUDIO),"$(AUDIO)")
 
+# In the order of the folders: files of many short tests first would leave the longest ones to one worker at the end.
 test: $(VENV)/dev.stamp ## Set everything up and run the whole suite [ARGS="-k name"]
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, lint and types
 	@$(BIN)/ruff format --check .

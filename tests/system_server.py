@@ -16,14 +16,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.database.embedded import EmbeddedServer
-from src.database.testing import FAST, ordinary_owner
+from src.database.testing import FAST, ordinary_owner, roomy_memory
 
 
 def main() -> int:
     binaries, separator, *command = sys.argv[1:]
     if separator != "--" or not command:
         raise SystemExit(__doc__)
-    folder = Path(tempfile.mkdtemp(prefix="sti-system-"))
+    folder = Path(tempfile.mkdtemp(prefix="sti-system-", dir=roomy_memory()))
     folder.chmod(0o711)
     try:
         with ExitStack() as stack:

@@ -22,7 +22,7 @@ def killed(stage, seed, kills):
 
 def test_nothing_is_lost_or_left_over_on_local(speech_server, owner_url, tmp_path):
     stage = set_stage(speech_server, owner_url, tmp_path, "local", {"root": tmp_path / "audio"})
-    told = killed(stage, 5, kills=50)
+    told = killed(stage, 5, kills=44)
     assert {"ingest", "receive", "archive", "restore", "delete", "sweep"} <= told.ended.keys()
 
 
