@@ -46,6 +46,7 @@ from src.storage import MemoryStorage
 USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}
 # A crash of the test server loses nothing that anybody wants back, so durability would only cost time here.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+LEAST_ROOM = 4 << 30
 
 
 class SpeechServer:
@@ -154,10 +155,13 @@ class SpeechServer:
 
 
 @contextmanager
-def running_server() -> Iterator[SpeechServer]:
-    """Yield a server with its template built: that of TEST_DATABASE_URL, or an embedded one for this run."""
+def running_server(room: int = LEAST_ROOM) -> Iterator[SpeechServer]:
+    """Yield a server with its template built: that of TEST_DATABASE_URL, or an embedded one for this run.
+
+    An embedded one lies in memory where `room` bytes are free there.
+    """
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="sti-test-", dir=roomy_memory()))
+        folder = Path(tempfile.mkdtemp(prefix="sti-test-", dir=roomy_memory(room)))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         named = named_server()
         if named:
@@ -174,13 +178,13 @@ def running_server() -> Iterator[SpeechServer]:
         yield server
 
 
-def roomy_memory() -> str | None:
-    """Return a folder in memory with room for a test server, None where there is none.
+def roomy_memory(room: int = LEAST_ROOM) -> str | None:
+    """Return a folder in memory with `room` bytes for a test server, None where there is none.
 
     A test costs a copy of the template, some 300 files: a disk takes 100 to 400 ms for it, memory 35.
     """
     memory = "/dev/shm"  # noqa: S108 - mkdtemp makes a folder of its own in it
-    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= 4 << 30
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= room
     return memory if roomy else None
 
 
