@@ -1,19 +1,46 @@
-"""How every script ends: 0 done, 1 findings or refused, 2 wrong arguments, 3 something outside is missing."""
+"""What every script shares: the owner's connection, the storage, and how it ends.
+
+It ends with 0 done, 1 findings or refused, 2 wrong arguments, 3 something outside is missing.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from src.config import Settings
+from src.database.bootstrap import owner_url
+from src.database.engine import PoolOptions, make_engine
 from src.database.failures import translate
 from src.errors import SpeechError, Unavailable
+from src.storage import StorageBackend, open_backend
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@contextmanager
+def owner_engine(settings: Settings, name: str) -> Iterator[Engine]:
+    """Lend an engine of the database's owner, with one connection that calls itself `name`.
+
+    Raises DatabaseMissing where there is no embedded database yet; none is made.
+    """
+    engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name=name, size=1))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def storage_of(settings: Settings) -> StorageBackend:
+    """Return the storage that new recordings go to. Raises ConfigurationError for S3 without a bucket."""
+    return open_backend(settings.audio_storage_type, **settings.storage_options())
 
 
 def run(function: Callable[..., Any], name: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -12,18 +10,15 @@ import typer
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from src.config import Settings, load_settings
-from src.database.bootstrap import owner_url
-from src.database.engine import PoolOptions, make_engine
+from src.config import load_settings
 from src.database.models import User
 from src.database.schema.memory import CAPTURED_TABLES
-from src.database.scripts.command import Debug, run_several
+from src.database.scripts.command import Debug, owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.log_files import write_month
 from src.maintenance.retention import archive_month, check_archives, erase_archived, forget_replaced
 from src.maintenance.sealing import heads_of, seal_as_owner, sealing_key, verifying_key
 from src.services.history import verify as verify_history
-from src.storage import StorageBackend, open_backend
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]
 BASELINES_AT_ONCE = 1_000
@@ -32,11 +27,11 @@ BASELINES_AT_ONCE = 1_000
 def seal(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
     """Seal everything that is finished, sign it, and export the heads. Run it every few minutes."""
     settings = load_settings()
-    with _owner(settings) as session:
+    with owner_engine(settings, "history") as engine, Session(engine) as session:
         with session.begin():
             session.execute(select(func.public.ensure_activity_partitions(3)))
             moved = session.scalar(select(func.public.empty_default_partition()))
-        sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), _storage(settings))
+        sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
     if moved:
         typer.echo(f"{moved} entries had no month of their own and have one now", err=True)
     typer.echo(f"sealed: {sealed}")
@@ -49,10 +44,10 @@ def verify(
 ) -> None:
     """Recompute everything; exit 1 with a line for each finding when something is not as it was written."""
     settings = load_settings()
-    with _owner(settings) as session, session.begin():
+    with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
         report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
         if archives:
-            report.findings += check_archives(session, _storage(settings))
+            report.findings += check_archives(session, storage_of(settings))
     typer.echo(str(report))
     if report.in_default_partition:
         typer.echo(f"{report.in_default_partition} entries lie in the default partition; run: history seal", err=True)
@@ -71,15 +66,15 @@ def export(
         file = target.open("xb")
     except OSError as error:
         raise InvalidInput(f"{target} cannot be written ({error.strerror}); name a new file.") from error
-    with _owner(load_settings()) as session, session.begin(), file:
+    with owner_engine(load_settings(), "history") as engine, Session(engine) as session, session.begin(), file:
         typer.echo(f"exported: {write_month(session, _month(month), file)}")
 
 
 def archive(month: Month, *, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
     """Move a finished and sealed month into the storage and drop it from the database."""
     settings = load_settings()
-    with _owner(settings) as session, session.begin():
-        made = archive_month(session, _storage(settings), _month(month))
+    with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
+        made = archive_month(session, storage_of(settings), _month(month))
         typer.echo(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
 
 
@@ -92,8 +87,8 @@ def erase(
 ) -> None:
     """Erase what the log and its archives say about a case or a user; that it was said stays, and is provable."""
     settings = load_settings()
-    storage = _storage(settings)
-    with _owner(settings) as session:
+    storage = storage_of(settings)
+    with owner_engine(settings, "history") as engine, Session(engine) as session:
         with session.begin():
             session.execute(select(func.set_config("sti.reason", reason, True)))
             person = (
@@ -115,7 +110,7 @@ def erase(
 def baseline(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
     """Give an entry to rows that have none, and a digest to versions without one: those from before capture began."""
     written = 0
-    with _owner(load_settings()) as session:
+    with owner_engine(load_settings(), "history") as engine, Session(engine) as session:
         for table in CAPTURED_TABLES:
             done = BASELINES_AT_ONCE
             while done == BASELINES_AT_ONCE:
@@ -130,20 +125,6 @@ def baseline(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the run
                 )
             ).all()
     typer.echo(f"baselines: {written}, digests: {len(found)}")
-
-
-@contextmanager
-def _owner(settings: Settings) -> Iterator[Session]:
-    engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name="history", size=1))
-    try:
-        with Session(engine) as session:
-            yield session
-    finally:
-        engine.dispose()
-
-
-def _storage(settings: Settings) -> StorageBackend:
-    return open_backend(settings.audio_storage_type, **settings.storage_options())
 
 
 def _month(name: str) -> date:

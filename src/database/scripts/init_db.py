@@ -13,13 +13,13 @@ from src.config import Settings, load_settings
 from src.database import seeding
 from src.database.bootstrap import app_login, key_path, owner_url
 from src.database.completeness import missing_extensions, missing_parts, wrong_key
-from src.database.engine import PoolOptions, make_engine, require_revision
+from src.database.engine import require_revision
 from src.database.keys import KeyFile
 from src.database.migrate import upgrade
 from src.database.models import User, UserRole
 from src.database.protection import weaknesses
 from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
-from src.database.scripts.command import Debug, run
+from src.database.scripts.command import Debug, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.services.passwords import hash_password
 from src.storage import open_backend
@@ -53,20 +53,17 @@ def init_db(
         _check(settings)
         return
     # Refused before anything is changed: a database without a place for its recordings serves nobody.
-    open_backend(settings.audio_storage_type, **settings.storage_options()).probe()
+    storage_of(settings).probe()
     # Asked for, and hashed, before anything is changed, too: a refusal must not leave half a set-up behind.
     hashed = None if admin is None else hash_password(_admin_password(settings, admin), cost=settings.bcrypt_cost)
     url = owner_url(settings)
     if create_database(url):
         typer.echo(f"database {url.database}: created")
     upgrade(url)
-    engine = make_engine(url, PoolOptions(application_name="init_db", size=1))
-    try:
+    with owner_engine(settings, "init_db") as engine:
         _initialise(engine, settings, force=force, reset_login=reset_login, rotate=rotate)
         if admin is not None and hashed is not None:
             _create_administrator(engine, admin, hashed)
-    finally:
-        engine.dispose()
 
 
 def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login: bool, rotate: bool) -> None:
@@ -105,8 +102,7 @@ def _check(settings: Settings) -> None:
         open_backend("local", root=root).probe()
     else:
         found.append(f"the folder of the recordings, {root}, is missing")
-    engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name="init_db", size=1))
-    with engine.connect() as connection:
+    with owner_engine(settings, "init_db") as engine, engine.connect() as connection:
         has_schema = connection.scalar(text("SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"))
         require_revision(connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None)
         keys = KeyFile.load(key_path(settings))
@@ -118,7 +114,6 @@ def _check(settings: Settings) -> None:
         found += missing_extensions(connection, settings.postgres_required_extensions)
         found += [f"the seed {seed} is missing" for seed in seeding.missing(connection)]
         found += weaknesses(connection, keys.login if keys else app_login(settings, engine.url.database))
-    engine.dispose()
     for sentence in found:
         typer.echo(sentence)
     if found:

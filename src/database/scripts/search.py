@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from src.config import load_settings
-from src.database.bootstrap import owner_url
-from src.database.engine import PoolOptions, make_engine
-from src.database.scripts.command import Debug, run_several
+from src.database.scripts.command import Debug, owner_engine, run_several
 from src.maintenance import indexing
 
 
@@ -20,24 +18,18 @@ def reindex(
     debug: Debug = False,  # noqa: ARG001 - read by the runner
 ) -> None:
     """Index anew what the rules of today index otherwise: after an upgrade, or when a language got other rules."""
-    engine = make_engine(owner_url(load_settings(), create=False), PoolOptions(application_name="reindex", size=1))
     changed = 0
-    try:
+    with owner_engine(load_settings(), "reindex") as engine:
         for done in indexing.reindex(engine, batch=batch, since=since):
             changed += done.changed
             typer.echo(f"up to segment {done.last_id}: {changed} indexed anew")
-    finally:
-        engine.dispose()
     typer.echo(f"done: {changed} segments indexed anew")
 
 
 def names(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
     """Make the indexes for parts of names where pg_trgm is, while people write; init_db makes them too."""
-    engine = make_engine(owner_url(load_settings(), create=False), PoolOptions(application_name="reindex", size=1))
-    try:
+    with owner_engine(load_settings(), "reindex") as engine:
         made = indexing.index_names(engine)
-    finally:
-        engine.dispose()
     typer.echo("indexed" if made else "pg_trgm is not here: names are searched without an index")
 
 

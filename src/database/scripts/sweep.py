@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated
 
@@ -12,9 +10,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from src.config import Settings, load_settings
-from src.database.bootstrap import owner_url
-from src.database.engine import PoolOptions, make_engine
-from src.database.scripts.command import Debug, run_several
+from src.database.scripts.command import Debug, owner_engine, run_several
 from src.maintenance.fixity import verify_all
 from src.services import recordings
 from src.storage import StorageBackend, open_backend
@@ -33,7 +29,7 @@ def storage(
     """Sweep the storage; exit 1 when something could not be removed. Run it every hour."""
     settings, waiting = load_settings(), timedelta(hours=hours)
     places = _storages(settings)
-    with _owner(settings) as session:
+    with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         done = recordings.sweep(session, places, older_than=waiting, grace=timedelta(days=days))
         for place in places.values() if unknown or remove else ():
             look = recordings.remove_unknown if remove else recordings.unknown_objects
@@ -58,7 +54,7 @@ def verify(
     """Read recordings anew and compare them; exit 1 when one is missing or damaged. Killed, it goes on next time."""
     settings = load_settings()
     counted: Counter[str] = Counter()
-    with _owner(settings) as session:
+    with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         for check in verify_all(session, _storages(settings), unchecked_for=timedelta(days=days), sample=sample):
             counted[check.outcome] += 1
             if check.outcome != "sound":
@@ -74,16 +70,6 @@ def _storages(settings: Settings) -> dict[str, StorageBackend]:
     if settings.s3_bucket is not None:
         places["s3"] = open_backend("s3", **settings.s3_options())
     return places
-
-
-@contextmanager
-def _owner(settings: Settings) -> Iterator[Session]:
-    engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name="sweep", size=1))
-    try:
-        with Session(engine) as session:
-            yield session
-    finally:
-        engine.dispose()
 
 
 if __name__ == "__main__":
