@@ -8,7 +8,7 @@ import pytest
 
 from src.database import AnalysisResult
 from src.errors import InvalidInput, NotFound
-from src.services import analyses, cases, details, transcripts
+from src.services import analyses, details, transcripts
 from src.services.transcripts import Segment
 
 TOPICS = {
@@ -21,15 +21,6 @@ TOPICS = {
     },
     "required": ["topics"],
 }
-
-
-@pytest.fixture
-def audio(db, make_audio):
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Speech")
-        audio = make_audio(session, case)
-        audio.case = case
-        return audio
 
 
 @pytest.fixture

@@ -21,15 +21,6 @@ SPEECH = [
 ]
 
 
-@pytest.fixture
-def audio(db, make_audio):
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Speech")
-        audio = make_audio(session, case)
-        audio.case = case
-        return audio
-
-
 def test_a_transcription_keeps_times_words_and_speakers(db, audio):
     with db.session(actor="alice") as session:
         added = transcripts.add(session, audio, SPEECH, language="en-US", model_name="recogniser", model_version="1")

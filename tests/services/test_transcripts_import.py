@@ -46,15 +46,6 @@ class Info:
     language_probability: float = 0.98
 
 
-@pytest.fixture
-def audio(db, make_audio):
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Speech")
-        audio = make_audio(session, case)
-        audio.case = case
-        return audio
-
-
 def test_an_import_keeps_segments_words_and_the_bytes(db, audio):
     with db.session(actor="alice") as session:
         version = transcripts.import_result(session, audio, WHISPER, model_name="small")

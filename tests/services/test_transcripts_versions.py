@@ -27,15 +27,6 @@ SAID = [
 
 
 @pytest.fixture
-def audio(db, make_audio):
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Speech")
-        audio = make_audio(session, case)
-        audio.case = case
-        return audio
-
-
-@pytest.fixture
 def first(db, audio):
     with db.session(actor="alice") as session:
         return transcripts.add(session, audio, SAID, language="en", model_name="small", confidence=0.5)

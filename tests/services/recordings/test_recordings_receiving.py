@@ -8,29 +8,17 @@ import urllib.request
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
-from src.database import StorageObject
 from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound, StorageUnavailable, UnsupportedOperation
 from src.services import activity, cases, recordings
 
 NOW = timedelta(0)
 
 
-def states(owner):
-    with owner.connect() as connection:
-        return sorted(connection.scalars(select(StorageObject.state)))
-
-
-def sweep(owner, storage):
-    with Session(owner) as session:
-        return recordings.sweep(session, storage, older_than=NOW)
-
-
-def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, owner):
+def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, states):
     received = recordings.receive(db, case, io.BytesIO(tone), actor="alice", name="Интервью.wav")
-    assert states(owner) == ["pending"]
+    assert states() == ["pending"]
     assert (received.size_bytes, received.facts.duration_ms) == (len(tone), 500)
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, received, language="ru")
@@ -39,7 +27,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, ow
         assert file.read() == tone
     with pytest.raises(Conflict, match="nobody's any more"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
-    assert states(owner) == ["live"]
+    assert states() == ["live"]
 
 
 def test_receiving_holds_no_connection_of_the_sessions(db, case, tone, storage, monkeypatch):
@@ -91,23 +79,23 @@ def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
 
 
 @pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
-def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, storage, owner, step):  # noqa: PLR0917 - fixtures
-    storage.fail(step, StorageUnavailable("gone"))
+def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, yard, step):
+    yard.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable):
         recordings.receive(db, case, tone, actor="alice")
-    assert states(owner) == ["pending"]
-    sweep(owner, storage)
-    assert (states(owner), list(storage.list())) == ([], [])
+    assert yard.states() == ["pending"]
+    yard.sweep()
+    assert (yard.states(), list(yard.storage.list())) == ([], [])
 
 
-def test_who_may_not_write_receives_nothing(db, case, tone, owner):
+def test_who_may_not_write_receives_nothing(db, case, tone, states):
     with pytest.raises(NotFound):
         recordings.receive(db, case, tone, actor="bob")
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="viewer")
     with pytest.raises(Forbidden):
         recordings.receive(db, case.id, tone, actor="bob")
-    assert states(owner) == []
+    assert states() == []
 
 
 def test_what_was_received_for_one_case_is_not_attached_to_another(db, case, tone):
@@ -131,7 +119,7 @@ def test_the_type_is_that_of_the_content_whatever_the_name(db, case, tone):
     assert (audio.content_type, audio.codec) == ("audio/wav", "pcm_s16le")
 
 
-def test_the_same_bytes_are_added_returned_or_refused(db, case, tone, owner):
+def test_the_same_bytes_are_added_returned_or_refused(db, case, tone, states):
     with db.session(actor="alice") as session:
         first = recordings.ingest(session, case, tone, name="one.wav")
         again = recordings.ingest(session, case, tone, on_duplicate="return")
@@ -143,7 +131,7 @@ def test_the_same_bytes_are_added_returned_or_refused(db, case, tone, owner):
         assert recordings.ingest(session, other, tone, on_duplicate="refuse").id != first.id
         with pytest.raises(InvalidInput, match="on_duplicate"):
             recordings.ingest(session, case, tone, on_duplicate="ignore")
-    assert states(owner) == ["live"] * 3  # what was known is not stored at all
+    assert states() == ["live"] * 3  # what was known is not stored at all
 
 
 def test_of_two_who_bring_the_same_bytes_at_once_one_is_given_the_others(db, case, tone):
@@ -164,10 +152,10 @@ def test_of_two_who_bring_the_same_bytes_at_once_one_is_given_the_others(db, cas
 
 
 @pytest.mark.parametrize("on_duplicate", ["add", "return", "refuse"])
-def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, storage, owner, on_duplicate):  # noqa: PLR0917 - fixtures
+def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, yard, on_duplicate):
     with db.session(actor="alice") as session:
         lost = recordings.ingest(session, case, tone, name="one.wav")
-    storage.delete(lost.path)
+    yard.storage.delete(lost.path)
     with db.session(actor="alice") as session:
         healed = recordings.ingest(session, case, tone, on_duplicate=on_duplicate)
     assert (healed.id, healed.name) == (lost.id, "one.wav")
@@ -176,33 +164,33 @@ def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, s
     with db.session(actor="alice") as session:
         told = [entry.type for entry in activity.feed(session, case=case, type="audio.healed")]
     assert told == ["audio.healed"]
-    sweep(owner, storage)
-    assert states(owner) == ["live"]
+    yard.sweep()
+    assert yard.states() == ["live"]
 
 
-def test_what_was_archived_is_healed_in_the_archive(db, case, tone, storage, owner):
+def test_what_was_archived_is_healed_in_the_archive(db, case, tone, yard):
     with db.session(actor="alice") as session:
         lost = recordings.ingest(session, case, tone, name="one.wav")
         recordings.archive(session, lost, reason="finished")
-    sweep(owner, storage)
-    storage.delete(lost.path)
+    yard.sweep()
+    yard.storage.delete(lost.path)
     with db.session(actor="alice") as session:
         healed = recordings.ingest(session, case, tone)
     assert (healed.id, healed.is_archived, healed.archive_reason) == (lost.id, True, "finished")
     assert healed.path.startswith(f"archive/{lost.id}/")
-    sweep(owner, storage)
-    assert (states(owner), [found.key for found in storage.list()]) == (["live"], [healed.path])
+    yard.sweep()
+    assert (yard.states(), [found.key for found in yard.storage.list()]) == (["live"], [healed.path])
     with db.session(actor="alice") as session, recordings.open(session, lost) as file:
         assert file.read() == tone
 
 
-def test_uploads_by_clients_need_a_backend_with_addresses(db, case, owner):
+def test_uploads_by_clients_need_a_backend_with_addresses(db, case, states):
     with pytest.raises(UnsupportedOperation), db.session(actor="alice") as session:
         recordings.upload_url(session, case, "a.wav", size=10)
     for wrong in ({"size": 0}, {"size": 1, "expires_in": timedelta(days=2)}, {"size": 1, "expires_in": NOW}):
         with pytest.raises(InvalidInput), db.session(actor="alice") as session:
             recordings.upload_url(session, case, "a.wav", **wrong)
-    assert states(owner) == []
+    assert states() == []
 
 
 @pytest.fixture
@@ -210,12 +198,12 @@ def by_address(opened, s3):
     return opened(s3())
 
 
-def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone, owner):
+def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone, states):
     with by_address.session(actor="alice") as session:
         case = cases.open_case(session, title="By address")
     with by_address.session(actor="alice") as session:
         address = recordings.upload_url(session, case, "a.wav", size=len(tone), content_type="audio/wav")
-    assert states(owner) == ["pending"]
+    assert states() == ["pending"]
     request = urllib.request.Request(address.url, data=tone, method="PUT", headers=address.headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 200

@@ -16,50 +16,40 @@ from tests.conftest import wav
 NOW = timedelta(0)
 
 
-def states(owner):
-    with owner.connect() as connection:
-        return sorted(connection.scalars(select(StorageObject.state)))
-
-
-def sweep(owner, storage):
-    with Session(owner) as session:
-        return recordings.sweep(session, storage, older_than=NOW)
-
-
-def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
-    put = storage.put
+def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, yard, monkeypatch):
+    put = yard.storage.put
     swept = []
 
     def slow(*arguments, **options):
-        swept.append(sweep(owner, storage))
+        swept.append(yard.sweep())
         stored = put(*arguments, **options)
-        swept.append(sweep(owner, storage))
+        swept.append(yard.sweep())
         return stored
 
-    monkeypatch.setattr(storage, "put", slow)
+    monkeypatch.setattr(yard.storage, "put", slow)
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
-        swept.append(sweep(owner, storage))
+        swept.append(yard.sweep())
     received = recordings.receive(db, case, tone, actor="alice")
     assert [(done.removed_objects, done.kept_back) for done in swept] == [(0, 1)] * 5
-    assert sweep(owner, storage).removed_objects == 1  # nobody holds it between receive and ingest
+    assert yard.sweep().removed_objects == 1  # nobody holds it between receive and ingest
     with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     with db.session(actor="alice") as session, recordings.open(session, audio) as file:
         assert file.read() == tone
 
 
-def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
+def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, yard, monkeypatch):
     announce = recordings.ingesting.announce
 
     def paused(*arguments):
         announce(*arguments)
-        assert sweep(owner, storage).removed_objects == 1
+        assert yard.sweep().removed_objects == 1
 
     monkeypatch.setattr(recordings.ingesting, "announce", paused)
     with pytest.raises(Conflict, match="a sweep removed them"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
-    assert (states(owner), list(storage.list())) == ([], [])
+    assert (yard.states(), list(yard.storage.list())) == ([], [])
 
 
 def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage, owner):
@@ -74,19 +64,19 @@ def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage,
     assert list(storage.list()) == []
 
 
-def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case, storage, owner, tone):
+def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case, yard, owner, tone):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
         recordings.ingest(session, case, wav(0.1))
         raise ZeroDivisionError
-    storage.fail("delete.before", UnsupportedOperation("locked"))
-    done = sweep(owner, storage)
+    yard.storage.fail("delete.before", UnsupportedOperation("locked"))
+    done = yard.sweep()
     assert (done.removed_objects, list(done.failed.values())) == (1, ["locked"])
     with owner.connect() as connection:
         assert connection.execute(select(StorageObject.attempts, StorageObject.last_error)).all() == [(1, "locked")]
-    storage.fail("delete.after", StorageUnavailable("the answer got lost"))
-    assert len(sweep(owner, storage).failed) == 1
-    assert (sweep(owner, storage).removed_objects, states(owner), list(storage.list())) == (1, [], [])
+    yard.storage.fail("delete.after", StorageUnavailable("the answer got lost"))
+    assert len(yard.sweep().failed) == 1
+    assert (yard.sweep().removed_objects, yard.states(), list(yard.storage.list())) == (1, [], [])
     with owner.connect() as connection:
         told = connection.scalars(
             text(
@@ -97,13 +87,13 @@ def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case,
     assert told == ["failed", "failed", "done"]
 
 
-def test_a_storage_that_does_not_answer_is_asked_once(db, case, storage, owner, tone):
+def test_a_storage_that_does_not_answer_is_asked_once(db, case, storage, tone, sweep):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
         recordings.ingest(session, case, tone)
         raise ZeroDivisionError
     storage.fail("delete.before", StorageUnavailable("no answer"), times=None)
-    done = sweep(owner, storage)
+    done = sweep()
     assert (len(done.failed), done.kept_back, done.incomplete) == (1, 1, 0)
     with db.session(actor="alice") as session:
         assert session.scalars(select(AudioFile)).all() == []

@@ -1,0 +1,17 @@
+"""What the tests of services share: a recording to say something about."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.services import cases
+
+
+@pytest.fixture
+def audio(db, make_audio):
+    """A recording in a case of alice; its bytes are no audio."""
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Speech")
+        audio = make_audio(session, case)
+        audio.case = case
+        return audio
