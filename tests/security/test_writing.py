@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from src.database import Base, Case, CaseNote, CaseParticipant
 from src.database.actor import Actor
-from src.errors import Conflict, Forbidden, NotFound, SpeechError
+from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import cases, recordings
 from tests.security.population import CASE_TABLES, core, insert_statement, refused, rows_written_by
 
@@ -263,6 +263,26 @@ def test_a_segment_is_never_edited(unchanged):
             session.execute(text(statement))
 
 
+@pytest.mark.parametrize("who", ["alice", "root"])
+def test_only_the_verbs_say_what_lies_in_the_archive(unchanged, who):
+    """Whoever may change the recording, and even its keeper, moves bytes or leaves the flag alone."""
+    said = "The actor of this session may not do that: permission denied for table audio_files"
+    for change in ("is_archived = true, archive_reason = 'x'", "archive_reason = 'x'", "is_archived = is_archived"):
+        with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+            session.execute(text(f"UPDATE audio_files SET {change}"))
+    with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+        audio = session.scalars(select(recordings.AudioFile).limit(1)).one()
+        audio.is_archived, audio.archive_reason = True, "x"
+    values = rows_written_by(unchanged, "alice", unchanged.case_of["alice"])["audio_files"]
+    for archived in ({"is_archived": True, "archive_reason": "x"}, {"archive_reason": "x"}):
+        with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+            session.execute(*insert_statement("audio_files", values | archived))
+    place = text("SELECT place_recording(a.id, a.path, :key, 'memory', :archived, 'x') FROM audio_files a LIMIT 1")
+    for key, archived in (("cases/1/x.wav", True), ("archive/1/x.wav", False), ("archive/1/x.wav", None)):
+        with pytest.raises(InvalidInput, match="exactly when"), unchanged.db.session(actor=who) as session:
+            session.execute(place, {"key": key, "archived": archived})
+
+
 def test_a_foreign_recording_is_neither_opened_nor_added_to(unchanged, tone):
     with unchanged.db.session(actor="bob") as session:
         case = session.get(Case, unchanged.case_of["bob"])
@@ -313,7 +333,7 @@ def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
         )  # fmt: skip
     refused = set(Base.metadata.tables[table].columns.keys()) - settable
     assert refused - kept == {
-        "audio_files": {"deleted_at"},
+        "audio_files": {"deleted_at", "is_archived", "archive_reason"},
         "processing_jobs": {"state", "lease", "attempts"},
         "cases": {"active_holds"},
         "transcriptions": {"segments_sha256"},

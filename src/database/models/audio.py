@@ -122,7 +122,7 @@ class AudioFile(Versioned, Record):
         JSONB, server_default=text("'{}'::jsonb"), comment="where in the backend: bucket, version; never a credential"
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
-    archive_reason: Mapped[str | None]
+    archive_reason: Mapped[str | None] = mapped_column(server_default=FetchedValue())
     deleted_at: Mapped[datetime | None] = mapped_column(
         server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
     )

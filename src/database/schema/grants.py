@@ -33,8 +33,6 @@ INSERT_COLUMNS: dict[str, tuple[str, ...]] = {
         "error_message",
         "storage_type",
         "storage_config",
-        "is_archived",
-        "archive_reason",
         "uploaded_by_id",
     ),
     "processing_jobs": (
@@ -137,8 +135,6 @@ GRANTS = (
             "status_id",
             "processed_at",
             "error_message",
-            "is_archived",
-            "archive_reason",
         ),
     ),
     Grant("storage_objects", "SELECT", SESSION_ROLES),

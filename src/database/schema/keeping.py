@@ -46,6 +46,10 @@ DECLARE
     place bigint;
 BEGIN
     {REQUIRE % ("write", "write")}
+    IF archived IS DISTINCT FROM starts_with(place_recording.key, 'archive/') THEN
+        RAISE EXCEPTION 'a recording is archived exactly when its key lies in the archive'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     -- The triggers make the new object live and queue the old one, in this very statement.
     UPDATE public.audio_files a
        SET path = place_recording.key, storage_type = place_recording.backend, is_archived = archived,

@@ -25,11 +25,11 @@ def revert(session: Session, thing: Record | Identity, *, to: Version | datetime
     """Put a row back to what it was, as a new change by the actor; return it.
 
     `thing` is an object, a deleted one included, or a pair such as `(Case, 12)`; `to` is one of its versions, or when.
-    What people may change is put back; where bytes lie, who opened and what the server counts stay as they are. A
-    deleted row comes back with its id; sensitive values, which the log does not hold, come back empty, and a deleted
-    transcription does not come back at all. Raises NotFound when there was no such row, LostUpdate when the object was
-    changed by somebody else since it was read, Conflict when the table has changed too much or a parent is gone,
-    Forbidden when the actor may not change the row.
+    What people may change is put back; where bytes lie, in the archive or not, who opened and what the server counts
+    stay as they are. A deleted row comes back with its id; sensitive values, which the log does not hold, come back
+    empty, and a deleted transcription does not come back at all. Raises NotFound when there was no such row, LostUpdate
+    when the object was changed by somebody else since it was read, Conflict when the table has changed too much or a
+    parent is gone, Forbidden when the actor may not change the row.
     """
     actor_of(session)
     if not isinstance(reason, str) or not reason.strip():

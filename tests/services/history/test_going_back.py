@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 
 from src.database import AudioFile, Case, CaseNote, CaseParticipant, Transcription
 from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound
-from src.services import activity, cases, history, transcripts
+from src.services import activity, cases, history, recordings, transcripts
 from src.services.history import Change
 from src.services.transcripts import Segment
 from tests.services.history.conftest import remove, revert, versions_of
@@ -119,6 +119,24 @@ def test_a_recording_comes_back_while_its_bytes_wait(db, owner, case, make_audio
         revert(db, (AudioFile, lost.id), at)
     with pytest.raises(Conflict):
         revert(db, (Transcription, transcription.id), at)
+
+
+def test_a_recording_goes_back_and_its_bytes_stay_where_they_are(db, case, make_audio):
+    with db.session(actor="alice") as session:
+        audio = make_audio(session, case, content=b"RIFF of it")
+    with db.session(actor="alice") as session:
+        recordings.archive(session, audio, reason="finished").name = "renamed"
+    archived = versions_of(db, audio)[0]
+    first = versions_of(db, audio)[-1]
+    back = revert(db, (AudioFile, audio.id), first)
+    assert (back.name, back.is_archived, back.archive_reason) == (audio.name, True, "finished")
+    with db.session(actor="alice") as session:
+        restored = recordings.restore(session, back)
+        assert not restored.is_archived
+    back = revert(db, (AudioFile, audio.id), archived)
+    assert (back.name, back.is_archived, back.archive_reason) == ("renamed", False, None)
+    with db.session(actor="alice") as session, recordings.open(session, back) as file:
+        assert (file.read(), back.path) == (b"RIFF of it", restored.path)
 
 
 def test_nobody_brings_back_a_part_that_exceeds_his_own(db, case):
