@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from _population import FEW, PAGE, populating
 from _report import Goal, Row, main
 from psycopg2 import extensions
 from sqlalchemy import Engine, Select, TextClause, create_engine, event, func, select, text
@@ -19,8 +20,6 @@ from src.database.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.storage import MemoryStorage
 
-FEW = 20
-PAGE = 50
 COUNT = "count(*)"
 NEWEST = f"newest {PAGE}"
 ONE_CASE = "one case's page"
@@ -47,28 +46,11 @@ class Size:
 FULL = Size(cases=10_000, segments=100, rounds=25, doors=400)
 QUICK = Size(cases=400, segments=50, rounds=7, doors=60)
 
-# As the owner, past the door: one recording, one transcription and its segments for each case, opened by colleagues
-# with a caseload of twenty. Alice takes part in `FEW`, far from one another and from the newest; Bob in every second.
+# Bob takes part in every second case; one transcription and its segments for each.
 POPULATION = (
-    "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",
-    """
-    INSERT INTO cases (title, opened_by_id)
-    SELECT 'Case ' || n, (SELECT id FROM users WHERE username = 'colleague-' || 1 + n % greatest(1, :cases / 20))
-      FROM generate_series(1, :cases) AS n
-    """,
     """
     INSERT INTO case_participants (case_id, user_id, role)
-    SELECT c.id, u.id, 'editor' FROM cases c, users u
-     WHERE u.username = 'alice' AND c.id % (:cases / :few) = :cases / :few / 2 OR u.username = 'bob' AND c.id % 2 = 0
-    """,
-    """
-    INSERT INTO storage_objects (case_id, key, backend)
-    SELECT id, 'cases/' || id || '/' || gen_random_uuid() || '.wav', 'memory' FROM cases
-    """,
-    """
-    INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type, uploaded_by_id)
-    SELECT o.case_id, 'interview.wav', o.key, 1, repeat('0', 64), 'memory', c.opened_by_id
-      FROM storage_objects o JOIN cases c ON c.id = o.case_id
+    SELECT c.id, u.id, 'editor' FROM cases c, users u WHERE u.username = 'bob' AND c.id % 2 = 0
     """,
     """
     INSERT INTO transcriptions (case_id, audio_file_id, language_id, version, content, created_by_id)
@@ -84,15 +66,9 @@ POPULATION = (
 
 
 def populate(engine: Engine, size: Size) -> None:
-    with engine.begin() as connection:
-        # Built in one go at the end: kept up to date row by row it takes most of the time.
-        index = connection.scalar(text("SELECT pg_get_indexdef('public.transcription_segments_search_idx'::regclass)"))
-        connection.execute(text("DROP INDEX public.transcription_segments_search_idx"))
+    with populating(engine, size.cases) as connection:
         for statement in POPULATION:
-            connection.execute(text(statement), {"cases": size.cases, "few": FEW, "segments": size.segments})
-        connection.exec_driver_sql(index)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.execute(text(statement), {"segments": size.segments})
 
 
 def newest(where: Sequence[Any] = ()) -> Select[Any]:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from _population import FEW, PAGE, populating
 from _report import Goal, Row, main
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
@@ -24,9 +25,7 @@ from src.database.testing import LEAST_ROOM, SpeechServer, running_server
 from src.services import search
 from src.storage import MemoryStorage
 
-FEW = 20
 SEGMENTS = 100
-PAGE = 50
 MEMBER, BY_HAND = "member of 20", "by hand"
 # A word in one segment of 1,000, one in every tenth, and what else people ask for.
 QUERIES = {
@@ -60,33 +59,11 @@ class Size:
 SMALL, FULL, LARGE = Size(1_000, 40), Size(10_000, 60, rivals=True), Size(100_000, 60)
 QUICK = (Size(200, 5), Size(400, 5, rivals=True))
 
-POPULATION = (
-    "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",
-    """
-    INSERT INTO cases (title, opened_by_id)
-    SELECT 'Case ' || n, (SELECT id FROM users WHERE username = 'colleague-' || 1 + n % greatest(1, :cases / 20))
-      FROM generate_series(1, :cases) AS n
-    """,
-    """
-    INSERT INTO case_participants (case_id, user_id, role)
-    SELECT c.id, u.id, 'editor' FROM cases c, users u
-     WHERE u.username = 'alice' AND c.id % (:cases / :few) = :cases / :few / 2
-    """,
-    """
-    INSERT INTO storage_objects (case_id, key, backend)
-    SELECT id, 'cases/' || id || '/' || gen_random_uuid() || '.wav', 'memory' FROM cases
-    """,
-    """
-    INSERT INTO audio_files (case_id, name, path, size_bytes, sha256, storage_type, uploaded_by_id)
-    SELECT o.case_id, 'interview.wav', o.key, 1, repeat('0', 64), 'memory', c.opened_by_id
-      FROM storage_objects o JOIN cases c ON c.id = o.case_id
-    """,
-    """
+TRANSCRIPTIONS = """
     INSERT INTO transcriptions (case_id, audio_file_id, language_id, version, content, created_by_id)
     SELECT a.case_id, a.id, l.id, 1, '', a.uploaded_by_id FROM audio_files a
       JOIN languages l ON l.code = (CAST(:languages AS text[]))[1 + (a.case_id / 3) % 12]
-    """,
-)
+"""
 
 
 def texts(language: str, chance: random.Random, most: int = 4_000) -> Iterator[str]:
@@ -111,13 +88,8 @@ def texts(language: str, chance: random.Random, most: int = 4_000) -> Iterator[s
 
 def populate(engine: Engine, size: Size) -> None:
     chance = random.Random(size.cases)
-    with engine.begin() as connection:
-        # Built in one go at the end: kept up to date row by row it takes most of the time.
-        index = connection.scalar(text("SELECT pg_get_indexdef('public.transcription_segments_search_idx'::regclass)"))
-        connection.execute(text("DROP INDEX public.transcription_segments_search_idx"))
-        values = {"cases": size.cases, "few": FEW, "languages": list(LANGUAGES)}
-        for statement in POPULATION:
-            connection.execute(text(statement), values)
+    with populating(engine, size.cases) as connection:
+        connection.execute(text(TRANSCRIPTIONS), {"languages": list(LANGUAGES)})
         spoken = connection.execute(
             text("SELECT t.id, t.case_id, l.code, l.search_config FROM transcriptions t"
                  " JOIN languages l ON l.id = t.language_id ORDER BY t.id")
@@ -135,10 +107,6 @@ def populate(engine: Engine, size: Size) -> None:
                 "COPY transcription_segments (case_id, transcription_id, position, start_ms, text, search_config)"
                 " FROM STDIN", lines,
             )  # fmt: skip
-        connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '256MB'")
-        connection.exec_driver_sql(index)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE")
 
 
 def by_hand(cases: Sequence[int], configs: Sequence[str]) -> Ask:
