@@ -160,21 +160,21 @@ def feed(
         query = query.where(ActivityLog.created_at >= since)
     if not changes:
         query = query.where(ActivityLog.operation == "event")
-    entries = [
-        Entry(
-            id=log.id,
-            at=log.created_at,
-            actor=log.actor,
-            type=code,
-            name=name,
-            case_id=log.case_id,
-            entity=log.entity,
-            entity_id=log.entity_id,
-            reason=log.reason,
-            request_id=log.request_id,
-            # Raw SQL may have recorded a list or a number: told as it is, and nobody's feed fails over it.
-            detail=log.new if isinstance(log.new, dict) else {"detail": log.new} if log.new is not None else {},
-        )
-        for log, code, name in session.execute(query)
-    ]
-    return entries[::-1]
+    return [_entry(log, code, name) for log, code, name in session.execute(query)][::-1]
+
+
+def _entry(log: ActivityLog, code: str, name: str) -> Entry:
+    return Entry(
+        id=log.id,
+        at=log.created_at,
+        actor=log.actor,
+        type=code,
+        name=name,
+        case_id=log.case_id,
+        entity=log.entity,
+        entity_id=log.entity_id,
+        reason=log.reason,
+        request_id=log.request_id,
+        # Raw SQL may have recorded a list or a number: told as it is, and nobody's feed fails over it.
+        detail=log.new if isinstance(log.new, dict) else {"detail": log.new} if log.new is not None else {},
+    )

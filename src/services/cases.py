@@ -83,10 +83,7 @@ def add_participant(
         raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_VERBS)}.")
     permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
     require_participation(permissions)
-    person = find_user(session, user) if isinstance(user, str) else user
-    participant = session.scalars(
-        select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
-    ).one_or_none()
+    person, participant = _part_of(session, case, user)
     if participant is None:
         participant = CaseParticipant(case_id=case.id, user_id=person.id)
         session.add(participant)
@@ -103,10 +100,7 @@ def remove_participant(session: Session, case: Case, user: User | str) -> None:
     Raises NotFound when there is none to end, Conflict for the last owner, Forbidden when the actor is no owner.
     """
     actor_of(session)
-    person = find_user(session, user) if isinstance(user, str) else user
-    participant = session.scalars(
-        select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
-    ).one_or_none()
+    person, participant = _part_of(session, case, user)
     if participant is None:
         raise NotFound(f"{person.username} does not take part in this case.")
     if session.scalar(select(Case.active_holds).where(Case.id == case.id)):
@@ -162,3 +156,9 @@ def now(session: Session) -> datetime:
     """Return the time of the transaction by the server's clock: the one that all rows are stamped with."""
     moment: datetime = session.scalars(select(func.now())).one()
     return moment
+
+
+def _part_of(session: Session, case: Case, user: User | str) -> tuple[User, CaseParticipant | None]:
+    person = find_user(session, user) if isinstance(user, str) else user
+    query = select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
+    return person, session.scalars(query).one_or_none()

@@ -66,13 +66,15 @@ def open_client(
         raise ConfigurationError(
             f"boto3 cannot begin ({type(error).__name__}); correct AWS_PROFILE or its files."
         ) from error
-    unsigned = Config(s3={"payload_signing_enabled": False})
+    _sign_checksums_only(client, Config(s3={"payload_signing_enabled": False}))
+    return client
 
-    def sign_the_checksum_instead(request: Any, **_: Any) -> None:
+
+def _sign_checksums_only(client: Any, unsigned: Any) -> None:
+    def sign(request: Any, **_: Any) -> None:
         # The header is signed and binds the body; to hash the body once more for the signature would prove no more.
         if "x-amz-checksum-sha256" in request.headers:
             request.context["client_config"] = unsigned
 
     for operation in ("PutObject", "UploadPart"):
-        client.meta.events.register(f"before-sign.s3.{operation}", sign_the_checksum_instead)
-    return client
+        client.meta.events.register(f"before-sign.s3.{operation}", sign)
