@@ -98,7 +98,7 @@ def test_a_key_in_the_archive_is_adopted_by_its_recording_only(db, case, audio, 
     with db.session(actor="alice") as session:
         other = make_audio(session, case, content=b"RIFF other")
         session.execute(text("SELECT announce_object(:case, :key, 'memory')"), {"case": case.id, "key": key})
-    statement = text("SELECT place_recording(:id, :old, :new, 'memory', false, NULL)")
+    statement = text("SELECT place_recording(:id, :old, :new, 'memory', true, 'finished')")
     with pytest.raises(Conflict, match="path_fkey"), db.session(actor="alice") as session:
         session.execute(statement, {"id": other.id, "old": other.path, "new": key})
     storage.put(key, BYTES)
