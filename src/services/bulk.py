@@ -3,7 +3,8 @@
 Every chunk goes through the one door, so rights, guards and history hold as for single rows, and what is stored stays
 stored when a later chunk fails. With a `job`, a name of the caller's, each chunk notes its progress in the log within
 its own transaction: the same call again, after a failure or a kill, goes on behind the last chunk that was stored,
-neither skipping a row nor storing one twice. The rows must come in the same order then.
+neither skipping a row nor storing one twice. The rows must come in the same order then. Of two calls that do the same
+job at once, the one that comes second to a chunk stores nothing and raises LostUpdate.
 
 For transcripts use `transcripts.add`, which keeps versions whole and is faster.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, cast, column, select, values
+from sqlalchemy import ColumnElement, Select, cast, column, func, select, values
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
@@ -25,7 +26,7 @@ from src.database import Database
 from src.database.base import Record
 from src.database.models import ActivityLog, ActivityType
 from src.database.session import actor_of
-from src.errors import Forbidden, InvalidInput, NotFound, SpeechError
+from src.errors import Forbidden, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
 
 CHUNK = 1_000
@@ -93,7 +94,8 @@ def update(
     names = _columns(model)
 
     def store(session: Session, alike: Sequence[Row]) -> None:
-        _update(session, model, names, alike)
+        for different in _by_id(alike):
+            _update(session, model, names, different)
 
     def check(row: Row) -> None:
         strange = row.keys() - names.keys()
@@ -164,8 +166,11 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
         try:
             with task.database.session(actor=task.actor) as session:
                 actor_of(session)
+                _take_turn(session, task, done)
                 _store(session, part, store)
                 _note(session, task, len(part), done + len(part))
+        except LostUpdate:
+            raise
         except SpeechError as error:
             first = _first_refused(task, part, store)
             if first is None:
@@ -175,6 +180,28 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
         done += len(part)
         task.tell(done)
     return done
+
+
+def _take_turn(session: Session, task: _Task, done: int) -> None:
+    """Wait for whoever stores a chunk of this job; raise LostUpdate when the job has gone on meanwhile."""
+    if task.job is None:
+        return
+    name = f"bulk\n{task.actor}\n{task.verb}\n{task.model.__tablename__}\n{task.job}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    by_now = _done(session, task)
+    if by_now != done:
+        raise LostUpdate(f"Somebody else does the job {task.job!r} too: {by_now} rows are stored; call again to go on.")
+
+
+def _by_id(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Cut rows where an id comes again: of two changes of a row, one statement would make either."""
+    part: dict[Any, Row] = {}
+    for row in rows:
+        if row["id"] in part:
+            yield list(part.values())
+            part = {}
+        part[row["id"]] = row
+    yield list(part.values())
 
 
 def _store(session: Session, part: Sequence[Row], store: Store) -> None:
@@ -261,22 +288,26 @@ def _note(session: Session, task: _Task, rows: int, done: int) -> None:
     detail = {"name": task.model.__tablename__, "verb": task.verb, "rows": rows, "done": done}
     if task.job is not None:
         detail["job"] = task.job
-    activity.record(session, "bulk.stored", detail=detail)
+    # Under the table and none of its rows: so the index of the log by entity finds a job's last chunk.
+    activity.record(session, "bulk.stored", entity=task.model(), detail=detail)
 
 
 def _stored_before(task: _Task) -> int:
     with task.database.session(actor=task.actor) as session:
-        mine = (
-            select(ActivityLog.new["done"].as_integer())
-            .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
-            .where(
-                ActivityType.code == "bulk.stored",
-                ActivityLog.actor_id == actor_of(session),
-                ActivityLog.new["job"].as_string() == task.job,
-                ActivityLog.new["verb"].as_string() == task.verb,
-                ActivityLog.new["name"].as_string() == task.model.__tablename__,
-            )
-            .order_by(ActivityLog.id.desc())
-            .limit(1)
+        return _done(session, task)
+
+
+def _done(session: Session, task: _Task) -> int:
+    mine = (
+        select(func.max(ActivityLog.new["done"].as_integer()))
+        .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
+        .where(
+            ActivityLog.entity == task.model.__tablename__,
+            ActivityLog.entity_id.is_(None),
+            ActivityType.code == "bulk.stored",
+            ActivityLog.actor_id == actor_of(session),
+            ActivityLog.new["job"].as_string() == task.job,
+            ActivityLog.new["verb"].as_string() == task.verb,
         )
-        return session.scalar(mine) or 0
+    )
+    return session.scalar(mine) or 0

@@ -20,7 +20,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.session import actor_of
-from src.errors import InvalidInput, NotFound
+from src.errors import Conflict, InvalidInput, NotFound
 from src.services.lookup import by_code
 
 LEASE_SECONDS = 300
@@ -37,12 +37,17 @@ def enqueue(
 ) -> ProcessingJob:
     """Ask for work on a recording, such as `transcribe`; a job of this kind that is already open is returned instead.
 
-    Higher `priority` is sooner. Raises NotFound for a recording that is not the actor's, Forbidden for a viewer.
+    Higher `priority` is sooner. Raises NotFound for a recording that is not the actor's, Conflict for one that is
+    marked as deleted, Forbidden for a viewer.
     """
     actor_of(session)
-    found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
+    found = session.scalars(
+        select(AudioFile).where(AudioFile.id == audio.id).execution_options(populate_existing=True)
+    ).one_or_none()
     if found is None:
         raise NotFound("There is no such recording, or it is not yours to see.")
+    if found.deleted_at is not None:
+        raise Conflict("The recording is marked as deleted; bring it back before asking for work on it.")
     values = {
         "case_id": found.case_id,
         "audio_file_id": found.id,
@@ -70,6 +75,7 @@ def claim(
 ) -> ProcessingJob | None:
     """Take the next job of these kinds, with its recording loaded; None when there is nothing to do.
 
+    Jobs of a recording that is marked as deleted wait until it is brought back.
     Leave the session before working: the claim must be committed. Call `heartbeat` within `lease_seconds`. Raises
     Forbidden when the actor's role may not claim jobs.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy import func, select
 
 from src.database import ActivityLog, Case, CaseNote, CaseParticipant
-from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
+from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity, bulk, cases
 
 
@@ -77,6 +80,52 @@ def test_a_job_goes_on_where_it_ended_and_stores_nothing_twice(db, case):
         cases.add_participant(session, case, "bob", role="editor")
     assert bulk.insert(db, CaseNote, rows[:5], actor="bob", job="import 7") == 5
     assert len(bodies(db)) == 35
+
+
+def test_of_two_who_do_one_job_at_once_nothing_is_stored_twice(db, case):
+    rows = notes(case, 20)
+    began = []
+
+    def meanwhile(done):
+        began.append(done)
+        if done == 5:  # between two chunks of the first, the second does the rest
+            assert bulk.insert(db, CaseNote, rows, actor="alice", chunk=5, job="import 9") == 20
+
+    with pytest.raises(LostUpdate, match="'import 9' too: 20 rows"):
+        bulk.insert(db, CaseNote, rows, actor="alice", chunk=5, job="import 9", progress=meanwhile)
+    assert began == [5]
+    assert bodies(db) == [row["body"] for row in rows]
+    start = Barrier(2)
+
+    def first_chunk(_):
+        start.wait()
+        try:
+            return bulk.insert(db, CaseNote, rows, actor="alice", job="import 10")
+        except LostUpdate:
+            return 20
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(first_chunk, range(2))) == [20, 20]
+    assert len(bodies(db)) == 40
+
+
+def test_a_chunk_is_noted_under_its_table_and_no_row_where_an_index_finds_it(db, case):
+    bulk.insert(db, CaseNote, notes(case, 4), actor="alice", chunk=2, job="import 7")
+    with db.session(actor="alice") as session:
+        noted = session.execute(
+            select(ActivityLog.entity, ActivityLog.operation)
+            .where(ActivityLog.entity == "case_notes", ActivityLog.entity_id.is_(None))
+        ).all()  # fmt: skip
+    assert noted == [("case_notes", "event")] * 2
+
+
+def test_of_two_changes_of_a_row_the_later_one_counts(db, case):
+    bulk.insert(db, CaseNote, notes(case, 2), actor="alice")
+    with db.session(actor="alice") as session:
+        ids = list(session.scalars(select(CaseNote.id).order_by(CaseNote.id)))
+    rows = [{"id": ids[number % 2], "body": f"change {number}"} for number in range(9)]
+    assert bulk.update(db, CaseNote, rows, actor="alice") == 9
+    assert bodies(db) == ["change 8", "change 7"]
 
 
 def test_rows_are_updated_by_one_statement_for_each_set_of_columns(db, case):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from src.database import AudioFile, Case, ProcessingJob
-from src.errors import Forbidden, InvalidInput, LeaseLost, NotFound
+from src.errors import Conflict, Forbidden, InvalidInput, LeaseLost, NotFound
 from src.services import activity, cases, transcripts, work
 from src.services.transcripts import Segment
 
@@ -154,3 +154,25 @@ def test_a_heartbeat_extends_the_lease_and_leaves_no_trace_in_the_log(db, audio)
         entries = activity.feed(session, changes=True)
     changes = [entry for entry in entries if entry.entity == "processing_jobs" and entry.type == "row.update"]
     assert len(changes) == 1
+
+
+def test_a_deleted_recording_gets_no_work_until_it_is_back(db, audio, owner):
+    def mark(moment):
+        with owner.begin() as connection:
+            connection.execute(text(f"UPDATE audio_files SET deleted_at = {moment}"))
+
+    mark("now()")
+    with db.session(actor="alice") as session:
+        for kind in ("transcribe", "analyse"):
+            with pytest.raises(Conflict, match="marked as deleted"):
+                work.enqueue(session, audio, kind)
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is None
+    mark("NULL")
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is not None
+    # Nor does it go to the next worker when the first one stopped answering.
+    mark("now()")
+    expire_leases(owner)
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is None

@@ -49,6 +49,9 @@ BEGIN
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
                       AND ((c.state = 'queued' AND c.run_after <= now())
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
+                      -- What is marked as deleted waits: it may be brought back, and its jobs with it.
+                      AND EXISTS (SELECT FROM public.audio_files a
+                                   WHERE a.id = c.audio_file_id AND a.deleted_at IS NULL)
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
     RETURNING j.* INTO job;
     IF NOT FOUND THEN
