@@ -41,7 +41,7 @@ def add(
     is not the actor's.
     """
     actor_of(session)
-    if sentiment_score is not None and not -1 <= sentiment_score <= 1:
+    if sentiment_score is not None and (type(sentiment_score) not in {int, float} or not -1 <= sentiment_score <= 1):
         raise InvalidInput(f"sentiment_score is {sentiment_score!r}; give a number from -1 to 1.")
     plain = checked(details, schema)
     lock = func.pg_advisory_xact_lock(func.hashtextextended(func.concat("analysis ", AudioFile.id), 0))
@@ -59,7 +59,7 @@ def add(
         # Asked by the statement that uses it, which begins when the lock is ours: an earlier one may have seen less.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
         summary=storable(summary, "summary"),
-        sentiment=by_code(session, Sentiment, sentiment) if sentiment is not None else None,
+        sentiment=by_code(session, Sentiment, storable(sentiment, "sentiment")) if sentiment is not None else None,
         sentiment_score=sentiment_score,
         details=plain,
         details_schema=schema,

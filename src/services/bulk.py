@@ -99,6 +99,8 @@ def update(
 
     def check(row: Row) -> None:
         strange = row.keys() - names.keys()
+        if type(row.get("id", 0)) is not int:
+            raise InvalidInput(f"{model.__tablename__} has no id {row['id']!r:.40}; ids are whole numbers.")
         if strange or "id" not in row or not row.keys() - {"id", "row_version"}:
             wrong = f"has no column {min(strange)!r}" if strange else "needs an id and a column to set"
             raise InvalidInput(f"{model.__tablename__} {wrong}.")
@@ -117,12 +119,16 @@ def delete(
 ) -> int:
     """Delete rows as `actor`, by their ids or by a query for ids, and return how many this call deleted.
 
-    Resumable by itself: what is gone already is passed over. Raises Forbidden for rows that the actor sees but may not
-    delete, Conflict where a guard (a legal hold) or what refers to them stands in the way; earlier chunks stay deleted.
+    Resumable by itself: what is gone already is passed over. Raises InvalidInput for what is no id, Forbidden for rows
+    that the actor sees but may not delete, Conflict where a guard (a legal hold) or what refers to them stands in the
+    way; earlier chunks stay deleted.
     """
     task = _Task(database, actor, model, "delete", chunk, None, progress)
     done = 0
     for ids in _pages(task, which) if isinstance(which, Select) else _pieces(which, task.chunk):
+        strange = [each for each in ids if type(each) is not int]
+        if strange:
+            raise InvalidInput(f"{model.__tablename__} has no id {strange[0]!r:.40}; ids are whole numbers.")
         with database.session(actor=actor) as session:
             actor_of(session)
             gone = session.scalars(sql_delete(model).where(model.id.in_(ids)).returning(model.id)).all()
@@ -160,6 +166,7 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
     for part in _pieces(islice(rows, done, None), task.chunk):
         for number, row in enumerate(part, done):
             try:
+                _require_row(row)
                 check(row)
             except InvalidInput as error:
                 raise InvalidInput(f"row {number}: {error}") from error
@@ -180,6 +187,11 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
         done += len(part)
         task.tell(done)
     return done
+
+
+def _require_row(row: Any) -> None:
+    if not isinstance(row, Mapping):
+        raise InvalidInput(f"it is {type(row).__name__}, not a dict of columns.")
 
 
 def _take_turn(session: Session, task: _Task, done: int) -> None:

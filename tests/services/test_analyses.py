@@ -146,3 +146,12 @@ def test_writers_at_once_leave_no_gap(db, audio):
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(add, range(6))) == list(range(1, 7))
+
+
+@pytest.mark.parametrize("wrong", [
+    {"sentiment_score": float("nan")}, {"sentiment_score": -1.01}, {"sentiment_score": 1.01}, {"sentiment_score": "1"},
+    {"sentiment_score": True}, {"sentiment": 5}, {"sentiment": "glad"}, {"summary": None}, {"model_name": 5},
+], ids=repr)  # fmt: skip
+def test_values_of_another_kind_or_out_of_range_are_refused_by_name(db, audio, wrong):
+    with pytest.raises(InvalidInput, match=next(iter(wrong))), db.session(actor="alice") as session:
+        analyses.add(session, audio, **wrong)

@@ -213,3 +213,17 @@ def test_what_is_taken_is_named_by_its_index(db, case):
 def test_a_chunk_has_a_size(db, chunk):
     with pytest.raises(InvalidInput, match="1 to 50000"):
         bulk.insert(db, CaseNote, [], actor="alice", chunk=chunk)
+
+
+@pytest.mark.parametrize(
+    "row", [None, 5, [], {"id": "1", "body": "x"}, {"id": True, "body": "x"}, {"id": [], "body": "x"}], ids=repr
+)
+def test_what_is_no_row_and_no_id_is_refused_by_its_index(db, row):
+    with pytest.raises(InvalidInput, match="row 0: "):
+        bulk.update(db, CaseNote, [row], actor="alice")
+
+
+@pytest.mark.parametrize("which", [["x"], [None], [True], [1.5], "12"], ids=repr)
+def test_only_numbers_are_ids_to_delete(db, which):
+    with pytest.raises(InvalidInput, match="has no id"):
+        bulk.delete(db, CaseNote, which, actor="alice")

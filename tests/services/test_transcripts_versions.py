@@ -50,6 +50,8 @@ def test_a_correction_is_a_version_that_names_what_it_corrects(db, audio, first)
         assert [version.version for version in transcripts.versions(session, audio, language="en")] == [1, 2]
     with db.session(actor="alice") as session:
         assert session.get(Transcription, second.id).segments_sha256
+        told = [entry for entry in activity.feed(session) if entry.type == "transcript.added"][-1]
+    assert (told.entity_id, told.detail["corrects"], told.detail["segments"]) == (second.id, 1, 2)
 
 
 def test_a_segment_can_be_taken_out(db, first):
@@ -80,7 +82,7 @@ def test_of_two_who_correct_the_same_version_at_once_one_is_told(db, first):
         assert sorted(map(str, pool.map(correct, "abcd"))) == ["2", "None", "None", "None"]
 
 
-@pytest.mark.parametrize("corrections", [{}, {3: "x"}, {-1: "x"}, {"0": "x"}])
+@pytest.mark.parametrize("corrections", [{}, {3: "x"}, {-1: "x"}, {"0": "x"}, {True: "x"}, {0.0: "x"}])
 def test_corrections_of_nothing_and_of_what_is_not_there_are_refused(db, first, corrections):
     with pytest.raises(InvalidInput, match="segments 0 to 2"), db.session(actor="alice") as session:
         transcripts.correct(session, first, corrections)
@@ -100,6 +102,8 @@ def test_restoring_makes_a_new_version_that_says_the_same(db, audio, first):
         assert transcripts.segments(session, third) == SAID
         assert third.content == first.content
     with db.session(actor="alice") as session:
+        told = [entry.detail for entry in activity.feed(session) if entry.type == "transcript.added"][-1]
+        assert (told["version"], told["restored"]) == (3, 1)
         digests = dict(session.execute(select(Transcription.version, Transcription.segments_sha256)).all())
         assert digests[1] == digests[3] != digests[2]
 
@@ -140,6 +144,17 @@ def test_nothing_of_a_version_is_edited_in_place(db, owner, first):
     )
     with pytest.raises(Conflict, match="finished"), db.session(actor="root") as session:
         session.execute(added)
+
+
+def test_a_version_is_based_on_one_of_its_own_recording(db, audio, first, make_audio):
+    with db.session(actor="alice") as session:
+        other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
+        with pytest.raises(InvalidInput, match="based on is of another recording"):
+            transcripts.add(session, other, SAID, based_on=first)
+        translated = transcripts.add(session, audio, SAID, language="de", based_on=first)
+        assert (translated.version, translated.based_on_id) == (1, first.id)
+        with pytest.raises(InvalidInput, match="model_name"):
+            transcripts.add(session, audio, SAID, model_name=5)
 
 
 def test_strangers_correct_restore_and_compare_nothing(db, audio, first):

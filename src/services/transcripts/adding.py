@@ -11,7 +11,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from src.database.models import AudioFile, Language, Transcription
 from src.database.session import actor_of
-from src.errors import NotFound
+from src.errors import InvalidInput, NotFound
 from src.formats.values import Segment
 from src.services import activity
 from src.services.lookup import language_by_code, storable
@@ -38,13 +38,16 @@ def add(
     `language` is a BCP 47 code; by default the recording's, else `und`. `content` is the whole text; by default the
     segments' texts. `segments` may be a recogniser's generator: the transaction may wait for it as long as it takes.
     The words can be found by search as soon as the session commits. Raises InvalidInput that names the segment (and
-    word) which cannot be stored, before anything is; NotFound for a recording that is not the actor's.
+    word) which cannot be stored, before anything is, and for a base of another recording; NotFound for a recording that
+    is not the actor's.
     """
     actor_of(session)
     require_probability(confidence, "the whole")
     given = gathered(session, segments)
     # Few segments are checked in no time: the turn is taken while the recording is looked up.
     found = recording(session, audio, take_turn=len(given) <= MOST_AS_PARAMETERS)
+    if based_on is not None and based_on.audio_file_id != found.id:
+        raise InvalidInput("The version it is based on is of another recording; give one of this recording.")
     spoken = language_by_code(session, language) if language is not None else found.language
     spoken = spoken or language_by_code(session, UNDETERMINED)
     with Prepared(session, given) as prepared:
@@ -103,9 +106,9 @@ def next_version(session: Session, audio: AudioFile, language: Language, **colum
     newest = select(func.max(Transcription.version)).where(
         Transcription.audio_file_id == audio.id, Transcription.language_id == language.id
     )
-    for name, value in columns.items():
-        if isinstance(value, str) and name != "content":
-            columns[name] = storable(value, name)
+    for name in ("model_name", "model_version"):
+        if columns.get(name) is not None:
+            columns[name] = storable(columns[name], name)
     transcription = Transcription(
         case_id=audio.case_id,
         audio_file_id=audio.id,

@@ -81,7 +81,7 @@ def correct(
             f"Version {base.version} is not the newest one, which is {newest}; correct that one, or say although_newer."
         )
     before = {row.position: row for row in _texts(session, base)}
-    strange = [position for position in corrections if position not in before]
+    strange = [position for position in corrections if type(position) is not int or position not in before]
     if strange or not corrections:
         wrong = f"no segment {strange[0]!r:.40}" if strange else "nothing to correct"
         raise InvalidInput(f"There is {wrong}; the version has the segments 0 to {len(before) - 1}.")
