@@ -233,6 +233,20 @@ def test_joined_the_passages_of_a_diff_are_both_versions(before, after):
         assert {change.operation for change in changes} <= {"equal"}
 
 
+@pytest.mark.parametrize(("before", "after", "expected"), [
+    ("", "", []),
+    ("", "a", ["+ a"]),
+    ("a", "", ["- a"]),
+    ("a b x c d", "a b y c d", ["  a b", "- x\n+ y", "  c d"]),
+    ("a b c d", "c d a b", ["- a b", "  c d", "+ a b"]),
+    ("a a a a", "a a", ["  a a", "- a a"]),
+    ("x c d", "y z c d", ["- x\n+ y z", "  c d"]),
+    ("Hello, all", "hello all", ["- Hello,\n+ hello", "  all"]),
+])  # fmt: skip
+def test_a_diff_keeps_what_is_common(before, after, expected):
+    assert [str(change) for change in compare(spoken(before.split()), spoken(after.split()))] == expected
+
+
 def test_three_hours_of_speech_are_compared_in_seconds():
     chance = random.Random(6)
     vocabulary = [f"w{rank}" for rank in range(8_000)]
