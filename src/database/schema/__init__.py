@@ -23,6 +23,7 @@ from src.database.schema import (
     rows,
     sealing,
     search,
+    search_query,
     search_text,
     sign_in,
     versions,
@@ -31,7 +32,7 @@ from src.database.schema import (
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0009"
+HEAD = "0010"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(
@@ -53,6 +54,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *versions.FUNCTIONS,
     *sealing.FUNCTIONS,
     *search_text.FUNCTIONS,
+    *search_query.FUNCTIONS,
     *search.FUNCTIONS,
     *work.FUNCTIONS,
 )

@@ -2,6 +2,7 @@
 
 `ts_headline` knows neither folded accents nor scripts without spaces. So the text is marked without
 these too, and the marks are brought back here; what was searched for in a script without spaces is looked for here.
+Where that shows nothing, the words that the index itself takes for found are marked.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from src.database.schema.search_text import ACCENTS, SILENT, UNSPACED
+from src.database.schema.search_query import QUOTES
+from src.database.schema.search_text import ACCENTS, GLUE, HALF_SPACE, SILENT, UNSPACED
 
 MARKS = ("[", "]")
 WIDTH = 160
 # Of a longer text a fragment is marked, and only near its beginning: the whole of a book is not worth a second.
 LONGEST = 20_000
 BEGINNING = 400_000
+# As far as words are asked for one by one.
+SPELLED = 4_000
 
 # No text that people said holds these.
 _OPEN, _CLOSE = "\x02", "\x03"
@@ -26,30 +30,46 @@ PART = f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10"
 _UNSPACED = re.compile(f"[{UNSPACED}]+")
 _ACCENTS = re.compile(f"[{ACCENTS}]+")
 _SILENT = dict.fromkeys(int(code, 16) for code in SILENT.split("\\")[1:])
-_LETTERS = str.maketrans("ØøŁłĐđĦħı/", "OoLlDdHhi ") | {ord("ß"): "ss", ord("æ"): "ae", ord("œ"): "oe"}
+_LETTERS = str.maketrans("ØøŁłĐđĦħıÐð/", "OoLlDdHhiDd ") | {
+    ord(letter): plain
+    for letter, plain in zip("ßẞæÆœŒþÞ", ("ss", "SS", "ae", "AE", "oe", "OE", "th", "TH"), strict=True)
+}
+_GLUE, _HALF_SPACE = re.compile(GLUE), re.compile(HALF_SPACE)
+# What becomes one character together: the parts of a syllable, a letter and its marks, kana of half width and theirs.
+_CLUSTER = re.compile(
+    rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{ACCENTS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
+)
+_QUOTES = dict.fromkeys((int(code, 16) for code in QUOTES.split("\\")[1:]), '"')
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 _WANTED = re.compile(r'(-?)("[^"]*"?|[^\s"]+)')
 
 Span = tuple[int, int]
 
 
-def snippet(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> str:
+def snippet(text: str, marked: str, folded: str | None, words: Sequence[str] | None, runs: Sequence[str]) -> str:
     """Return the part of the text around what matched, with marks."""
     if len(text) > LONGEST:
         return marked
-    spans = marked_spans(text, marked, folded, runs)
+    spans = marked_spans(text, marked, folded, words, runs)
     if spans is None:
         return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
     return _cut(text, spans)
 
 
-def marked_spans(text: str, marked: str, folded: str | None, runs: Sequence[str]) -> list[Span] | None:
+def marked_spans(
+    text: str, marked: str, folded: str | None, words: Sequence[str] | None, runs: Sequence[str]
+) -> list[Span] | None:
     """Return the places of a text that matched, in order; None when the marks stand in another text than this.
 
-    `marked` is the text with marks, `folded` the same without accents and with spaces for what `runs` are written in.
+    `marked` is the text with marks, `folded` the same without accents and with spaces for what `runs` are written in;
+    `words` are those that are found, between spaces.
     """
     spans = _marked_spans(marked, text, range(len(text) + 1))
     if spans is None:
         return None
+    for word in words or ():
+        core = _EDGES.sub("", word)
+        spans += [m.span() for m in re.finditer(rf"(?<!\w){re.escape(core)}(?!\w)", text) if core]
     if folded is not None or runs:
         plain, places = fold(text)
         if folded is not None:
@@ -66,22 +86,27 @@ def count_spaced_words(query: str) -> int:
 
 def unspaced_runs(query: str) -> list[str]:
     """Return what a query asks for in scripts without spaces, as `fold` writes it."""
-    wanted = " ".join(part for minus, part in _WANTED.findall(query) if not minus)
+    wanted = " ".join(part for minus, part in _WANTED.findall(query.translate(_QUOTES)) if not minus)
     return [match[0] for match in _UNSPACED.finditer(fold(wanted)[0])]
 
 
 def fold(text: str) -> tuple[str, list[int]]:
     """Return the text without width, accents and silent signs, and for each character where it was; one place more."""
     if text.isascii():
-        return text.replace("/", " "), list(range(len(text) + 1))
-    written = [_plain(character) for character in text]
-    places = [place for place, plain in enumerate(written) for _ in plain]
-    return "".join(written), [*places, len(text)]
+        return _GLUE.sub(r"\1 ", text.replace("/", " ")), list(range(len(text) + 1))
+    spaced = _GLUE.sub(r"\1 ", _HALF_SPACE.sub(_spaced, text))
+    written = [(match.start(), _plain(match[0])) for match in _CLUSTER.finditer(spaced)]
+    places = [place for place, plain in written for _ in plain]
+    return "".join(plain for _, plain in written), [*places, len(text)]
+
+
+def _spaced(half: re.Match[str]) -> str:
+    return f"{half[1]} {half[0][2:]}"
 
 
 @lru_cache(maxsize=20_000)
-def _plain(character: str) -> str:
-    plain = unicodedata.normalize("NFKC", character).translate(_SILENT)
+def _plain(cluster: str) -> str:
+    plain = unicodedata.normalize("NFKC", cluster).translate(_SILENT)
     plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", plain)))
     return plain.translate(_LETTERS)
 

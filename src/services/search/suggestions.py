@@ -36,7 +36,7 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
     wanted = marks.fold(beginning)[0].casefold()
     counted: Counter[str] = Counter()
     for row in read_again(session, f"{beginning}*", asked):
-        for start, end in marks.marked_spans(row["text"], row["accented"] or row["marked"], row["folded"], ()) or ():
+        for start, end in marks.marked_spans(row["text"], row["marked"], row["folded"], row["words"], ()) or ():
             word = row["text"][start:end]
             if marks.fold(word)[0].casefold().startswith(wanted):
                 counted[word.lower()] += 1
