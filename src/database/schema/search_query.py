@@ -14,7 +14,9 @@ from src.database.schema.search_text import IMMUTABLE, LETTER, UNSPACED
 
 # Marks of quotation and spaces that keyboards of other languages and word processors have.
 QUOTES = r"\201C\201D\201E\201F\00AB\00BB\FF02"
-SPACES = r"\3000\00A0"
+SPACES = r"\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\2028\2029\202F\205F\3000"
+# A word or a phrase, after its minus. The class of spaces is that of the locale, so they are named.
+TERM = r'(-?)(?:"([^"]*)"?|([^\u0009-\u000d\u0020"]+))'
 
 FUNCTIONS = (
     Function(
@@ -136,18 +138,21 @@ BEGIN
     asked := public.search_words(config, spaced, beginning);
     -- A stop word that is none without its accents must not become one that has to be there.
     IF numnode(asked) > 0 THEN
-        spellings := ARRAY[spaced, public.search_fold(spaced)];
-        IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
-            spellings := ARRAY(SELECT public.search_spellings(spaced));
+        written := asked::text;
+        IF spaced ~ '[^\u0001-\u007f]|-' THEN
+            spellings := ARRAY[spaced, public.search_fold(spaced)];
+            IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
+                spellings := ARRAY(SELECT public.search_spellings(spaced));
+            END IF;
+            IF strpos(words, U&'\200C') > 0 THEN
+                spellings := spellings || public.search_plain(replace(words, U&'\200C', ''));
+            END IF;
+            SELECT coalesce(string_agg(DISTINCT each, ' | '), '') INTO written
+              FROM (SELECT DISTINCT spelling FROM unnest(spellings) AS spelling) s,
+                   unnest(string_to_array(public.search_fold(
+                       public.search_words(config, s.spelling, beginning)::text), ' | ')) AS each
+             WHERE each <> '';
         END IF;
-        IF strpos(words, U&'\200C') > 0 THEN
-            spellings := spellings || public.search_plain(replace(words, U&'\200C', ''));
-        END IF;
-        SELECT string_agg(DISTINCT each, ' | ') INTO written
-          FROM (SELECT DISTINCT spelling FROM unnest(spellings) AS spelling) s,
-               unnest(string_to_array(public.search_fold(
-                   public.search_words(config, s.spelling, beginning)::text), ' | ')) AS each
-         WHERE each <> '';
         IF written ~ '[0-9\u03c2\u03c3]' AND written !~ '''''|\\' THEN
             -- The parser takes a hyphen before digits for a sign, `COVID-19`, and a capital does not know that it ends
             -- a word.
@@ -155,7 +160,7 @@ BEGIN
                 '''[+-]?([0-9]+(?:\.[0-9]+)?)''(:\*)?', '(''\1''\2 | ''-\1''\2 | ''+\1''\2)', 'g'),
                 '''([^'']*)[\u03c2\u03c3]''(:\*)?', '(''\1ς''\2 | ''\1σ''\2)', 'g');
         END IF;
-        asked := coalesce(written::tsquery, '');
+        asked := written::tsquery;
     END IF;
     RETURN CASE WHEN numnode(asked) = 0 THEN coalesce(terms, asked) ELSE coalesce(terms && asked, asked) END;
 END
@@ -178,8 +183,8 @@ DECLARE
 BEGIN
     -- Quotation marks and spaces of other keyboards are these.
     FOR part IN SELECT m FROM regexp_matches(
-        translate(query, U&'{QUOTES}{SPACES}', repeat('"', {len(QUOTES) // 5}) || '  '),
-        '(-?)(?:"([^"]*)"?|([^\s"]+))', 'g') AS m
+        translate(query, U&'{QUOTES}{SPACES}', repeat('"', {len(QUOTES) // 5}) || repeat(' ', {len(SPACES) // 5})),
+        '{TERM}', 'g') AS m
     LOOP
         number := number + 1;
         IF number > 100 THEN
@@ -206,7 +211,7 @@ BEGIN
     whole := coalesce(whole || wanted, whole, wanted, '');
     IF numnode(whole) = 0 AND octet_length(query) > length(query) THEN
         -- Nothing but words that count for nothing: one may count without its accents, `été`, `Würde`.
-        folded := public.search_fold(public.search_plain(query));
+        folded := public.search_fold(query);
         IF folded <> query THEN
             RETURN public.search_query(config, folded);
         END IF;

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from src.database.schema.search_query import QUOTES
+from src.database.schema.search_query import QUOTES, SPACES, TERM
 from src.database.schema.search_text import ACCENTS, GLUE, HALF_SPACE, SILENT, UNSPACED
 
 MARKS = ("[", "]")
@@ -39,9 +39,9 @@ _GLUE, _HALF_SPACE = re.compile(GLUE), re.compile(HALF_SPACE)
 _CLUSTER = re.compile(
     rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{ACCENTS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
 )
-_QUOTES = dict.fromkeys((int(code, 16) for code in QUOTES.split("\\")[1:]), '"')
+_SIGNS = {int(code, 16): sign for signs, sign in ((QUOTES, '"'), (SPACES, " ")) for code in signs.split("\\")[1:]}
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
-_WANTED = re.compile(r'(-?)("[^"]*"?|[^\s"]+)')
+_PARTS = re.compile(TERM)
 
 Span = tuple[int, int]
 
@@ -84,9 +84,14 @@ def count_spaced_words(query: str) -> int:
     return sum(any(map(str.isalnum, part)) for part in _UNSPACED.sub(" ", fold(query)[0]).split())
 
 
+def parts(query: str) -> list[tuple[str, str]]:
+    """Return the words and phrases of a query as `search_query` takes it apart, each after its minus, if it has one."""
+    return [(minus, phrase or word) for minus, phrase, word in _PARTS.findall(query.translate(_SIGNS))]
+
+
 def unspaced_runs(query: str) -> list[str]:
     """Return what a query asks for in scripts without spaces, as `fold` writes it."""
-    wanted = " ".join(part for minus, part in _WANTED.findall(query.translate(_QUOTES)) if not minus)
+    wanted = " ".join(part for minus, part in parts(query) if not minus)
     return [match[0] for match in _UNSPACED.finditer(fold(wanted)[0])]
 
 
