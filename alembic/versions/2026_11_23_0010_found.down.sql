@@ -171,6 +171,20 @@ DROP FUNCTION public.search_stems(text, text);
 
 DROP FUNCTION public.search_spellings(text);
 
+ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS -1, ALTER COLUMN title SET STATISTICS -1, ALTER COLUMN description SET STATISTICS -1;
+ALTER TABLE public.case_notes ALTER COLUMN body SET STATISTICS -1;
+ALTER TABLE public.legal_holds ALTER COLUMN reason SET STATISTICS -1, ALTER COLUMN release_reason SET STATISTICS -1;
+ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS -1, ALTER COLUMN error_message SET STATISTICS -1, ALTER COLUMN archive_reason SET STATISTICS -1;
+ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS -1;
+ALTER TABLE public.transcriptions ALTER COLUMN content SET STATISTICS -1;
+ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS -1, ALTER COLUMN text SET STATISTICS -1;
+ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS -1;
+ALTER TABLE public.analysis_results ALTER COLUMN summary SET STATISTICS -1;
+ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS -1;
+ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS -1;
+ALTER INDEX public.case_notes_search_idx ALTER COLUMN 1 SET STATISTICS -1;
+ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS -1;
+
 -- What the indexes were made with is another function now. Notes and summaries are what people and models wrote, thousands
 -- where segments are millions, and a revision stays one transaction. Segments are brought up to date by:
 -- python -m src.database.scripts.search reindex

@@ -196,18 +196,21 @@ BEGIN
     asked := public.search_words(config, spaced, beginning);
     -- A stop word that is none without its accents must not become one that has to be there.
     IF numnode(asked) > 0 THEN
-        spellings := ARRAY[spaced, public.search_fold(spaced)];
-        IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
-            spellings := ARRAY(SELECT public.search_spellings(spaced));
+        written := asked::text;
+        IF spaced ~ '[^\u0001-\u007f]|-' THEN
+            spellings := ARRAY[spaced, public.search_fold(spaced)];
+            IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
+                spellings := ARRAY(SELECT public.search_spellings(spaced));
+            END IF;
+            IF strpos(words, U&'\200C') > 0 THEN
+                spellings := spellings || public.search_plain(replace(words, U&'\200C', ''));
+            END IF;
+            SELECT coalesce(string_agg(DISTINCT each, ' | '), '') INTO written
+              FROM (SELECT DISTINCT spelling FROM unnest(spellings) AS spelling) s,
+                   unnest(string_to_array(public.search_fold(
+                       public.search_words(config, s.spelling, beginning)::text), ' | ')) AS each
+             WHERE each <> '';
         END IF;
-        IF strpos(words, U&'\200C') > 0 THEN
-            spellings := spellings || public.search_plain(replace(words, U&'\200C', ''));
-        END IF;
-        SELECT string_agg(DISTINCT each, ' | ') INTO written
-          FROM (SELECT DISTINCT spelling FROM unnest(spellings) AS spelling) s,
-               unnest(string_to_array(public.search_fold(
-                   public.search_words(config, s.spelling, beginning)::text), ' | ')) AS each
-         WHERE each <> '';
         IF written ~ '[0-9\u03c2\u03c3]' AND written !~ '''''|\\' THEN
             -- The parser takes a hyphen before digits for a sign, `COVID-19`, and a capital does not know that it ends
             -- a word.
@@ -215,7 +218,7 @@ BEGIN
                 '''[+-]?([0-9]+(?:\.[0-9]+)?)''(:\*)?', '(''\1''\2 | ''-\1''\2 | ''+\1''\2)', 'g'),
                 '''([^'']*)[\u03c2\u03c3]''(:\*)?', '(''\1ς''\2 | ''\1σ''\2)', 'g');
         END IF;
-        asked := coalesce(written::tsquery, '');
+        asked := written::tsquery;
     END IF;
     RETURN CASE WHEN numnode(asked) = 0 THEN coalesce(terms, asked) ELSE coalesce(terms && asked, asked) END;
 END
@@ -237,8 +240,8 @@ DECLARE
 BEGIN
     -- Quotation marks and spaces of other keyboards are these.
     FOR part IN SELECT m FROM regexp_matches(
-        translate(query, U&'\201C\201D\201E\201F\00AB\00BB\FF02\3000\00A0', repeat('"', 7) || '  '),
-        '(-?)(?:"([^"]*)"?|([^\s"]+))', 'g') AS m
+        translate(query, U&'\201C\201D\201E\201F\00AB\00BB\FF02\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\2028\2029\202F\205F\3000', repeat('"', 7) || repeat(' ', 19)),
+        '(-?)(?:"([^"]*)"?|([^\u0009-\u000d\u0020"]+))', 'g') AS m
     LOOP
         number := number + 1;
         IF number > 100 THEN
@@ -265,7 +268,7 @@ BEGIN
     whole := coalesce(whole || wanted, whole, wanted, '');
     IF numnode(whole) = 0 AND octet_length(query) > length(query) THEN
         -- Nothing but words that count for nothing: one may count without its accents, `été`, `Würde`.
-        folded := public.search_fold(public.search_plain(query));
+        folded := public.search_fold(query);
         IF folded <> query THEN
             RETURN public.search_query(config, folded);
         END IF;
@@ -275,6 +278,43 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.search_query(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_query(text, text) TO sti_app, sti_wide, sti_admin;
+
+ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE public.case_notes ALTER COLUMN body SET STATISTICS 0;
+ALTER TABLE public.legal_holds ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN release_reason SET STATISTICS 0;
+ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0;
+ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
+ALTER TABLE public.transcriptions ALTER COLUMN content SET STATISTICS 0;
+ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS 0, ALTER COLUMN text SET STATISTICS 0;
+ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE public.analysis_results ALTER COLUMN summary SET STATISTICS 0;
+ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
+ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
+ALTER INDEX public.case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 0;
+ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS 0;
+
+DO $body$
+BEGIN
+    -- What was sampled before. Older servers keep it until a superuser deletes it from pg_statistic.
+    IF current_setting('server_version_num')::integer >= 180000 THEN
+        PERFORM pg_clear_attribute_stats('public', s.relation, s.attribute, false)
+           FROM (VALUES ('cases', 'case_code'),
+                      ('cases', 'title'),
+                      ('cases', 'description'),
+                      ('case_notes', 'body'),
+                      ('legal_holds', 'reason'),
+                      ('legal_holds', 'release_reason'),
+                      ('audio_files', 'name'),
+                      ('audio_files', 'error_message'),
+                      ('audio_files', 'archive_reason'),
+                      ('processing_jobs', 'error_message'),
+                      ('transcriptions', 'content'),
+                      ('transcription_segments', 'speaker'),
+                      ('transcription_segments', 'text'),
+                      ('transcription_sources', 'name'),
+                      ('analysis_results', 'summary')) AS s (relation, attribute);
+    END IF;
+END $body$;
 
 -- What the indexes were made with is another function now. Notes and summaries are what people and models wrote, thousands
 -- where segments are millions, and a revision stays one transaction. Segments are brought up to date by:

@@ -17,6 +17,7 @@ from src.database.engine import PoolOptions, make_engine
 from src.database.keys import KeyFile
 from src.database.models import ActorKey
 from src.database.schema import SESSION_ROLES
+from src.database.schema.sampling import unsampled_index
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
 # For parts of names. No part of the schema: without the extension there are none, and names are found all the same.
@@ -118,6 +119,8 @@ def create_name_indexes(connection: Connection, *, concurrently: bool = False) -
         connection.exec_driver_sql(
             f"CREATE INDEX {how}IF NOT EXISTS {name} ON public.{table} USING gin ({expression} {schema}.gin_trgm_ops)"
         )
+        if table != "users":
+            connection.exec_driver_sql(unsampled_index(name))
     return True
 
 

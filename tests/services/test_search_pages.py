@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from src.errors import InvalidInput
 from src.services import cases, search, transcripts
@@ -146,3 +147,13 @@ def test_whatever_was_said_is_marked_where_it_stands(crowded, said):
         if not set("[]\x02\x03") & set(said):
             assert hit.snippet.replace("[", "").replace("]", "") == f"{said} harbour élève 東京".strip()
         session.rollback()
+
+
+@pytest.mark.parametrize(
+    "query", ["harbour light OR " * 33, "light* master OR " * 33, '"harbour light" élève OR ' * 25]
+)
+def test_many_pairs_are_marked_as_fast_as_one(crowded, query):
+    """The database would make as many conditions as there are ways to take one word of each pair."""
+    with crowded.session(actor="alice") as session:
+        session.execute(text("SET LOCAL statement_timeout = '5s'"))
+        assert "[light]" in search.transcripts(session, query, limit=1)[0].snippet

@@ -21,6 +21,7 @@ from src.database.schema import (
     memory,
     roles,
     rows,
+    sampling,
     sealing,
     search,
     search_query,
@@ -87,6 +88,7 @@ def after_tables() -> str:
         *(policy.create() for policy in POLICIES),
         f"GRANT USAGE ON SCHEMA public TO {', '.join(SESSION_ROLES)};",
         "\n".join(grant.create() for grant in GRANTS),
+        sampling.statements(),
     ]
     return "\n\n".join(parts)
 

@@ -1,0 +1,77 @@
+"""What the planner knows of text of other cases, which EXPLAIN tells whoever asks."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import Text, text
+
+from src.database import Base
+from src.database.actor import Actor
+from src.database.models import Case, User
+from src.database.provision import NAME_INDEXES, create_name_indexes
+from src.database.schema.access import CASE_TABLES
+from src.database.schema.sampling import COLUMNS, INDEXES
+from src.services import cases
+from tests.security.population import core
+
+# Codes of ours, hashes and addresses made of chance: no words that people wrote.
+PLAIN = {
+    "role", "path", "sha256", "content_type", "codec", "storage_type", "key", "backend", "state", "upload_id", "kind",
+    "worker", "model_name", "model_version", "segments_sha256", "details_schema", "search_config", "dialect",
+    "last_error",
+}  # fmt: skip
+ASKED = (
+    "cases WHERE title < '{}'", "cases WHERE lower(title) < '{}'", "cases WHERE title = '{}'", "cases WHERE title ^@ '{}'",
+    "cases WHERE case_code < '{}'", "case_notes WHERE body < '{}'",
+    "case_notes WHERE public.search_vector('simple', body) @@ '{}'::tsquery",
+)  # fmt: skip
+
+
+@pytest.fixture
+def sampled(db, owner):
+    """Bob's thousand cases, each with a note, and statistics of all that may be sampled; Alice has one."""
+    with db.session(actor="bob") as session:
+        number = session.query(User).filter_by(username="bob").one().id
+        session.add_all(Case(title=f"secret {n:04}", case_code=f"SECRET-{n}", opened_by_id=number) for n in range(1000))
+        session.flush()
+        for case in session.query(Case).limit(300):
+            cases.add_note(session, case, f"secret plan of {case.title}")
+    with db.session(actor="alice") as session:
+        cases.open_case(session, title="hers")
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        create_name_indexes(connection)
+        connection.execute(text("ANALYZE"))
+    return db
+
+
+def estimate(connection, asked):
+    """How many rows the planner expects, of so many that no fraction is lost."""
+    plan = connection.execute(text(f"EXPLAIN SELECT FROM generate_series(1, 1000000), {asked}")).scalars().all()
+    return re.findall(r"rows=(\d+)", plan[0])
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_no_estimate_tells_words_of_other_cases(sampled, asked):
+    with core(sampled, Actor("alice")) as connection:
+        told = {
+            tuple(estimate(connection, asked.format(word))) for word in ("a", "plan", "secret", "secret-0500", "zzz")
+        }
+    assert len(told) == 1
+
+
+def test_text_of_cases_is_sampled_nowhere(owner):
+    with owner.begin() as connection:
+        indexes = create_name_indexes(connection)
+        sampled = connection.execute(
+            text("SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+                 " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND a.attstattarget IS DISTINCT FROM 0")
+        ).all()  # fmt: skip
+    sampled = {(relation, column) for relation, column in sampled}
+    for table in ("cases", *CASE_TABLES):
+        texts = {column.name for column in Base.metadata.tables[table].columns if isinstance(column.type, Text)}
+        assert texts - PLAIN == set(COLUMNS.get(table, ())), table
+        assert not {(table, name) for name in texts - PLAIN} & sampled
+    named = {name for name in NAME_INDEXES if not name.startswith("users")} if indexes else set()
+    assert not {relation for relation, _ in sampled} & {*named, *INDEXES}
