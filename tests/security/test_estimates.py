@@ -23,7 +23,8 @@ PLAIN = {
     "last_error",
 }  # fmt: skip
 ASKED = (
-    "cases WHERE title < '{}'", "cases WHERE lower(title) < '{}'", "cases WHERE title = '{}'", "cases WHERE title ^@ '{}'",
+    "cases WHERE title < '{}'", "cases WHERE lower(title) < '{}'", "cases WHERE title = '{}'",
+    "cases WHERE title ^@ '{}'",
     "cases WHERE case_code < '{}'", "case_notes WHERE body < '{}'",
     "case_notes WHERE public.search_vector('simple', body) @@ '{}'::tsquery",
 )  # fmt: skip
@@ -52,13 +53,11 @@ def estimate(connection, asked):
     return re.findall(r"rows=(\d+)", plan[0])
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_no_estimate_tells_words_of_other_cases(sampled, asked):
+def test_no_estimate_tells_words_of_other_cases(sampled):
     with core(sampled, Actor("alice")) as connection:
-        told = {
-            tuple(estimate(connection, asked.format(word))) for word in ("a", "plan", "secret", "secret-0500", "zzz")
-        }
-    assert len(told) == 1
+        for asked in ASKED:
+            words = ("a", "plan", "secret", "secret-0500", "zzz")
+            assert len({tuple(estimate(connection, asked.format(word))) for word in words}) == 1, asked
 
 
 def test_text_of_cases_is_sampled_nowhere(owner):
@@ -66,7 +65,8 @@ def test_text_of_cases_is_sampled_nowhere(owner):
         indexes = create_name_indexes(connection)
         sampled = connection.execute(
             text("SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-                 " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND a.attstattarget IS DISTINCT FROM 0")
+                 " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0"
+                 " AND a.attstattarget IS DISTINCT FROM 0")
         ).all()  # fmt: skip
     sampled = {(relation, column) for relation, column in sampled}
     for table in ("cases", *CASE_TABLES):

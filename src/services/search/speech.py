@@ -29,8 +29,8 @@ KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, in
 _CONFIG, _WHOLE = "search_config::regconfig", marks.WHOLE
 _SPACED = f"regexp_replace(public.search_fold(public.search_plain(x.text)), '[{UNSPACED}]', ' ', 'g')"
 _ANY = r"regexp_replace(y.terms::text, ' (<->|<\d+>) ', ' | ', 'g')::tsquery"
-# Of what was asked the words and phrases that may be marked, each for itself: for `a b OR c d OR …` ts_headline makes as
-# many conditions as there are ways to take one word of each pair, and of thirty pairs a gigabyte of them.
+# Of what was asked the words and phrases that may be marked, each for itself: for `a b OR c d OR …` ts_headline makes
+# as many conditions as there are ways to take one word of each pair, and of thirty pairs a gigabyte of them.
 _MARKING = "regexp_replace(querytree(p.terms), ' & ', ' | ', 'g')::tsquery"
 _HITS = f"""
 SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y.folded, E'\\x02'), 0) = 0 THEN
