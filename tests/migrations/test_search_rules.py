@@ -30,10 +30,9 @@ def test_notes_of_before_are_found_by_the_rules_of_today(empty_url):
         connection.execute(text("INSERT INTO users (username) VALUES ('alice')"))
         connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'Old', id FROM users"))
         connection.execute(
-            text(
-                "INSERT INTO case_notes (case_id, author_id, body) SELECT c.id, u.id, 'left.harbour' FROM cases c, users u"
-            )
-        )
+            text("INSERT INTO case_notes (case_id, author_id, body)"
+                 " SELECT c.id, u.id, 'left.harbour' FROM cases c, users u")
+        )  # fmt: skip
     assert found(empty_url) == 0
     upgrade(empty_url, "0008")
     assert found(empty_url) == 1
