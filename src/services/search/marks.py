@@ -39,6 +39,7 @@ _GLUE, _HALF_SPACE = re.compile(GLUE), re.compile(HALF_SPACE)
 _CLUSTER = re.compile(
     rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{ACCENTS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
 )
+_JOINED = re.compile(f"[{ACCENTS}\u1100-\u11ff\u3099\u309a\uff9e\uff9f]")
 _SIGNS = {int(code, 16): sign for signs, sign in ((QUOTES, '"'), (SPACES, " ")) for code in signs.split("\\")[1:]}
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 _PARTS = re.compile(TERM)
@@ -98,11 +99,21 @@ def unspaced_runs(query: str) -> list[str]:
 def fold(text: str) -> tuple[str, list[int]]:
     """Return the text without width, accents and silent signs, and for each character where it was; one place more."""
     if text.isascii():
-        return _GLUE.sub(r"\1 ", text.replace("/", " ")), list(range(len(text) + 1))
-    spaced = _GLUE.sub(r"\1 ", _HALF_SPACE.sub(_spaced, text))
-    written = [(match.start(), _plain(match[0])) for match in _CLUSTER.finditer(spaced)]
-    places = [place for place, plain in written for _ in plain]
-    return "".join(plain for _, plain in written), [*places, len(text)]
+        return _unglued(text.replace("/", " ")), list(range(len(text) + 1))
+    spaced = _unglued(_HALF_SPACE.sub(_spaced, text) if "\u200c" in text else text)
+    if _JOINED.search(spaced) is None:
+        # Most texts; a match object for each character would take five times as long.
+        written = [_plain(character) for character in spaced]
+        places = [place for place, plain in enumerate(written) for _ in plain]
+    else:
+        clusters = [(match.start(), _plain(match[0])) for match in _CLUSTER.finditer(spaced)]
+        written = [plain for _, plain in clusters]
+        places = [place for place, plain in clusters for _ in plain]
+    return "".join(written), [*places, len(text)]
+
+
+def _unglued(text: str) -> str:
+    return _GLUE.sub(r"\1 ", text) if "." in text else text
 
 
 def _spaced(half: re.Match[str]) -> str:

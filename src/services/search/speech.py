@@ -28,10 +28,12 @@ KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, in
 # of a millisecond, so none is made that is not needed. Then word by word, which costs as much for every ten of them.
 _CONFIG, _WHOLE = "search_config::regconfig", marks.WHOLE
 _SPACED = f"regexp_replace(public.search_fold(public.search_plain(x.text)), '[{UNSPACED}]', ' ', 'g')"
-_ANY = r"regexp_replace(y.terms::text, ' (<->|<\d+>) ', ' | ', 'g')::tsquery"
+_ANY = r"regexp_replace(querytree(y.terms), ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery"
 # Of what was asked the words and phrases that may be marked, each for itself: for `a b OR c d OR …` ts_headline makes
 # as many conditions as there are ways to take one word of each pair, and of thirty pairs a gigabyte of them.
-_MARKING = "regexp_replace(querytree(p.terms), ' & ', ' | ', 'g')::tsquery"
+_MARKING = """
+    CASE WHEN numnode(p.terms) < 16 THEN p.terms ELSE regexp_replace(querytree(p.terms), ' & ', ' | ', 'g')::tsquery END
+"""
 _HITS = f"""
 SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y.folded, E'\\x02'), 0) = 0 THEN
                  ARRAY(SELECT DISTINCT w[1]
@@ -40,7 +42,7 @@ SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y
   FROM (SELECT x.*, CASE WHEN :spaced AND x.is_rewritten AND (:several OR strpos(x.marked, E'\\x02') = 0) THEN
                          ts_headline(x.{_CONFIG}, {_SPACED}, x.terms, '{_WHOLE}') END AS folded
           FROM (SELECT p.segment_id, p.rank, p.total, {_MARKING} AS terms
-                  FROM public.search_page(:query, CAST(:asked AS jsonb)) p) f
+                  FROM public.search_page(:query, CAST(:asked AS jsonb)) p OFFSET 0) f
          CROSS JOIN LATERAL (
                SELECT s.id AS segment_id, s.case_id, t.audio_file_id, a.name AS audio_name, t.id AS transcription_id,
                       t.version, l.code AS language, a.recorded_at, coalesce(a.recorded_at, a.created_at) AS moment,
