@@ -16,7 +16,7 @@ from src.errors import InvalidInput
 from src.formats import amazon, chunks, detection, documents, own, quality, subtitles, whisper
 from src.formats.detection import DIALECTS
 from src.formats.languages import code_of, differ
-from src.formats.values import Parsed, Segment, Word
+from src.formats.values import Parsed, Segment, Word, opened, whole
 from src.formats.words import Words
 from src.formats.writing import FORMATS, pieces, write
 
@@ -98,15 +98,11 @@ def _content(source: Any) -> Any:
     if isinstance(source, str):
         raise InvalidInput("A text may be a path or a content; give a pathlib.Path or bytes.")
     if isinstance(source, os.PathLike):
-        try:
-            with open(source, "rb") as file:  # noqa: PTH123 - os.PathLike has no open of its own
-                # An empty file cannot be mapped.
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
-        except OSError as error:
-            raise InvalidInput(f"The result cannot be read: {error.strerror}; give a file that opens.") from error
+        with opened(source) as file:
+            try:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                return whole(file)  # an empty file and a pipe cannot be mapped
     if callable(getattr(source, "read", None)):
-        content = source.read()
-        if not isinstance(content, bytes):
-            raise InvalidInput("The file was opened as text; open it in binary mode.")
-        return content
+        return whole(source)
     return source

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from src.formats import quality
-from src.formats.sentences import Sentences
+from src.formats.sentences import Sentences, extent
 from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 from src.formats.words import Words
 
@@ -20,15 +20,20 @@ def parse_call_analytics(document: Mapping[str, Any]) -> Parsed:
         reading = Reading(f"segment {index}")
         turn = named(value, reading.place)
         words = []
+        said = ""
         for number, item in enumerate(listed(turn.get("Items"), f"{reading.place}, Items")):
             place = f", word {number}"
             raw = named(item, reading.place + place)
             times = reading.span(raw.get("BeginOffsetMillis"), raw.get("EndOffsetMillis"), 1, place)
+            punctuation = raw.get("Type") == "punctuation"
             # Punctuation carries 0.0, which is no judgement of the recogniser.
-            sure = None if raw.get("Type") == "punctuation" else raw.get("Confidence")
+            sure = None if punctuation else raw.get("Confidence")
             words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
+            said += (" " if said and not punctuation else "") + words[-1].text
         start_ms, end_ms = reading.span(turn.get("BeginOffsetMillis"), turn.get("EndOffsetMillis"), 1)
-        text = reading.text(turn.get("Content"))
+        text = reading.text(turn.get("Content")) or said
+        if turn.get("BeginOffsetMillis") is None and turn.get("EndOffsetMillis") is None:
+            start_ms, end_ms = extent(words)
         speaker = reading.label(turn.get("ParticipantRole"), ", speaker")
         quality.doubt(reading, {}, text, None, words)
         packed = Words(words) if turn.get("Items") is not None else None
@@ -152,14 +157,20 @@ def _texts(results: Mapping[str, Any]) -> list[Segment]:
 
 
 def _language(results: Mapping[str, Any]) -> tuple[str | None, None, float | None]:
-    """The language, no model, and how sure Amazon is where it had to find out."""
+    """The language, no model, and how sure Amazon is where it had to find out; of several the one most spoken."""
     reading = Reading("the result")
     code = reading.text(results.get("language_code"), ", language_code") or None
-    best: float | None = None
+    best, longest = None, -1.0
     for number, value in enumerate(listed(results.get("language_identification"), "language_identification")):
         guess = named(value, f"language {number}")
         score = reading.confidence(guess.get("score"), f", language {number}")
         name = reading.text(guess.get("code"), f", language {number}") or None
         if (name == code or results.get("language_code") is None) and score is not None and score >= (best or 0):
             code, best = name, score
+    if code is None:
+        for number, value in enumerate(listed(results.get("language_codes"), "language_codes")):
+            spoken = named(value, f"language {number}")
+            seconds = reading.number(spoken.get("duration_in_seconds"), "time", f", language {number}") or 0
+            if seconds > longest:
+                code, longest = reading.text(spoken.get("language_code"), f", language {number}") or None, seconds
     return code, None, best

@@ -12,7 +12,7 @@ from src.formats.sentences import Sentences
 from src.formats.values import Parsed, Reading, Segment, Word, listed, named
 from src.formats.words import Words
 
-_SPECIAL = re.compile(r"\[_[A-Z_]+\d*_?\]|<\|[^|]*\|>")
+_SPECIAL = re.compile(r"\[_\w+\]|<\|[^|]*\|>", re.ASCII)
 # Scripts that put no spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uffef]")
 # A list of single words rather than of sentences: so short in the middle, and nearly never with a space inside.
@@ -145,9 +145,12 @@ def _are_words(segments: Sequence[Segment]) -> bool:
 
 def _gathered(chunks: Sequence[Segment]) -> list[Segment]:
     own = any(chunk.text[:1].isspace() for chunk in chunks)
+    # Letters with blanks among them: a segment ends between words, and `3.14` is one.
+    letters = own and all(len(chunk.text) <= 1 for chunk in chunks)
     sentences = Sentences()
     for chunk in chunks:
-        if sentences.ends_before(chunk.speaker, chunk.start_ms):
+        within = letters and not chunk.text.isspace() and UNSPACED.match(chunk.text) is None
+        if sentences.ends_before(chunk.speaker, chunk.start_ms) and not (within and chunk.speaker == sentences.speaker):
             sentences.close()
         unspaced = own or UNSPACED.match(chunk.text) is not None
         for flag in chunk.flags:

@@ -19,6 +19,13 @@ DIALECTS = frozenset(
 )
 # Where services and queues put the result that they pass on.
 _WRAPPINGS = ("result", "body", "output", "response", "data", "payload", "transcription", "transcript")
+# By what a segment says of its time it is known in whose list it belongs.
+_LISTS = {
+    "start": "segments",
+    "timestamp": "chunks",
+    "offsets": "transcription",
+    "timestamps": "transcription",
+}
 _MOST_WRAPPINGS = 4
 _LOOKED_AT = 300
 _MARKS = rb"(?:\xef\xbb\xbf)?"
@@ -33,7 +40,7 @@ def subtitle_dialect(head: bytes) -> str | None:
             return None
     if re.match(_MARKS + rb"WEBVTT(\s|$)", head):
         return "webvtt"
-    if re.match(_MARKS + rb"\s*(\d+[ \t]*(\r\n|\r|\n)+)?[ \t]*(\d+:)?\d+:\d+([.,]\d+)?[ \t]*-->", head):
+    if re.match(_MARKS + rb"\s*(\d+[ \t]*(\r\n|\r|\n)+)?[ \t]*-?(\d+:)?\d+:\d+([.,]\d+)?[ \t]*-->", head):
         return "srt"
     return None
 
@@ -66,16 +73,9 @@ def _opened(value: Any) -> Any:
 
 def _as_document(value: Any) -> Mapping[str, Any]:
     """A mapping of what was given: an object, a list of segments, or the segments and the info of faster-whisper."""
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        pair = len(value) == 2 and isinstance(value[0], Iterable) and not isinstance(value[0], str | Mapping)
-        if pair and not hasattr(value[0], "_fields"):
-            return {"segments": value[0], "info": value[1]}
-        if len(value) == 1 and isinstance(value[0], Mapping) and "chunks" in value[0]:
-            return value[0]
-        if value and _has_text(value[0]):
-            return {"segments": value}
-        raise InvalidInput("The result is a list, not an object with segments.")
-    if isinstance(value, documents.Elements) or (isinstance(value, Iterable) and not _is_object(value)):
+    if isinstance(value, list | tuple | documents.Elements) and not hasattr(value, "_fields"):
+        return _of_list(value)
+    if isinstance(value, Iterable) and not _is_object(value):
         return {"segments": value}
     document = named(value, "the result")
     # As pipelines name what the recogniser gave before they work on it.
@@ -83,11 +83,25 @@ def _as_document(value: Any) -> Mapping[str, Any]:
     return {**document, "segments": raw} if _is_list(raw) and "segments" not in document else document
 
 
-def _has_text(value: Any) -> bool:
+def _of_list(value: Any) -> Mapping[str, Any]:
+    """What a list holds: `(segments, info)`, segments that tell by their first one whose they are, or one result."""
+    first = list(islice(value, 2))
+    if not first:
+        return {"segments": []}
+    if len(value) == 2 and _is_list(first[0]) and not hasattr(first[0], "_fields"):
+        return {"segments": first[0], "info": first[1]}
     try:
-        return {"text", "start"} <= named(value, "").keys()
+        document = named(first[0], "")
     except InvalidInput:
-        return False
+        document = {}
+    name = next((name for time, name in _LISTS.items() if {"text", time} <= document.keys()), None)
+    if name is not None:
+        return {name: value}
+    if len(value) > 1 or not document:
+        raise InvalidInput(
+            f"The result is a list of {len(value)}, not an object with segments; give each result by itself."
+        )
+    return document
 
 
 def _is_object(value: Any) -> bool:

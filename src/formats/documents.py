@@ -1,12 +1,14 @@
 """JSON of any size, decoded a window at a time: long lists are read again when asked for instead of being kept.
 
 A list whose text is longer than `KEPT` characters becomes `Elements`, which decodes one element after another. So a
-large result costs its own bytes and what its reader keeps, at two passes over the bytes.
+large result costs its own bytes and what its reader keeps, at two passes over the bytes. A list of up to `FEW` elements
+is kept, for it may only wrap what is long: `[result]`, `[segments, info]`, one segment with all the words.
 """
 
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
 import mmap
 import re
@@ -17,6 +19,7 @@ from src.errors import InvalidInput
 
 WINDOW = 1 << 20
 KEPT = 1 << 18
+FEW = 2
 # A list is searched for in objects down to here: `{result: {segments: []}}`, `{results: {speaker_labels: {}}}`.
 DEPTH = 4
 Source = bytes | bytearray | memoryview | mmap.mmap
@@ -146,7 +149,7 @@ class _Reader:
         """Return the next value with its long lists left in the source."""
         opening = self.peek()
         if opening == "[" and depth < DEPTH:
-            return self._list()
+            return self._list(depth)
         if opening != "{" or depth >= DEPTH:
             return self.value()
         self._take("{")
@@ -163,23 +166,23 @@ class _Reader:
             if self._take(",}") == "}":
                 return found
 
-    def _list(self) -> list[Any] | Elements:
+    def _list(self, depth: int) -> list[Any] | Elements:
         start, passed, count = self._byte(), self._passed + self._index, 0
         kept: list[Any] | None = []
-        for count, value in enumerate(self.elements(), 1):  # noqa: B007 - the count is used after the loop
+        for count, value in enumerate(self.elements(depth + 1), 1):
             if kept is not None:
                 kept.append(value)
-                if self._passed + self._index - passed > KEPT:
+                if count > FEW and self._passed + self._index - passed > KEPT:
                     kept = None
         return kept if kept is not None else Elements(self._source, start, self._errors, count)
 
-    def elements(self) -> Iterator[Any]:
-        """Yield the elements of the list that begins here."""
+    def elements(self, depth: int = DEPTH) -> Iterator[Any]:
+        """Yield the elements of the list that begins here; the first `FEW` of a list less deep with theirs left out."""
         self._take("[")
         if self.peek() == "]":
             self._take("]")
             return
-        while True:
-            yield self.value()
+        for number in itertools.count():
+            yield self.document(depth) if number < FEW else self.value()
             if self._take(",]") == "]":
                 return

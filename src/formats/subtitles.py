@@ -5,18 +5,22 @@ from __future__ import annotations
 import codecs
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from src.errors import InvalidInput
 from src.formats import quality
-from src.formats.values import Parsed, Reading, Segment
+from src.formats.values import Parsed, Reading, Segment, Word
+from src.formats.words import Words
 
-_STAMP = r"(?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+_STAMP = r"(-?)(?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
+_ONE_TIME = re.compile(_STAMP, re.ASCII)
 TIMES = re.compile(rf"[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}(?:[ \t].*)?", re.ASCII)
 _TAG = re.compile(r"</?(?:c|i|b|u|v|lang|ruby|rt|font|\d[\d:.]*)(?:[ .\t][^<>]*)?>")
 # SRT has no tags of its own; players know these from HTML and the placing codes of ASS.
 _SRT_TAG = re.compile(r"</?(?:i|b|u|s|font)(?:[ \t][^<>]*)?>|\{\\[^{}]*\}", re.IGNORECASE)
-_VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]([^<>]+)>")
+_VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]([^<>]+)>|</v>")
+_WORD_TIME = re.compile(r"<((?:\d{1,10}:)?\d\d:\d\d\.\d{3})>", re.ASCII)
+_BLOCK = re.compile(r"NOTE([ \t]|$)|(STYLE|REGION)[ \t]*$|##$")
 _NUMBER = re.compile(r"[ \t]*\d+[ \t]*", re.ASCII)
 # Our writer puts it where a text itself looks like a tag or an arrow, which SRT cannot escape.
 JOINER = "\u2060"
@@ -57,32 +61,62 @@ def _webvtt(lines: list[str]) -> Iterator[Segment]:
         number += 1
         if not line.strip():
             continue
-        if re.match(r"(NOTE|STYLE|REGION)\b|##$", line) and "-->" not in line:
-            while number < len(lines) and lines[number].strip():
-                number += 1
-            continue
-        place = f"segment {count}"
         if "-->" not in line and number < len(lines) and "-->" in lines[number]:
-            line = lines[number]
+            line = lines[number]  # the one before it was the cue's name, whatever it says
             number += 1
-        reading, start_ms, end_ms = _times(line, place)
-        start = number
-        while number < len(lines) and lines[number].strip() and "-->" not in lines[number]:
-            number += 1
-        for speaker, text in _voices("\n".join(lines[start:number])):
+        elif "-->" not in line and _BLOCK.match(line):
+            number = _behind(lines, number)
+            continue
+        reading, start_ms, end_ms = _times(line, f"segment {count}")
+        body = lines[number : (number := _behind(lines, number))]
+        for speaker, raw in _voices("\n".join(body).strip(" \t\n")):
             named = reading.text(html.unescape(speaker).strip(), ", speaker") or None if speaker else None
-            yield _segment(reading, html.unescape(_TAG.sub("", text)), start_ms, end_ms, named)
+            words = _timed_words(reading, raw)
+            text = "".join(word.text for word in words) if words else reading.text(_plain(raw))
+            quality.doubt(reading, {}, text, None, ())
+            packed = Words(words) if words is not None else None
+            yield Segment(text, start_ms, end_ms, named, packed, flags=tuple(reading.flags))
             count += 1
             reading = Reading(f"segment {count}")
 
 
+def _behind(lines: list[str], first: int) -> int:
+    """The line behind a block, which an empty line ends or a time line.
+
+    A line of blanks belongs to it: YouTube begins its cues so. Unless a cue follows, for some write such lines between.
+    """
+    number = first
+    while number < len(lines) and lines[number] and "-->" not in lines[number]:
+        following = lines[number + 1 : number + 3]
+        if not lines[number].strip() and any("-->" in line for line in following[: 2 if number > first else 1]):
+            break
+        number += 1
+    return number
+
+
 def _voices(raw: str) -> list[tuple[str | None, str]]:
     """The parts of a cue with who speaks them; a cue in which two people speak is two segments of the same time."""
-    first, *parts = _VOICE.split(raw)
-    spoken: list[tuple[str | None, str]] = list(zip(parts[::2], parts[1::2], strict=True))
-    if not spoken or _TAG.sub("", first).strip():
-        return [(None, first), *spoken]
-    return spoken
+    first, *others = _VOICE.split(raw)
+    parts: list[tuple[str | None, str]] = [(None, first), *zip(others[::2], others[1::2], strict=True)]
+    said = [part for part in parts if _TAG.sub("", part[1]).strip()]
+    return said or [next((part for part in parts if part[0] is not None), parts[0])]
+
+
+def _plain(raw: str) -> str:
+    return html.unescape(_TAG.sub("", raw))
+
+
+def _timed_words(reading: Reading, raw: str) -> list[Word] | None:
+    """What is said from each time within a cue on; None where there is none. When it ends is not said."""
+    first, *others = _WORD_TIME.split(raw)
+    if not others:
+        return None
+    words = [Word(reading.text(_plain(first)))] if _plain(first) else []
+    for stamp, part in zip(others[::2], others[1::2], strict=True):
+        found = _ONE_TIME.fullmatch(stamp)
+        start_ms = reading.time(_milliseconds(found.groups()), 1) if found is not None else None
+        words.append(Word(reading.text(_plain(part)), start_ms))
+    return words
 
 
 def _srt(lines: list[str]) -> Iterator[Segment]:
@@ -103,7 +137,9 @@ def _srt(lines: list[str]) -> Iterator[Segment]:
         else:
             number = ""
         text = _SRT_TAG.sub("", "\n".join(body).strip("\n"))
-        yield _segment(reading, _JOINED.sub("", text), start_ms, end_ms, None)
+        text = reading.text(_JOINED.sub("", text))
+        quality.doubt(reading, {}, text, None, ())
+        yield Segment(text, start_ms, end_ms, flags=tuple(reading.flags))
 
 
 def _follows(number: str, other: str) -> bool:
@@ -116,14 +152,12 @@ def _times(line: str, place: str) -> tuple[Reading, int | None, int | None]:
     if found is None:
         raise InvalidInput(f"{place}: {line!r:.80} is neither a time line nor the text of one.")
     reading = Reading(place)
-    start, end = (
-        ((int(h or 0) * 60 + int(m)) * 60 + int(s)) * 1000 + int((ms or "0").ljust(3, "0"))
-        for h, m, s, ms in (found.groups()[:4], found.groups()[4:])
-    )
+    start, end = _milliseconds(found.groups()[:5]), _milliseconds(found.groups()[5:])
     return reading, *reading.span(start, end, 1)
 
 
-def _segment(reading: Reading, raw: str, start_ms: int | None, end_ms: int | None, speaker: str | None) -> Segment:
-    text = reading.text(raw)
-    quality.doubt(reading, {}, text, None, ())
-    return Segment(text, start_ms, end_ms, speaker, flags=tuple(reading.flags))
+def _milliseconds(stamp: Sequence[str | None]) -> int:
+    sign, hours, minutes, seconds, fraction = stamp
+    whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds or 0)
+    moment = whole * 1000 + round(int((fraction or "0").ljust(9, "0")) / 1_000_000)
+    return -moment if sign else moment

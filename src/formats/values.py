@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
-from typing import Any
+from typing import Any, BinaryIO
 
 from src.errors import InvalidInput
 from src.formats.languages import code_of
 
+_OF_A_RESULT = frozenset({"text", "word", "segments", "language"})
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LONGEST_MS = 2**53
 
@@ -171,13 +173,45 @@ def listed(value: Any, place: str) -> Iterable[Any]:
     return value
 
 
+def opened(path: os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading. Raises InvalidInput for one that does not open."""
+    try:
+        return open(path, "rb")  # noqa: PTH123 - os.PathLike has no open of its own
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+
+
+def whole(file: Any, most: int = -1) -> bytes:
+    """Return what an open binary file holds from here on, up to `most` bytes; also one that hands out less at a time.
+
+    Raises InvalidInput for a file of text, and for one that cannot be read.
+    """
+    parts: list[bytes] = []
+    room = most
+    while room:
+        try:
+            part = file.read(room)
+        except (OSError, EOFError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise InvalidInput(f"The file hands out {type(part).__name__}, not bytes; open it in binary mode.")
+        if not part:
+            break
+        parts.append(bytes(part))
+        room -= len(part) if most > 0 else 0
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def filled(value: Any) -> bool:
     """Whether something listed has elements, or may have; an iterator is not touched to find out."""
     return value is not None and (not isinstance(value, Sized) or len(value) > 0)
 
 
 def named(value: Any, place: str) -> Mapping[str, Any]:
-    """Return an object's fields: of a dict, a dataclass, a named tuple or an object with attributes.
+    """Return an object's fields: of a dict, a dataclass, a named tuple, a model of pydantic or any object that has one
+    of a result's; what begins with an underscore is nobody's business.
 
     Raises InvalidInput for anything else.
     """
@@ -188,7 +222,20 @@ def named(value: Any, place: str) -> Mapping[str, Any]:
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return dict(zip(value._fields, value, strict=True))
-        if {"text", "word", "segments", "language"} & getattr(value, "__dict__", {}).keys():
-            fields: dict[str, Any] = vars(value)
+        fields = _attributes(value)
+        if _OF_A_RESULT & fields.keys():
             return fields
     raise InvalidInput(f"{place} is {type(value).__name__}, not an object.")
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    if callable(getattr(value, "model_dump", None)):  # knows the fields, too, that its model does not
+        dumped = value.model_dump()
+        return dumped if isinstance(dumped, Mapping) else {}
+    slots = [slot for kind in type(value).__mro__ for slot in _names(kind.__dict__.get("__slots__", ()))]
+    fields = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)} | getattr(value, "__dict__", {})
+    return {name: field for name, field in fields.items() if not name.startswith("_")}
+
+
+def _names(slots: Any) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots

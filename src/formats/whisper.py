@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import collections
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.errors import InvalidInput
 from src.formats import quality
 from src.formats.languages import code_of
 from src.formats.sentences import cut, extent
@@ -39,8 +42,16 @@ def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
         language,
         whole.text(model) or None if isinstance(model, str) else None,
         _language_probability(whole, about, language),
-        whole.time(about.get("duration"), 1000, ", duration"),
+        _duration(whole, about.get("duration")),
     )
+
+
+def _duration(whole: Reading, value: Any) -> int | None:
+    # Services write it as they please ("00:01:02"); no result is refused for what every player finds out.
+    try:
+        return whole.time(value, 1000, ", duration")
+    except InvalidInput:
+        return None
 
 
 def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +134,11 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def _placed(segments: list[Segment], value: Any) -> list[Segment]:
-    """Words that lie beside the segments go to the one that they are spoken in, by their middle; no word is lost."""
+    """Words that lie beside the segments go to the one that they are spoken in, by their middle; no word is lost.
+
+    A word that a segment has already, wherever its middle is, is not told again.
+    """
+    known = collections.Counter(_identity(word) for segment in segments for word in segment.words or ())
     starts: list[int] = []
     for segment in segments:
         starts.append(max(segment.start_ms or 0, starts[-1] if starts else 0))
@@ -136,17 +151,16 @@ def _placed(segments: list[Segment], value: Any) -> list[Segment]:
         if word.start_ms is not None:
             middle = (word.start_ms + (word.end_ms if word.end_ms is not None else word.start_ms)) // 2
             current = max(bisect.bisect_right(starts, middle) - 1, 0)
+        if known[_identity(word)]:
+            known[_identity(word)] -= 1
+            continue
         share[current].append(word)
         flags[current].update(dict.fromkeys(reading.flags))
     return [
-        Segment(s.text, s.start_ms, s.end_ms, s.speaker, _united(s.words, mine), s.confidence, tuple(doubts))
+        dataclasses.replace(s, words=Words([*(s.words or ()), *mine]) if mine else s.words, flags=tuple(doubts))
         for s, mine, doubts in zip(segments, share, flags, strict=True)
     ]
 
 
-def _united(words: Sequence[Word] | None, beside: list[Word]) -> Sequence[Word] | None:
-    if not words:
-        return Words(beside) if beside else words
-    known = {(word.text.strip(), word.start_ms) for word in words}
-    missing = [word for word in beside if (word.text.strip(), word.start_ms) not in known]
-    return Words([*words, *missing]) if missing else words
+def _identity(word: Word) -> tuple[str, int | None]:
+    return word.text.strip(), word.start_ms

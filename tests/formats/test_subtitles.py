@@ -8,6 +8,7 @@ import pytest
 
 from src import formats
 from src.errors import InvalidInput
+from src.formats import Word
 
 CUES = {
     "sample.vtt": 16, "sample.srt": 5, "whisper_long.vtt": 89, "whisper_long.srt": 89, "captions_with_bom.vtt": 4,
@@ -66,7 +67,7 @@ def cues(text, dialect="srt"):
 def test_two_voices_in_a_cue_are_two_segments():
     body = "<v Ann>Hi <i>you</i></v>\n<v Bob>Hello &amp; <00:01.500>bye</v>"
     assert cues(f"WEBVTT\n\n00:01.000 --> 00:02.000 align:start\n{body}", "webvtt") == [
-        ("Hi you\n", 1000, 2000, "Ann"), ("Hello & bye", 1000, 2000, "Bob")
+        ("Hi you", 1000, 2000, "Ann"), ("Hello & bye", 1000, 2000, "Bob")
     ]  # fmt: skip
 
 
@@ -110,3 +111,43 @@ def test_an_end_before_its_start_and_an_overlap():
     assert [(s.start_ms, s.end_ms, s.flags) for s in parsed.segments] == [
         (5000, None, ("invalid_time",)), (1000, 9000, ())
     ]  # fmt: skip
+
+
+AT = "00:00:01.000 --> 00:00:02.000"
+NEXT = "00:00:03.000 --> 00:00:04.000"
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        # YouTube begins its cues with a line of one blank.
+        (f"{AT} align:start\n \nask\n\n{NEXT}\nask\nnot\n \n", ["ask", "ask\nnot"]),
+        (f" \n1\n{AT}\nask\n \n2\n{NEXT}\nnot\n", ["ask", "not"]),
+        # The line before a time line is a name, whatever it looks like, and a comment holds no time line.
+        (f"NOTE-1\n{AT}\nask\n\nSTYLE\n{NEXT}\nnot\n", ["ask", "not"]),
+        (f"NOTE\n{AT}\nask\n\nREGION 5\n{NEXT}\nnot\n", ["ask", "not"]),
+        (f"NOTE of\ntwo lines\n{AT}\nask\n\nNOTE x\ny\n\nSTYLE\n::cue {{}}\n\n{NEXT}\nnot\n", ["ask", "not"]),
+        (f"{AT}\n<v Ann></v>\n\n{NEXT}\n<c.a></c>\n", ["", ""]),
+    ],
+)
+def test_no_cue_is_taken_for_something_else(body, texts):
+    assert [cue[0] for cue in cues(f"WEBVTT\n\n{body}", "webvtt")] == texts
+
+
+def test_what_is_said_after_a_voice_is_not_said_by_it():
+    assert [(cue[0].strip(), cue[3]) for cue in cues(f"WEBVTT\n\n{AT}\n<v Ann>Hi</v> (door) <v Bob>Ho", "webvtt")] == [
+        ("Hi", "Ann"), ("(door)", None), ("Ho", "Bob")
+    ]  # fmt: skip
+
+
+def test_times_within_a_cue_are_kept():
+    (cue,) = formats.parse(f"WEBVTT\n\n{AT}\nask<00:00:01.400><c> R&amp;D</c><00:01.800> not".encode()).segments
+
+    assert (cue.text, cue.start_ms, cue.end_ms) == ("ask R&D not", 1000, 2000)
+    assert list(cue.words) == [Word("ask"), Word(" R&D", 1400), Word(" not", 1800)]
+
+
+def test_times_of_other_tools():
+    assert cues("1\n0:00:01.123456 --> 0:00:02\na")[0][1:3] == (1123, 2000)
+    (early,) = formats.parse(b"1\n-00:00:01,000 --> 00:00:02,000\na").segments
+    assert (early.start_ms, early.end_ms, early.flags) == (None, 2000, ("invalid_time",))

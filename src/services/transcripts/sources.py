@@ -8,6 +8,8 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Transcription, TranscriptionSource
 from src.errors import IntegrityFailure, InvalidInput
-from src.formats.values import UNSTORABLE, named
-from src.services.transcripts.staging import copy_in
+from src.formats.values import UNSTORABLE, named, opened, whole
+from src.services.transcripts.staging import copy_in, let_work
 
 # Twice as long as text, in a dump, and there a row has to stay below 1 GB.
 LARGEST_BYTES = 500_000_000
@@ -25,6 +27,12 @@ LARGEST_BYTES = 500_000_000
 LARGEST_PARAMETER_BYTES = 1 << 20
 LONGEST_NAME = 1024
 _PART_BYTES = 1 << 20
+_STAGE = text(
+    "DROP TABLE IF EXISTS pg_temp.staged_source;"
+    " CREATE TEMPORARY TABLE pg_temp.staged_source (position bigint, part bytea) ON COMMIT DROP"
+)
+# Python refuses to write longer ones as text.
+_LARGEST_INTEGER_BITS = 4096
 
 
 @dataclass(frozen=True)
@@ -43,19 +51,13 @@ def taken(source: Any, name: str | None) -> Source:
     """
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
-        try:
-            with path.open("rb") as file:
-                content = file.read(LARGEST_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+        with opened(path) as file:
+            content = whole(file, LARGEST_BYTES + 1)
         name = name or path.name
     elif isinstance(source, bytes | bytearray | memoryview):
         content = bytes(source)
     elif callable(getattr(source, "read", None)):
-        content = source.read(LARGEST_BYTES + 1)
-        if not isinstance(content, bytes):
-            raise InvalidInput("The file was opened as text; open it in binary mode.")
+        content = whole(source, LARGEST_BYTES + 1)
         named_file = getattr(source, "name", None)
         name = name or (Path(named_file).name if isinstance(named_file, str) else None)
     else:
@@ -72,9 +74,9 @@ def canonical(result: Any) -> bytes:
     """Return a recogniser's objects as JSON in UTF-8: the same bytes for the same values.
 
     Keys are sorted, nothing stands between the tokens, NaN and Infinity are written so. Dataclasses and named tuples
-    become objects by their fields, tuples and what is yielded lists, numbers of numpy plain ones; `(segments, info)`
-    becomes `{"info": …, "segments": […]}`. Halves of characters make all of it ASCII, with escapes.
-    Raises InvalidInput for what has no JSON.
+    become objects by their fields, tuples and what is yielded lists, numbers of numpy plain ones, decimals and dates
+    text; `(segments, info)` becomes `{"info": …, "segments": […]}`. Halves of characters make all of it ASCII, with
+    escapes. Raises InvalidInput for what has no JSON.
     """
     if isinstance(result, tuple) and not hasattr(result, "_fields") and len(result) == 2:
         result = {"segments": result[0], "info": result[1]}
@@ -89,13 +91,11 @@ def canonical(result: Any) -> bytes:
 
 
 def _plain(value: Any, place: str) -> Any:
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
+    if value is None or isinstance(value, str | int | float | Decimal | date | os.PathLike):
+        return _scalar(value, place)
     for to_plain in ("tolist", "item"):  # numpy, torch: asked by name, so that neither has to be here
         if callable(getattr(value, to_plain, None)):
             return _plain(getattr(value, to_plain)(), place)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
     if isinstance(value, bytes | bytearray):
         raise InvalidInput(f"{place}: bytes are no part of a result; give text or numbers.")
     try:
@@ -105,6 +105,16 @@ def _plain(value: Any, place: str) -> Any:
             return [_plain(item, f"{place}, element {number}") for number, item in enumerate(value)]
         raise
     return {str(key): _plain(item, f"{place}, {key!s:.40}") for key, item in fields.items()}
+
+
+def _scalar(value: Any, place: str) -> Any:
+    if isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS:
+        raise InvalidInput(f"{place}: an integer of {value.bit_length()} bits is no number of a result.")
+    if isinstance(value, Decimal):
+        return str(value)  # as it was written: numbers are read from text too
+    if isinstance(value, date):
+        return value.isoformat()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def imported_before(session: Session, audio: AudioFile, sha256: str) -> Transcription | None:
@@ -124,9 +134,8 @@ class Kept:
         self._session, self._source = session, source
         self._staged = len(source.content) > LARGEST_PARAMETER_BYTES
         if self._staged:
-            session.execute(
-                text("CREATE TEMPORARY TABLE pg_temp.staged_source (position bigint, part bytea) ON COMMIT DROP")
-            )
+            let_work(session)
+            session.execute(_STAGE)
             copy_in(session, "COPY pg_temp.staged_source FROM STDIN (FORMAT binary)", _Parts(source.content))
 
     def store(self, transcription: Transcription, dialect: str) -> None:

@@ -36,8 +36,10 @@ _FROM_PARAMETERS = text(
 _FROM_STAGE = text(f"{INTO} SELECT :case, :transcription, :config, {COLUMNS} FROM pg_temp.staged_segments")  # noqa: S608 - the same
 # Qualified, and gone with the transaction at the latest: no table of that name can be taken for it, none stays behind.
 # Of the final types: the server turns text into JSON while the next rows are made here.
+# One that is there was left by an import that failed in the same transaction, or by somebody on a shared connection.
 _STAGE = (
-    "CREATE TEMPORARY TABLE pg_temp.staged_segments (position bigint, start_ms bigint, end_ms bigint, speaker text,"
+    "DROP TABLE IF EXISTS pg_temp.staged_segments;"
+    " CREATE TEMPORARY TABLE pg_temp.staged_segments (position bigint, start_ms bigint, end_ms bigint, speaker text,"
     " text text, words jsonb, confidence double precision, flags text[]) ON COMMIT DROP"
 )
 
@@ -88,7 +90,7 @@ class Prepared:
             yield row
 
     def _stage(self, segments: Iterable[Segment]) -> None:
-        self._session.execute(select(func.set_config("statement_timeout", LONGEST_STATEMENT, True)))
+        let_work(self._session)
         # What fails inside a COPY ends the transaction otherwise, and few segments leave it as it was.
         self._session.execute(text("SAVEPOINT staging"))
         self._session.execute(text(_STAGE))
@@ -99,6 +101,11 @@ class Prepared:
             self._session.execute(text("ROLLBACK TO SAVEPOINT staging"))
             raise
         self._session.execute(text("RELEASE SAVEPOINT staging"))
+
+
+def let_work(session: Session) -> None:
+    """Let the statements of this transaction take as long as what they store may."""
+    session.execute(select(func.set_config("statement_timeout", LONGEST_STATEMENT, True)))
 
 
 def parameters_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
@@ -128,8 +135,8 @@ class Lines:
                 if room <= 0:
                     break
             return "".join(lines).encode()
-        except Exception as error:
-            # The driver tells of it in words of its own; the reason is raised by whoever started the COPY.
+        except BaseException as error:
+            # The driver tells of it in words of its own, also of Ctrl-C; whoever started the COPY raises the reason.
             self.failure = error
             raise
 
