@@ -24,6 +24,13 @@ FEW = 2
 DEPTH = 4
 Source = bytes | bytearray | memoryview | mmap.mmap
 
+# What is no JSON, but could be made some.
+_FOREIGN = {
+    codecs.BOM_UTF16_LE: "they are UTF-16, to be converted first",
+    codecs.BOM_UTF16_BE: "they are UTF-16, to be converted first",
+    b"\x1f\x8b": "they are compressed by gzip",
+    b"PK\x03\x04": "they are a ZIP archive",
+}
 _BLANKS = re.compile(r"[ \t\r\n]*")
 # Longer than any token but a string can be when the window cuts it: `-Infinity`, two escapes of a surrogate pair.
 _LONGEST_CUT = 16
@@ -61,6 +68,9 @@ def read(source: Source) -> Any:
     # whisper.cpp cuts a character between two tokens: no UTF-8 until the tokens are joined again.
     errors = "surrogateescape" if b'"transcription"' in bytes(source[: 1 << 14]) else "strict"
     reader = _Reader(source, start, errors)
+    for beginning, reason in _FOREIGN.items():
+        if bytes(source[: len(beginning)]) == beginning:
+            raise reader.refusal(reason)
     found = reader.document(0)
     if reader.peek():
         raise reader.refusal("there is something after the end")

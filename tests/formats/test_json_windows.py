@@ -87,6 +87,8 @@ def test_paths_and_files_are_read_like_bytes(tmp_path):
         (b'{"a": ' + b"[" * 100_000, "too deeply"),
         (b'{"a": ' + b'{"a": ' * 100_000, "too deeply"),
         (b"", "byte 0"),
+        (b"\x1f\x8b\x08\x00", "compressed by gzip"),
+        ('{"text": "a"}'.encode("utf-16"), "UTF-16"),
     ],
 )  # fmt: skip
 def test_errors_name_the_byte(content, place):

@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
@@ -91,7 +92,7 @@ def canonical(result: Any) -> bytes:
 
 
 def _plain(value: Any, place: str) -> Any:
-    if value is None or isinstance(value, str | int | float | Decimal | date | os.PathLike):
+    if value is None or isinstance(value, str | int | float | Decimal | UUID | date | os.PathLike):
         return _scalar(value, place)
     for to_plain in ("tolist", "item"):  # numpy, torch: asked by name, so that neither has to be here
         if callable(getattr(value, to_plain, None)):
@@ -110,7 +111,7 @@ def _plain(value: Any, place: str) -> Any:
 def _scalar(value: Any, place: str) -> Any:
     if isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS:
         raise InvalidInput(f"{place}: an integer of {value.bit_length()} bits is no number of a result.")
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal | UUID):
         return str(value)  # as it was written: numbers are read from text too
     if isinstance(value, date):
         return value.isoformat()
