@@ -16,6 +16,7 @@ from src.errors import InvalidInput
 from src.formats import amazon, chunks, detection, documents, own, quality, subtitles, whisper
 from src.formats.detection import DIALECTS
 from src.formats.languages import code_of, differ
+from src.formats.segments import Segments
 from src.formats.values import Parsed, Segment, Word, opened, whole
 from src.formats.words import Words
 from src.formats.writing import FORMATS, pieces, write
@@ -55,7 +56,7 @@ def parse(source: Any, *, dialect: str | None = None, expected_language: str | N
         parsed = _parse(source, dialect)
     except RecursionError as error:
         raise InvalidInput("The result is nested too deeply to be a transcript.") from error
-    segments = list(parsed.segments)
+    segments = parsed.segments if isinstance(parsed.segments, Segments) else Segments(parsed.segments)
     if parsed.dialect != own.DIALECT:  # what we wrote carries its flags
         quality.judged(segments, parsed.language, parsed.language_probability, expected_language)
     return dataclasses.replace(parsed, segments=segments)

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from src.formats import quality
+from src.formats.segments import Segments
 from src.formats.sentences import Sentences, extent
 from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
-from src.formats.words import Words
 
 Moment = tuple[str | float | None, ...]
 
 
 def parse_call_analytics(document: Mapping[str, Any]) -> Parsed:
     """Read Call Analytics: a segment per turn, its role as the speaker. Raises InvalidInput that names the place."""
-    segments = []
-    for index, value in enumerate(listed(document.get("Transcript"), "Transcript")):
-        reading = Reading(f"segment {index}")
-        turn = named(value, reading.place)
-        words = []
-        said = ""
-        for number, item in enumerate(listed(turn.get("Items"), f"{reading.place}, Items")):
-            place = f", word {number}"
-            raw = named(item, reading.place + place)
-            times = reading.span(raw.get("BeginOffsetMillis"), raw.get("EndOffsetMillis"), 1, place)
-            punctuation = raw.get("Type") == "punctuation"
-            # Punctuation carries 0.0, which is no judgement of the recogniser.
-            sure = None if punctuation else raw.get("Confidence")
-            words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
-            said += (" " if said and not punctuation else "") + words[-1].text
-        start_ms, end_ms = reading.span(turn.get("BeginOffsetMillis"), turn.get("EndOffsetMillis"), 1)
-        text = reading.text(turn.get("Content")) or said
-        if turn.get("BeginOffsetMillis") is None and turn.get("EndOffsetMillis") is None:
-            start_ms, end_ms = extent(words)
-        speaker = reading.label(turn.get("ParticipantRole"), ", speaker")
-        quality.doubt(reading, {}, text, None, words)
-        packed = Words(words) if turn.get("Items") is not None else None
-        segments.append(Segment(text, start_ms, end_ms, speaker, packed, flags=tuple(reading.flags)))
+    source = listed(document.get("Transcript"), "Transcript")
+    segments = Segments(_turn(value, index) for index, value in enumerate(source))
     language = Reading("LanguageCode").text(document.get("LanguageCode")) or None
     return Parsed("amazon-call-analytics", segments, language)
+
+
+def _turn(value: Any, index: int) -> Segment:
+    reading = Reading(f"segment {index}")
+    turn = named(value, reading.place)
+    words = []
+    said = ""
+    for number, item in enumerate(listed(turn.get("Items"), f"{reading.place}, Items")):
+        place = f", word {number}"
+        raw = named(item, reading.place + place)
+        times = reading.span(raw.get("BeginOffsetMillis"), raw.get("EndOffsetMillis"), 1, place)
+        punctuation = raw.get("Type") == "punctuation"
+        # Punctuation carries 0.0, which is no judgement of the recogniser.
+        sure = None if punctuation else raw.get("Confidence")
+        words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
+        said += (" " if said and not punctuation else "") + words[-1].text
+    start_ms, end_ms = reading.span(turn.get("BeginOffsetMillis"), turn.get("EndOffsetMillis"), 1)
+    text = reading.text(turn.get("Content")) or said
+    if turn.get("BeginOffsetMillis") is None and turn.get("EndOffsetMillis") is None:
+        start_ms, end_ms = extent(words)
+    speaker = reading.label(turn.get("ParticipantRole"), ", speaker")
+    quality.doubt(reading, {}, text, None, words)
+    there = words if turn.get("Items") is not None else None
+    return Segment(text, start_ms, end_ms, speaker, there, flags=tuple(reading.flags))
 
 
 def parse_batch(document: Mapping[str, Any]) -> Parsed:
@@ -48,13 +51,15 @@ def parse_batch(document: Mapping[str, Any]) -> Parsed:
     Where the result has `audio_segments`, these are the segments. Channels are merged by time. Raises InvalidInput.
     """
     results = named(document.get("results"), "results")
-    spoken = _speakers(results)
-    segments: list[Segment] = []
+    turns = _Turns(results)
     tracks = _tracks(results)
-    for label, items in tracks:
-        segments += _sentences(items, label, spoken, len(segments))
-    if len(tracks) > 1:
-        segments.sort(key=lambda segment: segment.start_ms or 0)
+    if len(tracks) == 1:
+        segments: Sequence[Segment] = Segments(_sentences(tracks[0][1], tracks[0][0], turns, 0))
+    else:
+        merged: list[Segment] = []
+        for label, items in tracks:
+            merged += _sentences(items, label, turns, len(merged))
+        segments = sorted(merged, key=lambda segment: segment.start_ms or 0)
     if not segments:
         segments = _texts(results)
     return Parsed("amazon-batch", segments, *_language(results))
@@ -96,18 +101,30 @@ def _in_parts(results: Mapping[str, Any], items: Iterable[Any]) -> Iterable[Any]
         yield item
 
 
-def _speakers(results: Mapping[str, Any]) -> dict[Moment, str | None]:
-    """Who speaks from when to when, where the items do not say it themselves."""
-    labels = named(results["speaker_labels"], "speaker_labels") if results.get("speaker_labels") is not None else {}
-    spoken: dict[Moment, str | None] = {}
-    for number, value in enumerate(listed(labels.get("segments"), "speaker_labels, segments")):
-        place = f"speaker_labels, segment {number}"
-        turn = named(value, place)
-        for raw in listed(turn.get("items"), f"{place}, items"):
-            item = named(raw, f"{place}, item")
-            who = item.get("speaker_label") or turn.get("speaker_label")
-            spoken[_moment(item)] = Reading(place).label(who, ", speaker")
-    return spoken
+class _Turns:
+    """Who speaks from when to when, where the items do not say it themselves; not read before one does not."""
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        self._results = results
+        self._speakers: dict[Moment, str | None] | None = None
+
+    def speaker(self, item: Mapping[str, Any]) -> str | None:
+        if item.get("start_time") is None:
+            return None
+        if self._speakers is None:
+            self._speakers = dict(self._read())
+        return self._speakers.get(_moment(item))
+
+    def _read(self) -> Iterator[tuple[Moment, str | None]]:
+        labels = self._results.get("speaker_labels")
+        turns = named(labels, "speaker_labels").get("segments") if labels is not None else None
+        for number, value in enumerate(listed(turns, "speaker_labels, segments")):
+            place = f"speaker_labels, segment {number}"
+            turn = named(value, place)
+            for raw in listed(turn.get("items"), f"{place}, items"):
+                item = named(raw, f"{place}, item")
+                who = item.get("speaker_label") or turn.get("speaker_label")
+                yield _moment(item), Reading(place).label(who, ", speaker")
 
 
 def _moment(item: Mapping[str, Any]) -> Moment:
@@ -115,23 +132,23 @@ def _moment(item: Mapping[str, Any]) -> Moment:
     return tuple(time if isinstance(time, str | int | float) else None for time in times)
 
 
-def _sentences(items: Iterable[Any], label: str | None, spoken: dict[Moment, str | None], first: int) -> list[Segment]:
+def _sentences(items: Iterable[Any], label: str | None, turns: _Turns, first: int) -> Iterator[Segment]:
     sentences = Sentences(first)
     own = False  # whether Amazon itself says where segments end
     for value in items:
         if isinstance(value, _End):
-            sentences.close()
+            yield from sentences.close()
             own = True
             continue
         raw = named(value, f"{sentences.reading.place}, word {len(sentences.words)}")
         punctuation = raw.get("type") == "punctuation"
-        who = raw.get("speaker_label") or (spoken.get(_moment(raw)) if spoken else None) or raw.get("channel_label")
+        who = raw.get("speaker_label") or turns.speaker(raw) or raw.get("channel_label")
         speaker = sentences.reading.label(who, ", speaker") or label
         if punctuation and sentences.words:
             speaker = sentences.speaker
         start_ms = Reading(sentences.reading.place).time(raw.get("start_time"), 1000)
         if not punctuation and sentences.ends_before(speaker, start_ms) and (not own or speaker != sentences.speaker):
-            sentences.close()
+            yield from sentences.close()
         reading, place = sentences.reading, f", word {len(sentences.words)}"
         best: Mapping[str, Any] = next(
             (named(choice, reading.place + place) for choice in listed(raw.get("alternatives"), reading.place + place)),
@@ -141,8 +158,7 @@ def _sentences(items: Iterable[Any], label: str | None, spoken: dict[Moment, str
         sure = None if punctuation else best.get("confidence")
         word = Word(reading.text(best.get("content"), place), *times, reading.confidence(sure, place))
         sentences.add(word, speaker, "" if punctuation else " ")
-    sentences.close()
-    return sentences.segments
+    yield from sentences.close()
 
 
 def _texts(results: Mapping[str, Any]) -> list[Segment]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from src.errors import InvalidInput
 from src.formats import quality
+from src.formats.segments import Segments
 from src.formats.sentences import Sentences
 from src.formats.values import Parsed, Reading, Segment, Word, listed, named
-from src.formats.words import Words
 
 _SPECIAL = re.compile(r"\[_\w+\]|<\|[^|]*\|>", re.ASCII)
 # Scripts that put no spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
@@ -21,26 +22,25 @@ WORD_LENGTH, UNSPACED_WORD_LENGTH = 12, 4
 
 def parse_whisper_cpp(document: Mapping[str, Any]) -> Parsed:
     """Read `-oj` and `-ojf`; the tokens of the latter become words. Raises InvalidInput that names segment and word."""
-    segments = []
-    for index, value in enumerate(listed(document.get("transcription"), "transcription")):
-        reading = Reading(f"segment {index}")
-        raw = named(value, reading.place)
-        times = _offsets(reading, raw, "")
-        text = reading.text(_whole(raw.get("text")))
-        words = None
-        if raw.get("tokens") is not None:
-            words = _words(reading, raw["tokens"])
-        speaker = reading.label(raw.get("speaker"), ", speaker")
-        quality.doubt(reading, {}, text, None, words or ())
-        packed = Words(words) if words is not None else None
-        # `?` is how it writes that both channels are equally loud.
-        speaker = None if speaker == "?" else speaker
-        segments.append(Segment(text, *times, speaker, packed, flags=tuple(reading.flags)))
+    source = listed(document.get("transcription"), "transcription")
+    segments = Segments(_spoken(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")
     result, params, model = (_part(document, name) for name in ("result", "params", "model"))
     language = whole.text(result.get("language") or params.get("language")) or None
     name = whole.text(params.get("model") or model.get("type"), ", model") or None
     return Parsed("whisper-cpp", segments, language, name)
+
+
+def _spoken(value: Any, index: int) -> Segment:
+    reading = Reading(f"segment {index}")
+    raw = named(value, reading.place)
+    times = _offsets(reading, raw, "")
+    text = reading.text(_whole(raw.get("text")))
+    words = _words(reading, raw["tokens"]) if raw.get("tokens") is not None else None
+    speaker = reading.label(raw.get("speaker"), ", speaker")
+    quality.doubt(reading, {}, text, None, words or ())
+    # `?` is how it writes that both channels are equally loud.
+    return Segment(text, *times, None if speaker == "?" else speaker, words, flags=tuple(reading.flags))
 
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -115,47 +115,53 @@ def _broken(text: str) -> bool:
 
 def parse_chunks(document: Mapping[str, Any]) -> Parsed:
     """Read `chunks`; a list of single words is gathered into sentences. Raises InvalidInput that names the segment."""
-    segments = []
-    for index, value in enumerate(listed(document.get("chunks"), "chunks")):
-        reading = Reading(f"segment {index}")
-        raw = named(value, reading.place)
-        start, end = [*listed(raw.get("timestamp"), f"{reading.place}, timestamp"), None, None][:2]
-        start_ms, end_ms = reading.span(start, end, 1000)
-        text = reading.text(raw.get("text"))
-        speaker = reading.label(raw.get("speaker"), ", speaker")
-        quality.doubt(reading, {}, text, None, ())
-        segments.append(Segment(text, start_ms, end_ms, speaker, flags=tuple(reading.flags)))
+    source = listed(document.get("chunks"), "chunks")
+    segments = Segments(_chunk(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")
     language = whole.text(document.get("language"), ", language") or None
     if not segments and document.get("text"):
-        segments = [Segment(whole.text(document["text"]), flags=tuple(whole.flags))]
+        segments = Segments([Segment(whole.text(document["text"]), flags=tuple(whole.flags))])
     elif _are_words(segments):
-        segments = _gathered(segments)
+        segments = Segments(_gathered(segments))
     return Parsed("hf-chunks", segments, language)
 
 
-def _are_words(segments: Sequence[Segment]) -> bool:
-    texts = [segment.text.strip() for segment in segments]
-    if len(texts) < 2 or sum(" " in text for text in texts) > len(texts) / 10:
+def _chunk(value: Any, index: int) -> Segment:
+    reading = Reading(f"segment {index}")
+    raw = named(value, reading.place)
+    start, end = [*listed(raw.get("timestamp"), f"{reading.place}, timestamp"), None, None][:2]
+    times = reading.span(start, end, 1000)
+    text = reading.text(raw.get("text"))
+    speaker = reading.label(raw.get("speaker"), ", speaker")
+    quality.doubt(reading, {}, text, None, ())
+    return Segment(text, *times, speaker, flags=tuple(reading.flags))
+
+
+def _are_words(segments: Segments) -> bool:
+    lengths: collections.Counter[int] = collections.Counter()
+    spaced = unspaced = 0
+    for text in map(str.strip, segments.texts()):
+        lengths[len(text)] += 1
+        spaced += " " in text
+        unspaced += UNSPACED.search(text) is not None
+    if len(segments) < 2 or spaced > len(segments) / 10:
         return False
-    middle = sorted(len(text) for text in texts)[len(texts) // 2]
-    unspaced = sum(UNSPACED.search(text) is not None for text in texts) > len(texts) / 2
-    return middle <= (UNSPACED_WORD_LENGTH if unspaced else WORD_LENGTH)
+    longest = UNSPACED_WORD_LENGTH if unspaced > len(segments) / 2 else WORD_LENGTH
+    return sum(count for length, count in lengths.items() if length <= longest) > len(segments) // 2
 
 
-def _gathered(chunks: Sequence[Segment]) -> list[Segment]:
-    own = any(chunk.text[:1].isspace() for chunk in chunks)
+def _gathered(chunks: Segments) -> Iterator[Segment]:
+    own = any(text[:1].isspace() for text in chunks.texts())
     # Letters with blanks among them: a segment ends between words, and `3.14` is one.
-    letters = own and all(len(chunk.text) <= 1 for chunk in chunks)
+    letters = own and all(len(text) <= 1 for text in chunks.texts())
     sentences = Sentences()
     for chunk in chunks:
         within = letters and not chunk.text.isspace() and UNSPACED.match(chunk.text) is None
         if sentences.ends_before(chunk.speaker, chunk.start_ms) and not (within and chunk.speaker == sentences.speaker):
-            sentences.close()
+            yield from sentences.close()
         unspaced = own or UNSPACED.match(chunk.text) is not None
         for flag in chunk.flags:
             if flag not in {"empty", "no_speech", "repetition"}:
                 sentences.reading.flag(flag)
         sentences.add(Word(chunk.text, chunk.start_ms, chunk.end_ms), chunk.speaker, "" if unspaced else " ")
-    sentences.close()
-    return sentences.segments
+    yield from sentences.close()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from src.errors import InvalidInput
+from src.formats.segments import Segments
 from src.formats.values import Parsed, Reading, Segment, Word, listed, named
-from src.formats.words import Words
 
 DIALECT = "speech-to-information"
 SCHEMA_FAMILY = "speech-to-information/transcript/"
@@ -19,7 +19,8 @@ def parse(document: Mapping[str, Any]) -> Parsed:
     """Read what `pieces` wrote, losing nothing. Raises InvalidInput for another version of the schema."""
     if document.get("schema") != SCHEMA:
         raise InvalidInput(f"This transcript is in a schema of another version; {SCHEMA} can be read.")
-    segments = [_segment(raw, index) for index, raw in enumerate(listed(document.get("segments"), "segments"))]
+    source = listed(document.get("segments"), "segments")
+    segments = Segments(_segment(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")
     return Parsed(
         DIALECT,
@@ -39,7 +40,7 @@ def _segment(value: Any, index: int) -> Segment:
     times = reading.span(raw.get("start_ms"), raw.get("end_ms"), 1)
     words = None
     if raw.get("words") is not None:
-        words = Words(_word(reading, word, n) for n, word in enumerate(listed(raw["words"], f"{reading.place}, words")))
+        words = [_word(reading, word, n) for n, word in enumerate(listed(raw["words"], f"{reading.place}, words"))]
     text = reading.text(raw.get("text"))
     speaker = reading.label(raw.get("speaker"), ", speaker")
     sure = reading.confidence(raw.get("confidence"))

@@ -5,14 +5,15 @@ Each rule with its source and threshold stands in docs/formats.md. A flag never 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from src.formats.languages import differ
-from src.formats.values import Reading, Segment, Word
+from src.formats.segments import Segments
+from src.formats.values import Reading, Word
 
 # The defaults of Whisper's own decoder, beyond which it takes its result for a failure.
 NO_SPEECH_PROBABILITY = 0.6
@@ -68,31 +69,23 @@ def doubt(reading: Reading, raw: Mapping[str, Any], text: str, sure: float | Non
         reading.flag("repetition")
 
 
-def judged(segments: list[Segment], language: str | None, probability: float | None, expected: str | None) -> None:
+def judged(segments: Segments, language: str | None, probability: float | None, expected: str | None) -> None:
     """Add, in place, what no segment shows alone: runs of the same text, and a language that is wrong or a guess."""
-    guessed = probability is not None and probability < LEAST_LANGUAGE_PROBABILITY
-    wrong = guessed or differ(language, expected)
     start = 0
-    for index in range(len(segments) + 1):
-        same = index < len(segments) and _bare(segments[index]) == _bare(segments[start])
-        if same and index > start:
-            continue
-        if index - start > LONGEST_RUN and _bare(segments[start]):
-            for number in range(start + 1, index):  # the first of them stays as it is, to be found
-                segments[number] = _flagged(segments[number], "repetition")
-        start = index
-    if wrong:
-        # One by one: a second list of a long result would double it.
-        for index, segment in enumerate(segments):
-            segments[index] = _flagged(segment, "wrong_language")
+    for said, run in groupby(map(_bare, segments.texts())):
+        end = start + sum(1 for _ in run)
+        if said and end - start > LONGEST_RUN:
+            for index in range(start + 1, end):  # the first of them stays as it is, to be found
+                segments.flag(index, "repetition")
+        start = end
+    guessed = probability is not None and probability < LEAST_LANGUAGE_PROBABILITY
+    if guessed or differ(language, expected):
+        for index in range(len(segments)):
+            segments.flag(index, "wrong_language")
 
 
-def _bare(segment: Segment) -> str:
-    return segment.text.strip().rstrip(".!?。").lower()
-
-
-def _flagged(segment: Segment, flag: str) -> Segment:
-    return segment if flag in segment.flags else dataclasses.replace(segment, flags=(*segment.flags, flag))
+def _bare(text: str) -> str:
+    return text.strip().rstrip(".!?。").lower()
 
 
 def _compression(text: str) -> float:

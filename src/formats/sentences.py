@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from src.formats import quality
 from src.formats.values import Reading, Segment, Word
-from src.formats.words import Words
 
 ENDS = frozenset(".?!…。？！؟۔।")
 PAUSE_MS = 2000
@@ -19,12 +18,11 @@ class Sentences:
     """Takes words in their order and makes segments of them; `reading` is the one of the segment that is open."""
 
     def __init__(self, first: int = 0) -> None:
-        self._first = first
-        self.segments: list[Segment] = []
+        self._number = first
         self._open()
 
     def _open(self) -> None:
-        self.reading = Reading(f"segment {self._first + len(self.segments)}")
+        self.reading = Reading(f"segment {self._number}")
         self.words: list[Word] = []
         self._text = ""
         self._ended = False
@@ -44,15 +42,14 @@ class Sentences:
         self.words.append(word)
         self._ended = word.text.rstrip()[-1:] in ENDS
 
-    def close(self) -> None:
-        """End the open segment, if it has words."""
+    def close(self) -> Iterator[Segment]:
+        """End the open segment and yield it, if it has words."""
         if not self.words:
             return
         start_ms, end_ms = extent(self.words)
         quality.doubt(self.reading, {}, self._text, None, self.words)
-        self.segments.append(
-            Segment(self._text, start_ms, end_ms, self.speaker, Words(self.words), flags=tuple(self.reading.flags))
-        )
+        yield Segment(self._text, start_ms, end_ms, self.speaker, self.words, flags=tuple(self.reading.flags))
+        self._number += 1
         self._open()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import collections
 import html
+import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
 from src.errors import InvalidInput
 from src.formats import quality
+from src.formats.segments import Segments
 from src.formats.values import Parsed, Reading, Segment, Word
-from src.formats.words import Words
 
 _STAMP = r"(-?)(?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _ONE_TIME = re.compile(_STAMP, re.ASCII)
@@ -33,65 +36,91 @@ def parse(content: bytes, dialect: str) -> Parsed:
     Raises InvalidInput that names the cue, for bytes that are not UTF-8 (or UTF-16 with its mark) and for a WebVTT
     text without a time line. In SRT, which has no rule for it, such a text goes on with the cue before it.
     """
-    lines = _decoded(content).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _Lines(_decoded(content))
     if dialect == "srt":
-        return Parsed(dialect, list(_srt(lines)))
+        return Parsed(dialect, Segments(_srt(lines)))
     language = None
-    head = next((n for n, line in enumerate(lines) if "-->" in line), len(lines))
-    blank = next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
-    for line in lines[: min(head, blank)]:
-        if line.startswith("Language:"):
-            language = Reading("the header").text(line.partition(":")[2].strip()) or None
     # A header may be followed by rules that are no cues; the first blank line or time line ends it.
-    return Parsed(dialect, list(_webvtt(lines[min(head, blank) :])), language)
+    while (lines.peek() or "").strip() and not lines.at_time():
+        name, _, value = str(lines.take()).partition(":")
+        if name == "Language":
+            language = Reading("the header").text(value.strip()) or None
+    return Parsed(dialect, Segments(_webvtt(lines)), language)
 
 
-def _decoded(content: bytes) -> str:
+def _decoded(content: bytes) -> Iterator[str]:
+    """Yield the lines without their ends, a piece of the content at a time."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if wide else "utf-8-sig"
     try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        for line in io.TextIOWrapper(io.BytesIO(content), encoding, newline=None):
+            yield line.removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"These subtitles are not UTF-8 (byte {error.start}); convert them first.") from error
+        raise InvalidInput(
+            f"These subtitles are not UTF-8 (byte {_unreadable(content, encoding)}); convert them first."
+        ) from error
 
 
-def _webvtt(lines: list[str]) -> Iterator[Segment]:
-    count = number = 0
-    while number < len(lines):
-        line = lines[number]
-        number += 1
+def _unreadable(content: bytes, encoding: str) -> int:
+    # Of what was decoded piece by piece the error knows the place in its piece only.
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(content)
+
+
+class _Lines:
+    """Lines that can be looked at before they are taken; None behind the last."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._ahead: collections.deque[str] = collections.deque()
+
+    def peek(self, ahead: int = 0) -> str | None:
+        while len(self._ahead) <= ahead and (line := next(self._lines, None)) is not None:
+            self._ahead.append(line)
+        return self._ahead[ahead] if len(self._ahead) > ahead else None
+
+    def at_time(self, ahead: int = 0) -> bool:
+        return "-->" in (self.peek(ahead) or "")
+
+    def take(self) -> str | None:
+        return self._ahead.popleft() if self._ahead else next(self._lines, None)
+
+
+def _webvtt(lines: _Lines) -> Iterator[Segment]:
+    count = 0
+    while (line := lines.take()) is not None:
         if not line.strip():
             continue
-        if "-->" not in line and number < len(lines) and "-->" in lines[number]:
-            line = lines[number]  # the one before it was the cue's name, whatever it says
-            number += 1
+        if "-->" not in line and lines.at_time():
+            line = str(lines.take())  # the one before it was the cue's name, whatever it says
         elif "-->" not in line and _BLOCK.match(line):
-            number = _behind(lines, number)
+            collections.deque(_block(lines), 0)
             continue
         reading, start_ms, end_ms = _times(line, f"segment {count}")
-        body = lines[number : (number := _behind(lines, number))]
-        for speaker, raw in _voices("\n".join(body).strip(" \t\n")):
+        for speaker, raw in _voices("\n".join(_block(lines)).strip(" \t\n")):
             named = reading.text(html.unescape(speaker).strip(), ", speaker") or None if speaker else None
             words = _timed_words(reading, raw)
             text = "".join(word.text for word in words) if words else reading.text(_plain(raw))
             quality.doubt(reading, {}, text, None, ())
-            packed = Words(words) if words is not None else None
-            yield Segment(text, start_ms, end_ms, named, packed, flags=tuple(reading.flags))
+            yield Segment(text, start_ms, end_ms, named, words, flags=tuple(reading.flags))
             count += 1
             reading = Reading(f"segment {count}")
 
 
-def _behind(lines: list[str], first: int) -> int:
-    """The line behind a block, which an empty line ends or a time line.
+def _block(lines: _Lines) -> Iterator[str]:
+    """Take the lines of a block, which an empty line ends or a time line.
 
     A line of blanks belongs to it: YouTube begins its cues so. Unless a cue follows, for some write such lines between.
     """
-    number = first
-    while number < len(lines) and lines[number] and "-->" not in lines[number]:
-        following = lines[number + 1 : number + 3]
-        if not lines[number].strip() and any("-->" in line for line in following[: 2 if number > first else 1]):
+    first = True
+    while (line := lines.peek()) and not lines.at_time():
+        if not line.strip() and (lines.at_time(1) or (not first and lines.at_time(2))):
             break
-        number += 1
-    return number
+        yield str(lines.take())
+        first = False
 
 
 def _voices(raw: str) -> list[tuple[str | None, str]]:
@@ -119,27 +148,35 @@ def _timed_words(reading: Reading, raw: str) -> list[Word] | None:
     return words
 
 
-def _srt(lines: list[str]) -> Iterator[Segment]:
+def _srt(lines: _Lines) -> Iterator[Segment]:
     """Yield the cues: all lines from one time line to the next one's number, blank lines between them included."""
-    begins = [number for number, line in enumerate(lines) if "-->" in line]
-    head = [line for line in lines[: begins[0] if begins else len(lines)] if line.strip()]
+    head = [line for line in _text_before_time(lines) if line.strip()]
     if len(head) > 1 or (head and not _NUMBER.fullmatch(head[0])):
         raise InvalidInput(f"segment 0: {head[0]!r:.80} is neither a time line nor the number of one.")
     number = head[0] if head else ""
-    for count, begin in enumerate(begins):
-        reading, start_ms, end_ms = _times(lines[begin], f"segment {count}")
-        end = begins[count + 1] if count + 1 < len(begins) else len(lines)
-        body = lines[begin + 1 : end]
+    for count in itertools.count():
+        line = lines.take()
+        if line is None:
+            return
+        reading, start_ms, end_ms = _times(line, f"segment {count}")
+        body = _text_before_time(lines)
         # A number is the next cue's where a blank line sets it apart; else it may have been said.
-        numbered = count + 1 < len(begins) and body and _NUMBER.fullmatch(body[-1])
+        numbered = lines.at_time() and body and _NUMBER.fullmatch(body[-1])
         if numbered and (_follows(number, body[-1]) or (len(body) > 1 and not body[-2].strip())):
-            number, body = body[-1], body[:-1]
+            number = body.pop()
         else:
             number = ""
         text = _SRT_TAG.sub("", "\n".join(body).strip("\n"))
         text = reading.text(_JOINED.sub("", text))
         quality.doubt(reading, {}, text, None, ())
         yield Segment(text, start_ms, end_ms, flags=tuple(reading.flags))
+
+
+def _text_before_time(lines: _Lines) -> list[str]:
+    found = []
+    while lines.peek() is not None and not lines.at_time():
+        found.append(str(lines.take()))
+    return found
 
 
 def _follows(number: str, other: str) -> bool:

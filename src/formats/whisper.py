@@ -6,15 +6,18 @@ import bisect
 import collections
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
 from src.errors import InvalidInput
 from src.formats import quality
 from src.formats.languages import code_of
+from src.formats.segments import Segments
 from src.formats.sentences import cut, extent
 from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
-from src.formats.words import Words
+from src.formats.words import Words, in_parts
 
 CONFIDENCES = ("probability", "score", "confidence")
 OF_EVERY_PART = frozenset({"invalid_time", "invalid_confidence", "replaced_characters"})
@@ -24,13 +27,13 @@ def parse(document: Mapping[str, Any], dialect: str) -> Parsed:
     """Read a result. Raises InvalidInput that names segment and word."""
     info = document.get("info")
     about = {**named(info, "info"), **_without_none(document)} if info is not None else document
-    source = document.get("segments")
-    segments = [_segment(raw, index) for index, raw in enumerate(listed(source, "segments"))]
+    source = listed(document.get("segments"), "segments")
+    segments = Segments(_segment(raw, index) for index, raw in enumerate(source))
     beside = document.get("words")
-    if not filled(beside) and not any(segment.words for segment in segments):
-        beside = document.get("word_segments")
+    if not filled(beside) and filled(document.get("word_segments")) and not any(each.words for each in segments):
+        beside = document["word_segments"]
     if not segments and (about.get("text") or filled(beside)):
-        segments = _of_the_whole(about.get("text"), beside)
+        segments = Segments(_of_the_whole(about.get("text"), beside))
     elif filled(beside):
         segments = _placed(segments, beside)
     whole = Reading("the result")
@@ -86,8 +89,7 @@ def _segment(value: Any, index: int) -> Segment:
     quality.doubt(reading, raw, text, sure, words or ())
     if sure is None:
         sure = _mean_probability(reading, raw)
-    packed = Words(words) if words is not None else None
-    return Segment(text, start_ms, end_ms, speaker, packed, sure, tuple(reading.flags))
+    return Segment(text, start_ms, end_ms, speaker, words, sure, tuple(reading.flags))
 
 
 def _mean_probability(reading: Reading, raw: Mapping[str, Any]) -> float | None:
@@ -133,33 +135,52 @@ def joined(texts: Sequence[str]) -> str:
     return ("" if own else " ").join(texts)
 
 
-def _placed(segments: list[Segment], value: Any) -> list[Segment]:
+def _placed(segments: Segments, value: Any) -> Segments:
     """Words that lie beside the segments go to the one that they are spoken in, by their middle; no word is lost.
 
     A word that a segment has already, wherever its middle is, is not told again.
     """
     known = collections.Counter(_identity(word) for segment in segments for word in segment.words or ())
-    starts: list[int] = []
+    starts = array("q", [0])
     for segment in segments:
-        starts.append(max(segment.start_ms or 0, starts[-1] if starts else 0))
-    share: list[list[Word]] = [[] for _ in segments]
-    flags: list[dict[str, None]] = [dict.fromkeys(segment.flags) for segment in segments]
-    current = 0
-    for number, raw in enumerate(listed(value, "words")):
-        reading = Reading("the result")
-        word = _word(reading, raw, number)
-        if word.start_ms is not None:
-            middle = (word.start_ms + (word.end_ms if word.end_ms is not None else word.start_ms)) // 2
-            current = max(bisect.bisect_right(starts, middle) - 1, 0)
-        if known[_identity(word)]:
-            known[_identity(word)] -= 1
-            continue
-        share[current].append(word)
-        flags[current].update(dict.fromkeys(reading.flags))
-    return [
-        dataclasses.replace(s, words=Words([*(s.words or ()), *mine]) if mine else s.words, flags=tuple(doubts))
-        for s, mine, doubts in zip(segments, share, flags, strict=True)
-    ]
+        starts.append(max(segment.start_ms or 0, starts[-1]))
+    del starts[0]
+    places = array("q")
+    doubts: dict[int, dict[str, None]] = collections.defaultdict(dict)
+
+    def missing() -> Iterator[Word]:
+        current = 0
+        for number, raw in enumerate(listed(value, "words")):
+            reading = Reading("the result")
+            word = _word(reading, raw, number)
+            if word.start_ms is not None:
+                middle = (word.start_ms + (word.end_ms if word.end_ms is not None else word.start_ms)) // 2
+                current = max(bisect.bisect_right(starts, middle) - 1, 0)
+            if known[_identity(word)]:
+                known[_identity(word)] -= 1
+                continue
+            places.append(current)
+            if reading.flags:
+                doubts[current].update(dict.fromkeys(reading.flags))
+            yield word
+
+    beside = list(in_parts(missing()))
+    words = (word for part in beside for word in part)
+    if any(place > after for place, after in pairwise(places)):  # hardly ever
+        paired = sorted(zip(places, words, strict=True), key=lambda pair: pair[0])
+        places, words = array("q", [place for place, _ in paired]), (word for _, word in paired)
+    return Segments(_joined(segments, places, words, doubts))
+
+
+def _joined(
+    segments: Segments, places: Sequence[int], words: Iterator[Word], doubts: Mapping[int, Mapping[str, None]]
+) -> Iterator[Segment]:
+    for index, segment in enumerate(segments):
+        count = bisect.bisect_right(places, index) - bisect.bisect_left(places, index)
+        mine = list(islice(words, count))
+        flags = dict.fromkeys((*segment.flags, *doubts.get(index, ())))
+        spoken = [*(segment.words or ()), *mine] if mine else segment.words
+        yield dataclasses.replace(segment, words=spoken, flags=tuple(flags))
 
 
 def _identity(word: Word) -> tuple[str, int | None]:

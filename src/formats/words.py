@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import overload
 
 from src.formats.values import Word
 
-_ABSENT = -1
+ABSENT = -1
+_PART = 4096
 
 
 class Words(Sequence[Word]):
@@ -25,11 +27,12 @@ class Words(Sequence[Word]):
         self._count = len(kept)
         # NUL is in no text: `Reading` replaces it.
         self._texts = "\0".join([word.text for word in kept])
-        times = [_ABSENT if time is None else time for word in kept for time in (word.start_ms, word.end_ms)]
+        times = [ABSENT if time is None else time for word in kept for time in (word.start_ms, word.end_ms)]
         sure = [math.nan if word.confidence is None else word.confidence for word in kept]
         self._numbers = struct.pack(f"={len(times)}q{len(sure)}d", *times, *sure)
-        named = any(word.speaker is not None for word in kept)
-        self._speakers = tuple(word.speaker for word in kept) if named else None
+        # One object for each name: of the source, every word brings its own.
+        names = {word.speaker: word.speaker for word in kept}
+        self._speakers = tuple(names[word.speaker] for word in kept) if any(names) else None
 
     def __len__(self) -> int:
         return self._count
@@ -44,8 +47,8 @@ class Words(Sequence[Word]):
             start, end, sure = numbers[2 * index], numbers[2 * index + 1], numbers[2 * count + index]
             yield Word(
                 text,
-                None if start == _ABSENT else start,
-                None if end == _ABSENT else end,
+                None if start == ABSENT else start,
+                None if end == ABSENT else end,
                 None if math.isnan(sure) else sure,
                 speaker,
             )
@@ -67,3 +70,10 @@ class Words(Sequence[Word]):
 
     def __repr__(self) -> str:
         return f"Words({list(self)!r})"
+
+
+def in_parts(words: Iterable[Word]) -> Iterator[Words]:
+    """Yield the words packed, some thousand at a time, so that they never all are there as they are."""
+    remaining = iter(words)
+    while part := Words(islice(remaining, _PART)):
+        yield part

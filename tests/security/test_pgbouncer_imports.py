@@ -6,7 +6,7 @@ import json
 import threading
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from src.database import CaseNote, Database, Transcription, TranscriptionSegment, TranscriptionSource, User
 from src.database.engine import PoolOptions
@@ -92,24 +92,3 @@ def test_many_clients_on_few_server_connections_import_and_insert_whole_versions
             }
             assert sorted(kept) == sorted(result(f"c{number:02}") for number in numbers)
             assert sorted(notes) == sorted(f"{name} {number} {n}" for number in numbers for n in range(NOTES))
-
-
-def test_tables_that_somebody_left_on_a_shared_connection_are_in_nobodys_way(speech_server, owner_url, make_audio):
-    url = speech_server.serving_url(owner_url)
-    storage, key = MemoryStorage(), speech_server.signing_key
-    with (
-        running_bouncer(url, default_pool_size=1) as bouncer,
-        Database(bouncer.url, signing_key=key, storage=storage) as mine,
-        Database(bouncer.url, signing_key=key, storage=storage) as yours,
-        Database(url, signing_key=key, storage=storage) as direct,
-    ):
-        with direct.session(actor="alice") as session:
-            audio = make_audio(session, cases.open_case(session, title="Case"))
-        with yours.session(actor="bob") as session:
-            pid = backend_of(session)
-            for name in ("staged_segments", "staged_source"):
-                session.execute(text(f"CREATE TEMPORARY TABLE {name} AS SELECT 'of bob' AS text"))
-        with mine.session(actor="alice") as session:
-            assert backend_of(session) == pid
-            version = transcripts.import_result(session, audio, result("mine"))
-            assert len(transcripts.segments(session, version)) == SEGMENTS

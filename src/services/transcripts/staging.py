@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -36,7 +37,7 @@ _FROM_PARAMETERS = text(
 _FROM_STAGE = text(f"{INTO} SELECT :case, :transcription, :config, {COLUMNS} FROM pg_temp.staged_segments")  # noqa: S608 - the same
 # Qualified, and gone with the transaction at the latest: no table of that name can be taken for it, none stays behind.
 # Of the final types: the server turns text into JSON while the next rows are made here.
-# One that is there was left by an import that failed in the same transaction, or by somebody on a shared connection.
+# One that is there was left by an import that was refused in the same transaction.
 _STAGE = (
     "DROP TABLE IF EXISTS pg_temp.staged_segments;"
     " CREATE TEMPORARY TABLE pg_temp.staged_segments (position bigint, start_ms bigint, end_ms bigint, speaker text,"
@@ -53,7 +54,7 @@ class Prepared:
     def __init__(self, session: Session, segments: Sequence[Segment]) -> None:
         self._session = session
         self.count = len(segments)
-        self._texts: list[str] = []
+        self._content = io.StringIO()  # a list of short texts would take several times as much
         self._rows: list[Row] = []
         self._staged = self.count > MOST_AS_PARAMETERS
         if self._staged:
@@ -64,7 +65,7 @@ class Prepared:
     @property
     def content(self) -> str:
         """The whole text."""
-        return " ".join(self._texts)
+        return self._content.getvalue()
 
     def store(self, case_id: int, transcription_id: int, search_config: str) -> None:
         """Insert the segments by one statement."""
@@ -86,7 +87,7 @@ class Prepared:
     def _checked(self, segments: Iterable[Segment]) -> Iterator[Row]:
         for position, segment in enumerate(segments):
             row = row_of(position, segment)
-            self._texts.append(row.text.strip())
+            self._content.write((" " if position else "") + row.text.strip())
             yield row
 
     def _stage(self, segments: Iterable[Segment]) -> None:
