@@ -40,7 +40,7 @@ def import_result(
     was expected is flagged `wrong_language`, and other doubts as docs/formats.md says.
 
     Raises InvalidInput that names segment and word for what cannot be read or stored, NotFound for a recording that is
-    not the actor's. Costs about one and a half times the result's size in memory.
+    not the actor's. Costs about twice the result's size in memory.
     """
     actor_of(session)
     found = recording(session, audio, take_turn=False)

@@ -1,0 +1,119 @@
+"""Imports that are cut off, refused, cancelled or undone: whole or not at all, and the session goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from src.errors import InvalidInput, SpeechError
+from src.services import cases, transcripts
+from src.services.transcripts import Segment, sources
+from tests.security.population import backend_of
+from tests.services.importing import counts
+
+
+@pytest.fixture
+def audio(db, make_audio):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Speech")
+        audio = make_audio(session, case)
+        audio.case = case
+        return audio
+
+
+class Dripping:
+    """A connection: it hands out less than it is asked for, and fails when it is told to."""
+
+    def __init__(self, content, failing_at=None):
+        self._rest, self._left = io.BytesIO(content), failing_at
+
+    def read(self, size=-1):
+        if self._left == 0:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        self._left = None if self._left is None else self._left - 1
+        return self._rest.read(min(size, 9))
+
+
+def test_a_connection_is_read_to_its_end_or_not_at_all(db, audio):
+    subtitles = b"".join(b"%d\n00:00:0%d,000 --> 00:00:09,000\nask %d\n\n" % (n, n, n) for n in range(1, 9))
+    with db.session(actor="alice") as session:
+        with pytest.raises(InvalidInput, match="Connection reset"):
+            transcripts.import_result(session, audio, Dripping(subtitles, failing_at=10))
+        assert counts(session) == (0, 0, 0)
+        version = transcripts.import_result(session, audio, Dripping(subtitles))
+        assert transcripts.export(session, version, "source") == subtitles
+        assert len(transcripts.segments(session, version)) == 8
+
+
+def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
+    beside = {"price": Decimal("0.10"), "made": datetime(2026, 11, 22, 23, 0, tzinfo=UTC), "job": UUID(int=7)}
+    assert json.loads(sources.canonical({"segments": [{"start": Decimal("1.5")}], **beside})) == {
+        "segments": [{"start": "1.5"}], "price": "0.10", "made": "2026-11-22T23:00:00+00:00", "job": str(UUID(int=7)),
+    }  # fmt: skip
+    with pytest.raises(InvalidInput, match="segments, element 0, start: an integer of"):
+        sources.canonical({"segments": [{"start": 10**5000}]})
+
+
+def test_a_refused_import_leaves_nothing_in_the_way_of_the_next(db, audio):
+    said = [{"start": n, "end": n + 1, "text": f"word {n}"} for n in range(600)]
+    large = json.dumps({"segments": said, "padding": "x" * sources.LARGEST_PARAMETER_BYTES}).encode()
+    with db.session(actor="alice") as session:
+        with pytest.raises(InvalidInput, match="model_version"):
+            transcripts.import_result(session, audio, large, model_version="\0")
+        assert counts(session) == (0, 0, 0)
+        assert transcripts.import_result(session, audio, large).version == 1
+        assert counts(session) == (1, 600, 1)
+
+
+@pytest.mark.parametrize("failure", [ArithmeticError, KeyboardInterrupt])
+def test_what_a_copy_was_interrupted_by_is_what_comes_out(db, audio, failure):
+    class Interrupted(list):
+        def __iter__(self):
+            yield from list.__iter__(self)
+            raise failure
+
+    with pytest.raises(failure), db.session(actor="alice") as session:
+        transcripts.add(session, audio, Interrupted([Segment("word")] * 700))
+    with db.session(actor="alice") as session:
+        assert counts(session) == (0, 0, 0)
+
+
+def test_a_copy_that_is_cancelled_leaves_the_session_usable(db, audio, owner):
+    class Cancelled(list):
+        def __iter__(self):
+            for number, segment in enumerate(list.__iter__(self)):
+                if number == 600:
+                    with owner.connect() as other:
+                        assert other.scalar(select(func.pg_cancel_backend(backend)))
+                yield segment
+
+    with db.session(actor="alice") as session:
+        backend = backend_of(session)
+        with pytest.raises((SpeechError, DBAPIError), match="cancel"):
+            transcripts.add(session, audio, Cancelled([Segment("word " * 40)] * 6_000))
+        assert counts(session) == (0, 0, 0)
+        assert transcripts.import_result(session, audio, b'{"text": "ask not"}').version == 1
+
+
+def test_an_import_that_is_undone_in_a_savepoint_leaves_the_next_number_and_the_others_alone(db, audio, make_audio):
+    def result(tag, size=600):
+        return {"segments": [{"start": n, "end": n + 1, "text": f"{tag} {n}"} for n in range(size)]}
+
+    with db.session(actor="alice") as session:
+        other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
+        with session.begin_nested():
+            one = transcripts.import_result(session, audio, result("one"))
+        with pytest.raises(ArithmeticError), session.begin_nested():
+            transcripts.import_result(session, audio, result("undone"))
+            raise ArithmeticError
+        two, others = (transcripts.import_result(session, each, result("two", 700)) for each in (audio, other))
+        told = [(each.version, transcripts.segments(session, each)[-1].text) for each in (one, two, others)]
+
+    assert told == [(1, "one 599"), (2, "two 699"), (1, "two 699")]
