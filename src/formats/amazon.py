@@ -10,7 +10,7 @@ from src.formats.segments import Segments
 from src.formats.sentences import Sentences, extent
 from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 
-Moment = tuple[str | float | None, ...]
+Moment = tuple[int | None, int | None]
 
 
 def parse_call_analytics(document: Mapping[str, Any]) -> Parsed:
@@ -108,28 +108,29 @@ class _Turns:
         self._results = results
         self._speakers: dict[Moment, str | None] | None = None
 
-    def speaker(self, item: Mapping[str, Any]) -> str | None:
+    def speaker(self, item: Mapping[str, Any], place: str) -> str | None:
         if item.get("start_time") is None:
             return None
         if self._speakers is None:
             self._speakers = dict(self._read())
-        return self._speakers.get(_moment(item))
+        return self._speakers.get(_moment(item, place)) if self._speakers else None
 
     def _read(self) -> Iterator[tuple[Moment, str | None]]:
         labels = self._results.get("speaker_labels")
         turns = named(labels, "speaker_labels").get("segments") if labels is not None else None
+        names: dict[str | None, str | None] = {}
         for number, value in enumerate(listed(turns, "speaker_labels, segments")):
             place = f"speaker_labels, segment {number}"
             turn = named(value, place)
-            for raw in listed(turn.get("items"), f"{place}, items"):
-                item = named(raw, f"{place}, item")
-                who = item.get("speaker_label") or turn.get("speaker_label")
-                yield _moment(item), Reading(place).label(who, ", speaker")
+            for count, raw in enumerate(listed(turn.get("items"), f"{place}, items")):
+                item = named(raw, f"{place}, item {count}")
+                who = Reading(place).label(item.get("speaker_label") or turn.get("speaker_label"), ", speaker")
+                yield _moment(item, f"{place}, item {count}"), names.setdefault(who, who)
 
 
-def _moment(item: Mapping[str, Any]) -> Moment:
-    times = (item.get("start_time"), item.get("end_time"))
-    return tuple(time if isinstance(time, str | int | float) else None for time in times)
+def _moment(item: Mapping[str, Any], place: str) -> Moment:
+    # As times, for "12.3" and "12.30" are the same.
+    return Reading(place).span(item.get("start_time"), item.get("end_time"), 1000)
 
 
 def _sentences(items: Iterable[Any], label: str | None, turns: _Turns, first: int) -> Iterator[Segment]:
@@ -140,9 +141,10 @@ def _sentences(items: Iterable[Any], label: str | None, turns: _Turns, first: in
             yield from sentences.close()
             own = True
             continue
-        raw = named(value, f"{sentences.reading.place}, word {len(sentences.words)}")
+        place = f"{sentences.reading.place}, word {len(sentences.words)}"
+        raw = named(value, place)
         punctuation = raw.get("type") == "punctuation"
-        who = raw.get("speaker_label") or turns.speaker(raw) or raw.get("channel_label")
+        who = raw.get("speaker_label") or turns.speaker(raw, place) or raw.get("channel_label")
         speaker = sentences.reading.label(who, ", speaker") or label
         if punctuation and sentences.words:
             speaker = sentences.speaker

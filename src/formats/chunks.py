@@ -116,9 +116,12 @@ def _broken(text: str) -> bool:
 def parse_chunks(document: Mapping[str, Any]) -> Parsed:
     """Read `chunks`; a list of single words is gathered into sentences. Raises InvalidInput that names the segment."""
     source = listed(document.get("chunks"), "chunks")
-    segments = Segments(_chunk(raw, index) for index, raw in enumerate(source))
+    languages: collections.Counter[str] = collections.Counter()
+    segments = Segments(_chunk(raw, index, languages) for index, raw in enumerate(source))
     whole = Reading("the result")
-    language = whole.text(document.get("language"), ", language") or None
+    # `return_language` writes it into each chunk.
+    mostly = next((name for name, _ in languages.most_common(1)), None)
+    language = whole.text(document.get("language"), ", language") or mostly
     if not segments and document.get("text"):
         segments = Segments([Segment(whole.text(document["text"]), flags=tuple(whole.flags))])
     elif _are_words(segments):
@@ -126,9 +129,11 @@ def parse_chunks(document: Mapping[str, Any]) -> Parsed:
     return Parsed("hf-chunks", segments, language)
 
 
-def _chunk(value: Any, index: int) -> Segment:
+def _chunk(value: Any, index: int, languages: collections.Counter[str]) -> Segment:
     reading = Reading(f"segment {index}")
     raw = named(value, reading.place)
+    if raw.get("language"):
+        languages[reading.text(raw["language"], ", language")] += 1
     start, end = [*listed(raw.get("timestamp"), f"{reading.place}, timestamp"), None, None][:2]
     times = reading.span(start, end, 1000)
     text = reading.text(raw.get("text"))

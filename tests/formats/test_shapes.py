@@ -132,6 +132,23 @@ def test_amazon_names_the_language_most_spoken_and_turns_without_text_have_their
     assert (turn.text, turn.start_ms, turn.end_ms) == ("Hi.", 40, 90)
 
 
+def test_the_language_of_most_chunks_is_that_of_the_result():
+    chunks = [{**CHUNK, "language": language} for language in ("german", "english", "english", None)]
+
+    assert formats.parse({"text": "", "chunks": chunks}).language_code == "en"
+    assert formats.parse({"text": "", "chunks": chunks, "language": "fr"}).language_code == "fr"
+
+
+def test_a_speaker_is_found_by_the_time_however_it_is_written():
+    items = [{"start_time": "12.3", "end_time": "12.5", "alternatives": [{"content": "Hi"}]}]
+    turns = [{"speaker_label": "spk_1", "items": [{"start_time": "12.30", "end_time": 12.5}]}]
+    (said,) = formats.parse({"results": {"items": items, "speaker_labels": {"segments": turns}}}).segments
+    assert said.speaker == "spk_1"
+    turns[0]["items"].append({"start_time": "soon"})
+    with pytest.raises(InvalidInput, match="speaker_labels, segment 0, item 1"):
+        formats.parse({"results": {"items": items, "speaker_labels": {"segments": turns}}})
+
+
 class Dripping(io.RawIOBase):
     """A file that hands out less than it is asked for, as a connection does."""
 
