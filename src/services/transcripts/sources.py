@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,6 +36,21 @@ _STAGE = text(
 )
 # Python refuses to write longer ones as text.
 _LARGEST_INTEGER_BITS = 4096
+# `(segments, info)` is written down to each segment.
+_DEPTH = 2
+_SCALARS = (str, int, float, type(None))
+_SIMPLE = frozenset((str, float, bool, type(None)))
+# Decimals as they were written: numbers are read from text too.
+_AS_TEXT: Mapping[type, Callable[[Any], str]] = {
+    Decimal: str,
+    UUID: str,
+    date: methodcaller("isoformat"),
+    os.PathLike: os.fspath,
+}
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_ASCII = json.JSONEncoder()
+_NOT_ASCII = re.compile("[\x7f-\U0010ffff]+")
+_HALF = re.compile(rb"\xed[\xa0-\xbf]")
 
 
 @dataclass(frozen=True)
@@ -82,40 +99,72 @@ def canonical(result: Any) -> bytes:
     if isinstance(result, tuple) and not hasattr(result, "_fields") and len(result) == 2:
         result = {"segments": result[0], "info": result[1]}
     try:
-        value = _plain(result, "the result")
-        try:
-            return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-        except UnicodeEncodeError:
-            return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        content = b"".join(piece.encode("utf-8", "surrogatepass") for piece in _written(result, "the result", 0))
     except RecursionError as error:
         raise InvalidInput("The result is nested too deeply to be a transcript.") from error
+    if _HALF.search(content) is None:
+        return content
+    return _NOT_ASCII.sub(_escaped, content.decode("utf-8", "surrogatepass")).encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _ASCII.encode(found[0])[1:-1]
+
+
+def _written(value: Any, place: str, depth: int) -> Iterator[str]:
+    """Yield the JSON piece by piece: a recogniser's segments are written as they come, and not held as objects too."""
+    opened = _opened(value, place)
+    if depth == _DEPTH or isinstance(opened, _SCALARS):
+        yield _JSON.encode(_plain(opened, place))
+    elif isinstance(opened, Mapping):
+        for number, (key, item) in enumerate(sorted({str(key): item for key, item in opened.items()}.items())):
+            yield f"{',' if number else '{'}{_JSON.encode(key)}:"
+            yield from _written(item, f"{place}, {key:.40}", depth + 1)
+        yield "}" if opened else "{}"
+    else:
+        number = -1
+        for number, item in enumerate(opened):
+            yield "," if number else "["
+            yield from _written(item, f"{place}, element {number}", depth + 1)
+        yield "]" if number >= 0 else "[]"
 
 
 def _plain(value: Any, place: str) -> Any:
-    if value is None or isinstance(value, str | int | float | Decimal | UUID | date | os.PathLike):
-        return _scalar(value, place)
+    opened = _opened(value, place)
+    if isinstance(opened, _SCALARS):
+        return opened
+    # Most values are what they are: their place is not spelled out.
+    if isinstance(opened, Mapping):
+        return {
+            str(key): item if type(item) in _SIMPLE else _plain(item, f"{place}, {key!s:.40}")
+            for key, item in opened.items()
+        }
+    return [
+        item if type(item) in _SIMPLE else _plain(item, f"{place}, element {number}")
+        for number, item in enumerate(opened)
+    ]
+
+
+def _opened(value: Any, place: str) -> Any:
+    """The fields of an object, the elements of anything listed, or a value that JSON has."""
+    if isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS:
+        raise InvalidInput(f"{place}: an integer of {value.bit_length()} bits is no number of a result.")
+    if isinstance(value, _SCALARS):
+        return value
+    for kinds, written in _AS_TEXT.items():
+        if isinstance(value, kinds):
+            return written(value)
     for to_plain in ("tolist", "item"):  # numpy, torch: asked by name, so that neither has to be here
         if callable(getattr(value, to_plain, None)):
-            return _plain(getattr(value, to_plain)(), place)
+            return _opened(getattr(value, to_plain)(), place)
     if isinstance(value, bytes | bytearray):
         raise InvalidInput(f"{place}: bytes are no part of a result; give text or numbers.")
     try:
-        fields = named(value, place)
+        return named(value, place)
     except InvalidInput:
         if isinstance(value, Iterable):
-            return [_plain(item, f"{place}, element {number}") for number, item in enumerate(value)]
+            return value
         raise
-    return {str(key): _plain(item, f"{place}, {key!s:.40}") for key, item in fields.items()}
-
-
-def _scalar(value: Any, place: str) -> Any:
-    if isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS:
-        raise InvalidInput(f"{place}: an integer of {value.bit_length()} bits is no number of a result.")
-    if isinstance(value, Decimal | UUID):
-        return str(value)  # as it was written: numbers are read from text too
-    if isinstance(value, date):
-        return value.isoformat()
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def imported_before(session: Session, audio: AudioFile, sha256: str) -> Transcription | None:

@@ -1,0 +1,86 @@
+"""Objects of a recogniser as canonical JSON: the same bytes for the same values, written while they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import weakref
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import PurePosixPath
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.errors import InvalidInput
+from src.services.transcripts import sources
+
+
+@dataclasses.dataclass
+class Heard:
+    text: str
+    words: list
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", "\x7fé\udfff🎧"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES)
+def test_values_of_json_are_written_as_json_writes_them(value):
+    try:
+        expected = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        expected = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    assert sources.canonical(value) == expected
+
+
+def test_segments_are_written_as_they_come_and_not_held():
+    heard: list[weakref.ref] = []
+
+    def listening():
+        for number in range(5):
+            segment = Heard(f"word {number}", [SimpleNamespace(word="word", start=number)])
+            heard.append(weakref.ref(segment))
+            yield segment
+            del segment
+            assert sum(each() is not None for each in heard[:-1]) == 0
+
+    content = sources.canonical((listening(), SimpleNamespace(language="en")))
+    assert [each["text"] for each in json.loads(content)["segments"]] == [f"word {number}" for number in range(5)]
+
+
+def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
+    beside = {
+        "price": Decimal("0.10"), "made": datetime(2026, 11, 22, 23, 0, tzinfo=UTC), "day": date(2026, 11, 22),
+        "job": UUID(int=7), "file": PurePosixPath("/a.wav"),
+    }  # fmt: skip
+    assert json.loads(sources.canonical({"segments": [{"start": Decimal("1.5")}], **beside})) == {
+        "segments": [{"start": "1.5"}], "price": "0.10", "made": "2026-11-22T23:00:00+00:00", "day": "2026-11-22",
+        "job": str(UUID(int=7)), "file": "/a.wav",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"segments": [{"start": 10**5000}]}, "segments, element 0, start: an integer of"),
+        (
+            {"segments": [{"words": [{}, {"start": object()}]}]},
+            "segments, element 0, words, element 1, start is object",
+        ),
+        (([{"text": b"x"}], None), "segments, element 0, text: bytes"),
+        ({"segments": [{"a": {"b": {"c": {1j}}}}]}, "segments, element 0, a, b, c, element 0 is complex"),
+    ],
+)
+def test_what_has_no_json_is_refused_with_its_place(value, place):
+    with pytest.raises(InvalidInput, match=place):
+        sources.canonical(value)
