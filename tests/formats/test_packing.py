@@ -22,7 +22,7 @@ FLAGS = st.lists(st.sampled_from("abc"), unique=True, max_size=2).map(tuple)
 SEGMENTS = st.lists(st.builds(Segment, TEXTS, TIMES, TIMES, NAMES, LISTS, SHARES, FLAGS), max_size=9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(SEGMENTS, st.integers(1, 4), st.integers(0, 7), st.data())
 def test_what_is_packed_is_what_was_put_in(given_ones, most_segments, most_words, data):
     before = segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS
@@ -59,7 +59,6 @@ SHORT = {
         b'{"start_time": "%d.04", "end_time": "%d.2", "alternatives": [{"confidence": "0.9", "content": "evidence"}]}',
     ),
     "cues of SRT": (b"%b", b"%d\n00:%02d:01,000 --> 01:00:00,000\nevidence"),
-    "cues of WebVTT": (b"WEBVTT\n\n%b", b"%d\n00:%02d:01.000 --> 01:00:00.000\nevidence"),
 }
 
 

@@ -26,7 +26,7 @@ def result(tag):
     """Many segments, so that they are staged, in many bytes, so that these are too."""
     said = [{"start": n, "end": n + 1, "text": f" {tag} {n}", "words": [{"word": f" {tag}", "start": n}]}
             for n in range(SEGMENTS)]  # fmt: skip
-    return json.dumps({"language": "en", "segments": said, "padding": tag * sources.LARGEST_PARAMETER_BYTES}).encode()
+    return json.dumps({"language": "en", "segments": said, "padding": "x" * sources.LARGEST_PARAMETER_BYTES}).encode()
 
 
 def test_many_clients_on_few_server_connections_import_and_insert_whole_versions_and_never_anothers(
