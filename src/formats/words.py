@@ -32,7 +32,7 @@ class Words(Sequence[Word]):
         self._numbers = struct.pack(f"={len(times)}q{len(sure)}d", *times, *sure)
         # One object for each name: of the source, every word brings its own.
         names = {word.speaker: word.speaker for word in kept}
-        self._speakers = tuple(names[word.speaker] for word in kept) if any(names) else None
+        self._speakers = tuple(names[word.speaker] for word in kept) if names.keys() - {None} else None
 
     def __len__(self) -> int:
         return self._count

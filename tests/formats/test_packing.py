@@ -15,7 +15,7 @@ from src.formats.segments import Segments
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 TIMES = st.none() | st.integers(0, 2**53 - 1)
 SHARES = st.none() | st.floats(0, 1)
-NAMES = st.none() | TEXTS.filter(bool)
+NAMES = st.none() | TEXTS
 WORDS = st.builds(Word, TEXTS, TIMES, TIMES, SHARES, NAMES)
 LISTS = st.none() | st.lists(WORDS, max_size=6) | st.lists(WORDS, max_size=6).map(Words)
 FLAGS = st.lists(st.sampled_from("abc"), unique=True, max_size=2).map(tuple)
