@@ -33,7 +33,7 @@ from src.database.schema import (
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, Function, Grant, Policy, Trigger
 from src.errors import InvalidInput
 
-HEAD = "0010"
+HEAD = "0011"
 """The Alembic revision that this code expects; the database answers with `public.schema_revision()`."""
 
 REVISION = Function(

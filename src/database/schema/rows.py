@@ -68,7 +68,7 @@ $body$""",
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     INSERT INTO public.case_participants (case_id, user_id, role, added_by_id)
-    VALUES (NEW.id, NEW.opened_by_id, 'owner', NEW.opened_by_id);
+    SELECT c.id, c.opened_by_id, 'owner', c.opened_by_id FROM new_cases c;
     RETURN NULL;
 END
 $body$""",
@@ -170,7 +170,10 @@ TRIGGERS = (
     ),
     *(Trigger("touch", table, "BEFORE UPDATE", "touch_row") for table in TOUCHED_TABLES),
     Trigger("prepare", "cases", "BEFORE INSERT", "prepare_case"),
-    Trigger("own", "cases", "AFTER INSERT", "own_case"),
+    # All owners at once: the log then takes their entries at once too.
+    Trigger(
+        "own", "cases", "AFTER INSERT", "own_case", each="STATEMENT", transition="REFERENCING NEW TABLE AS new_cases"
+    ),
     Trigger("adopt", "audio_files", "BEFORE INSERT", "adopt_object"),
     Trigger("adopt_moved", "audio_files", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path"),
     Trigger("release", "audio_files", "AFTER DELETE", "release_object", always=True),
