@@ -5,6 +5,18 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$ SELECT '0011'::text 
 REVOKE ALL ON FUNCTION public.schema_revision() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.schema_revision() TO PUBLIC;
 
+CREATE OR REPLACE FUNCTION public.participant_may(role text, permissions jsonb, verb text)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body$
+    SELECT (CASE role WHEN 'owner' THEN true WHEN 'editor' THEN verb IN ('read', 'write') ELSE verb = 'read' END
+            OR coalesce(pg_catalog.jsonb_exists(permissions -> 'allow', verb), false))
+       -- Who may not read may do nothing: what one writes one sees.
+       -- Most are denied nothing, and then no array is made for each of somebody's thousands of cases.
+       AND (permissions -> 'deny' IS NULL
+            OR NOT pg_catalog.jsonb_exists_any(permissions -> 'deny', ARRAY[verb, 'read']))
+$body$;
+REVOKE ALL ON FUNCTION public.participant_may(text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.participant_may(text, jsonb, text) TO sti_app, sti_wide, sti_admin;
+
 CREATE OR REPLACE FUNCTION public.own_case()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN

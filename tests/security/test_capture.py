@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import create_engine, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from src.database import ActivityLog, Base, Case, CaseNote, User, UserRole
@@ -138,6 +138,38 @@ def test_an_upsert_is_what_it_became(populated, log):
         with populated.db.session(**DOOR) as session:
             session.execute(statement.values(title=title, case_code="U-1"))
     assert [(e.operation, e.new["title"]) for e in log(entity="cases")] == [("insert", "first"), ("update", "second")]
+
+
+def test_each_row_of_a_statement_has_its_entry_and_its_case_the_first(populated, log):
+    with populated.db.session(**DOOR) as session:
+        session.execute(insert(Case), [{"title": f"Case {number}"} for number in range(30)])
+    entries = log()
+    opened, owners = entries[:30], entries[30:]
+    assert [entry.new["title"] for entry in opened] == [f"Case {number}" for number in range(30)]
+    assert [(entry.entity, entry.new["role"], entry.case_id) for entry in owners] == [
+        ("case_participants", "owner", entry.entity_id) for entry in opened
+    ]
+    assert len({bytes(entry.salt) for entry in entries}) == 60
+
+
+def test_a_statement_that_adds_no_row_needs_no_actor_and_leaves_no_entry(populated, log):
+    with populated.db.session() as session:
+        session.execute(text("INSERT INTO case_notes (case_id, body) SELECT 1, 'none' WHERE false"))
+    assert log() == []
+
+
+def test_rows_that_replication_brings_are_captured_once_each(populated, speech_server, log):
+    """What applies another server's changes fires triggers of rows only; a superuser's session is both."""
+    superuser = create_engine(speech_server.maintenance.set(database=populated.owner.url.database))
+    with superuser.begin() as connection:
+        if not connection.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
+            pytest.skip("only a superuser plays a replica")
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        rows = [{"case": populated.case_of["alice"], "body": f"Note {number}"} for number in range(3)]
+        note = "INSERT INTO case_notes (case_id, author_id, body) SELECT id, opened_by_id, :body FROM cases"
+        connection.execute(text(f"{note} WHERE id = :case"), rows)
+    superuser.dispose()
+    assert [entry.new["body"] for entry in log(entity="case_notes")] == ["Note 0", "Note 1", "Note 2"]
 
 
 def test_an_update_that_changes_nothing_is_not_captured(populated, log):

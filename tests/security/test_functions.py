@@ -103,7 +103,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
     "SELECT public.append_activity('row.insert', 'insert', 1, 'bob', 1, 'cases', 1, NULL, NULL, NULL)",
     "SELECT public.role_permits(1, '*', '*')", "SELECT public.signed_actor()", "SELECT public.actor_epoch()",
     "SELECT public.ensure_activity_partitions(3)", "SELECT public.redact('{}', '{}', '')",
-    "SELECT public.capture_change()", "SELECT public.own_case()",
+    "SELECT public.capture_change()", "SELECT public.own_case()", "SELECT public.capture_new_rows()",
 ])  # fmt: skip
 def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
     for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
@@ -113,7 +113,8 @@ def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
                 connection.execute(text(statement))
 
 
-@pytest.mark.parametrize("function", ["capture_change", "own_case", "adopt_object", "release_object", "refuse_change"])
+@pytest.mark.parametrize("function", ["capture_change", "capture_new_rows", "own_case", "adopt_object",
+                                      "release_object", "refuse_change"])  # fmt: skip
 @pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin"])
 def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, function, role):
     with core(unchanged.db, Actor("alice")) as connection:
@@ -127,14 +128,17 @@ def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, f
         connection.get_transaction().rollback()
 
 
-def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populated):
+@pytest.mark.parametrize(("function", "each"), [
+    ("capture_change", "FOR EACH ROW"), ("capture_new_rows", "REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"),
+])  # fmt: skip
+def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populated, function, each):
     with populated.owner.connect() as connection:
         connection.execute(text("CREATE TEMP TABLE cases (id bigint)"))
         connection.execute(
-            text("CREATE TRIGGER forge AFTER INSERT ON pg_temp.cases FOR EACH ROW"
-                 " EXECUTE FUNCTION public.capture_change('id', '', '')")
+            text(f"CREATE TRIGGER forge AFTER INSERT ON pg_temp.cases {each} EXECUTE FUNCTION"
+                 f" public.{function}('id', '', '')")
         )  # fmt: skip
-        with pytest.raises(DBAPIError, match="capture_change was not made for"):
+        with pytest.raises(DBAPIError, match=f"{function} was not made for"):
             connection.execute(text("INSERT INTO pg_temp.cases VALUES (1)"))
 
 

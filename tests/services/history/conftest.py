@@ -95,7 +95,7 @@ def clock_moved(owner: Engine, by: timedelta) -> Iterator[None]:
     with owner.begin() as connection:
         right = [
             connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
-            for name in ("append_activity", "capture_change", "begin_seal")
+            for name in ("append_activity", "capture_change", "capture_new_rows", "begin_seal")
         ]
         for definition in right:
             wrong = definition.replace(
