@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
-from src.database.schema.memory import CAPTURED_TABLES
+from src.database.schema.capture import CAPTURED_TABLES
 from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
 from src.maintenance.log_files import read_lines, without_payloads, write_month
 from src.services.history.chain import merkle_root

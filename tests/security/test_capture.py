@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from src.database import ActivityLog, Base, Case, CaseNote, User, UserRole
 from src.database.schema import HEAD
-from src.database.schema.memory import CAPTURED_TABLES
+from src.database.schema.capture import CAPTURED_TABLES
 from src.errors import SpeechError
 from src.services import accounts
 from tests.security.population import add_audio

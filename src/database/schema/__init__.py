@@ -13,6 +13,7 @@ from sqlalchemy import Connection, MetaData, Table, event, inspect
 
 from src.database.schema import (
     access,
+    capture,
     explanation,
     grants,
     guards,
@@ -51,6 +52,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *rows.FUNCTIONS,
     *guards.FUNCTIONS,
     *keeping.FUNCTIONS,
+    *capture.FUNCTIONS,
     *memory.FUNCTIONS,
     *versions.FUNCTIONS,
     *sealing.FUNCTIONS,
@@ -62,6 +64,7 @@ FUNCTIONS: tuple[Function, ...] = (
 TRIGGERS: tuple[Trigger, ...] = (
     *rows.TRIGGERS,
     *guards.TRIGGERS,
+    *capture.TRIGGERS,
     *memory.TRIGGERS,
     *versions.TRIGGERS,
     *sealing.TRIGGERS,

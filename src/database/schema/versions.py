@@ -11,7 +11,7 @@ whole.
 from __future__ import annotations
 
 from src.database.permissions import CASE_VERBS
-from src.database.schema.memory import CAPTURED_TABLES, PINNED
+from src.database.schema.capture import CAPTURED_TABLES, PINNED
 from src.database.schema.objects import SESSION_ROLES, Function, Trigger
 
 PARTS_OF_A_VERSION = ("transcription_segments", "transcription_sources")

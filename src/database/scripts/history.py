@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from src.config import load_settings
 from src.database.models import User
-from src.database.schema.memory import CAPTURED_TABLES
+from src.database.schema.capture import CAPTURED_TABLES
 from src.database.scripts.command import Debug, owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.log_files import write_month

@@ -8,7 +8,7 @@ from sqlalchemy import Table, text
 from sqlalchemy.orm import Session
 
 from src.database.models import Base
-from src.database.schema.memory import CAPTURED_TABLES
+from src.database.schema.capture import CAPTURED_TABLES
 from src.services.history.findings import Finding, Report
 
 # Heartbeats and updates that change nothing move these two without an entry.

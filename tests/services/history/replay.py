@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from src.database import ActivitySeal, Case
-from src.database.schema.memory import CAPTURED_TABLES
+from src.database.schema.capture import CAPTURED_TABLES
 from src.errors import NotFound
 from src.services import history
 from tests.services.history.program import MODELS, Program, State, below
