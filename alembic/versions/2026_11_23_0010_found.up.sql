@@ -279,6 +279,120 @@ $body$;
 REVOKE ALL ON FUNCTION public.search_query(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_query(text, text) TO sti_app, sti_wide, sti_admin;
 
+CREATE OR REPLACE FUNCTION public.search_page(query text, filters jsonb)
+RETURNS TABLE (segment_id bigint, rank real, total bigint, terms tsquery) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET random_page_cost = 1.1 ROWS 50 AS $body$
+DECLARE
+    f jsonb := coalesce(filters, '{}');
+    scope bigint[] := public.search_scope(f -> 'cases');
+    most integer := greatest(0, least(coalesce((f ->> 'most')::integer, 50), 1001));
+    timely boolean := f ->> 'order' = 'time';
+    matches text;
+    ranked text;
+    beyond text;
+BEGIN
+    SELECT string_agg(m.condition, ' OR '), 'CASE ' || string_agg(m.terms, ' ') || ' END'
+      INTO matches, ranked FROM public.search_matches(query, (f ->> 'language')::bigint) m;
+    IF matches IS NULL OR scope = '{}' THEN
+        RETURN;
+    END IF;
+    IF f ? 'after' AND timely THEN
+        beyond := 'WHERE (m.moment, m.recording, m.start, m.id) > ('
+            || quote_literal((f #>> '{after,0}')::timestamptz)
+            || ', ' || (f #>> '{after,1}')::bigint || ', ' || (f #>> '{after,2}')::bigint
+            || ', ' || (f #>> '{after,3}')::bigint || ')';
+    ELSIF f ? 'after' THEN
+        beyond := 'WHERE (-m.rank, m.id) > (' || quote_literal(-(f #>> '{after,0}')::real) || '::real, '
+            || (f #>> '{after,1}')::bigint || ')';
+    END IF;
+    -- What is not asked for is null, and the null of a string is left out when they are joined.
+    RETURN QUERY EXECUTE
+        'SELECT p.id, p.rank, p.total, ' || ranked || ' FROM (SELECT * FROM (SELECT s.id, s.search_config,'
+           ' count(*) OVER () AS total, '
+        || CASE WHEN timely THEN '0::real AS rank, coalesce(a.recorded_at, a.created_at) AS moment, a.id AS recording,'
+                                 ' coalesce(s.start_ms, -1) AS start'
+                ELSE 'ts_rank(s.search, ' || ranked || ') AS rank' END
+        || ' FROM public.transcription_segments s JOIN public.transcriptions t ON t.id = s.transcription_id'
+           ' JOIN public.audio_files a ON a.id = t.audio_file_id WHERE ' || concat_ws(' AND ',
+            '(' || matches || ')', 'a.deleted_at IS NULL',
+            's.case_id = ANY (' || quote_literal(scope) || '::bigint[])',
+            CASE f ->> 'versions' WHEN 'all' THEN NULL WHEN 'accepted' THEN $sql$t.accepted_at IS NOT NULL AND NOT EXISTS (SELECT FROM public.transcriptions v
+    WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
+      AND (v.accepted_at, v.version) > (t.accepted_at, t.version))$sql$
+                                  ELSE $sql$NOT EXISTS (SELECT FROM public.transcriptions v WHERE v.audio_file_id = t.audio_file_id
+    AND v.language_id = t.language_id AND v.version > t.version)$sql$ END,
+            CASE WHEN (f ->> 'flagged')::boolean THEN NULL ELSE $sql$NOT s.flags && '{no_speech,repetition}'$sql$ END,
+            'a.id = ' || (f ->> 'recording')::bigint, 't.language_id = ' || (f ->> 'language')::bigint,
+            'a.status_id = ' || (f ->> 'status')::bigint, 's.speaker = ' || quote_literal(f ->> 'speaker'),
+            's.confidence >= ' || quote_literal((f ->> 'min_confidence')::double precision) || '::double precision',
+            'coalesce(s.end_ms, s.start_ms) >= ' || (f ->> 'from_ms')::bigint,
+            's.start_ms < ' || (f ->> 'to_ms')::bigint,
+            'a.recorded_at >= ' || quote_literal((f ->> 'recorded_from')::timestamptz),
+            'a.recorded_at < ' || quote_literal((f ->> 'recorded_to')::timestamptz),
+            'a.created_at >= ' || quote_literal((f ->> 'created_from')::timestamptz),
+            'a.created_at < ' || quote_literal((f ->> 'created_to')::timestamptz))
+        || ') m ' || coalesce(beyond, '') || ' ORDER BY '
+        || CASE WHEN timely THEN 'm.moment, m.recording, m.start, m.id' ELSE '-m.rank, m.id' END
+        || ' LIMIT ' || most || ') p';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_page(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_page(text, jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.search_segments(query text, only_case bigint, most integer)
+RETURNS TABLE (segment_id bigint, rank real) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET random_page_cost = 1.1 AS $body$
+BEGIN
+    RETURN QUERY
+        SELECT p.segment_id, p.rank FROM public.search_page(query, jsonb_build_object('most', least(most, 1000))
+            || CASE WHEN only_case IS NULL THEN '{}' ELSE jsonb_build_object('cases', ARRAY[only_case]) END) p;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_segments(text, bigint, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_segments(text, bigint, integer) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.search_rows(kind text, wanted text, filters jsonb)
+RETURNS TABLE (row_id bigint, rank real, total bigint) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET random_page_cost = 1.1 ROWS 50 AS $body$
+DECLARE
+    f jsonb := coalesce(filters, '{}');
+    scope bigint[] := public.search_scope(f -> 'cases');
+    most integer := greatest(0, least(coalesce((f ->> 'most')::integer, 50), 1001));
+    -- Of the two signs that people know one stands for any characters, the other for one of them.
+    pattern text := translate(replace(replace(replace(lower(wanted), '\', '\\'), '%', '\%'), '_', '\_'), '*?', '%_');
+    words text := CASE kind WHEN 'case_notes' THEN 'x.body' WHEN 'analysis_results' THEN 'x.summary' END;
+    terms text;
+    condition text;
+BEGIN
+    IF public.actor_id() IS NULL OR scope = '{}' AND kind <> 'users' OR length(wanted) > 1000 THEN
+        RETURN;
+    END IF;
+    IF wanted !~ '[*?]' THEN
+        pattern := '%' || pattern || '%';
+    END IF;
+    IF words IS NOT NULL THEN
+        terms := quote_literal(public.search_query('simple', wanted)) || '::tsquery';
+        words := 'public.search_vector(''simple'', ' || words || ')';
+    END IF;
+    condition := CASE kind
+        WHEN 'cases' THEN format('(lower(x.case_code) LIKE %1$L OR lower(x.title) LIKE %1$L)', pattern)
+        WHEN 'audio_files' THEN format('lower(x.name) LIKE %L AND x.deleted_at IS NULL', pattern)
+        WHEN 'users' THEN format('(lower(x.username) LIKE %1$L OR lower(x.full_name) LIKE %1$L)', pattern)
+        WHEN 'case_notes' THEN words || ' @@ ' || terms
+        WHEN 'analysis_results' THEN words || ' @@ ' || terms || ' AND EXISTS (SELECT FROM public.audio_files a'
+                                     ' WHERE a.id = x.audio_file_id AND a.deleted_at IS NULL)' END;
+    IF condition IS NULL THEN
+        RAISE EXCEPTION 'no such kind is searched: %', kind USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY EXECUTE 'SELECT m.* FROM (' || concat_ws(' AND ',
+        'SELECT x.id, ' || coalesce('ts_rank(' || words || ', ' || terms || ')', '0::real')
+            || ', count(*) OVER () FROM public.' || quote_ident(kind) || ' x WHERE ' || condition,
+        CASE WHEN kind <> 'users' THEN CASE kind WHEN 'cases' THEN 'x.id' ELSE 'x.case_id' END
+                                       || ' = ANY (' || quote_literal(scope) || '::bigint[])' END)
+        || ') m (id, rank, total) WHERE ' || coalesce('m.id < ' || (f ->> 'after')::bigint, 'true')
+        || ' ORDER BY m.rank DESC, m.id DESC LIMIT ' || most;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_rows(text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_rows(text, text, jsonb) TO sti_app, sti_wide, sti_admin;
+
 ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0;
 ALTER TABLE public.case_notes ALTER COLUMN body SET STATISTICS 0;
 ALTER TABLE public.legal_holds ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN release_reason SET STATISTICS 0;

@@ -24,7 +24,7 @@ def found(url):
 
 
 def test_notes_of_before_are_found_by_the_rules_of_today(empty_url):
-    upgrade(empty_url, "0007")
+    upgrade(empty_url, "0009")
     with engine_of(empty_url) as engine, engine.begin() as connection:
         sow(connection)
         connection.execute(text("INSERT INTO users (username) VALUES ('alice')"))
@@ -34,7 +34,7 @@ def test_notes_of_before_are_found_by_the_rules_of_today(empty_url):
                  " SELECT c.id, u.id, 'left.harbour' FROM cases c, users u")
         )  # fmt: skip
     assert found(empty_url) == 0
-    upgrade(empty_url, "0008")
+    upgrade(empty_url, "0010")
     assert found(empty_url) == 1
-    downgrade(empty_url, "0007")
+    downgrade(empty_url, "0009")
     assert found(empty_url) == 0

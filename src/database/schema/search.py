@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from src.database.schema.objects import SESSION_ROLES, Function
 
-FINDS = "STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off"
+# Segments of a case lie together, so that reading the cases of somebody who has few costs nothing like random pages: with
+# the planner's default it reads a common word's million entries instead, 100 ms where 2 do.
+FINDS = "STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET random_page_cost = 1.1"
 # A version whose words are found: `v` is another one that takes its place.
 NEWEST = """NOT EXISTS (SELECT FROM public.transcriptions v WHERE v.audio_file_id = t.audio_file_id
     AND v.language_id = t.language_id AND v.version > t.version)"""
