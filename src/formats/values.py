@@ -174,12 +174,17 @@ def listed(value: Any, place: str) -> Iterable[Any]:
 
 
 def opened(path: os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading. Raises InvalidInput for one that does not open."""
+    """Open a file for reading. Raises InvalidInput for one that does not open.
+
+    The path is not named: it may be the content itself, taken for a path, and that stays out of logs.
+    """
     try:
         return open(path, "rb")  # noqa: PTH123 - os.PathLike has no open of its own
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+        raise InvalidInput(
+            f"The result cannot be read: {reason}; give the path of a file, or content as bytes."
+        ) from error
 
 
 def whole(file: Any, most: int = -1) -> bytes:

@@ -39,6 +39,8 @@ class Entry:
         subject = next((str(value) for value in told if value), None)
         if subject is None and self.entity is not None:
             subject = f"{self.entity} {self.entity_id}"
+            if "version" in self.detail:
+                subject = f"version {self.detail['version']} ({subject})"
         done = _TOLD.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
         because = self.reason or self.detail.get("reason")
         failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
@@ -72,6 +74,7 @@ _TOLD = {
     "transcript.added": "transcribed",
     "transcript.accepted": "accepted",
     "analysis.added": "analysed",
+    "analysis.accepted": "accepted the analysis",
     "history.reverted": "put back",
     "history.erased": "erased what was said about",
 }
@@ -140,7 +143,8 @@ def feed(
 ) -> list[Entry]:
     """Return what happened, oldest first: the newest `limit` entries that the actor may see.
 
-    `changes` adds the row changes that triggers recorded to what people and programs did.
+    `user` is a row, as `accounts.find_user` returns it; `type` a code of `activity_types`, such as
+    `transcript.accepted`. `changes` adds the row changes that triggers recorded to what people and programs did.
     """
     if not 1 <= limit <= 10_000:
         raise InvalidInput(f"limit is {limit}; give a number from 1 to 10000.")

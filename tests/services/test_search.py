@@ -140,7 +140,8 @@ def test_filters_narrow_and_say_what_is_wrong(spoken):
         assert languages(created=(None, NOON)) == []
         for wrong in (
             {"order": "best"}, {"versions": "new"}, {"language": "xx"}, {"status": "lost"}, {"between": 5},
-            {"between": ("1", None)}, {"recorded": (NOON.replace(tzinfo=None), None)}, {"min_confidence": float("nan")},
+            {"between": ("1", None)}, {"between": (4.5, None)}, {"recorded": (NOON.replace(tzinfo=None), None)},
+            {"min_confidence": float("nan")},
             {"case": case, "cases": [case]}, {"case": "C-1"}, {"cases": [2**63]}, {"after": "x"}, {"limit": 0},
         ):  # fmt: skip
             with pytest.raises(InvalidInput):

@@ -61,6 +61,8 @@ def test_an_import_keeps_segments_words_and_the_bytes(db, audio):
         assert (source.dialect, source.sha256) == ("whisper", hashlib.sha256(WHISPER).hexdigest())
         assert source.audio_file_id == audio.id
         assert transcripts.export(session, version, "source") == WHISPER
+        with pytest.raises(InvalidInput, match=r"webvtt, srt, text, json, whisper, source\.$"):
+            transcripts.export(session, version, "vtt")
 
 
 def test_a_path_a_name_a_file_and_bytes_are_one_source(db, audio, tmp_path):

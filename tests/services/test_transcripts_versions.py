@@ -126,6 +126,8 @@ def test_the_version_that_was_accepted_last_counts(db, audio, first):
     with db.session(actor="alice") as session:
         told = [entry.detail["version"] for entry in activity.feed(session) if entry.type == "transcript.accepted"]
         assert told == [2, 1, 2]
+        said = [str(entry) for entry in activity.feed(session, type="transcript.accepted")]
+        assert said[0] == f"alice accepted version 2 of {audio.name}"
 
 
 def test_nothing_of_a_version_is_edited_in_place(db, owner, first):

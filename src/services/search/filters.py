@@ -64,7 +64,7 @@ def narrowing(
     chosen = [case] if case is not None else cases
     asked: dict[str, Any] = {"versions": versions, "flagged": bool(include_flagged)}
     if chosen is not None:
-        asked["cases"] = [number(each, "cases") for each in chosen]
+        asked["cases"] = [number(each, "cases" if case is None else "case") for each in chosen]
     if recording is not None:
         asked["recording"] = number(recording, "recording")
     if language is not None:
@@ -77,7 +77,7 @@ def narrowing(
         if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
             raise InvalidInput(f"min_confidence is {min_confidence!r}; give a number from 0 to 1.")
         asked["min_confidence"] = float(min_confidence)
-    asked |= _span("between", between, ("from_ms", "to_ms"), lambda time: number(time, "between"))
+    asked |= _span("between", between, ("from_ms", "to_ms"), _milliseconds)
     asked |= _span("recorded", recorded, ("recorded_from", "recorded_to"), lambda time: _moment(time, "recorded"))
     asked |= _span("created", created, ("created_from", "created_to"), lambda time: _moment(time, "created"))
     return asked
@@ -89,6 +89,12 @@ def _span(place: str, span: Any, names: tuple[str, str], read: Any) -> dict[str,
     if not isinstance(span, tuple | list) or len(span) != 2:
         raise InvalidInput(f"{place}: give two values, the first and the end; None leaves one open.")
     return {name: read(value) for name, value in zip(names, span, strict=True) if value is not None}
+
+
+def _milliseconds(time: Any) -> int:
+    if isinstance(time, bool) or not isinstance(time, int) or not -_BIGINT <= time < _BIGINT:
+        raise InvalidInput(f"between: {time!r} is no whole number of milliseconds; a hit has start_ms beside start.")
+    return time
 
 
 def _moment(value: Any, place: str) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from src import formats
 from src.database.models import Transcription
-from src.errors import NotFound
+from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.lookup import in_session
 from src.services.transcripts.adding import UNDETERMINED
@@ -56,6 +56,8 @@ def export(
         if content is None:
             raise NotFound("This version was not imported, so there is no source; export it in another format.")
         exported = content
+    elif format not in formats.FORMATS:
+        raise InvalidInput(f"There is no format {format!r:.40}; there are {', '.join(formats.FORMATS)}, {SOURCE}.")
     else:
         code = transcription.language.code
         exported = formats.write(

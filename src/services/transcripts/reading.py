@@ -75,12 +75,13 @@ def accept(session: Session, transcription: Transcription) -> Transcription:
     # By the clock: of two that are accepted in one transaction the second one counts.
     transcription.accepted_at = func.clock_timestamp()
     session.flush()  # refused here rather than at the end, when it is not the actor's to accept
+    name = session.scalar(select(AudioFile.name).where(AudioFile.id == transcription.audio_file_id))
     activity.record(
         session,
         "transcript.accepted",
         case_id=transcription.case_id,
         entity=transcription,
-        detail={"version": transcription.version},
+        detail={"name": f"version {transcription.version} of {name}", "version": transcription.version},
     )
     return transcription
 
