@@ -157,3 +157,17 @@ def test_many_pairs_are_marked_as_fast_as_one(crowded, query):
     with crowded.session(actor="alice") as session:
         session.execute(text("SET LOCAL statement_timeout = '5s'"))
         assert "[light]" in search.transcripts(session, query, limit=1)[0].snippet
+
+
+def test_pieces_tell_marks_from_brackets_that_were_said(crowded):
+    with crowded.session(actor="alice") as session:
+        audio = add_audio(session, cases.open_case(session, title="Brackets").id, "brackets.wav")
+        long = "[light] harbour [inaudible] " * 1_000
+        transcripts.add(session, audio, [Segment("[light] <b>x</b> [inaudible]", 0), Segment(long, 10)], language="en")
+        short, cut = search.transcripts(session, "light", recording=audio, order="time")
+
+        assert short.snippet == "[[light]] <b>x</b> [inaudible]"
+        assert short.pieces == [("[", False), ("light", True), ("] <b>x</b> [inaudible]", False)]
+        assert {text for text, matched in cut.pieces if matched} == {"light"}
+        assert "[[light]]" in cut.snippet
+        session.rollback()

@@ -19,7 +19,7 @@ Found = Case | AudioFile | Hit | CaseNote | AnalysisResult
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, by kind. Iterating yields pairs of a kind and what was found: names first, then words."""
+    """What was found, by kind. Iterating yields each thing with its kind: names first, then words."""
 
     cases: Page[Case]
     recordings: Page[AudioFile]

@@ -26,7 +26,7 @@ SPELLED = 4_000
 # No text that people said holds these.
 _OPEN, _CLOSE = "\x02", "\x03"
 WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
-PART = f"StartSel={MARKS[0]}, StopSel={MARKS[1]}, MaxWords=30, MinWords=10"
+PART = f"StartSel={_OPEN}, StopSel={_CLOSE}, MaxWords=30, MinWords=10"
 _UNSPACED = re.compile(f"[{UNSPACED}]+")
 _ACCENTS = re.compile(f"[{ACCENTS}]+")
 _SILENT = dict.fromkeys(int(code, 16) for code in SILENT.split("\\")[1:])
@@ -48,13 +48,29 @@ Span = tuple[int, int]
 
 
 def snippet(text: str, marked: str, folded: str | None, words: Sequence[str] | None, runs: Sequence[str]) -> str:
-    """Return the part of the text around what matched, with marks."""
+    """Return the part of the text around what matched, with marks that `bracketed` and `pieces` read."""
     if len(text) > LONGEST:
         return marked
     spans = marked_spans(text, marked, folded, words, runs)
     if spans is None:
-        return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
+        return marked
     return _cut(text, spans)
+
+
+def bracketed(marked: str) -> str:
+    """Return a marked text as people read it."""
+    return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
+
+
+def pieces(marked: str) -> list[tuple[str, bool]]:
+    """Return a marked text in pieces, each with whether it matched."""
+    found, matched = [], False
+    for part in re.split(f"([{_OPEN}{_CLOSE}])", marked):
+        if part in (_OPEN, _CLOSE):
+            matched = part == _OPEN
+        elif part:
+            found.append((part, matched))
+    return found
 
 
 def marked_spans(
@@ -167,7 +183,7 @@ def _cut(text: str, spans: list[Span]) -> str:
     written, at = ["… " if start else ""], start
     for begin, stop in spans:
         if begin >= start and stop <= end:
-            written += [text[at:begin], MARKS[0], text[begin:stop], MARKS[1]]
+            written += [text[at:begin], _OPEN, text[begin:stop], _CLOSE]
             at = stop
     written += [text[at:end], " …" if end < len(text) else ""]
     return "".join(written).strip()

@@ -69,7 +69,10 @@ _READ_AGAIN = {
 
 @dataclass(frozen=True)
 class Hit:
-    """A segment that matches: where, when, who. Times are in milliseconds, `start` and `end` in seconds."""
+    """A segment that matches: where, when, who. Times are in milliseconds, `start` and `end` in seconds.
+
+    `pieces` are the snippet's, each with whether it matched: a text may have brackets of its own, `[inaudible]`.
+    """
 
     segment_id: int
     case_id: int
@@ -85,6 +88,7 @@ class Hit:
     # What was said stays out of logs and tracebacks.
     text: str = field(repr=False)
     snippet: str = field(repr=False)
+    pieces: list[tuple[str, bool]] = field(repr=False)
     confidence: float | None
     flags: list[str]
     rank: float
@@ -127,7 +131,8 @@ def transcripts(
 
     Each segment is searched by the rules of its own language, so that inflected forms are found, with or without
     accents; Chinese, Japanese, Korean, Thai and their like by their characters. `snippet` marks what matched with
-    brackets. Only what the actor may read is found, and nothing of recordings that are marked for deletion.
+    brackets, `pieces` without. Only what the actor may read is found, and nothing of recordings that are marked for
+    deletion.
 
     `between` is a stretch of the recording in milliseconds: segments that touch it. `recorded` and `created` are
     moments, the first and the end (which is not part of it), of the recording. `status` is the recording's; `speaker`
@@ -170,8 +175,9 @@ def read_again(session: Session, query: str, asked: Mapping[str, Any]) -> Sequen
 
 
 def _hit(row: RowMapping, runs: list[str]) -> Hit:
-    snippet = marks.snippet(row["text"], row["marked"], row["folded"], row["words"], runs)
-    return Hit(snippet=snippet, **{name: value for name, value in row.items() if name not in _OF_THE_ROW})
+    marked = marks.snippet(row["text"], row["marked"], row["folded"], row["words"], runs)
+    told = {name: value for name, value in row.items() if name not in _OF_THE_ROW}
+    return Hit(snippet=marks.bracketed(marked), pieces=marks.pieces(marked), **told)
 
 
 def _keys(row: RowMapping, order: str) -> tuple[Any, ...]:

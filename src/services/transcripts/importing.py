@@ -34,7 +34,7 @@ def import_result(
     faster-whisper's `(segments, info)`, whose generator may take hours. The dialect is detected unless named. The bytes
     are kept as they came, with their sha256, under `name`, by default the file's; of objects it is the JSON that
     `sources.canonical` makes. The same bytes for the same recording are one version: the one there is comes back,
-    whoever is first.
+    whoever is first. A generator that was used up before is a result without segments: give a list to try twice.
 
     The language is `language`, else the result's, else the recording's, else `und`. A result in another language than
     was expected is flagged `wrong_language`, and other doubts as docs/formats.md says.
