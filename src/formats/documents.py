@@ -71,6 +71,8 @@ def read(source: Source) -> Any:
     for beginning, reason in _FOREIGN.items():
         if bytes(source[: len(beginning)]) == beginning:
             raise reader.refusal(reason)
+    if not reader.peek():
+        raise reader.refusal("there is nothing in them")
     found = reader.document(0)
     if reader.peek():
         raise reader.refusal("there is something after the end")
