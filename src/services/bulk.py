@@ -3,8 +3,9 @@
 Every chunk goes through the one door, so rights, guards and history hold as for single rows, and what is stored stays
 stored when a later chunk fails. With a `job`, a name of the caller's, each chunk notes its progress in the log within
 its own transaction: the same call again, after a failure or a kill, goes on behind the last chunk that was stored,
-neither skipping a row nor storing one twice. The rows must come in the same order then. Of two calls that do the same
-job at once, the one that comes second to a chunk stores nothing and raises LostUpdate.
+neither skipping a row nor storing one twice. The rows must come in the same order then. A job is one actor's with one
+verb on one table: other rows under its name are taken for those that are stored, so the next load needs another name.
+Of two calls that do the same job at once, the one that comes second to a chunk stores nothing and raises LostUpdate.
 
 For transcripts use `transcripts.add`, which keeps versions whole and is faster.
 """
