@@ -118,7 +118,7 @@ def delete(
     chunk: int = CHUNK,
     progress: Progress | None = None,
 ) -> int:
-    """Delete rows as `actor`, by their ids or by a query for ids, and return how many this call deleted.
+    """Delete rows as `actor`, by their ids or by a query for ids (or rows); return how many this call deleted.
 
     Resumable by itself: what is gone already is passed over. Raises InvalidInput for what is no id, Forbidden for rows
     that the actor sees but may not delete, Conflict where a guard (a legal hold) or what refers to them stands in the
@@ -287,7 +287,9 @@ def _pieces(rows: Iterable[Any], chunk: int) -> Iterator[list[Any]]:
 def _pages(task: _Task, query: Select[Any]) -> Iterator[list[int]]:
     """Yield a page of ids at a time; each begins behind the one before, so that it ends whatever is added meanwhile."""
     last = 0
-    ids = next(iter(query.subquery().c))
+    ids, *others = query.subquery().c
+    if others and ids.key != "id":
+        raise InvalidInput(f"The query asks for {ids.key} and more; ask for the ids alone.")
     while True:
         with task.database.session(actor=task.actor) as session:
             page = list(session.scalars(select(ids).where(ids > last).order_by(ids).limit(task.chunk)))

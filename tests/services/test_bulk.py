@@ -227,3 +227,10 @@ def test_what_is_no_row_and_no_id_is_refused_by_its_index(db, row):
 def test_only_numbers_are_ids_to_delete(db, which):
     with pytest.raises(InvalidInput, match="has no id"):
         bulk.delete(db, CaseNote, which, actor="alice")
+
+
+def test_a_query_whose_first_column_is_no_id_deletes_nothing(db, case):
+    bulk.insert(db, CaseNote, notes(case, 3), actor="alice")
+    with pytest.raises(InvalidInput, match="row_version and more; ask for the ids alone"):
+        bulk.delete(db, CaseNote, select(CaseNote.row_version, CaseNote.id), actor="alice")
+    assert bulk.delete(db, CaseNote, select(CaseNote), actor="alice") == 3
