@@ -19,6 +19,7 @@ from src.services.audio_facts import AudioFacts
 from src.services.lookup import in_session, language_by_code
 from src.services.recordings.places import backend_of, storage_of
 from src.services.recordings.receiving import (
+    NOBODYS,
     Received,
     Source,
     Uploaded,
@@ -108,6 +109,11 @@ def _attached(session: Session, case: Case, received: Received, tried: Attempt) 
     if received.case_id != case.id:
         raise InvalidInput("These bytes were received for another case; receive them for this one.")
     hold(session, received.key)
+    try:
+        backend_of(session, received.backend).head(received.key)
+    except ObjectNotFound as error:
+        # A sweep that was killed had removed them and could not say so any more.
+        raise Conflict(NOBODYS) from error
     return replace(received, name=str(tried.name))
 
 

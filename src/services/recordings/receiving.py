@@ -29,6 +29,7 @@ from src.storage import ObjectInfo, StorageBackend, keys
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 PROBE_TIMEOUT_SECONDS = 300.0
+NOBODYS = "These bytes are nobody's any more: they were ingested already, or a sweep removed them; send them anew."
 LONGEST_UPLOAD = timedelta(hours=12)
 """How long an upload URL may be valid: half of what a sweep waits by default, so that no upload is swept on its way."""
 
@@ -148,9 +149,7 @@ def hold(session: Session, key: str) -> None:
     """
     let_idle(session)
     if not session.scalar(select(func.public.hold_object(key))):
-        raise Conflict(
-            "These bytes are nobody's any more: they were ingested already, or a sweep removed them; send them anew."
-        )
+        raise Conflict(NOBODYS)
 
 
 def put(storage: StorageBackend, key: str, file: BinaryIO, facts: AudioFacts | None) -> ObjectInfo:

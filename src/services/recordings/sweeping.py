@@ -2,8 +2,9 @@
 
 An object's row goes last: its removal is written, the bytes are removed, and only then it commits. A kill in between
 leaves the row, and the next sweep removes bytes that are gone already, which is no error. Which objects those are is
-settled before: pending ones whose writer is gone and nobody can adopt any more, since this transaction has their row
-and their lock; and those that were committed as deleting, which never come back.
+settled before: pending ones whose writer is gone and nobody can adopt, since this transaction has their row and their
+lock, and after a kill since whoever adopts looks for the bytes first; and those that were committed as deleting, which
+never come back.
 """
 
 from __future__ import annotations

@@ -30,6 +30,14 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
     assert states() == ["live"]
 
 
+def test_bytes_that_a_killed_sweep_removed_become_no_recording(db, case, tone, storage, states):
+    received = recordings.receive(db, case, tone, actor="alice")
+    storage.delete(received.key)  # what a sweep does last, and a kill before its commit leaves the row
+    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+        recordings.ingest(session, case, received)
+    assert states() == ["pending"]
+
+
 def test_receiving_holds_no_connection_of_the_sessions(db, case, tone, storage, monkeypatch):
     held = []
     put = storage.put
