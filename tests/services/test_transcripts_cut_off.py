@@ -10,19 +10,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from src.errors import InvalidInput, SpeechError
-from src.services import cases, transcripts
+from src.services import transcripts
 from src.services.transcripts import Segment, sources
 from tests.security.population import backend_of
 from tests.services.importing import counts
-
-
-@pytest.fixture
-def audio(db, make_audio):
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Speech")
-        audio = make_audio(session, case)
-        audio.case = case
-        return audio
 
 
 class Dripping:
