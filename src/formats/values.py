@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
+from types import GeneratorType
 from typing import Any, BinaryIO
 
 from src.errors import InvalidInput
@@ -207,6 +208,12 @@ def whole(file: Any, most: int = -1) -> bytes:
         parts.append(bytes(part))
         room -= len(part) if most > 0 else 0
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def require_unused(value: Any, place: str) -> None:
+    """Raise InvalidInput for a generator that was used up: it would pass for silence."""
+    if isinstance(value, GeneratorType) and value.gi_frame is None:
+        raise InvalidInput(f"{place}: the generator was used up before; recognise again, or hand over a list.")
 
 
 def filled(value: Any) -> bool:

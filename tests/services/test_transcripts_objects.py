@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import InvalidInput
-from src.services.transcripts import sources
+from src.services import transcripts
+from src.services.transcripts import Segment, sources
 
 
 @dataclasses.dataclass
@@ -84,3 +85,20 @@ def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
 def test_what_has_no_json_is_refused_with_its_place(value, place):
     with pytest.raises(InvalidInput, match=place):
         sources.canonical(value)
+
+
+def test_a_generator_that_was_used_up_is_no_silence(db, audio):
+    def speaking():
+        yield Segment("Good evening.")
+
+    used, again = speaking(), speaking()
+    assert list(used) == list(again)
+    with db.session(actor="alice") as session:
+        for store in (
+            lambda: transcripts.import_result(session, audio, (used, {"language": "en"})),
+            lambda: transcripts.add(session, audio, again),
+        ):
+            with pytest.raises(InvalidInput, match="used up before"):
+                store()
+        assert transcripts.versions(session, audio) == []
+        assert transcripts.add(session, audio, (each for each in ())).version == 1  # silence stays a result

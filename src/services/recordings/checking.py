@@ -13,8 +13,9 @@ from src.database.session import actor_of
 from src.errors import InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.lookup import in_session
+from src.services.patience import let_idle
 from src.services.recordings.places import Place, backend_of, place_of, require
-from src.services.recordings.receiving import let_idle, sha256_of
+from src.services.recordings.receiving import sha256_of
 from src.services.recordings.telling import attempt
 from src.storage import StorageBackend
 

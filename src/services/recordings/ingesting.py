@@ -17,6 +17,7 @@ from src.errors import Conflict, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.audio_facts import AudioFacts
 from src.services.lookup import in_session, language_by_code
+from src.services.patience import let_idle
 from src.services.recordings.places import backend_of, storage_of
 from src.services.recordings.receiving import (
     NOBODYS,
@@ -28,7 +29,6 @@ from src.services.recordings.receiving import (
     facts_of,
     fetched,
     hold,
-    let_idle,
     name_of,
     opened,
     probe_timeout,

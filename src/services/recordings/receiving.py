@@ -22,6 +22,7 @@ from src.database.models import Case
 from src.database.session import Database, actor_of, database_of
 from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotAudio, NotFound
 from src.services.audio_facts import AudioFacts, read_facts
+from src.services.patience import let_idle
 from src.services.recordings.places import require, storage_in, storage_of
 from src.services.recordings.telling import FAILURES, attempt
 from src.storage import ObjectInfo, StorageBackend, keys
@@ -135,11 +136,6 @@ def announce(database: Database, actor: Session | Actor, case_id: int, key: str,
     """Commit the row that names an object, before its first byte is written."""
     with database.side_session(actor) as side:
         side.execute(select(func.public.announce_object(case_id, key, storage.name)))
-
-
-def let_idle(session: Session) -> None:
-    """Let this transaction idle as long as it likes from here on: bytes travel slowly."""
-    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
 
 
 def hold(session: Session, key: str) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 from src.database.models import AudioFile, Language, Transcription
 from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
-from src.formats.values import Segment
+from src.formats.values import Segment, require_unused
 from src.services import activity
 from src.services.lookup import language_by_code, storable
+from src.services.patience import let_idle
 from src.services.transcripts.rows import require_probability
 from src.services.transcripts.staging import MOST_AS_PARAMETERS, Prepared
 
@@ -72,13 +73,9 @@ def gathered(session: Session, segments: Iterable[Segment]) -> Sequence[Segment]
     """Return the segments, all of them; the transaction may idle for a recogniser that is still at work."""
     if isinstance(segments, Sequence):
         return segments
+    require_unused(segments, "segments")
     let_idle(session)
     return list(segments)
-
-
-def let_idle(session: Session) -> None:
-    """Let this transaction idle as long as it takes: it works elsewhere, and would be ended after minutes."""
-    session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
 
 
 def recording(session: Session, audio: AudioFile, *, take_turn: bool) -> AudioFile:

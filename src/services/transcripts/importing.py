@@ -11,7 +11,8 @@ from src.database.models import AudioFile, Language, Transcription
 from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services.lookup import language_by_code
-from src.services.transcripts.adding import UNDETERMINED, let_idle, next_version, record_added, recording
+from src.services.patience import let_idle
+from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
 from src.services.transcripts.reading import note_read
 from src.services.transcripts.sources import Kept, imported_before, taken
 from src.services.transcripts.staging import Prepared
@@ -34,7 +35,7 @@ def import_result(
     faster-whisper's `(segments, info)`, whose generator may take hours. The dialect is detected unless named. The bytes
     are kept as they came, with their sha256, under `name`, by default the file's; of objects it is the JSON that
     `sources.canonical` makes. The same bytes for the same recording are one version: the one there is comes back,
-    whoever is first. A generator that was used up before is a result without segments: give a list to try twice.
+    whoever is first. A generator that was used up before is refused.
 
     The language is `language`, else the result's, else the recording's, else `und`. A result in another language than
     was expected is flagged `wrong_language`, and other doubts as docs/formats.md says.

@@ -21,8 +21,9 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Transcription, TranscriptionSource
 from src.errors import IntegrityFailure, InvalidInput
-from src.formats.values import UNSTORABLE, named, opened, whole
-from src.services.transcripts.staging import copy_in, let_work
+from src.formats.values import UNSTORABLE, named, opened, require_unused, whole
+from src.services.patience import let_work
+from src.services.transcripts.staging import copy_in
 
 # Twice as long as text, in a dump, and there a row has to stay below 1 GB.
 LARGEST_BYTES = 500_000_000
@@ -159,6 +160,7 @@ def _opened(value: Any, place: str) -> Any:
             return _opened(getattr(value, to_plain)(), place)
     if isinstance(value, bytes | bytearray):
         raise InvalidInput(f"{place}: bytes are no part of a result; give text or numbers.")
+    require_unused(value, place)
     try:
         return named(value, place)
     except InvalidInput:

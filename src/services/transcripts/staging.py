@@ -7,18 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import ARRAY, BigInteger, BindParameter, bindparam, func, select, text
+from sqlalchemy import ARRAY, BigInteger, BindParameter, bindparam, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Double, Text
 
 from src.database.failures import translate
 from src.formats.values import Segment
+from src.services.patience import let_work
 from src.services.transcripts.rows import Row, row_of
 
 # Beyond this a temporary table, which costs about 2 ms by itself, is cheaper than parameters.
 MOST_AS_PARAMETERS = 500
-# For what is added at once: hours of speech take longer than a session's queries may take.
-LONGEST_STATEMENT = "1h"
 
 COLUMNS = "position, start_ms, end_ms, speaker, text, words, confidence, flags"
 INTO = f"INSERT INTO public.transcription_segments (case_id, transcription_id, search_config, {COLUMNS})"
@@ -102,11 +101,6 @@ class Prepared:
             self._session.execute(text("ROLLBACK TO SAVEPOINT staging"))
             raise
         self._session.execute(text("RELEASE SAVEPOINT staging"))
-
-
-def let_work(session: Session) -> None:
-    """Let the statements of this transaction take as long as what they store may."""
-    session.execute(select(func.set_config("statement_timeout", LONGEST_STATEMENT, True)))
 
 
 def parameters_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
