@@ -16,7 +16,7 @@ from src import errors
 from src.database.actor import Actor, SigningKey
 from src.database.door import Door
 from src.database.failures import translate_connect, unstorable
-from src.database.schema import HEAD
+from src.database.schema.revisions import require_revision
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -35,16 +35,19 @@ LONGEST_VEIL = 16_384
 _GREET = """
 SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
        pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
+       pg_catalog.to_regprocedure('public.schema_oldest_code()') IS NOT NULL,
        (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
        (SELECT system_identifier FROM pg_catalog.pg_control_system()),
        pg_catalog.concat_ws(' ',
            -- What --check names too: these few leave somebody's rows open, so nobody is served until they are mended.
            (SELECT pg_catalog.string_agg(
                        pg_catalog.format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY;', c.relname), ' ')
-              FROM pg_catalog.pg_class c, pg_catalog.pg_roles g
+              FROM pg_catalog.pg_class c
              WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-               AND NOT c.relrowsecurity AND g.rolname = 'sti_app' AND t.owner IS NOT NULL
-               AND pg_catalog.has_table_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')),
+               AND NOT c.relrowsecurity AND t.owner IS NOT NULL
+               AND EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname IN ('sti_app', 'sti_wide', 'sti_admin')
+                              AND (pg_catalog.has_table_privilege(g.oid, c.oid, 'DELETE')
+                                   OR pg_catalog.has_any_column_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE')))),
            (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER %I;',
                                                            c.relname, g.tgname), ' ' ORDER BY c.relname, g.tgname)
               FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
@@ -162,11 +165,13 @@ def _greet(connection: Any) -> dict[str, Any]:
     cursor = connection.cursor()
     try:
         cursor.execute(_GREET)
-        pid, server_time, has_schema, shown, cluster, remedy = cursor.fetchone()
-        revision = None
+        pid, server_time, has_schema, says_oldest, shown, cluster, remedy = cursor.fetchone()
+        revision, oldest_code = None, None
         if has_schema:
-            cursor.execute("SELECT public.schema_revision()")
-            (revision,) = cursor.fetchone()
+            cursor.execute(
+                f"SELECT public.schema_revision(), {'public.schema_oldest_code()' if says_oldest else 'NULL'}"
+            )
+            revision, oldest_code = cursor.fetchone()
     finally:
         cursor.close()
         connection.rollback()
@@ -176,7 +181,7 @@ def _greet(connection: Any) -> dict[str, Any]:
             " them. Serve sessions with the login that init_db makes (POSTGRES_APP_USER); what an administrator can do:"
             f" {remedy}"
         )
-    require_revision(revision)
+    require_revision(revision, oldest_code)
     return {
         "backend_pid": connection.info.backend_pid,
         "behind_pooler": connection.info.backend_pid != pid,
@@ -185,18 +190,6 @@ def _greet(connection: Any) -> dict[str, Any]:
         # pg_stat_activity shows the beginning of a statement to everybody of the same login: not as far as the token.
         "veil": f"/*{' ' * min(shown, LONGEST_VEIL)}*/",
     }
-
-
-def require_revision(revision: str | None) -> None:
-    """Raise SchemaMismatch unless the database is at the revision that this code was written for."""
-    if revision is None:
-        raise errors.SchemaMismatch("The database has no schema yet. Run: alembic upgrade head")
-    if revision != HEAD:
-        direction = "behind" if revision < HEAD else "ahead of"
-        remedy = "Run: alembic upgrade head" if revision < HEAD else "Install the newer version of this package"
-        raise errors.SchemaMismatch(
-            f"The database is {direction} this code: it is at revision {revision}, the code expects {HEAD}. {remedy}."
-        )
 
 
 def _translate_driver_errors(engine: Engine) -> None:

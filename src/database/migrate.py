@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, text
 
 from src import errors
-from src.database.engine import OLDEST_SERVER, require_revision
-from src.database.schema import HEAD, SESSION_ROLES
+from src.database.engine import OLDEST_SERVER
+from src.database.schema import SESSION_ROLES, head, migrations_folder
+from src.database.schema.revisions import BASELINE
 
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "15min"
@@ -67,9 +67,13 @@ def require_server(connection: Connection) -> None:
     may_create_roles, may_create_tables, user, database, has_schema, present = row
     revision = connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None
     connection.rollback()
-    if revision is not None and revision > HEAD:
+    if revision is not None and (revision > head() or revision < BASELINE):
         # Alembic would only say that it cannot locate the revision.
-        require_revision(revision)
+        raise errors.SchemaMismatch(
+            f"The database is of revision {revision}, which this code ({BASELINE} to {head()}) does not know."
+            + (" It is from before the first release and cannot be upgraded; create a new one with init_db."
+               if revision < BASELINE else " Install the newer version of this package.")
+        )  # fmt: skip
     if not may_create_tables:
         raise errors.RightMissing(
             f"{user} may not create tables in {database}. Ask the administrator of the server to run:"
@@ -81,18 +85,6 @@ def require_server(connection: Connection) -> None:
         raise errors.RightMissing(
             f"{user} may not create roles. Ask the administrator of the server to run: {statements};"
         )
-
-
-def alembic_folder() -> Path:
-    """Return the folder with alembic.ini: the checkout that this code was installed from.
-
-    Raises ConfigurationError where there is none: a wheel carries the layer, migrations are run from the checkout.
-    """
-    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
-        # A service may have migrations of its own where it runs: ours are those that lead to our head.
-        if (folder / "alembic.ini").is_file() and any((folder / "alembic" / "versions").glob(f"*_{HEAD}_*.py")):
-            return folder
-    raise errors.ConfigurationError("There is no alembic.ini here; run migrations from the checkout of this project.")
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
@@ -109,8 +101,8 @@ def _run(command: str, url: URL, revision: str) -> None:
     from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed by those who migrate
     from alembic.config import Config  # noqa: PLC0415 - the same
 
-    folder = alembic_folder()
-    config = Config(os.fspath(folder / "alembic.ini"))
+    config = Config()
+    config.set_main_option("script_location", os.fspath(migrations_folder()).replace("%", "%%"))
     config.attributes["url"] = url
     config.attributes["configure_logging"] = False
     getattr(commands, command)(config, revision)

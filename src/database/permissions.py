@@ -1,4 +1,4 @@
-"""The names of permissions: one table, from which Python and the database both check.
+"""The names of permissions, for friendly errors; `permission_names_1.sql` says the same to the database.
 
 A role (`user_roles.permissions`) says what a user may do outside cases: `{"case": ["open"], "job": ["claim"]}`; a child
 role has its parent's permissions and its own, and `{"*": ["*"]}` makes an administrator. Taking part in a case
@@ -19,11 +19,8 @@ ROLE_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "*": ("*",),
 }
 CASE_VERBS = ("read", "write", "delete", "manage")
-PARTICIPANT_VERBS: Mapping[str, tuple[str, ...]] = {
-    "owner": CASE_VERBS,
-    "editor": ("read", "write"),
-    "viewer": ("read",),
-}
+# What each of them includes is said once, by the function `participant_verbs` of the database.
+PARTICIPANT_ROLES = ("owner", "editor", "viewer")
 PARTICIPATION_KEYS = ("allow", "deny")
 
 

@@ -17,7 +17,7 @@ from src.database.engine import PoolOptions, make_engine
 from src.database.keys import KeyFile
 from src.database.models import ActorKey
 from src.database.schema import SESSION_ROLES
-from src.database.schema.sampling import unsampled_index
+from src.database.schema.derivation import unsampled_index
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
 # For parts of names. No part of the schema: without the extension there are none, and names are found all the same.

@@ -34,13 +34,12 @@ from src.database.actor import SigningKey
 from src.database.embedded import EmbeddedServer
 from src.database.engine import PoolOptions, make_engine, normalise_url
 from src.database.keys import KeyFile
-from src.database.migrate import alembic_folder, upgrade
-from src.database.models import Base, User, UserRole
+from src.database.migrate import upgrade
+from src.database.models import User, UserRole
 from src.database.provision import create_extensions, provide_login
 from src.database.schema import SESSION_ROLES
 from src.database.seeding import sow
 from src.database.session import Database
-from src.errors import ConfigurationError
 from src.storage import MemoryStorage
 
 USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}
@@ -63,16 +62,10 @@ class SpeechServer:
         self.keys: KeyFile
 
     def build_template(self) -> None:
-        """Migrate, seed and equip the template: by the migrations where they are at hand, else from the models."""
+        """Migrate, seed and equip the template."""
         self.create(self.template)
         url = self.owner.set(database=self.template)
-        try:
-            alembic_folder()
-        except ConfigurationError:
-            with self._engine(url) as engine:
-                Base.metadata.create_all(engine)
-        else:
-            upgrade(url)
+        upgrade(url)
         with self._engine(url) as engine, engine.begin() as connection:
             create_extensions(connection, "")
             sow(connection)

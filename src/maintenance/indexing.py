@@ -21,7 +21,7 @@ WITH batch AS (
 ), changed AS (
     UPDATE public.transcription_segments s SET search_config = b.config FROM batch b
      WHERE s.id = b.id
-       AND (b.search_config <> b.config OR b.search IS DISTINCT FROM public.search_vector(b.config, b.text))
+       AND (b.search_config <> b.config OR b.search IS DISTINCT FROM public.search_vector_1(b.config, b.text))
     RETURNING 1
 )
 SELECT (SELECT max(id) FROM batch) AS last_id, (SELECT count(*) FROM changed) AS changed

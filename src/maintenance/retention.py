@@ -13,7 +13,6 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
-from src.database.schema.capture import CAPTURED_TABLES
 from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
 from src.maintenance.log_files import read_lines, without_payloads, write_month
 from src.services.history.chain import merkle_root
@@ -57,8 +56,8 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
     session.flush()  # the row stands before its month goes
     session.execute(text(f"ALTER TABLE public.activity_logs DETACH PARTITION public.{partition}"))
     session.execute(text(f"DROP TABLE public.{partition}"))
-    # A row whose last entry left is told anew, so that it can be compared and had back without the archive.
-    for table in CAPTURED_TABLES:
+    # A row whose last entry left gets a new baseline, so that it stays comparable and restorable without the archive.
+    for table in session.scalars(select(func.public.captured_tables())).all():
         while session.scalar(select(func.public.write_baseline(table, BASELINES_AT_ONCE))) == BASELINES_AT_ONCE:
             pass
     return archive

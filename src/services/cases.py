@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.permissions import PARTICIPANT_VERBS, require_participation
+from src.database.permissions import PARTICIPANT_ROLES, require_participation
 from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
@@ -79,8 +79,8 @@ def add_participant(
     actor is no owner of the case or does not hold what he gives.
     """
     actor_of(session)
-    if role not in PARTICIPANT_VERBS:
-        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_VERBS)}.")
+    if role not in PARTICIPANT_ROLES:
+        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_ROLES)}.")
     permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
     require_participation(permissions)
     person, participant = _part_of(session, case, user)

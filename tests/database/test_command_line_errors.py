@@ -161,18 +161,16 @@ def test_a_schema_that_is_ahead_or_behind(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_other")
     assert operator.init_db().returncode == 0
     revision = operator.sql("SELECT version_num FROM alembic_version")
-    function = (
-        "CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE"
-        " AS $body$ SELECT '{}'::text $body$"
-    )
-    operator.sql(function.format("0000"))
-    in_one_line(operator.init_db("--check"), "behind this code")
-    operator.sql(function.format("9999"))
+    build = operator.sql("SELECT schema_build()")
+    operator.sql("SELECT record_schema('0011', 1, '0011')")
+    in_one_line(operator.init_db("--check"), "before the first release")
+    in_one_line(operator.alembic("upgrade", "head"), "before the first release")
+    operator.sql("SELECT record_schema('9999', 1, '9999')")
     operator.sql("UPDATE alembic_version SET version_num = '9999'")
     in_one_line(operator.init_db("--check"), "ahead of this code")
     in_one_line(operator.init_db(), "ahead of this code")
-    in_one_line(operator.alembic("upgrade", "head"), "ahead of this code")
-    operator.sql(function.format(revision))
+    in_one_line(operator.alembic("upgrade", "head"), "Install the newer version of this package")
+    operator.sql(f"SELECT record_schema('{revision}', {build}, '{revision}')")
     operator.sql(f"UPDATE alembic_version SET version_num = '{revision}'")
     assert operator.init_db("--check").returncode == 0
 

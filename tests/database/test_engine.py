@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from src.database import Database
 from src.database.engine import PoolOptions, make_engine, normalise_url
+from src.database.schema import head, revisions
 from src.errors import ConfigurationError, Conflict, SchemaMismatch, ServerUnreachable, UnsafeConnection
 
 
@@ -185,15 +186,28 @@ def powerful(speech_server, owner_url):
     engine.dispose()
 
 
-@pytest.mark.parametrize(("revision", "words"), [("9999", "ahead of this code"), ("0000", "alembic upgrade head")])
-def test_a_schema_that_is_ahead_or_behind_serves_no_session(db, owner, revision, words):
+@pytest.mark.parametrize(
+    ("revision", "oldest", "words"),
+    [("9999", "9999", "ahead of this code"), ("0011", "0011", "before the first release")],
+)
+def test_a_schema_that_does_not_admit_this_code_serves_no_session(db, owner, revision, oldest, words):
     with owner.begin() as connection:
-        connection.execute(
-            text("CREATE OR REPLACE FUNCTION public.schema_revision() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE"
-                 f" AS $body$ SELECT '{revision}'::text $body$")
-        )  # fmt: skip
+        connection.execute(text(f"SELECT record_schema('{revision}', 1, '{oldest}')"))
     with pytest.raises(SchemaMismatch, match=words), db.session(actor="alice") as session:
         backend(session)
+
+
+def test_a_newer_schema_that_admits_this_code_serves_it(db, owner):
+    with owner.begin() as connection:
+        connection.execute(text(f"SELECT record_schema('9999', 1, '{head()}')"))
+    with db.session(actor="alice") as session:
+        assert backend(session)
+
+
+def test_code_that_is_newer_than_the_schema_asks_for_an_upgrade(monkeypatch):
+    monkeypatch.setattr(revisions, "head", lambda: "1009")
+    with pytest.raises(SchemaMismatch, match=r"behind this code.*alembic upgrade head"):
+        revisions.require_revision("1008", "1001")
 
 
 def test_a_database_without_a_schema_serves_no_session(speech_server, empty_url):

@@ -109,7 +109,7 @@ CHECKS = {
     "row security": ("ALTER TABLE cases DISABLE ROW LEVEL SECURITY", "row security is off on cases"),
     "trigger": ("ALTER TABLE cases DISABLE TRIGGER capture", "the trigger capture on cases is disabled"),
     "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, a grant too many"),
-    "table": ("CREATE TABLE unprotected (id int)", "the table unprotected is not protected"),
+    "table": ("CREATE TABLE bare (id int); GRANT SELECT ON bare TO sti_app", "the table bare is not protected"),
     "seed": ("DELETE FROM sentiments WHERE code = 'mixed'", "the seed sentiments.mixed is missing"),
     "function": ("ALTER FUNCTION actor_may SECURITY INVOKER", "the function actor_may is not the one of this version"),
 }
@@ -121,14 +121,20 @@ def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, spee
     assert operator.init_db("--check").returncode == 0
     for statement, _ in CHECKS.values():
         operator.sql(statement)
-    operator.key_file.rename(operator.folder / "moved")
+    keys = operator.key_file
+    keys.rename(operator.folder / "moved")
     checked = operator.init_db("--check")
     assert (checked.returncode, checked.stderr) == (1, "")
     for name, (_, sentence) in CHECKS.items():
         assert sentence in checked.stdout, name
     assert re.search(r"the key file \S+ is missing", checked.stdout)
-    assert len(checked.stdout.splitlines()) == len(CHECKS) + 1
+    assert "sti_app has SELECT on bare, a grant too many" in checked.stdout
+    assert len(checked.stdout.splitlines()) == len(CHECKS) + 2
     assert operator.sql("SELECT count(*) FROM sentiments WHERE code = 'mixed'") == 0, "a check changes nothing"
+
+    (operator.folder / "moved").rename(keys)
+    assert operator.init_db().returncode == 0, "the next run mends all of it"
+    assert operator.init_db("--check").stdout == "everything is in place\n"
 
 
 def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(new_operator, speech_server):

@@ -13,10 +13,18 @@ from src.database.base import Versioned
 from src.database.models import Base
 from src.database.models.lookups import Lookup
 from src.database.models.people import UserRole
-from src.database.schema import ADMIN_ROLE, APP_ROLE, GRANTS, POLICIES, TRIGGERS
-from src.database.schema.access import CASE_TABLES, LOOKUP_TABLES, PROTECTED_TABLES
-from src.database.schema.objects import WIDE_ROLE
-from src.database.schema.rows import VERSIONED_TABLES
+from src.database.schema import ADMIN_ROLE, APP_ROLE, WIDE_ROLE, functions
+from src.database.schema.declaration import protection_of
+from tests.declared import (
+    CASE_TABLES,
+    CLOSED_TABLES,
+    GRANTS,
+    LOOKUP_TABLES,
+    POLICIES,
+    PROTECTED_TABLES,
+    TRIGGERS,
+    VERSIONED_TABLES,
+)
 
 TABLES = list(Base.metadata.sorted_tables)
 MAPPERS = sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__name__)
@@ -38,9 +46,6 @@ NAMED_FOR_THEIR_PURPOSE = {
 
 # A key that is not a number: the object is known by it before there is a row for the recording.
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
-
-# No session may read them: no policy, no grant.
-CLOSED_TABLES = {"actor_keys", "login_throttles"}
 
 # Their case may be missing: the log also speaks of people and settings.
 CASE_OPTIONAL = {"activity_logs"}
@@ -85,7 +90,8 @@ def test_id_created_at_and_updated_at_are_there_and_set_by_the_server(table):
 
     assert identity.identity is not None
     assert identity.primary_key
-    assert str(identity.type.compile(postgresql.dialect())) == "BIGINT"
+    # A policy of cost zero needs an integer id of the case (design.md §4).
+    assert str(identity.type.compile(postgresql.dialect())) == ("INTEGER" if table.name == "cases" else "BIGINT")
     for column in (created, updated):
         assert not column.nullable
         assert column.server_default is not None
@@ -152,7 +158,9 @@ def test_the_list_of_names_with_a_purpose_has_no_dead_entry():
 def test_no_column_is_an_enum_or_a_regconfig(table):
     # Enums are not leakproof, a regconfig stops pg_upgrade.
     kinds = {column.name: column.type.compile(postgresql.dialect()).upper() for column in table.columns}
-    allowed = r"BIGINT|BOOLEAN|BYTEA|DATE|DOUBLE PRECISION|JSONB|TEXT(\[\])?|TIMESTAMP WITH TIME ZONE|TSVECTOR|XID8"
+    allowed = (
+        r"BIGINT|INTEGER|BOOLEAN|BYTEA|DATE|DOUBLE PRECISION|JSONB|TEXT(\[\])?|TIMESTAMP WITH TIME ZONE|TSVECTOR|XID8"
+    )
 
     assert {name: kind for name, kind in kinds.items() if not re.fullmatch(allowed, kind)} == {}
 
@@ -161,6 +169,7 @@ def test_no_column_is_an_enum_or_a_regconfig(table):
 def test_whatever_is_below_a_case_says_which(table):
     if "case_id" in table.c and table.name not in CASE_OPTIONAL:
         assert not table.c.case_id.nullable
+        assert str(table.c.case_id.type.compile(postgresql.dialect())) == "INTEGER"
         assert table.name in CASE_TABLES
     else:
         assert table.name not in CASE_TABLES
@@ -207,10 +216,19 @@ def test_what_is_protected_is_a_table_and_stands_there_once():
     assert sorted(PROTECTED_TABLES) == sorted(Base.metadata.tables)
 
 
-def test_lookup_tables_are_those_of_the_models():
-    assert set(LOOKUP_TABLES) == {
-        mapper.class_.__tablename__ for mapper in MAPPERS if issubclass(mapper.class_, Lookup)
-    }
+def test_code_id_reads_every_look_up_table():
+    (body,) = [function.definition for function in functions() if function.name == "code_id"]
+
+    assert set(re.findall(r"lookup = '(\w+)'", body)) == {*LOOKUP_TABLES, "user_roles"}
+
+
+@each_table
+def test_a_table_declares_its_protection(table):
+    declared = protection_of(table)
+
+    assert (declared.case is None) == (table.name not in {"cases", "activity_logs", *CASE_TABLES})
+    assert declared.case is None or declared.case in table.columns
+    assert set(declared.not_captured) <= set(table.columns.keys())
 
 
 def test_versioned_models_are_the_tables_whose_trigger_counts_versions():

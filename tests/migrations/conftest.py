@@ -20,7 +20,7 @@ from sqlalchemy import URL, Engine, func, insert, text
 from src.database import ActivityArchive, ActivitySeal, Base, Database, TranscriptionSource
 from src.database.embedded import EmbeddedServer, find_binaries
 from src.database.engine import PoolOptions, make_engine
-from src.database.models import LoginThrottle
+from src.database.models import LoginThrottle, ProtectedTable
 from src.database.schema import SESSION_ROLES
 from src.database.testing import FAST, SpeechServer, ordinary_owner
 from src.errors import PackageMissing
@@ -179,6 +179,7 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
         connection.execute(
             insert(LoginThrottle).values(user_id=case.opened_by_id, failures=1, last_failed_at=func.now())
         )
+        connection.execute(insert(ProtectedTable).values(name="tags", declaration={"columns": ["id"]}))
         empty = [table for table, rows in contents(connection).items() if not rows]
     assert empty == []
     db.close()

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import URL
 
 from src.database import Case, Database
-from src.database.protection import weaknesses
+from src.database.provisioning.comparison import compare
 from src.services import cases, search
 from tests.migrations import catalog
 from tests.migrations.conftest import contents, engine_of, finish, outside, picture_of, programs_for, start
@@ -38,7 +38,7 @@ def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speec
         rows = contents(connection)
     with engine_of(empty_url) as engine, engine.connect() as connection:
         assert contents(connection) == rows
-        assert weaknesses(connection, speech_server.keys.login) == []
+        assert compare(connection, speech_server.keys.login) == []
 
     serving = speech_server.serving_url(empty_url)
     with Database(serving, signing_key=speech_server.signing_key) as restored:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import URL, text
 
 from src.database.migrate import migration_lock, upgrade
-from src.database.protection import weaknesses
+from src.database.provisioning.comparison import compare
 from src.database.seeding import hold_lock, missing
 from src.errors import Conflict
 from tests.migrations import catalog
@@ -59,7 +59,7 @@ def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_u
     keys = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
     with engine_of(absent_url) as engine, engine.connect() as connection:
         assert missing(connection) == []
-        assert weaknesses(connection, keys["login"]) == []
+        assert compare(connection, keys["login"]) == []
         assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
         ours = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
     with engine_of(owner_url) as engine, engine.connect() as connection:

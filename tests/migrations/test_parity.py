@@ -8,7 +8,7 @@ from alembic.util import CommandError
 from sqlalchemy import text
 
 from src.database import Base
-from src.database.protection import weaknesses
+from src.database.provisioning.comparison import compare
 from src.errors import InvalidInput
 from tests.migrations import catalog
 from tests.migrations.conftest import alembic_config, contents, engine_of, picture_of
@@ -123,7 +123,7 @@ def test_a_database_made_from_the_models_has_no_weakness(empty_url):
     with engine_of(empty_url) as engine, engine.connect() as connection:
         Base.metadata.create_all(connection)
 
-        assert weaknesses(connection) == []
+        assert compare(connection) == []
 
 
 def test_dropping_all_leaves_nothing_and_may_be_repeated(empty_url):

@@ -7,7 +7,7 @@ import pytest
 from src.database import Base, Database
 from src.database.migrate import downgrade, upgrade
 from src.database.provision import provide_login
-from src.database.schema import HEAD, SESSION_ROLES
+from src.database.schema import SESSION_ROLES, head
 from src.database.seeding import sow
 from src.services import cases
 from tests.migrations import catalog
@@ -45,7 +45,7 @@ def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty
 
 def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server, tmp_path):
     downgrade(owner_url, "base")
-    upgrade(owner_url, HEAD)
+    upgrade(owner_url, head())
     with engine_of(owner_url) as engine, engine.begin() as connection:
         sow(connection)
         keys = provide_login(

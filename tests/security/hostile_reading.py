@@ -173,7 +173,7 @@ def make_temporary_things(intruder: Intruder) -> None:
                          f" LANGUAGE sql AS 'SELECT ARRAY[{intruder.stage.other}::bigint]'")  # fmt: skip
             intruder.ask(connection, "SET LOCAL search_path = pg_temp, public, pg_catalog")
             intruder.ask(connection, sql)
-            intruder.ask(connection, "SELECT * FROM search_segments('common', NULL, 100)")
+            intruder.ask(connection, "SELECT * FROM search_page('common', '{}')")
         else:
             function = intruder.pick("capture_change", "adopt_object", "own_case", "release_object", "announce_hold")
             intruder.ask(connection, f"CREATE TEMP TABLE {table} AS SELECT * FROM public.{table} WITH NO DATA")

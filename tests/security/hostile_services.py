@@ -11,7 +11,8 @@ from src.services import accounts, activity, analyses, cases, recordings, search
 from src.storage import MemoryStorage
 from tests.security.hostile import REFUSED, Intruder, masked
 
-MISSING = 10**15
+# An id that no row has, and that every column of ids can hold.
+MISSING = 2_000_000_000
 
 # What a service is asked about the thing with a number: of the other case, and of none.
 CALLS: Mapping[str, tuple[str, Callable[[Session, int], object]]] = {
@@ -114,7 +115,8 @@ def search_words(intruder: Intruder) -> None:
         found = intruder.ask(
             connection,
             intruder.pick(
-                "SELECT segment_id, rank FROM search_segments(:w, :c, 1000)",
+                "SELECT segment_id, rank FROM search_page(:w, jsonb_build_object('max_rows', 1000, 'cases',"
+                " CASE WHEN CAST(:c AS bigint) IS NOT NULL THEN ARRAY[CAST(:c AS bigint)] END))",
                 "SELECT id FROM transcription_segments WHERE search @@ websearch_to_tsquery('english', :w)"
                 " AND (case_id = :c OR true)",
                 "SELECT id FROM transcription_segments WHERE text ILIKE '%' || :w || '%' AND (case_id = :c OR true)",

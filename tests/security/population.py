@@ -37,7 +37,7 @@ SHARED_TABLES = {
     "user_roles",
     "users",
 }
-HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles"}
+HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles", "protected_tables"}
 
 
 def case_column(table: Table) -> str | None:
@@ -176,6 +176,7 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
                            "root": b"", "seal_hash": b""},
         "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
                               "sha256": "0" * 64, "entry_count": 0},
+        "protected_tables": {"name": "cases", "declaration": "{}"},
         "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
         "users": {"username": "forged"},

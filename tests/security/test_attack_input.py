@@ -131,7 +131,10 @@ def test_case_38_a_limit_that_is_none_is_refused_before_anything_is_asked(shared
 def test_case_38_a_number_beyond_the_tables_is_an_error_of_ours(shared, number):
     for ask in (
         lambda s: s.execute(text("SELECT id FROM cases ORDER BY id OFFSET CAST(:n AS bigint)"), {"n": number}),
-        lambda s: s.execute(text("SELECT * FROM search_segments('x', CAST(:n AS bigint), 1)"), {"n": number}),
+        lambda s: s.execute(
+            text("SELECT * FROM search_page('x', jsonb_build_object('cases', ARRAY[CAST(:n AS bigint)]))"),
+            {"n": number},
+        ),
         lambda s: activity.record(s, "note", case_id=number),
     ):
         with pytest.raises((InvalidInput, NotFound)), shared.db.session(actor="alice") as session:

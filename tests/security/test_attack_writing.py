@@ -190,7 +190,7 @@ def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(p
         assert connection.scalar(text("SELECT public.actor_may('*', '*')")) is False
         assert connection.scalar(text("SELECT public.actor_name()")) == "alice"
         assert connection.scalars(text("SELECT title FROM public.cases")).all() == ["Case of alice"]
-        assert connection.execute(text("SELECT * FROM public.search_segments('bobsecret', NULL, 9)")).all() == []
+        assert connection.execute(text("SELECT * FROM public.search_page('bobsecret', '{}')")).all() == []
         assert refused(connection, "SELECT public.claim_job('{transcribe}', 'w', 60)")
         with pytest.raises(DBAPIError, match="no such case"), connection.begin_nested():
             connection.execute(text(f"SELECT public.record_activity('note', {bob}, NULL, NULL, '{{}}')"))

@@ -72,9 +72,10 @@ TAMPERINGS = {
         FOR p IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'activity_logs'::regclass LOOP
             EXECUTE format('GRANT SELECT ON %s TO sti_app', p); END LOOP; END $do$""",
     "a search without the cases": f"""
-        CREATE OR REPLACE FUNCTION public.search_segments(query text, only_case bigint, most integer)
-        RETURNS TABLE (segment_id bigint, rank real) LANGUAGE sql STABLE {DEFINER}
-            SELECT s.id, 1::real FROM public.transcription_segments s WHERE s.text LIKE '%' || query || '%' $body$""",
+        CREATE OR REPLACE FUNCTION public.search_page(query text, filters jsonb)
+        RETURNS TABLE (segment_id bigint, rank real, total bigint, terms tsquery) LANGUAGE sql STABLE {DEFINER}
+            SELECT s.id, 1::real, 1::bigint, query::tsquery FROM public.transcription_segments s
+             WHERE s.text LIKE '%' || query || '%' $body$""",
     "an error text with a title": f"""
         CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text,
             entity_id bigint, detail jsonb) RETURNS bigint LANGUAGE plpgsql {DEFINER}
@@ -91,7 +92,7 @@ TAMPERINGS = {
             SELECT coalesce((SELECT public.role_permits(u.role_id, subject, verb)
                                FROM public.users u WHERE u.id = public.actor_id()), false) $body$""",
     "a token taken at its word": f"""
-        CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request text)
+        CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_id text)
         RETURNS TABLE (actor bigint, database_role text) LANGUAGE plpgsql {DEFINER}
         BEGIN
             SELECT u.id INTO actor FROM public.users u WHERE u.username = split_part(token, '|', 6) AND u.is_active;
@@ -103,11 +104,11 @@ TAMPERINGS = {
     " DROP CONSTRAINT processing_jobs_case_id_audio_file_id_fkey,"
     " ADD FOREIGN KEY (audio_file_id) REFERENCES audio_files (id)",
     "an expired part that counts": f"""
-        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS bigint[] LANGUAGE sql STABLE {DEFINER}
+        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS integer[] LANGUAGE sql STABLE {DEFINER}
             SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
                AND public.participant_may(p.role, p.permissions, verb) $body$""",
     "a denial that does not": f"""
-        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS bigint[] LANGUAGE sql STABLE {DEFINER}
+        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS integer[] LANGUAGE sql STABLE {DEFINER}
             SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
                AND public.participant_may(p.role, '{{}}', verb) AND (p.expires_at IS NULL OR p.expires_at > now())
         $body$""",

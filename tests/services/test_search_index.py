@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from src.database.schema import FUNCTIONS
+from src.database.schema import functions
 from src.errors import Forbidden
 from src.maintenance import indexing
 from src.services import cases, history, search, transcripts
 from src.services.transcripts import Segment
 
 OLD_RULES = """
-CREATE OR REPLACE FUNCTION public.search_vector(config text, body text)
+CREATE OR REPLACE FUNCTION public.search_vector_1(config text, body text)
 RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     RETURN to_tsvector(config::regconfig, left(body, 200000));
@@ -25,7 +25,7 @@ $body$
 @pytest.fixture
 def aged(db, owner, make_audio):
     """Segments that the rules of yesterday indexed, in a database with those of today."""
-    rules = next(function for function in FUNCTIONS if function.signature.startswith("public.search_vector("))
+    rules = next(function for function in functions() if function.name == "search_vector_1")
     with owner.begin() as connection:
         connection.exec_driver_sql(OLD_RULES)
     with db.session(actor="alice") as session:

@@ -27,9 +27,10 @@ from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePrior
 from src.database.models.meaning import AnalysisResult, Sentiment
 from src.database.models.memory import ActivityArchive, ActivityLog, ActivitySeal, ActivityType
 from src.database.models.people import ActorKey, LoginThrottle, User, UserRole
+from src.database.models.protected_tables import ProtectedTable
 from src.database.models.text import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.work import ProcessingJob
-from src.database.schema import protect
+from src.database.schema.creation import protect
 
 # Tables without their policies and triggers would be an open door: create_all() installs both.
 protect(Base.metadata)
@@ -53,6 +54,7 @@ __all__ = [
     "LegalHold",
     "LoginThrottle",
     "ProcessingJob",
+    "ProtectedTable",
     "Sentiment",
     "StorageObject",
     "Transcription",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, length_limit, one_of
+from src.database.base import Record, Versioned, guarded, one_of, user_text, written
 from src.database.models.cases import ACTOR, Case
 from src.database.models.lookups import Lookup
 from src.database.models.people import User
 from src.database.models.text import Language
+from src.database.schema import Protected, Trigger
+from src.database.schema.declaration import CAPTURED, CAPTURED_WITHOUT_CASE
 
 if TYPE_CHECKING:
     from src.database.models.meaning import AnalysisResult
@@ -37,11 +39,73 @@ class StorageObject(Record):
     """
 
     __tablename__ = "storage_objects"
+    # Announced through a function; what becomes of an object is the work of triggers and of maintenance. What is
+    # pending belongs to no case yet: anybody may have announced it, and it may be removed under a hold. So entries of
+    # it name no case. What checks and sweeps count is not captured; a row that came back from the log would have no
+    # bytes.
+    __protection__ = Protected(
+        insert=None,
+        update=None,
+        delete=None,
+        visible="state <> 'pending'",
+        not_captured=("verified_at", "attempts", "last_error"),
+        restorable=None,
+        in_snapshot=False,
+        triggers=(
+            Trigger(
+                "capture",
+                "AFTER INSERT",
+                "capture_new_rows",
+                CAPTURED_WITHOUT_CASE,
+                each="STATEMENT",
+                always=True,
+                transition="new_rows",
+            ),
+            Trigger(
+                "capture_replicated",
+                "AFTER INSERT",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="pg_catalog.current_setting('session_replication_role') = 'replica'",
+                always=True,
+            ),
+            Trigger(
+                "capture_change",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED,
+                when="OLD.state <> 'pending' OR NEW.state <> 'pending'",
+                always=True,
+            ),
+            Trigger(
+                "capture_pending",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="OLD.state = 'pending' AND NEW.state = 'pending'",
+                always=True,
+            ),
+            Trigger(
+                "capture_removal",
+                "AFTER DELETE",
+                "capture_change",
+                CAPTURED,
+                when="OLD.state <> 'pending'",
+                always=True,
+            ),
+            Trigger(
+                "capture_pending_removal",
+                "AFTER DELETE",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="OLD.state = 'pending'",
+                always=True,
+            ),
+            Trigger("guard_hold", "BEFORE DELETE", "guard_hold", when="OLD.state <> 'pending'", always=True),
+        ),
+    )
     __table_args__ = (
         UniqueConstraint("key"),
-        length_limit("key", 512, least=1),
-        length_limit("backend", 64, least=1),
-        length_limit("last_error", 4000),
         one_of("state", *OBJECT_STATES),
         CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
@@ -51,16 +115,16 @@ class StorageObject(Record):
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
     )
 
-    case_id: Mapped[int]
-    key: Mapped[str]
-    backend: Mapped[str] = mapped_column(comment="name of the storage backend")
+    case_id: Mapped[int] = guarded(Integer)
+    key: Mapped[str] = guarded(most=512, least=1)
+    backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
     state: Mapped[str] = mapped_column(server_default="pending")
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None]
     upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
     delete_after: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    last_error: Mapped[str | None] = mapped_column(comment="of the last check, or of the last try to remove it")
+    last_error: Mapped[str | None] = guarded(most=4000, comment="of the last check, or of the last try to remove it")
     verified_at: Mapped[datetime | None] = mapped_column(comment="when its bytes were last read and compared")
 
 
@@ -68,15 +132,17 @@ class AudioFile(Versioned, Record):
     """A recording: where its bytes are, what they hold, how far it is processed."""
 
     __tablename__ = "audio_files"
+    __protection__ = Protected(
+        triggers=(
+            Trigger("adopt", "BEFORE INSERT", "adopt_object"),
+            Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path"),
+            Trigger("release", "AFTER DELETE", "release_object", always=True),
+            Trigger("release_moved", "AFTER UPDATE OF path", "release_object", when="OLD.path <> NEW.path"),
+        )
+    )
     __table_args__ = (
         UniqueConstraint("case_id", "id"),
         UniqueConstraint("path"),
-        length_limit("name", 1024, least=1),
-        length_limit("storage_type", 64, least=1),
-        length_limit("error_message", 4000),
-        length_limit("archive_reason", 2000, least=1),
-        length_limit("content_type", 128),
-        length_limit("codec", 64),
         CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
@@ -92,41 +158,54 @@ class AudioFile(Versioned, Record):
         # What the sweeper reads: it stays as small as what is marked.
         Index("audio_files_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         Index(
-            "audio_files_name_lower_idx", func.lower(text("name")), postgresql_ops={"lower(name)": "text_pattern_ops"}
+            "audio_files_name_lower_idx",
+            func.lower(text("name")).label("lowered"),
+            postgresql_ops={"lowered": "text_pattern_ops"},
         ),
     )
 
-    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
-    name: Mapped[str] = mapped_column(comment="the file name as the user gave it; never part of a path")
-    path: Mapped[str] = mapped_column(
-        ForeignKey("storage_objects.key", ondelete="RESTRICT"), comment="key of the bytes in their storage backend"
+    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    name: Mapped[str] = user_text(1024, least=1, comment="the file name as the user gave it; never part of a path")
+    path: Mapped[str] = written(
+        ForeignKey("storage_objects.key", ondelete="RESTRICT"),
+        once=True,
+        comment="key of the bytes in their storage backend",
     )
-    size_bytes: Mapped[int]
-    sha256: Mapped[str] = mapped_column(comment="of the bytes, lowercase hexadecimal")
-    content_type: Mapped[str | None] = mapped_column(comment="by content, not by name")
-    duration_ms: Mapped[int | None] = mapped_column(comment="of the samples that decode, in milliseconds")
-    sample_rate_hz: Mapped[int | None]
-    channels: Mapped[int | None]
-    codec: Mapped[str | None]
-    is_truncated: Mapped[bool] = mapped_column(server_default=text("false"), comment="decodes to less than it promises")
-    recorded_at: Mapped[datetime | None] = mapped_column(comment="when people spoke, if known")
-    language_id: Mapped[int | None] = mapped_column(ForeignKey("languages.id", ondelete="RESTRICT"))
-    status_id: Mapped[int] = mapped_column(
+    size_bytes: Mapped[int] = written(once=True)
+    sha256: Mapped[str] = written(once=True, comment="of the bytes, lowercase hexadecimal")
+    content_type: Mapped[str | None] = written(most=128, once=True, comment="by content, not by name")
+    duration_ms: Mapped[int | None] = written(once=True, comment="of the samples that decode, in milliseconds")
+    sample_rate_hz: Mapped[int | None] = written(once=True)
+    channels: Mapped[int | None] = written(once=True)
+    codec: Mapped[str | None] = written(most=64, once=True)
+    is_truncated: Mapped[bool] = written(
+        once=True, server_default=text("false"), comment="decodes to less than it promises"
+    )
+    recorded_at: Mapped[datetime | None] = written(comment="when people spoke, if known")
+    language_id: Mapped[int | None] = written(ForeignKey("languages.id", ondelete="RESTRICT"))
+    status_id: Mapped[int] = written(
         ForeignKey("audio_statuses.id", ondelete="RESTRICT"),
         server_default=text("public.code_id('audio_statuses', 'received')"),
     )
-    processed_at: Mapped[datetime | None]
-    error_message: Mapped[str | None]
-    storage_type: Mapped[str] = mapped_column(server_default="local", comment="name of the storage backend")
-    storage_config: Mapped[dict[str, Any]] = mapped_column(
-        JSONB, server_default=text("'{}'::jsonb"), comment="where in the backend: bucket, version; never a credential"
+    processed_at: Mapped[datetime | None] = written()
+    error_message: Mapped[str | None] = user_text(4000)
+    storage_type: Mapped[str] = written(
+        most=64, least=1, once=True, server_default="local", comment="name of the storage backend"
+    )
+    storage_config: Mapped[dict[str, Any]] = written(
+        JSONB,
+        once=True,
+        server_default=text("'{}'::jsonb"),
+        comment="where in the backend: bucket, version; never a credential",
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
-    archive_reason: Mapped[str | None] = mapped_column(server_default=FetchedValue())
+    archive_reason: Mapped[str | None] = guarded(most=2000, least=1, sampled=False, server_default=FetchedValue())
     deleted_at: Mapped[datetime | None] = mapped_column(
         server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
     )
-    uploaded_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+    uploaded_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
 
     case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
     language: Mapped[Language | None] = relationship(lazy="joined")

@@ -7,18 +7,20 @@ from typing import Any
 from sqlalchemy import CheckConstraint, text
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from src.database.base import Record, length_limit
+from src.database.base import Record, administered, length_limit
+from src.database.schema import LOOKUP
 
 
 class Lookup(Record):
     """A small table of named values, keyed by `code`, seeded by init_db, extended by operators."""
 
     __abstract__ = True
+    __protection__ = LOOKUP
 
-    code: Mapped[str] = mapped_column(unique=True)
-    name: Mapped[str]
-    description: Mapped[str] = mapped_column(server_default="")
-    is_active: Mapped[bool] = mapped_column(server_default=text("true"), comment="offered for new rows")
+    code: Mapped[str] = administered(unique=True)
+    name: Mapped[str] = administered()
+    description: Mapped[str] = administered(server_default="")
+    is_active: Mapped[bool] = administered(server_default=text("true"), comment="offered for new rows")
     # What init_db wrote, as a hash: a row that differs from it was changed by an operator, on purpose.
     seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
 

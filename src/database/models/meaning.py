@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, relationship
 
-from src.database.base import Record, Versioned, length_limit
+from src.database.base import Record, Versioned, written
 from src.database.models.cases import ACTOR
 from src.database.models.lookups import Lookup
 from src.database.models.text import Transcription
+from src.database.schema import Protected
 
 if TYPE_CHECKING:
     from src.database.models.audio import AudioFile
@@ -28,6 +29,7 @@ class AnalysisResult(Versioned, Record):
     """One version of what a recording means. It remembers the transcription that it read."""
 
     __tablename__ = "analysis_results"
+    __protection__ = Protected()
     __table_args__ = (
         UniqueConstraint("audio_file_id", "version"),
         ForeignKeyConstraint(
@@ -40,31 +42,32 @@ class AnalysisResult(Versioned, Record):
         CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
-        length_limit("details_schema", 200, least=1),
-        length_limit("model_name", 200),
-        length_limit("model_version", 200),
         Index("analysis_results_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
         Index("analysis_results_case_id_transcription_id_idx", "case_id", "transcription_id"),
         Index("analysis_results_sentiment_id_idx", "sentiment_id"),
         Index("analysis_results_accepted_by_id_idx", "accepted_by_id"),
         Index("analysis_results_created_by_id_idx", "created_by_id"),
-        Index("analysis_results_search_idx", text("search_vector('simple', summary)"), postgresql_using="gin"),
+        Index("analysis_results_search_idx", text("public.search_vector_1('simple', summary)"), postgresql_using="gin"),
     )
 
-    case_id: Mapped[int]
-    audio_file_id: Mapped[int]
-    transcription_id: Mapped[int | None] = mapped_column(comment="the version that was read")
-    version: Mapped[int] = mapped_column(comment="1, 2, 3 … per recording")
-    summary: Mapped[str] = mapped_column(server_default="")
-    sentiment_id: Mapped[int | None] = mapped_column(ForeignKey("sentiments.id", ondelete="RESTRICT"))
-    sentiment_score: Mapped[float | None] = mapped_column(comment="-1 negative … 1 positive")
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    details_schema: Mapped[str | None] = mapped_column(comment="the name of the schema that the details keep to")
-    model_name: Mapped[str | None]
-    model_version: Mapped[str | None]
-    accepted_at: Mapped[datetime | None]
-    accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
-    created_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+    case_id: Mapped[int] = written(Integer, once=True)
+    audio_file_id: Mapped[int] = written(once=True)
+    transcription_id: Mapped[int | None] = written(once=True, comment="the version that was read")
+    version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording")
+    summary: Mapped[str] = written(once=True, sampled=False, server_default="")
+    sentiment_id: Mapped[int | None] = written(ForeignKey("sentiments.id", ondelete="RESTRICT"), once=True)
+    sentiment_score: Mapped[float | None] = written(once=True, comment="-1 negative … 1 positive")
+    details: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
+    details_schema: Mapped[str | None] = written(
+        most=200, least=1, once=True, comment="the name of the schema that the details keep to"
+    )
+    model_name: Mapped[str | None] = written(most=200, once=True)
+    model_version: Mapped[str | None] = written(most=200, once=True)
+    accepted_at: Mapped[datetime | None] = written()
+    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
+    created_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
 
     audio_file: Mapped[AudioFile] = relationship(
         back_populates="analyses",

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from src.database.base import Base, Record, TransactionId, length_limit, one_of
+from src.database.base import Base, Record, TransactionId, administered, guarded, one_of
 from src.database.models.lookups import Lookup
+from src.database.schema import LOOKUP, Protected, Trigger
+
+# Written by triggers and definer functions only, and read by administrators.
+_RECORDS = Protected(
+    case=None, administrators="read", captured=False, restorable=None, held=False, in_snapshot=False
+)  # fmt: skip
+
+_IS_BUILT_IN = "OLD.code ~ '^(row|history|schema)[.]'"
+_BUILT_IN = ("the database itself writes entries of this type",)
 
 OPERATIONS = ("insert", "update", "delete", "baseline", "event")
 
@@ -19,8 +29,22 @@ class ActivityType(Lookup):
     """A category of the log: row changes, sign-ins, reads, file operations, work."""
 
     __tablename__ = "activity_types"
+    __protection__ = replace(
+        LOOKUP,
+        triggers=(
+            Trigger("keep_type", "BEFORE DELETE", "refuse_change", _BUILT_IN, when=_IS_BUILT_IN, always=True),
+            Trigger(
+                "keep_type_code",
+                "BEFORE UPDATE OF code",
+                "refuse_change",
+                _BUILT_IN,
+                when=f"{_IS_BUILT_IN} AND OLD.code <> NEW.code",
+                always=True,
+            ),
+        ),
+    )
 
-    category: Mapped[str] = mapped_column(server_default="change", comment="change, access, file, work, people")
+    category: Mapped[str] = administered(server_default="change", comment="change, access, file, work, people")
 
 
 class ActivityLog(Base):
@@ -31,10 +55,19 @@ class ActivityLog(Base):
     """
 
     __tablename__ = "activity_logs"
+    __protection__ = replace(
+        _RECORDS,
+        case="case_id",
+        insert=None,
+        update=None,
+        delete=None,
+        # Members read the entries of their cases, and those of their own that belong to no case.
+        also_visible="(case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
+        touched=False,
+        triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry", always=True),),
+    )
     __table_args__ = (
         one_of("operation", *OPERATIONS),
-        length_limit("reason", 2000),
-        length_limit("request_id", 200),
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
         Index("activity_logs_entity_entity_id_idx", "entity", "entity_id", "created_at", "id"),
         Index("activity_logs_actor_id_created_at_idx", "actor_id", "created_at", "id"),
@@ -48,7 +81,7 @@ class ActivityLog(Base):
     activity_type_id: Mapped[int]
     actor_id: Mapped[int | None] = mapped_column(comment="null: the owner of the database, not a session")
     actor: Mapped[str] = mapped_column(comment="the name as it was then")
-    case_id: Mapped[int | None]
+    case_id: Mapped[int | None] = mapped_column(Integer)
     entity: Mapped[str | None] = mapped_column(comment="the table")
     entity_id: Mapped[int | None]
     operation: Mapped[str]
@@ -56,8 +89,8 @@ class ActivityLog(Base):
     new: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True), comment="the whole row, or an event's detail"
     )
-    reason: Mapped[str | None]
-    request_id: Mapped[str | None]
+    reason: Mapped[str | None] = guarded(most=2000)
+    request_id: Mapped[str | None] = guarded(most=200)
     transaction_id: Mapped[int] = mapped_column(TransactionId)
     epoch: Mapped[int] = mapped_column(comment="the cluster's system identifier: transaction ids restart elsewhere")
     schema_revision: Mapped[str]
@@ -79,12 +112,25 @@ class ActivitySeal(Record):
     """
 
     __tablename__ = "activity_seals"
+    __protection__ = replace(
+        _RECORDS,
+        triggers=(
+            Trigger("guard_seal", "BEFORE UPDATE OR DELETE", "guard_seal", always=True),
+            Trigger(
+                "refuse_truncate",
+                "BEFORE TRUNCATE",
+                "refuse_change",
+                ("seals are final",),
+                each="STATEMENT",
+                always=True,
+            ),
+        ),
+    )
     __table_args__ = (
         UniqueConstraint("previous_id"),
         CheckConstraint("entry_count >= 0", name="entry_count_positive"),
         CheckConstraint("low_xid <= high_xid", name="xid_order"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
-        length_limit("signing_key", 200),
     )
 
     previous_id: Mapped[int | None] = mapped_column(ForeignKey("activity_seals.id", ondelete="RESTRICT"))
@@ -102,7 +148,7 @@ class ActivitySeal(Record):
     )
     seal_hash: Mapped[bytes] = mapped_column(comment="over the previous seal_hash and this seal's own fields")
     signature: Mapped[bytes | None]
-    signing_key: Mapped[str | None] = mapped_column(comment="fingerprint of the key that signed")
+    signing_key: Mapped[str | None] = guarded(most=200, comment="fingerprint of the key that signed")
     pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries left for the archive")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
 
@@ -111,18 +157,17 @@ class ActivityArchive(Record):
     """A month of the log that left the database: where it lies, and the hash of its file."""
 
     __tablename__ = "activity_archives"
+    __protection__ = _RECORDS
     __table_args__ = (
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
-        length_limit("storage_key", 1024, least=1),
-        length_limit("storage_type", 64, least=1),
         Index("activity_archives_month_idx", "month"),
     )
 
     month: Mapped[date]
-    storage_key: Mapped[str] = mapped_column(unique=True)
-    storage_type: Mapped[str] = mapped_column(comment="the storage backend's name")
+    storage_key: Mapped[str] = guarded(most=1024, least=1, unique=True)
+    storage_type: Mapped[str] = guarded(most=64, least=1, comment="the storage backend's name")
     size_bytes: Mapped[int]
     sha256: Mapped[str] = mapped_column(comment="of the compressed file")
     entry_count: Mapped[int]

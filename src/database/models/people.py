@@ -9,7 +9,9 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import SENSITIVE, Record, Versioned, length_limit
+from src.database.base import SECRET, SENSITIVE, Record, Versioned, administered, guarded, written
+from src.database.schema import CLOSED, Protected, Trigger
+from src.database.schema.declaration import KNOWN_ACTOR
 
 if TYPE_CHECKING:
     from src.database.models.audio import AudioFile
@@ -20,20 +22,28 @@ class UserRole(Versioned, Record):
     """A named set of permissions; a role has its parent's permissions and its own."""
 
     __tablename__ = "user_roles"
+    __protection__ = Protected(
+        case=None,
+        members=KNOWN_ACTOR,
+        in_snapshot=False,
+        triggers=(
+            Trigger("guard_hierarchy", "BEFORE INSERT OR UPDATE OF parent_id, id", "guard_hierarchy", always=True),
+            Trigger(
+                "guard_administrators", "AFTER UPDATE OF parent_id, permissions", "guard_administrators", always=True
+            ),
+        ),
+    )
     __table_args__ = (
-        length_limit("code", 64, least=1),
-        length_limit("name", 200, least=1),
-        length_limit("description", 2000),
-        CheckConstraint("public.role_permissions_known(permissions)", name="permissions_known"),
+        CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
         CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         CheckConstraint("parent_id <> id", name="parent_other"),
     )
 
-    code: Mapped[str] = mapped_column(unique=True, comment="admin, user, service, …")
-    name: Mapped[str]
-    description: Mapped[str] = mapped_column(server_default="")
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("user_roles.id", ondelete="RESTRICT"), index=True)
-    permissions: Mapped[dict[str, Any]] = mapped_column(
+    code: Mapped[str] = administered(most=64, least=1, unique=True, comment="admin, user, service, …")
+    name: Mapped[str] = administered(most=200, least=1)
+    description: Mapped[str] = administered(most=2000, server_default="")
+    parent_id: Mapped[int | None] = administered(ForeignKey("user_roles.id", ondelete="RESTRICT"), index=True)
+    permissions: Mapped[dict[str, Any]] = administered(
         JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
     )
     seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
@@ -45,27 +55,50 @@ class User(Versioned, Record):
     """A person or a program that signs in; `password_hash` is readable through `accounts.authenticate` only."""
 
     __tablename__ = "users"
+    # The directory of colleagues: whoever acts may know who there is, and change the own address and name.
+    __protection__ = Protected(
+        case=None,
+        members=KNOWN_ACTOR,
+        member_update="id = (SELECT public.actor_id())",
+        in_snapshot=False,
+        triggers=(
+            Trigger(
+                "guard_administrators",
+                "AFTER UPDATE",
+                "guard_administrators",
+                when="OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)",
+                always=True,
+            ),
+            Trigger(
+                "guard_administrators_delete",
+                "AFTER DELETE",
+                "guard_administrators",
+                when="OLD.is_active",
+                always=True,
+            ),
+        ),
+    )
     __table_args__ = (
-        length_limit("username", 64, least=1),
         CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
-        length_limit("email", 254, least=3),
         CheckConstraint("email LIKE '%_@_%'", name="email_form"),
-        length_limit("full_name", 200),
-        length_limit("password_hash", 255),
         Index("users_username_lower_key", func.lower(text("username")), unique=True),
         Index("users_email_lower_key", func.lower(text("email")), unique=True),
     )
 
-    username: Mapped[str]
-    email: Mapped[str | None] = mapped_column(info=SENSITIVE)
-    full_name: Mapped[str] = mapped_column(server_default="")
+    username: Mapped[str] = administered(most=64, least=1)
+    email: Mapped[str | None] = written(most=254, least=3, info=SENSITIVE)
+    full_name: Mapped[str] = written(most=200, server_default="")
     # Deferred, and raising: the application role may not read this column, so an ordinary load must not ask for it.
-    password_hash: Mapped[str | None] = mapped_column(
-        deferred=True, deferred_raiseload=True, info=SENSITIVE, comment="scheme-prefixed bcrypt; null cannot sign in"
+    password_hash: Mapped[str | None] = guarded(
+        most=255,
+        deferred=True,
+        deferred_raiseload=True,
+        info=SECRET,
+        comment="scheme-prefixed bcrypt; null cannot sign in",
     )
-    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    is_active: Mapped[bool] = administered(server_default=text("true"))
     last_login: Mapped[datetime | None]
-    role_id: Mapped[int] = mapped_column(
+    role_id: Mapped[int] = administered(
         ForeignKey("user_roles.id", ondelete="RESTRICT"), server_default=text("public.code_id('user_roles', 'user')")
     )
 
@@ -92,6 +125,7 @@ class LoginThrottle(Record):
     """How often signing in has failed in a row, while it has. No session may read it."""
 
     __tablename__ = "login_throttles"
+    __protection__ = CLOSED
     __table_args__ = (CheckConstraint("failures >= 1", name="failures_positive"),)
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
@@ -107,6 +141,7 @@ class ActorKey(Record):
     """
 
     __tablename__ = "actor_keys"
+    __protection__ = CLOSED
     __table_args__ = (
         CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, length_limit, one_of
+from src.database.base import Record, Versioned, one_of, user_text, written
 from src.database.models.cases import ACTOR
+from src.database.schema import Protected, Trigger
+from src.database.schema.declaration import CAPTURED
 
 if TYPE_CHECKING:
     from src.database.models.audio import AudioFile
@@ -25,13 +27,29 @@ class ProcessingJob(Versioned, Record):
     """
 
     __tablename__ = "processing_jobs"
+    # Claimed, kept alive and finished through functions. A heartbeat is no event; what a job became is.
+    __protection__ = Protected(
+        update=None,
+        insert_also="state = 'queued'",
+        not_captured=("lease_expires_at",),
+        restorable=None,
+        in_snapshot=False,
+        triggers=(
+            Trigger("capture_change", "AFTER DELETE", "capture_change", CAPTURED, always=True),
+            Trigger(
+                "capture_outcome",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED,
+                when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease",
+                always=True,
+            ),
+        ),
+    )
     __table_args__ = (
         ForeignKeyConstraint(
             ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
         ),
-        length_limit("kind", 64, least=1),
-        length_limit("worker", 200),
-        length_limit("error_message", 4000),
         one_of("state", *JOB_STATES),
         CheckConstraint("lease >= 0", name="lease_positive"),
         CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
@@ -64,23 +82,25 @@ class ProcessingJob(Versioned, Record):
         Index("processing_jobs_created_by_id_idx", "created_by_id"),
     )
 
-    case_id: Mapped[int]
-    audio_file_id: Mapped[int]
-    kind: Mapped[str] = mapped_column(comment="transcribe, analyse, …")
+    case_id: Mapped[int] = written(Integer, once=True)
+    audio_file_id: Mapped[int] = written(once=True)
+    kind: Mapped[str] = written(most=64, least=1, once=True, comment="transcribe, analyse, …")
     state: Mapped[str] = mapped_column(server_default="queued")
-    priority: Mapped[int] = mapped_column(server_default="0", comment="higher is sooner")
-    payload: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    run_after: Mapped[datetime] = mapped_column(server_default=func.now())
+    priority: Mapped[int] = written(once=True, server_default="0", comment="higher is sooner")
+    payload: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
+    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), once=True)
+    run_after: Mapped[datetime] = written(once=True, server_default=func.now())
     attempts: Mapped[int] = mapped_column(server_default="0")
-    max_attempts: Mapped[int] = mapped_column(server_default="3")
+    max_attempts: Mapped[int] = written(once=True, server_default="3")
     lease: Mapped[int] = mapped_column(server_default="0", comment="grows with every claim; names the newest one")
-    leased_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"))
-    lease_expires_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(comment="which process, as it calls itself")
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    error_message: Mapped[str | None]
-    created_by_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="RESTRICT"), server_default=ACTOR)
+    leased_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
+    lease_expires_at: Mapped[datetime | None] = written(once=True)
+    worker: Mapped[str | None] = written(most=200, once=True, comment="which process, as it calls itself")
+    started_at: Mapped[datetime | None] = written(once=True)
+    finished_at: Mapped[datetime | None] = written(once=True)
+    error_message: Mapped[str | None] = user_text(4000, once=True)
+    created_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
 
     audio_file: Mapped[AudioFile] = relationship(back_populates="jobs", lazy="raise_on_sql")

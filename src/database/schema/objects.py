@@ -12,45 +12,13 @@ SESSION_ROLES = (*MEMBER_ROLES, ADMIN_ROLE)
 
 
 @dataclass(frozen=True)
-class Function:
-    """A function in `public`: nobody may execute it but its owner and the roles in `callers`.
-
-    `definition` is all that follows the signature. Every body qualifies what it names and pins `search_path`: a dump is
-    restored under an empty one, and a caller must not be able to put a table of its own in front of ours.
-    """
-
-    signature: str
-    definition: str
-    callers: tuple[str, ...] = ()
-
-    @property
-    def identity(self) -> str:
-        """The signature as DROP and GRANT want it: argument types only."""
-        name, _, arguments = self.signature.partition("(")
-        arguments = arguments.rsplit(")", 1)[0]
-        types = [argument.split(" DEFAULT ")[0].split()[1] for argument in arguments.split(", ") if argument]
-        return f"{name}({', '.join(types)})"
-
-    def create(self) -> str:
-        grants = f"\nGRANT EXECUTE ON FUNCTION {self.identity} TO {', '.join(self.callers)};" if self.callers else ""
-        return (
-            f"CREATE OR REPLACE FUNCTION {self.signature}\n{self.definition.strip()};\n"
-            f"REVOKE ALL ON FUNCTION {self.identity} FROM PUBLIC;{grants}"
-        )
-
-    def drop(self) -> str:
-        return f"DROP FUNCTION IF EXISTS {self.identity} CASCADE;"
-
-
-@dataclass(frozen=True)
 class Trigger:
-    """A trigger on a table of ours.
+    """A trigger on a table; the table is filled in where the trigger is derived.
 
     `always`: it fires under session_replication_role = replica too. `deferred`: it fires when the transaction commits.
     """
 
     name: str
-    table: str
     event: str
     function: str
     arguments: tuple[str, ...] = ()
@@ -59,6 +27,7 @@ class Trigger:
     always: bool = False
     deferred: bool = False
     transition: str = ""
+    table: str = ""
 
     @property
     def definition(self) -> str:
@@ -66,7 +35,7 @@ class Trigger:
         arguments = ", ".join(f"'{argument}'" for argument in self.arguments)
         kind = "CONSTRAINT TRIGGER" if self.deferred else "OR REPLACE TRIGGER"
         deferral = "DEFERRABLE INITIALLY DEFERRED " if self.deferred else ""
-        transition = f"{self.transition} " if self.transition else ""
+        transition = f"REFERENCING NEW TABLE AS {self.transition} " if self.transition else ""
         when = f" WHEN ({self.when})" if self.when else ""
         return (
             f"CREATE {kind} {self.name} {self.event} ON public.{self.table}\n"
@@ -74,10 +43,17 @@ class Trigger:
             f" EXECUTE FUNCTION public.{self.function}({arguments})"
         )
 
+    def drop(self) -> str:
+        return f"DROP TRIGGER IF EXISTS {self.name} ON public.{self.table};"
+
+    def enable(self) -> str:
+        """Return the statement that lets it fire as it should."""
+        return f"ALTER TABLE public.{self.table} ENABLE{' ALWAYS' if self.always else ''} TRIGGER {self.name};"
+
     def create(self) -> str:
         # A constraint trigger is the one kind that cannot be replaced.
-        drop = f"DROP TRIGGER IF EXISTS {self.name} ON public.{self.table};\n" if self.deferred else ""
-        always = f"\nALTER TABLE public.{self.table} ENABLE ALWAYS TRIGGER {self.name};" if self.always else ""
+        drop = f"{self.drop()}\n" if self.deferred else ""
+        always = f"\n{self.enable()}" if self.always else ""
         return f"{drop}{self.definition};{always}"
 
 
@@ -95,25 +71,30 @@ class Policy:
     def name(self) -> str:
         return f"{self.table}_{self.role.removeprefix('sti_')}_{self.command.lower()}"
 
-    def create(self) -> str:
+    @property
+    def definition(self) -> str:
+        """The CREATE statement alone."""
         using = f"\n    USING ({self.using})" if self.using else ""
         check = f"\n    WITH CHECK ({self.check})" if self.check else ""
-        return (
-            f"DROP POLICY IF EXISTS {self.name} ON public.{self.table};\n"
-            f"CREATE POLICY {self.name} ON public.{self.table} FOR {self.command} TO {self.role}{using}{check};"
-        )
+        return f"CREATE POLICY {self.name} ON public.{self.table} FOR {self.command} TO {self.role}{using}{check};"
+
+    def drop(self) -> str:
+        return f"DROP POLICY IF EXISTS {self.name} ON public.{self.table};"
+
+    def create(self) -> str:
+        return f"{self.drop()}\n{self.definition}"
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Rights of a role on a table, on some of its columns where `columns` names them."""
+    """Rights of roles on a table, on some of its columns where `columns` names them."""
 
     table: str
-    rights: str
+    rights: tuple[str, ...]
     roles: tuple[str, ...]
     columns: tuple[str, ...] = ()
 
     def create(self) -> str:
         columns = f" ({', '.join(self.columns)})" if self.columns else ""
-        rights = ", ".join(f"{right}{columns}" for right in self.rights.split(", "))
+        rights = ", ".join(f"{right}{columns}" for right in self.rights)
         return f"GRANT {rights} ON public.{self.table} TO {', '.join(self.roles)};"

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from src.config import load_settings
 from src.database.models import User
-from src.database.schema.capture import CAPTURED_TABLES
 from src.database.scripts.command import Debug, owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.log_files import write_month
@@ -111,7 +110,9 @@ def baseline(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the run
     """Give an entry to rows that have none, and a digest to versions without one: those from before capture began."""
     written = 0
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session:
-        for table in CAPTURED_TABLES:
+        with session.begin():
+            tables = session.scalars(select(func.public.captured_tables())).all()
+        for table in tables:
             done = BASELINES_AT_ONCE
             while done == BASELINES_AT_ONCE:
                 with session.begin():

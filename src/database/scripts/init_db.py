@@ -7,18 +7,18 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from src.config import Settings, load_settings
 from src.database import seeding
 from src.database.bootstrap import app_login, key_path, owner_url
-from src.database.completeness import missing_extensions, missing_parts, wrong_key
-from src.database.engine import require_revision
 from src.database.keys import KeyFile
 from src.database.migrate import upgrade
 from src.database.models import User, UserRole
-from src.database.protection import weaknesses
 from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
+from src.database.provisioning.apply import applied_by_newer, require_served
+from src.database.provisioning.differences import Difference
+from src.database.provisioning.readiness import check as check_readiness
 from src.database.scripts.command import Debug, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.services.passwords import hash_password
@@ -59,22 +59,49 @@ def init_db(
     url = owner_url(settings)
     if create_database(url):
         typer.echo(f"database {url.database}: created")
-    upgrade(url)
     with owner_engine(settings, "init_db") as engine:
-        _initialise(engine, settings, force=force, reset_login=reset_login, rotate=rotate)
+        newer = _newer(engine)
+        if newer is None:
+            upgrade(url)
+            _initialise(engine, settings, force=force)
+        else:
+            typer.echo(newer)
+        keys = _provide_login(engine, settings, reset_login=reset_login, rotate=rotate)
         if admin is not None and hashed is not None:
             _create_administrator(engine, admin, hashed)
+        if newer is None:
+            _require_readiness(engine, settings, keys)
 
 
-def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login: bool, rotate: bool) -> None:
-    path = key_path(settings)
-    configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
+def _newer(engine: Engine) -> str | None:
+    """Return a sentence when newer code made this database and admits code as old as this: it is left as it is."""
+    with engine.connect() as connection:
+        newer = applied_by_newer(connection)
+        if newer is not None:
+            require_served(connection)
+    return newer
+
+
+def _initialise(engine: Engine, settings: Settings, *, force: bool) -> None:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
         report = seeding.sow(connection, force=force)
+    for sown in report:
+        typer.echo(str(sown))
+    typer.echo(f"activity_logs: {months} monthly partitions made")
+    absent = [name for name, there in present.items() if not there]
+    if absent:
+        typer.echo(f"extensions not available here, done without: {', '.join(absent)}")
+
+
+def _provide_login(engine: Engine, settings: Settings, *, reset_login: bool, rotate: bool) -> KeyFile:
+    path = key_path(settings)
+    configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
         keys = provide_login(
             connection,
             path,
@@ -82,17 +109,25 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool, reset_login:
             password=configured,
             reset=reset_login,
         )
-    for sown in report:
-        typer.echo(str(sown))
-    typer.echo(f"activity_logs: {months} monthly partitions made")
     typer.echo(f"login {keys.login}: ready; its password and the signing key are in {path}")
     typer.echo(f"recordings: kept in {settings.audio_storage_root.resolve()}")
     if rotate:
-        key = rotate_key(engine, path, keys, grace=KEY_GRACE).signing_key
-        typer.echo(f"signing key {key.id}: made; copy {path} to every machine within a day, then restart its services")
-    absent = [name for name, there in present.items() if not there]
-    if absent:
-        typer.echo(f"extensions not available here, done without: {', '.join(absent)}")
+        keys = rotate_key(engine, path, keys, grace=KEY_GRACE)
+        made = f"signing key {keys.signing_key.id}: made"
+        typer.echo(f"{made}; copy {path} to every machine within a day, then restart its services")
+    return keys
+
+
+def _require_readiness(engine: Engine, settings: Settings, keys: KeyFile) -> None:
+    """End with 1 when something is left that this program may not mend; name what belongs to somebody else."""
+    with engine.connect() as connection:
+        left = check_readiness(
+            connection, login=keys.login, keys=keys, extensions=settings.postgres_required_extensions
+        )
+    for difference in left:
+        typer.echo(str(difference), err=True)
+    if not all(difference.foreign for difference in left):
+        sys.exit(1)
 
 
 def _check(settings: Settings) -> None:
@@ -103,22 +138,26 @@ def _check(settings: Settings) -> None:
     else:
         found.append(f"the folder of the recordings, {root}, is missing")
     with owner_engine(settings, "init_db") as engine, engine.connect() as connection:
-        has_schema = connection.scalar(text("SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"))
-        require_revision(connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None)
-        keys = KeyFile.load(key_path(settings))
-        if keys is None:
-            found.append(f"the key file {key_path(settings)} is missing")
+        require_served(connection)
+        newer = applied_by_newer(connection)
+        if newer is not None:
+            found.append(f"{newer}; check with the newer version")
         else:
-            found += wrong_key(connection, keys)
-        found += missing_parts(connection)
-        found += missing_extensions(connection, settings.postgres_required_extensions)
-        found += [f"the seed {seed} is missing" for seed in seeding.missing(connection)]
-        found += weaknesses(connection, keys.login if keys else app_login(settings, engine.url.database))
+            found += map(str, _differences(connection, settings))
     for sentence in found:
         typer.echo(sentence)
     if found:
         sys.exit(1)
     typer.echo("everything is in place")
+
+
+def _differences(connection: Connection, settings: Settings) -> list[Difference | str]:
+    keys = KeyFile.load(key_path(settings))
+    missing: list[Difference | str] = [] if keys else [f"the key file {key_path(settings)} is missing"]
+    login = keys.login if keys else app_login(settings, connection.engine.url.database)
+    return missing + check_readiness(
+        connection, login=login, keys=keys, extensions=settings.postgres_required_extensions
+    )
 
 
 def _admin_password(settings: Settings, name: str) -> str:

@@ -9,8 +9,8 @@ import typer
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable, SetColumnComment
 
-from src.database import schema
 from src.database.models import Base
+from src.database.schema.creation import after_drop, after_tables, before_tables
 from src.database.scripts.command import Debug, run
 
 # Named parameters, since under the driver's own style every percent sign would come out doubled.
@@ -19,7 +19,7 @@ dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call
 
 def creation() -> Iterator[str]:
     """Yield the statements that make the schema: roles, functions, tables, and what protects them."""
-    yield schema.before_tables()
+    yield before_tables()
     for table in Base.metadata.sorted_tables:
         yield f"{str(CreateTable(table).compile(dialect=dialect)).strip()};"
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
@@ -27,14 +27,14 @@ def creation() -> Iterator[str]:
         for column in table.columns:
             if column.comment:
                 yield f"{SetColumnComment(column).compile(dialect=dialect)};"
-    yield schema.after_tables()
+    yield after_tables(Base.metadata)
 
 
 def removal() -> Iterator[str]:
     """Yield the statements that remove it all, and the group roles when no other database uses them."""
     for table in reversed(Base.metadata.sorted_tables):
         yield f"{str(DropTable(table).compile(dialect=dialect)).strip()};"
-    yield schema.after_drop()
+    yield after_drop()
 
 
 def schema_sql(

@@ -12,18 +12,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from src.database.base import Record, TransactionId
-from src.database.models import (
-    ActivityLog,
-    ActivitySeal,
-    AnalysisResult,
-    AudioFile,
-    Case,
-    CaseNote,
-    CaseParticipant,
-    LegalHold,
-    Transcription,
-)
+from src.database.models import ActivityLog, ActivitySeal, Base, Case, Transcription
 from src.database.models.lookups import Lookup
+from src.database.schema.declaration import protection_of
 from src.errors import InvalidInput, NotFound
 from src.services.history.images import identity_of, model_of, values_of
 from src.services.history.versions import changes_of
@@ -32,15 +23,25 @@ R = TypeVar("R", bound=Record)
 
 # Where most of what is asked for changed: the server needs to look at these months only.
 RECENT = timedelta(days=92)
-# Below a case: table → the collection of its parent, and the column that names the parent.
-_BELOW = {
-    CaseParticipant: (Case, "participants", "case_id"),
-    CaseNote: (Case, "notes", "case_id"),
-    LegalHold: (Case, "holds", "case_id"),
-    AudioFile: (Case, "audio_files", "case_id"),
-    Transcription: (AudioFile, "transcriptions", "audio_file_id"),
-    AnalysisResult: (AudioFile, "analyses", "audio_file_id"),
-}
+
+
+@lru_cache(maxsize=1)
+def _below() -> dict[type[Record], tuple[type[Record], str, str]]:
+    """Return what is part of a whole case: model → its parent, the parent's collection, the column that names it.
+
+    By their declarations: captured tables below a case, each in a collection of the case or of something in it.
+    """
+    parts: dict[type[Record], tuple[type[Record], str, str]] = {}
+    parents: list[type[Record]] = [Case]
+    for parent in parents:
+        for relation in inspect_mapped(parent).relationships:
+            model = relation.mapper.class_
+            declared = protection_of(Base.metadata.tables[model.__tablename__])
+            if relation.uselist and not relation.viewonly and declared.captured and declared.in_snapshot:
+                named = {column.name for column in relation.remote_side} - {"case_id"}
+                parts[model] = (parent, relation.key, named.pop() if named else "case_id")
+                parents.append(model)
+    return parts
 
 
 def as_of(session: Session, model: type[R], number: int, at: datetime | ActivitySeal, *, whole: bool = False) -> R:
@@ -87,7 +88,7 @@ def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
 
 
 def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> None:
-    tables = [model.__tablename__ for model in _BELOW]
+    tables = [model.__tablename__ for model in _below()]
     query = (
         select(ActivityLog)
         .where(ActivityLog.case_id == case.id, ActivityLog.entity.in_(tables), ActivityLog.operation != "event")
@@ -100,7 +101,7 @@ def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> Non
         if entry.operation != "delete" and entry.new is not None:
             model = model_of(entry.entity or "")
             parts.setdefault(model, {})[entry.entity_id or 0] = _picture(session, model, entry.new, at)
-    for model, (parent, collection, column) in _BELOW.items():
+    for model, (parent, collection, column) in _below().items():
         for owner in parts.get(parent, {}).values():
             mine = [part for part in parts.get(model, {}).values() if getattr(part, column) == owner.id]
             vars(owner)[collection] = sorted(mine, key=lambda part: part.id)

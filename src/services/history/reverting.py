@@ -11,8 +11,8 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
-from src.database.models import ActivitySeal, Case
-from src.database.schema.grants import GRANTS
+from src.database.models import ActivitySeal, Base, Case
+from src.database.schema.declaration import changeable
 from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
@@ -92,9 +92,9 @@ def _bring_back(session: Session, model: type[Record], number: int) -> Record:
 
 def _apply(session: Session, found: Record, target: Mapping[str, Any]) -> None:
     mapper = inspect(type(found))
-    table = mapper.local_table
+    table = Base.metadata.tables[type(found).__tablename__]
     changed = False
-    for name in _changeable(type(found).__tablename__):
+    for name in changeable(table):
         column = table.columns[name]
         attribute = mapper.get_property_by_column(column).key
         if name not in target or column.info.get("sensitive") or getattr(found, attribute) == target[name]:
@@ -104,13 +104,6 @@ def _apply(session: Session, found: Record, target: Mapping[str, Any]) -> None:
     if changed:
         session.flush()  # refused here rather than at the end, when it is not the actor's to change
         session.refresh(found)
-
-
-def _changeable(table: str) -> list[str]:
-    """Return the columns that sessions may change: what a member may not, the database refuses when it is tried."""
-    return list(dict.fromkeys(
-        column for grant in GRANTS if grant.table == table and "UPDATE" in grant.rights for column in grant.columns
-    ))  # fmt: skip
 
 
 @contextmanager

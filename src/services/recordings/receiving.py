@@ -144,7 +144,7 @@ def hold(session: Session, key: str) -> None:
     The transaction may idle from here on. Raises Conflict when a sweep was here first, or the case is not the actor's.
     """
     let_idle(session)
-    if not session.scalar(select(func.public.hold_object(key))):
+    if not session.scalar(select(func.public.lock_object(key))):
         raise Conflict(NOBODYS)
 
 

@@ -12,8 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from src.database.schema.search_query import QUOTES, SPACES, TERM
-from src.database.schema.search_text import ACCENTS, GLUE, HALF_SPACE, SILENT, UNSPACED
+from src.database.schema.sql_files import constant
 
 MARKS = ("[", "]")
 WIDTH = 160
@@ -23,26 +22,33 @@ BEGINNING = 400_000
 # As far as words are asked for one by one.
 SPELLED = 4_000
 
+# What the functions of the database know of characters, in src/database/sql.
+_UNSPACED_SIGNS, _ACCENT_SIGNS = constant("search_unspaced_1"), constant("search_accents_1")
+_LETTER = constant("search_letter_1")
+
 # No text that people said holds these.
 _OPEN, _CLOSE = "\x02", "\x03"
 WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
 PART = f"StartSel={_OPEN}, StopSel={_CLOSE}, MaxWords=30, MinWords=10"
-_UNSPACED = re.compile(f"[{UNSPACED}]+")
-_ACCENTS = re.compile(f"[{ACCENTS}]+")
-_SILENT = dict.fromkeys(int(code, 16) for code in SILENT.split("\\")[1:])
+_UNSPACED = re.compile(f"[{_UNSPACED_SIGNS}]+")
+_ACCENTS = re.compile(f"[{_ACCENT_SIGNS}]+")
+_SILENT = dict.fromkeys(map(ord, constant("search_silent_1")))
 _LETTERS = str.maketrans("ØøŁłĐđĦħıÐð/", "OoLlDdHhiDd ") | {
     ord(letter): plain
     for letter, plain in zip("ßẞæÆœŒþÞ", ("ss", "SS", "ae", "AE", "oe", "OE", "th", "TH"), strict=True)
 }
-_GLUE, _HALF_SPACE = re.compile(GLUE), re.compile(HALF_SPACE)
+_GLUE = re.compile(rf"({_LETTER}{{2}})\.(?={_LETTER}{{2}})")
+_HALF_SPACE = re.compile(constant("search_half_space_1"))
 # What becomes one character together: the parts of a syllable, a letter and its marks, kana of half width and theirs.
 _CLUSTER = re.compile(
-    rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{ACCENTS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
+    rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{_ACCENT_SIGNS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
 )
-_JOINED = re.compile(f"[{ACCENTS}\u1100-\u11ff\u3099\u309a\uff9e\uff9f]")
-_SIGNS = {int(code, 16): sign for signs, sign in ((QUOTES, '"'), (SPACES, " ")) for code in signs.split("\\")[1:]}
+_JOINED = re.compile(f"[{_ACCENT_SIGNS}\u1100-\u11ff\u3099\u309a\uff9e\uff9f]")
+_SIGNS = dict.fromkeys(map(ord, constant("search_quotes")), '"') | dict.fromkeys(
+    map(ord, constant("search_spaces")), " "
+)
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
-_PARTS = re.compile(TERM)
+_PARTS = re.compile(constant("search_term_pattern"))
 
 Span = tuple[int, int]
 

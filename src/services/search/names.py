@@ -58,7 +58,7 @@ def found_rows(
     """Return a page of the rows that `search_rows` finds, read again under row security."""
     question = (model.__tablename__, wanted, asked)
     cursor = read_cursor(question, after, (int,))
-    narrowed = asked | {"most": limit + 1} | ({"after": cursor.keys[0]} if cursor else {})
+    narrowed = asked | {"max_rows": limit + 1} | ({"after": cursor.keys[0]} if cursor else {})
     found = (
         func.public.search_rows(model.__tablename__, wanted, cast(narrowed, JSONB))
         .table_valued("row_id", "rank", "total")

@@ -12,7 +12,6 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Case
-from src.database.schema.search_text import UNSPACED
 from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services import activity
@@ -27,7 +26,10 @@ KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, in
 # which OFFSET keeps it from. Marked as it is; as the index reads it where that shows nothing, or not all: each a tenth
 # of a millisecond, so none is made that is not needed. Then word by word, which costs as much for every ten of them.
 _CONFIG, _WHOLE = "search_config::regconfig", marks.WHOLE
-_SPACED = f"regexp_replace(public.search_fold(public.search_plain(x.text)), '[{UNSPACED}]', ' ', 'g')"
+_SPACED = (
+    "regexp_replace(public.search_fold_1(public.search_plain_1(x.text)),"
+    " '[' || public.search_unspaced_1() || ']', ' ', 'g')"
+)
 _ANY = r"regexp_replace(querytree(y.terms), ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery"
 # Of what was asked the words and phrases that may be marked, each for itself: for `a b OR c d OR …` ts_headline makes
 # as many conditions as there are ways to take one word of each pair, and of thirty pairs a gigabyte of them.
@@ -37,8 +39,9 @@ _MARKING = """
 _HITS = f"""
 SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y.folded, E'\\x02'), 0) = 0 THEN
                  ARRAY(SELECT DISTINCT w[1]
-                         FROM regexp_matches(left(y.text, {marks.SPELLED}), '[^\\s{UNSPACED}]+', 'g') AS w
-                        WHERE public.search_lexemes(y.search_config, w[1]) @@ {_ANY}) END AS words
+                         FROM regexp_matches(left(y.text, {marks.SPELLED}),
+                                             '[^\\s' || public.search_unspaced_1() || ']+', 'g') AS w
+                        WHERE public.search_lexemes_1(y.search_config, w[1]) @@ {_ANY}) END AS words
   FROM (SELECT x.*, CASE WHEN :spaced AND x.is_rewritten AND (:several OR strpos(x.marked, E'\\x02') = 0) THEN
                          ts_headline(x.{_CONFIG}, {_SPACED}, x.terms, '{_WHOLE}') END AS folded
           FROM (SELECT p.segment_id, p.rank, p.total, {_MARKING} AS terms
@@ -49,7 +52,7 @@ SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y
                       s.start_ms, s.end_ms, s.speaker, s.text, s.search_config, s.confidence, s.flags, f.rank, f.total,
                       f.terms,
                       length(s.text) <= {marks.LONGEST}
-                      AND (octet_length(s.text) > length(s.text) OR public.search_plain(s.text) <> s.text)
+                      AND (octet_length(s.text) > length(s.text) OR public.search_plain_1(s.text) <> s.text)
                       AS is_rewritten,
                       CASE WHEN length(s.text) > {marks.LONGEST} THEN
                                ts_headline(s.{_CONFIG}, left(s.text, {marks.BEGINNING}), f.terms, '{marks.PART}')
@@ -153,7 +156,7 @@ def transcripts(
     )  # fmt: skip
     question = (query, asked, order)
     cursor = read_cursor(question, after, KEYS[order])
-    narrowed = asked | {"order": order, "most": limit + 1} | ({"after": cursor.keys} if cursor else {})
+    narrowed = asked | {"order": order, "max_rows": limit + 1} | ({"after": cursor.keys} if cursor else {})
     rows = read_again(session, query, narrowed)
     page = rows[:limit]
     total = cursor.total if cursor else rows[0]["total"] if rows else 0

@@ -32,7 +32,7 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
     if not beginning or beginning.startswith("-") or marks.unspaced_runs(beginning):
         return []
     only = None if case is None else filters.number(case, "case")
-    asked = {"most": SAMPLE} | ({} if only is None else {"cases": [only]})
+    asked = {"max_rows": SAMPLE} | ({} if only is None else {"cases": [only]})
     wanted = marks.fold(beginning)[0].casefold()
     counted: Counter[str] = Counter()
     for row in read_again(session, f"{beginning}*", asked):

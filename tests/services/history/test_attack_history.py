@@ -15,9 +15,11 @@ from src.database import Base, Case, CaseNote, Database, Transcription
 from src.database.actor import Actor
 from src.database.engine import PoolOptions, make_engine
 from src.database.migrate import downgrade, upgrade
-from src.database.protection import weaknesses
 from src.database.provision import provide_login
-from src.database.schema import roles
+from src.database.provisioning.comparison import compare
+from src.database.schema import sql_files
+from src.database.schema.creation import execute
+from src.database.schema.revisions import BASELINE
 from src.errors import Conflict, Forbidden, NotFound
 from src.maintenance.retention import check_archives
 from src.services import activity, cases, history
@@ -158,7 +160,7 @@ def test_case_27_what_a_transaction_did_is_all_there(sealed):
 
 def test_case_27_a_number_is_for_good(sealed):
     """Only the owner could try: ids are in no grant."""
-    with pytest.raises(DBAPIError, match="a number is for good"), sealed.owner.begin() as connection:
+    with pytest.raises(DBAPIError, match="the id of a row cannot change"), sealed.owner.begin() as connection:
         connection.execute(text("UPDATE case_notes SET id = id + 1000"))
     assert sealed.verify().findings == []
 
@@ -234,15 +236,15 @@ def test_case_30_the_edges_of_the_past_and_who_may_go_back(db, case, note):
 
 
 def test_case_45_down_and_up_again_keeps_every_entry(sealed):
-    """No difference in the schema, drift: tests/migrations. Seals that 0003 made cannot stay below it."""
+    """By a revision above the baseline, which every database of before it is at."""
     sealed.db.close()
     before = versions_of(sealed.db, (Case, 1))
     sealed.db.close()
     sealed.owner.dispose()
-    downgrade(sealed.owner.url, "0003")
+    downgrade(sealed.owner.url, BASELINE)
     upgrade(sealed.owner.url)
     with sealed.owner.connect() as connection:
-        assert weaknesses(connection) == []
+        assert compare(connection) == []
     assert [v.values for v in versions_of(sealed.db, (Case, 1))] == [v.values for v in before]
     assert sealed.verify().findings == []
     for _ in live(sealed.db, 1):
@@ -265,7 +267,7 @@ def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("CREATE DATABASE restored")
     target = server_of_our_own.set(database="restored")
     with engine_of(target) as engine, engine.begin() as connection:
-        connection.exec_driver_sql(roles.CREATE)
+        execute(connection, sql_files.roles())
     restore = [binaries / "pg_restore", "--exit-on-error", "--dbname", "restored", file]
     finish(start(*restore, environment=outside(target), folder=tmp_path))
     with sealed.owner.connect() as connection:
@@ -273,7 +275,7 @@ def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
     owner = make_engine(target, PoolOptions(size=2))
     with owner.begin() as connection:
         assert contents(connection) == rows, "no entry twice"
-        assert weaknesses(connection) == []
+        assert compare(connection) == []
         keys = provide_login(connection, tmp_path / "new.json", login="restored_app")
     with Session(owner) as session:
         report = history.verify(session, key=sealed.key, heads=sealed.heads)

@@ -75,7 +75,7 @@ def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
         with pytest.raises(Forbidden), db.session(actor="bob") as session:
             session.execute(text(f"SELECT {name}({arguments})"), {"id": audio.id})
     with pytest.raises(Forbidden), db.session() as session:
-        session.execute(text("SELECT hold_object('x')"))
+        session.execute(text("SELECT lock_object('x')"))
     assert states() == ["live"]
 
 
@@ -88,7 +88,7 @@ def test_only_who_may_write_in_the_case_holds_what_was_announced_there(db, case,
     for actor in ("alice", "root", "bob", "transcriber"):
         with db.session(actor=actor) as session:
             held[actor] = [
-                session.scalar(text("SELECT hold_object(:key)"), {"key": each}) for each in (key, audio.path)
+                session.scalar(text("SELECT lock_object(:key)"), {"key": each}) for each in (key, audio.path)
             ]
     assert held == {"alice": [True, False], "root": [True, False], "bob": [False, False], "transcriber": [False, False]}
 

@@ -1,0 +1,900 @@
+"""The baseline: all tables of the layer, by subject.
+
+Revision ID: 1001
+Revises: none
+
+Functions, triggers, policies and grants are no part of revisions: they are compared with the code after every upgrade.
+Open until the issues on security, trust, input, work and versions have landed, each of which changes it in place
+(decision 9); from then on it is never rewritten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+from src.database.base import TransactionId
+from src.database.schema.creation import after_drop
+
+revision = "1001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+MOMENT = postgresql.TIMESTAMP(timezone=True)
+
+
+def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple[Any, ...]:
+    """The columns that every table has, but the log's: an id, when it was made and changed, how often it was."""
+    columns = [
+        sa.Column("id", identity(), sa.Identity(), nullable=False),
+        sa.Column("created_at", MOMENT, server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", MOMENT, server_default=sa.text("now()"), nullable=False),
+    ]
+    if row_version:
+        columns.append(
+            sa.Column(
+                "row_version", sa.BigInteger(), server_default="1", nullable=False, comment="counted by a trigger"
+            )
+        )
+    return tuple(columns)
+
+
+def look_up(name: str, *columns: sa.Column[Any]) -> None:
+    """Create a table of named values, keyed by a code."""
+    op.create_table(
+        name,
+        *record(),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False, comment="offered for new rows"
+        ),
+        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        *columns,
+        sa.CheckConstraint("code ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'", name="code_form"),
+        sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
+        sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
+        sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
+        sa.PrimaryKeyConstraint("id", name=f"{name}_pkey"),
+        sa.UniqueConstraint("code", name=f"{name}_code_key"),
+    )
+
+
+def look_ups() -> None:
+    category = "change, access, file, work, people"
+    look_up(
+        "activity_types",
+        sa.Column("category", sa.Text(), server_default="change", nullable=False, comment=category),
+    )
+    look_up("audio_statuses")
+    weight = "sorts the levels; heavier is more urgent"
+    look_up("case_priorities", sa.Column("weight", sa.BigInteger(), nullable=False, comment=weight))
+    look_up("case_statuses")
+    configuration = "a text search configuration's name"
+    look_up(
+        "languages",
+        sa.Column("native_name", sa.Text(), server_default="", nullable=False),
+        sa.Column("search_config", sa.Text(), server_default="simple", nullable=False, comment=configuration),
+    )
+    look_up("sentiments")
+
+
+def users() -> None:
+    op.create_table(
+        "user_roles",
+        *record(row_version=True),
+        sa.Column("code", sa.Text(), nullable=False, comment="admin, user, service, …"),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column("parent_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "permissions",
+            postgresql.JSONB(),
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+            comment='{"subject": ["verb", …]}; "*" is all',
+        ),
+        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
+        sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
+        sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
+        sa.CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
+        sa.CheckConstraint("parent_id <> id", name="parent_other"),
+        sa.CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
+        sa.ForeignKeyConstraint(
+            ["parent_id"], ["user_roles.id"], name="user_roles_parent_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="user_roles_pkey"),
+        sa.UniqueConstraint("code", name="user_roles_code_key"),
+    )
+    op.create_index("user_roles_parent_id_idx", "user_roles", ["parent_id"])
+    op.create_table(
+        "users",
+        *record(row_version=True),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("full_name", sa.Text(), server_default="", nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=True, comment="scheme-prefixed bcrypt; null cannot sign in"),
+        sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("last_login", MOMENT, nullable=True),
+        sa.Column(
+            "role_id", sa.BigInteger(), server_default=sa.text("public.code_id('user_roles', 'user')"), nullable=False
+        ),
+        sa.CheckConstraint("email LIKE '%_@_%'", name="email_form"),
+        sa.CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
+        sa.CheckConstraint("char_length(email) >= 3 AND char_length(email) <= 254", name="email_length"),
+        sa.CheckConstraint("char_length(full_name) <= 200", name="full_name_length"),
+        sa.CheckConstraint("char_length(password_hash) <= 255", name="password_hash_length"),
+        sa.CheckConstraint("char_length(username) >= 1 AND char_length(username) <= 64", name="username_length"),
+        sa.ForeignKeyConstraint(["role_id"], ["user_roles.id"], name="users_role_id_fkey", ondelete="RESTRICT"),
+        sa.PrimaryKeyConstraint("id", name="users_pkey"),
+    )
+    op.create_index("users_email_lower_key", "users", [sa.text("lower(email)")], unique=True)
+    op.create_index("users_role_id_idx", "users", ["role_id"])
+    op.create_index("users_username_lower_key", "users", [sa.text("lower(username)")], unique=True)
+    op.create_table(
+        "login_throttles",
+        *record(),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("last_failed_at", MOMENT, nullable=False),
+        sa.CheckConstraint("failures >= 1", name="failures_positive"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="login_throttles_user_id_fkey", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="login_throttles_pkey"),
+        sa.UniqueConstraint("user_id", name="login_throttles_user_id_key"),
+    )
+    op.create_table(
+        "actor_keys",
+        *record(),
+        sa.Column("inner_pad", sa.LargeBinary(), nullable=False),
+        sa.Column("outer_pad", sa.LargeBinary(), nullable=False),
+        sa.Column("retired_at", MOMENT, nullable=True, comment="tokens of this key are refused from then on"),
+        sa.CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
+        sa.PrimaryKeyConstraint("id", name="actor_keys_pkey"),
+    )
+
+
+def cases() -> None:
+    op.create_table(
+        "cases",
+        *record(sa.Integer, row_version=True),
+        sa.Column(
+            "case_code",
+            sa.Text(),
+            server_default=sa.FetchedValue(),
+            nullable=False,
+            comment="a trigger makes C-000042 of the id when none is given",
+        ),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "status_id",
+            sa.BigInteger(),
+            server_default=sa.text("public.code_id('case_statuses', 'active')"),
+            nullable=False,
+        ),
+        sa.Column(
+            "priority_id",
+            sa.BigInteger(),
+            server_default=sa.text("public.code_id('case_priorities', 'medium')"),
+            nullable=False,
+        ),
+        sa.Column("opened_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.Column("closed_at", MOMENT, nullable=True),
+        sa.Column(
+            "active_holds",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="legal holds not yet released; counted by a trigger",
+        ),
+        sa.Column(
+            "opened_xid",
+            TransactionId(),
+            server_default=sa.FetchedValue(),
+            nullable=True,
+            comment="the transaction that opened the case",
+        ),
+        sa.CheckConstraint("char_length(case_code) >= 1 AND char_length(case_code) <= 64", name="case_code_length"),
+        sa.CheckConstraint("char_length(description) <= 20000", name="description_length"),
+        sa.CheckConstraint("char_length(title) >= 1 AND char_length(title) <= 300", name="title_length"),
+        sa.CheckConstraint("closed_at >= created_at", name="closed_after_created"),
+        sa.ForeignKeyConstraint(["opened_by_id"], ["users.id"], name="cases_opened_by_id_fkey", ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["priority_id"], ["case_priorities.id"], name="cases_priority_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["status_id"], ["case_statuses.id"], name="cases_status_id_fkey", ondelete="RESTRICT"),
+        sa.PrimaryKeyConstraint("id", name="cases_pkey"),
+        sa.UniqueConstraint("case_code", name="cases_case_code_key"),
+    )
+    op.create_index("cases_created_at_idx", "cases", ["created_at"])
+    op.create_index("cases_opened_by_id_idx", "cases", ["opened_by_id"])
+    op.create_index("cases_opened_xid_idx", "cases", ["opened_xid"])
+    op.create_index("cases_priority_id_idx", "cases", ["priority_id"])
+    op.create_index("cases_status_id_idx", "cases", ["status_id"])
+    op.create_index("cases_title_lower_idx", "cases", [sa.text("lower(title) text_pattern_ops")])
+    op.create_table(
+        "case_participants",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False, comment="owner, editor or viewer"),
+        sa.Column(
+            "permissions",
+            postgresql.JSONB(),
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+            comment='{"allow": [verb, …], "deny": [verb, …]}',
+        ),
+        sa.Column("expires_at", MOMENT, nullable=True),
+        sa.Column("added_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=True),
+        sa.CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role_known"),
+        sa.CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
+        sa.CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
+        sa.ForeignKeyConstraint(
+            ["added_by_id"], ["users.id"], name="case_participants_added_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="case_participants_case_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="case_participants_user_id_fkey", ondelete="RESTRICT"),
+        sa.PrimaryKeyConstraint("id", name="case_participants_pkey"),
+        sa.UniqueConstraint("case_id", "user_id", name="case_participants_case_id_user_id_key"),
+    )
+    op.create_index("case_participants_added_by_id_idx", "case_participants", ["added_by_id"])
+    op.create_index(
+        "case_participants_user_id_idx",
+        "case_participants",
+        ["user_id"],
+        postgresql_include=["case_id", "role", "expires_at"],
+    )
+    op.create_table(
+        "case_notes",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("author_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.CheckConstraint("char_length(body) >= 1 AND char_length(body) <= 100000", name="body_length"),
+        sa.ForeignKeyConstraint(["author_id"], ["users.id"], name="case_notes_author_id_fkey", ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="case_notes_case_id_fkey", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="case_notes_pkey"),
+    )
+    op.create_index("case_notes_author_id_idx", "case_notes", ["author_id"])
+    op.create_index("case_notes_case_id_idx", "case_notes", ["case_id", "created_at"])
+    op.create_index(
+        "case_notes_search_idx",
+        "case_notes",
+        [sa.text("public.search_vector_1('simple', body)")],
+        postgresql_using="gin",
+    )
+    op.create_table(
+        "legal_holds",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("placed_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.Column("released_at", MOMENT, nullable=True),
+        sa.Column("released_by_id", sa.BigInteger(), nullable=True),
+        sa.Column("release_reason", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(released_at IS NULL) = (released_by_id IS NULL) AND (released_at IS NULL) = (release_reason IS NULL)",
+            name="released_whole",
+        ),
+        sa.CheckConstraint("char_length(reason) >= 1 AND char_length(reason) <= 2000", name="reason_length"),
+        sa.CheckConstraint(
+            "char_length(release_reason) >= 1 AND char_length(release_reason) <= 2000",
+            name="release_reason_length",
+        ),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="legal_holds_case_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["placed_by_id"], ["users.id"], name="legal_holds_placed_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["released_by_id"], ["users.id"], name="legal_holds_released_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="legal_holds_pkey"),
+    )
+    op.create_index("legal_holds_case_id_idx", "legal_holds", ["case_id"])
+    op.create_index("legal_holds_placed_by_id_idx", "legal_holds", ["placed_by_id"])
+    op.create_index("legal_holds_released_by_id_idx", "legal_holds", ["released_by_id"])
+
+
+def audio() -> None:
+    op.create_table(
+        "storage_objects",
+        *record(),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("backend", sa.Text(), nullable=False, comment="name of the storage backend"),
+        sa.Column("state", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("sha256", sa.Text(), nullable=True),
+        sa.Column("upload_id", sa.Text(), nullable=True, comment="of a multipart upload that may have to be aborted"),
+        sa.Column("delete_after", MOMENT, nullable=True),
+        sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=True, comment="of the last check, or of the last try to remove it"),
+        sa.Column("verified_at", MOMENT, nullable=True, comment="when its bytes were last read and compared"),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sa.CheckConstraint("state IN ('pending', 'live', 'deleting')", name="state_known"),
+        sa.CheckConstraint("attempts >= 0", name="attempts_positive"),
+        sa.CheckConstraint("char_length(backend) >= 1 AND char_length(backend) <= 64", name="backend_length"),
+        sa.CheckConstraint("char_length(key) >= 1 AND char_length(key) <= 512", name="key_length"),
+        sa.CheckConstraint("char_length(last_error) <= 4000", name="last_error_length"),
+        sa.CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
+        sa.PrimaryKeyConstraint("id", name="storage_objects_pkey"),
+        sa.UniqueConstraint("key", name="storage_objects_key_key"),
+    )
+    op.create_index("storage_objects_case_id_idx", "storage_objects", ["case_id"])
+    op.create_index(
+        "storage_objects_garbage_idx",
+        "storage_objects",
+        ["state", "created_at"],
+        postgresql_where=sa.text("state <> 'live'"),
+    )
+    op.create_table(
+        "audio_files",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, comment="the file name as the user gave it; never part of a path"),
+        sa.Column("path", sa.Text(), nullable=False, comment="key of the bytes in their storage backend"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False, comment="of the bytes, lowercase hexadecimal"),
+        sa.Column("content_type", sa.Text(), nullable=True, comment="by content, not by name"),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=True, comment="of the samples that decode, in milliseconds"),
+        sa.Column("sample_rate_hz", sa.BigInteger(), nullable=True),
+        sa.Column("channels", sa.BigInteger(), nullable=True),
+        sa.Column("codec", sa.Text(), nullable=True),
+        sa.Column(
+            "is_truncated",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="decodes to less than it promises",
+        ),
+        sa.Column("recorded_at", MOMENT, nullable=True, comment="when people spoke, if known"),
+        sa.Column("language_id", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "status_id",
+            sa.BigInteger(),
+            server_default=sa.text("public.code_id('audio_statuses', 'received')"),
+            nullable=False,
+        ),
+        sa.Column("processed_at", MOMENT, nullable=True),
+        sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column(
+            "storage_type", sa.Text(), server_default="local", nullable=False, comment="name of the storage backend"
+        ),
+        sa.Column(
+            "storage_config",
+            postgresql.JSONB(),
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+            comment="where in the backend: bucket, version; never a credential",
+        ),
+        sa.Column("is_archived", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("archive_reason", sa.Text(), server_default=sa.FetchedValue(), nullable=True),
+        sa.Column(
+            "deleted_at",
+            MOMENT,
+            server_default=sa.FetchedValue(),
+            nullable=True,
+            comment="marked for deletion; a sweep removes it after a grace",
+        ),
+        sa.Column("uploaded_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sa.CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
+        sa.CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
+        sa.CheckConstraint(
+            "char_length(archive_reason) >= 1 AND char_length(archive_reason) <= 2000",
+            name="archive_reason_length",
+        ),
+        sa.CheckConstraint("char_length(codec) <= 64", name="codec_length"),
+        sa.CheckConstraint("char_length(content_type) <= 128", name="content_type_length"),
+        sa.CheckConstraint("char_length(error_message) <= 4000", name="error_message_length"),
+        sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 1024", name="name_length"),
+        sa.CheckConstraint(
+            "char_length(storage_type) >= 1 AND char_length(storage_type) <= 64",
+            name="storage_type_length",
+        ),
+        sa.CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
+        sa.CheckConstraint("sample_rate_hz BETWEEN 1 AND 768000", name="sample_rate_hz_range"),
+        sa.CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="audio_files_case_id_fkey", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["language_id"], ["languages.id"], name="audio_files_language_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(["path"], ["storage_objects.key"], name="audio_files_path_fkey", ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["status_id"], ["audio_statuses.id"], name="audio_files_status_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["uploaded_by_id"], ["users.id"], name="audio_files_uploaded_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="audio_files_pkey"),
+        sa.UniqueConstraint("case_id", "id", name="audio_files_case_id_id_key"),
+        sa.UniqueConstraint("path", name="audio_files_path_key"),
+    )
+    op.create_index("audio_files_case_id_created_at_idx", "audio_files", ["case_id", "created_at"])
+    op.create_index("audio_files_case_id_sha256_idx", "audio_files", ["case_id", "sha256"])
+    op.create_index(
+        "audio_files_deleted_at_idx", "audio_files", ["deleted_at"], postgresql_where=sa.text("deleted_at IS NOT NULL")
+    )
+    op.create_index("audio_files_language_id_idx", "audio_files", ["language_id"])
+    op.create_index("audio_files_name_lower_idx", "audio_files", [sa.text("lower(name) text_pattern_ops")])
+    op.create_index("audio_files_status_id_idx", "audio_files", ["status_id"])
+    op.create_index("audio_files_uploaded_by_id_idx", "audio_files", ["uploaded_by_id"])
+    op.create_table(
+        "processing_jobs",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False, comment="transcribe, analyse, …"),
+        sa.Column("state", sa.Text(), server_default="queued", nullable=False),
+        sa.Column("priority", sa.BigInteger(), server_default="0", nullable=False, comment="higher is sooner"),
+        sa.Column("payload", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
+        sa.Column("result", postgresql.JSONB(), nullable=True),
+        sa.Column("run_after", MOMENT, server_default=sa.text("now()"), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("max_attempts", sa.BigInteger(), server_default="3", nullable=False),
+        sa.Column(
+            "lease",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="grows with every claim; names the newest one",
+        ),
+        sa.Column("leased_by_id", sa.BigInteger(), nullable=True),
+        sa.Column("lease_expires_at", MOMENT, nullable=True),
+        sa.Column("worker", sa.Text(), nullable=True, comment="which process, as it calls itself"),
+        sa.Column("started_at", MOMENT, nullable=True),
+        sa.Column("finished_at", MOMENT, nullable=True),
+        sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.CheckConstraint(
+            "(state = 'running') = (lease_expires_at IS NOT NULL) AND (state = 'running') = (leased_by_id IS NOT NULL)",
+            name="running_has_lease",
+        ),
+        sa.CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_object"),
+        sa.CheckConstraint("jsonb_typeof(result) = 'object'", name="result_object"),
+        sa.CheckConstraint("state IN ('queued', 'running', 'done', 'failed')", name="state_known"),
+        sa.CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
+        sa.CheckConstraint("char_length(error_message) <= 4000", name="error_message_length"),
+        sa.CheckConstraint("char_length(kind) >= 1 AND char_length(kind) <= 64", name="kind_length"),
+        sa.CheckConstraint("char_length(worker) <= 200", name="worker_length"),
+        sa.CheckConstraint("lease >= 0", name="lease_positive"),
+        sa.ForeignKeyConstraint(
+            ["case_id", "audio_file_id"],
+            ["audio_files.case_id", "audio_files.id"],
+            name="processing_jobs_case_id_audio_file_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["users.id"], name="processing_jobs_created_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["leased_by_id"], ["users.id"], name="processing_jobs_leased_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="processing_jobs_pkey"),
+    )
+    op.create_index("processing_jobs_case_id_audio_file_id_idx", "processing_jobs", ["case_id", "audio_file_id"])
+    op.create_index("processing_jobs_created_by_id_idx", "processing_jobs", ["created_by_id"])
+    op.create_index(
+        "processing_jobs_lease_idx",
+        "processing_jobs",
+        ["lease_expires_at"],
+        postgresql_where=sa.text("state = 'running'"),
+    )
+    op.create_index("processing_jobs_leased_by_id_idx", "processing_jobs", ["leased_by_id"])
+    op.create_index(
+        "processing_jobs_open_key",
+        "processing_jobs",
+        ["case_id", "audio_file_id", "kind"],
+        unique=True,
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
+    )
+    op.create_index(
+        "processing_jobs_queue_idx",
+        "processing_jobs",
+        ["kind", sa.text("priority DESC"), "run_after", "id"],
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+
+
+def transcriptions() -> None:
+    op.create_table(
+        "transcriptions",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
+        sa.Column("language_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="1, 2, 3 … per recording and language"),
+        sa.Column("based_on_id", sa.BigInteger(), nullable=True, comment="the version that this one corrects"),
+        sa.Column("content", sa.Text(), nullable=False, comment="the whole text"),
+        sa.Column("confidence", sa.Double(), nullable=True),
+        sa.Column("model_name", sa.Text(), nullable=True, comment="the recogniser; null where people wrote"),
+        sa.Column("model_version", sa.Text(), nullable=True),
+        sa.Column("accepted_at", MOMENT, nullable=True),
+        sa.Column("accepted_by_id", sa.BigInteger(), nullable=True),
+        sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.Column(
+            "segments_sha256",
+            sa.Text(),
+            server_default=sa.FetchedValue(),
+            nullable=True,
+            comment="over its segments and sources; set by a trigger at commit, then final",
+        ),
+        sa.CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
+        sa.CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
+        sa.CheckConstraint("char_length(model_name) <= 200", name="model_name_length"),
+        sa.CheckConstraint("char_length(model_version) <= 200", name="model_version_length"),
+        sa.CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.ForeignKeyConstraint(
+            ["accepted_by_id"], ["users.id"], name="transcriptions_accepted_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["case_id", "audio_file_id"],
+            ["audio_files.case_id", "audio_files.id"],
+            name="transcriptions_case_id_audio_file_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["case_id", "based_on_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            name="transcriptions_case_id_based_on_id_fkey",
+            ondelete="SET NULL (based_on_id)",
+        ),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["users.id"], name="transcriptions_created_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["language_id"], ["languages.id"], name="transcriptions_language_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="transcriptions_pkey"),
+        sa.UniqueConstraint(
+            "audio_file_id", "language_id", "version", name="transcriptions_audio_file_id_language_id_version_key"
+        ),
+        sa.UniqueConstraint("case_id", "id", name="transcriptions_case_id_id_key"),
+    )
+    op.create_index("transcriptions_accepted_by_id_idx", "transcriptions", ["accepted_by_id"])
+    op.create_index("transcriptions_case_id_audio_file_id_idx", "transcriptions", ["case_id", "audio_file_id"])
+    op.create_index("transcriptions_case_id_based_on_id_idx", "transcriptions", ["case_id", "based_on_id"])
+    op.create_index("transcriptions_created_by_id_idx", "transcriptions", ["created_by_id"])
+    op.create_index("transcriptions_language_id_idx", "transcriptions", ["language_id"])
+    op.create_table(
+        "transcription_segments",
+        *record(),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("transcription_id", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False, comment="0, 1, 2 … in the order of the source"),
+        sa.Column(
+            "start_ms", sa.BigInteger(), nullable=True, comment="from the start of the recording, in milliseconds"
+        ),
+        sa.Column("end_ms", sa.BigInteger(), nullable=True),
+        sa.Column("speaker", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column(
+            "words",
+            postgresql.JSONB(),
+            nullable=True,
+            comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent',
+        ),
+        sa.Column("confidence", sa.Double(), nullable=True),
+        sa.Column(
+            "flags",
+            postgresql.ARRAY(sa.Text()),
+            server_default=sa.text("'{}'::text[]"),
+            nullable=False,
+            comment="what to doubt: no_speech, repetition, …",
+        ),
+        sa.Column("search_config", sa.Text(), server_default="simple", nullable=False),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed("public.search_vector_1(search_config, text)", persisted=True),
+            nullable=True,
+        ),
+        sa.CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
+        sa.CheckConstraint("char_length(speaker) <= 200", name="speaker_length"),
+        sa.CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        sa.CheckConstraint("end_ms >= start_ms", name="end_after_start"),
+        sa.CheckConstraint("position >= 0", name="position_positive"),
+        sa.CheckConstraint("start_ms >= 0", name="start_ms_positive"),
+        sa.ForeignKeyConstraint(
+            ["case_id", "transcription_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            name="transcription_segments_case_id_transcription_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name="transcription_segments_pkey"),
+        sa.UniqueConstraint(
+            "case_id",
+            "transcription_id",
+            "position",
+            name="transcription_segments_case_id_transcription_id_position_key",
+        ),
+    )
+    op.create_index("transcription_segments_search_idx", "transcription_segments", ["search"], postgresql_using="gin")
+    op.create_table(
+        "transcription_sources",
+        *record(),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("transcription_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "audio_file_id",
+            sa.BigInteger(),
+            server_default=sa.FetchedValue(),
+            nullable=True,
+            comment="that of the transcription; null where older bytes came twice",
+        ),
+        sa.Column("dialect", sa.Text(), nullable=False, comment="whisper, amazon-batch, webvtt, …"),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sa.CheckConstraint(
+            "char_length(dialect) >= 1 AND char_length(dialect) <= 64",
+            name="dialect_length",
+        ),
+        sa.CheckConstraint("char_length(name) <= 1024", name="name_length"),
+        sa.ForeignKeyConstraint(
+            ["case_id", "transcription_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            name="transcription_sources_case_id_transcription_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name="transcription_sources_pkey"),
+        sa.UniqueConstraint("audio_file_id", "sha256", name="transcription_sources_audio_file_id_sha256_key"),
+    )
+    op.create_index(
+        "transcription_sources_case_id_transcription_id_idx", "transcription_sources", ["case_id", "transcription_id"]
+    )
+    op.create_index("transcription_sources_sha256_idx", "transcription_sources", ["sha256"])
+
+
+def analyses() -> None:
+    op.create_table(
+        "analysis_results",
+        *record(row_version=True),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
+        sa.Column("transcription_id", sa.BigInteger(), nullable=True, comment="the version that was read"),
+        sa.Column("version", sa.BigInteger(), nullable=False, comment="1, 2, 3 … per recording"),
+        sa.Column("summary", sa.Text(), server_default="", nullable=False),
+        sa.Column("sentiment_id", sa.BigInteger(), nullable=True),
+        sa.Column("sentiment_score", sa.Double(), nullable=True, comment="-1 negative … 1 positive"),
+        sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
+        sa.Column(
+            "details_schema", sa.Text(), nullable=True, comment="the name of the schema that the details keep to"
+        ),
+        sa.Column("model_name", sa.Text(), nullable=True),
+        sa.Column("model_version", sa.Text(), nullable=True),
+        sa.Column("accepted_at", MOMENT, nullable=True),
+        sa.Column("accepted_by_id", sa.BigInteger(), nullable=True),
+        sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        sa.CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
+        sa.CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
+        sa.CheckConstraint(
+            "char_length(details_schema) >= 1 AND char_length(details_schema) <= 200",
+            name="details_schema_length",
+        ),
+        sa.CheckConstraint("char_length(model_name) <= 200", name="model_name_length"),
+        sa.CheckConstraint("char_length(model_version) <= 200", name="model_version_length"),
+        sa.CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
+        sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.ForeignKeyConstraint(
+            ["accepted_by_id"], ["users.id"], name="analysis_results_accepted_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["case_id", "audio_file_id"],
+            ["audio_files.case_id", "audio_files.id"],
+            name="analysis_results_case_id_audio_file_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["case_id", "transcription_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            name="analysis_results_case_id_transcription_id_fkey",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["users.id"], name="analysis_results_created_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["sentiment_id"], ["sentiments.id"], name="analysis_results_sentiment_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="analysis_results_pkey"),
+        sa.UniqueConstraint("audio_file_id", "version", name="analysis_results_audio_file_id_version_key"),
+    )
+    op.create_index("analysis_results_accepted_by_id_idx", "analysis_results", ["accepted_by_id"])
+    op.create_index("analysis_results_case_id_audio_file_id_idx", "analysis_results", ["case_id", "audio_file_id"])
+    op.create_index(
+        "analysis_results_case_id_transcription_id_idx", "analysis_results", ["case_id", "transcription_id"]
+    )
+    op.create_index("analysis_results_created_by_id_idx", "analysis_results", ["created_by_id"])
+    op.create_index(
+        "analysis_results_search_idx",
+        "analysis_results",
+        [sa.text("public.search_vector_1('simple', summary)")],
+        postgresql_using="gin",
+    )
+    op.create_index("analysis_results_sentiment_id_idx", "analysis_results", ["sentiment_id"])
+
+
+def activity_log() -> None:
+    op.create_table(
+        "activity_logs",
+        sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("created_at", MOMENT, server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "updated_at",
+            MOMENT,
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+            comment="always created_at",
+        ),
+        sa.Column("activity_type_id", sa.BigInteger(), nullable=False),
+        sa.Column("actor_id", sa.BigInteger(), nullable=True, comment="null: the owner of the database, not a session"),
+        sa.Column("actor", sa.Text(), nullable=False, comment="the name as it was then"),
+        sa.Column("case_id", sa.Integer(), nullable=True),
+        sa.Column("entity", sa.Text(), nullable=True, comment="the table"),
+        sa.Column("entity_id", sa.BigInteger(), nullable=True),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("old", postgresql.JSONB(), nullable=True, comment="changed columns, as before"),
+        sa.Column("new", postgresql.JSONB(), nullable=True, comment="the whole row, or an event's detail"),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("request_id", sa.Text(), nullable=True),
+        sa.Column("transaction_id", TransactionId(), nullable=False),
+        sa.Column(
+            "epoch",
+            sa.BigInteger(),
+            nullable=False,
+            comment="the cluster's system identifier: transaction ids restart elsewhere",
+        ),
+        sa.Column("schema_revision", sa.Text(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
+        sa.Column("payload_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("leaf_hash", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint(
+            "operation IN ('insert', 'update', 'delete', 'baseline', 'event')",
+            name="operation_known",
+        ),
+        sa.CheckConstraint("char_length(reason) <= 2000", name="reason_length"),
+        sa.CheckConstraint("char_length(request_id) <= 200", name="request_id_length"),
+        sa.PrimaryKeyConstraint("id", "created_at", name="activity_logs_pkey"),
+        postgresql_partition_by="RANGE (created_at)",
+    )
+    op.create_index("activity_logs_actor_id_created_at_idx", "activity_logs", ["actor_id", "created_at", "id"])
+    op.create_index("activity_logs_case_id_created_at_idx", "activity_logs", ["case_id", "created_at", "id"])
+    op.create_index("activity_logs_entity_entity_id_idx", "activity_logs", ["entity", "entity_id", "created_at", "id"])
+    op.create_index("activity_logs_transaction_id_idx", "activity_logs", ["transaction_id"])
+    op.create_table(
+        "activity_seals",
+        *record(),
+        sa.Column("previous_id", sa.BigInteger(), nullable=True),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "low_xid", TransactionId(), nullable=False, comment="no entry of the batch is of an earlier transaction"
+        ),
+        sa.Column("high_xid", TransactionId(), nullable=False, comment="first transaction after the batch"),
+        sa.Column("entry_count", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "next_xid",
+            TransactionId(),
+            server_default=sa.text("'0'::xid8"),
+            nullable=False,
+            comment="no transaction from this one on had begun",
+        ),
+        sa.Column("root", sa.LargeBinary(), nullable=False, comment="Merkle root over the leaf hashes"),
+        sa.Column(
+            "leaves",
+            sa.LargeBinary(),
+            server_default=sa.text("''::bytea"),
+            nullable=False,
+            comment="id (8 bytes) and leaf hash (32) of each entry",
+        ),
+        sa.Column(
+            "seal_hash",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="over the previous seal_hash and this seal's own fields",
+        ),
+        sa.Column("signature", sa.LargeBinary(), nullable=True),
+        sa.Column("signing_key", sa.Text(), nullable=True, comment="fingerprint of the key that signed"),
+        sa.Column("pruned_at", MOMENT, nullable=True, comment="when the entries left for the archive"),
+        sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
+        sa.CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
+        sa.CheckConstraint("char_length(signing_key) <= 200", name="signing_key_length"),
+        sa.CheckConstraint("entry_count >= 0", name="entry_count_positive"),
+        sa.CheckConstraint("low_xid <= high_xid", name="xid_order"),
+        sa.ForeignKeyConstraint(
+            ["previous_id"], ["activity_seals.id"], name="activity_seals_previous_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="activity_seals_pkey"),
+        sa.UniqueConstraint("previous_id", name="activity_seals_previous_id_key"),
+    )
+    op.create_table(
+        "activity_archives",
+        *record(),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("storage_key", sa.Text(), nullable=False),
+        sa.Column("storage_type", sa.Text(), nullable=False, comment="the storage backend's name"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False, comment="of the compressed file"),
+        sa.Column("entry_count", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
+        sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sa.CheckConstraint(
+            "char_length(storage_key) >= 1 AND char_length(storage_key) <= 1024",
+            name="storage_key_length",
+        ),
+        sa.CheckConstraint(
+            "char_length(storage_type) >= 1 AND char_length(storage_type) <= 64",
+            name="storage_type_length",
+        ),
+        sa.CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
+        sa.PrimaryKeyConstraint("id", name="activity_archives_pkey"),
+        sa.UniqueConstraint("storage_key", name="activity_archives_storage_key_key"),
+    )
+    op.create_index("activity_archives_month_idx", "activity_archives", ["month"])
+
+
+def services() -> None:
+    op.create_table(
+        "protected_tables",
+        *record(),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("declaration", postgresql.JSONB(), nullable=False, comment="the arguments of protect_table"),
+        sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 63", name="name_length"),
+        sa.PrimaryKeyConstraint("id", name="protected_tables_pkey"),
+        sa.UniqueConstraint("name", name="protected_tables_name_key"),
+    )
+
+
+def upgrade() -> None:
+    look_ups()
+    users()
+    cases()
+    audio()
+    transcriptions()
+    analyses()
+    activity_log()
+    services()
+
+
+def downgrade() -> None:
+    for table in (
+        "protected_tables",
+        "activity_archives",
+        "activity_seals",
+        "activity_logs",
+        "analysis_results",
+        "transcription_sources",
+        "transcription_segments",
+        "transcriptions",
+        "processing_jobs",
+        "audio_files",
+        "storage_objects",
+        "legal_holds",
+        "case_notes",
+        "case_participants",
+        "cases",
+        "actor_keys",
+        "login_throttles",
+        "users",
+        "user_roles",
+        "sentiments",
+        "languages",
+        "case_statuses",
+        "case_priorities",
+        "audio_statuses",
+        "activity_types",
+    ):
+        op.drop_table(table)
+    # The functions go with the last table that they serve, the roles with the last database of the server.
+    op.execute(sa.text(after_drop().replace(":", r"\:")))

@@ -1,0 +1,21 @@
+"""Tables of services that are protected like those of this layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from src.database.base import Record, guarded
+from src.database.schema import CLOSED
+
+
+class ProtectedTable(Record):
+    """A table that a service made in its own Alembic history, and what it declared with `protect_table`."""
+
+    __tablename__ = "protected_tables"
+    __protection__ = CLOSED
+
+    name: Mapped[str] = guarded(most=63, least=1, unique=True)
+    declaration: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="the arguments of protect_table")

@@ -1,0 +1,166 @@
+"""Applying what differs: functions, triggers, policies and grants, one table at a time, while everybody works.
+
+A statement that needs a strong lock waits at most `LOCK_TIMEOUT` for it and is repeated; meanwhile writers wait no
+longer than that. A function and its grants change in one transaction, so that no caller meets one without the other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from src import errors
+from src.database.failures import first_line
+from src.database.provisioning.comparison import compare
+from src.database.provisioning.differences import Difference, Kind
+from src.database.schema import functions, head, require_revision, sql_files
+from src.database.schema.creation import ROW_TYPES_IN_LOG, code_build, execute, recorded
+
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT = "300ms"
+# With pauses of at most a second: as long as a long transaction of somebody else may reasonably hold a lock.
+ATTEMPTS = 120
+# What is made may bring up the next difference: a policy cannot be compared before its function is there.
+ROUNDS = 4
+_LOCKED = {"55P03", "40P01"}
+# Tables and columns that are missing, and functions that call them: only a revision or a backup brings them.
+_NOT_THERE = {"42P01", "42703", "42883", "42704"}
+
+
+def applied_by_newer(connection: Connection) -> str | None:
+    """Return a sentence when newer code than this applied its functions last; this code then applies nothing."""
+    if connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NULL")):
+        return None
+    revision, build = connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one()
+    if (revision, build) <= (head(), code_build()):
+        return None
+    return (
+        f"newer code has applied its functions here (revision {revision}, build {build}; this code is {head()},"
+        f" {code_build()}): nothing of this code was applied"
+    )
+
+
+def require_served(connection: Connection) -> None:
+    """Raise SchemaMismatch unless this code can serve the database: see `require_revision`."""
+    there = "SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"
+    admits = "SELECT to_regprocedure('public.schema_oldest_code()') IS NOT NULL"
+    revision = connection.scalar(text("SELECT public.schema_revision()")) if connection.scalar(text(there)) else None
+    oldest = connection.scalar(text("SELECT public.schema_oldest_code()")) if connection.scalar(text(admits)) else None
+    require_revision(revision, oldest)
+
+
+def create_missing_functions(connection: Connection) -> None:
+    """Make the roles and functions that are missing, before the tables change: defaults and CHECKs call them."""
+    execute(connection, sql_files.roles())
+    present = set(
+        connection.scalars(text("SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"))
+    )
+    missing = [function.create() for function in functions() if function.name not in present]
+    # Bodies name tables that may come later.
+    execute(connection, "\n\n".join(["SET LOCAL check_function_bodies = off;", *missing]))
+
+
+def apply(engine: Engine) -> list[Difference]:
+    """Remove the differences between the catalog and this code that can be removed; return those that are left.
+
+    What was done is in the log. Nothing is done where newer code was here. Raises Conflict when a lock could not be
+    had.
+    """
+    with engine.connect() as connection:
+        newer = applied_by_newer(connection)
+        if newer is not None:
+            return [Difference(Kind.REVISION, "public", newer, left="install the newer version", foreign=True)]
+    done: list[Difference] = []
+    failed: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        with engine.connect() as connection:
+            todo = [difference for difference in compare(connection) if difference.mend]
+        if not todo or (failed and {difference.sentence for difference in todo} <= failed.keys()):
+            break
+        failed.clear()
+        for group in _grouped(todo):
+            error = _run(engine, group)
+            if error is None:
+                done += group
+            else:
+                failed.update((difference.sentence, error) for difference in group)
+    _record(engine, done)
+    with engine.connect() as connection:
+        return [
+            replace(each, left=f"it could not be mended: {failed[each.sentence]}") if each.sentence in failed else each
+            for each in compare(connection)
+        ]
+
+
+def _grouped(differences: Iterable[Difference]) -> list[list[Difference]]:
+    """Functions first, since triggers and policies call them; then one group for each table."""
+    order = {Kind.FUNCTION: 0, Kind.SCHEMA: 1}
+
+    def rank(difference: Difference) -> tuple[int, str]:
+        is_of_function = difference.kind is Kind.GRANT and "(" in difference.place
+        return (0 if is_of_function else order.get(difference.kind, 2), difference.place)
+
+    return [list(group) for _, group in groupby(sorted(differences, key=rank), key=rank)]
+
+
+def _run(engine: Engine, group: list[Difference]) -> str | None:
+    """Mend a group in one transaction; return what the server said where something that it needs is not there."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _mend(engine, group)
+            break
+        except DBAPIError as error:
+            code = getattr(error.orig, "pgcode", None)
+            if code in _NOT_THERE:
+                return first_line(str(error.orig))
+            if code not in _LOCKED:
+                raise
+            if attempt == ATTEMPTS:
+                raise errors.Conflict(
+                    f"{group[0].place} is in use by long transactions: {group[0].sentence}, and the lock to mend it"
+                    f" could not be had in {ATTEMPTS} attempts. End them (pg_stat_activity) and run init_db again."
+                ) from error
+            time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - so that two who wait do not meet again
+    for difference in group:
+        logger.info("mended: %s", difference.sentence)
+    return None
+
+
+def _mend(engine: Engine, group: list[Difference]) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        for difference in group:
+            for statement in difference.mend:
+                execute(connection, statement)
+
+
+def _record(engine: Engine, done: list[Difference]) -> None:
+    """Write into the log what was applied, and remember which code did it."""
+    with engine.begin() as connection:
+        said = (head(), code_build())
+        known = connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NOT NULL"))
+        current = (
+            connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one() if known else None
+        )
+        if current is None or tuple(current) != said:
+            execute(connection, recorded(head()))
+        if any(difference.kind is Kind.ROW_TYPE for difference in done):
+            execute(connection, ROW_TYPES_IN_LOG)
+        if done or current is None or tuple(current) != said:
+            detail = {"revision": said[0], "build": said[1], "mended": [difference.sentence for difference in done]}
+            connection.execute(
+                text(
+                    "SELECT public.append_activity('schema.applied', 'event', NULL, public.actor_name(), NULL, NULL,"
+                    " NULL, NULL, CAST(:detail AS jsonb), NULL)"
+                ),
+                {"detail": json.dumps(detail)},
+            )

@@ -1,0 +1,21 @@
+"""Which names `alembic revision --autogenerate` may look at: this layer's in its history, a service's in its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src.database.models import Base
+from src.database.provision import NAME_INDEXES
+
+
+def include_layer_name(name: str | None, kind: str, parents: Any) -> bool:  # noqa: ARG001 - Alembic's signature
+    """Admit the tables of this layer, without indexes that need an extension: init_db makes those."""
+    if kind == "table":
+        return name in Base.metadata.tables
+    return kind != "index" or name not in NAME_INDEXES
+
+
+def include_service_name(name: str | None, kind: str, parents: Any) -> bool:
+    """Admit everything that is not of this layer: `include_name=` for the env.py of a service beside it."""
+    table = name if kind == "table" else parents.get("table_name")
+    return table not in Base.metadata.tables and not str(table).startswith(("activity_logs_", "alembic_version"))

@@ -1,0 +1,135 @@
+"""Who may do what: rights on tables and columns, on the schema, and what the serving login is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from sqlalchemy import Connection, text
+
+from src.database.provisioning.catalog import Catalog, Key, Right
+from src.database.provisioning.differences import Difference, Kind
+from src.database.schema import SESSION_ROLES, Derived
+from src.database.schema.creation import USAGE
+
+
+def compare_rights(
+    catalog: Catalog, present: Mapping[Right, bool], protected: Sequence[Derived], login: str | None
+) -> Iterator[Difference]:
+    expected = {
+        Right(grant.table, role, right, column)
+        for table in protected
+        for grant in table.grants
+        for role in grant.roles
+        for right in grant.rights
+        for column in (grant.columns or (None,))
+        # What is missing is named elsewhere, and nothing can be granted on it.
+        if table.table in catalog.row_security and (column is None or Key(table.table, column) in catalog.columns)
+    }
+    ours = {*SESSION_ROLES, "PUBLIC", *([login] if login else [])}
+    for table, role, right, column in sorted(expected - present.keys(), key=str):
+        columns = f" ({column})" if column else ""
+        yield Difference(
+            Kind.GRANT, table, f"{role} lacks {right} on {table}{f'.{column}' if column else ''}",
+            (f"GRANT {right}{columns} ON public.{table} TO {role};",),
+        )  # fmt: skip
+    for table, role, right, column in sorted(present.keys() - expected, key=str):
+        columns = f' ("{column}")' if column else ""
+        statement = f'REVOKE {right}{columns} ON public."{table}" FROM {role_name(role)};'
+        sentence = f"{role} has {right} on {table}{f'.{column}' if column else ''}, a grant too many"
+        if role in ours:
+            yield Difference(Kind.GRANT, table, sentence, (statement,))
+        else:
+            yield Difference(
+                Kind.GRANT, table, sentence, left=f"a role of somebody else; unless you know it: {statement}"
+            )
+
+    for table, role, right, column in sorted((each for each in expected if present.get(each)), key=str):
+        columns = f" ({column})" if column else ""
+        statement = f"REVOKE GRANT OPTION FOR {right}{columns} ON public.{table} FROM {role} CASCADE;"
+        yield Difference(Kind.GRANT, table, f"{role} may grant {right} on {table} to others", (statement,))
+
+
+def compare_schema(connection: Connection, login: str | None) -> Iterator[Difference]:
+    roles = [*SESSION_ROLES, *([login] if login else [])]
+    creators = connection.scalars(
+        text(
+            "SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles)"
+            " AND has_schema_privilege(oid, 'public', 'CREATE') ORDER BY 1"
+        ),
+        {"roles": roles},
+    )
+    for role in creators:
+        yield Difference(
+            Kind.SCHEMA, "public", f"{role} may create objects in the schema public",
+            (f"REVOKE CREATE ON SCHEMA public FROM {role_name(role)}, PUBLIC;",),
+        )  # fmt: skip
+    outside = list(
+        connection.scalars(
+            text(
+                "SELECT r.rolname::text FROM pg_roles r WHERE r.rolname = ANY (:roles) AND NOT EXISTS ("
+                "  SELECT FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'public'"
+                "     AND a.grantee = r.oid AND a.privilege_type = 'USAGE') ORDER BY 1"
+            ),
+            {"roles": list(SESSION_ROLES)},
+        )
+    )
+    if outside:
+        yield Difference(Kind.SCHEMA, "public", f"{', '.join(outside)} may not use the schema public", (USAGE,))
+    defaults = connection.execute(
+        text(
+            "SELECT DISTINCT d.defaclrole::regrole::text, d.defaclobjtype::text, coalesce(r.rolname::text, 'PUBLIC'),"
+            " d.defaclnamespace <> 0 FROM pg_default_acl d, aclexplode(d.defaclacl) a"
+            " LEFT JOIN pg_roles r ON r.oid = a.grantee"
+            " WHERE (d.defaclnamespace = 0 OR d.defaclnamespace = 'public'::regnamespace)"
+            " AND d.defaclobjtype IN ('r', 'S') AND (a.grantee = 0 OR r.rolname = ANY (:roles)) ORDER BY 1, 2, 3"
+        ),
+        {"roles": roles},
+    )
+    for owner, kind, role, in_schema in defaults:
+        what = {"r": "TABLES", "S": "SEQUENCES"}[kind]
+        where = " IN SCHEMA public" if in_schema else ""
+        yield Difference(
+            Kind.SCHEMA, "public", f"{role} gets rights on every new one of {owner}'s {what.lower()}",
+            (f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{where} REVOKE ALL ON {what} FROM {role_name(role)};",),
+        )  # fmt: skip
+
+
+def compare_login(connection: Connection, login: str) -> Iterator[Difference]:
+    row = connection.execute(
+        text(
+            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication,"
+            " rolinherit, rolcanlogin,"
+            " ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+            "        WHERE m.member = r.oid),"
+            " EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)"
+            " FROM pg_roles r WHERE r.rolname = :login"
+        ),
+        {"login": login},
+    ).one_or_none()
+
+    def wrong(sentence: str, left: str) -> Difference:
+        return Difference(Kind.LOGIN, login, sentence, left=left)
+
+    if row is None:
+        yield wrong(f"the login {login} is missing", "init_db makes it again")
+        return
+    powerful, inherits, can_login, groups, owner = row
+    if powerful:
+        yield wrong(
+            f"the login {login} is too powerful: row security would not bind it",
+            f'ALTER ROLE "{login}" NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION',
+        )
+    if inherits:
+        yield wrong(f"the login {login} inherits rights", f'ALTER ROLE "{login}" NOINHERIT')
+    if not can_login:
+        yield wrong(f"the login {login} may not log in", f'ALTER ROLE "{login}" LOGIN')
+    if owner:
+        yield wrong(f"the login {login} owns tables", "ALTER TABLE … OWNER TO the owner of the database")
+    for lacking in sorted(set(SESSION_ROLES) - set(groups)):
+        yield wrong(f"the login {login} is not a member of {lacking}", f'GRANT {lacking} TO "{login}"')
+    for extra in sorted(set(groups) - set(SESSION_ROLES)):
+        yield wrong(f"the login {login} is a member of {extra}", f'REVOKE "{extra}" FROM "{login}"')
+
+
+def role_name(name: str) -> str:
+    return name if name == "PUBLIC" else f'"{name}"'

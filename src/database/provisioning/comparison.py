@@ -1,0 +1,59 @@
+"""The catalog beside the code: every difference has a sentence and, where that is safe, the SQL that removes it.
+
+One comparison serves `init_db --check`, the end of `init_db` and of `alembic upgrade`, and the tests. What only narrows
+access and belongs to somebody else (a restrictive policy, a trigger that calls no function of this layer, a column, a
+CHECK) is named and left alone; what widens access or doubles effects is removed. Tables are never changed here: that is
+what revisions are for.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from src.database.models import Base
+from src.database.provisioning.catalog import read_catalog, read_rights
+from src.database.provisioning.compare_functions import compare_functions
+from src.database.provisioning.compare_protection import (
+    compare_policies,
+    compare_row_security,
+    compare_triggers,
+    compare_triggers_of_partitions,
+)
+from src.database.provisioning.compare_rights import compare_login, compare_rights, compare_schema
+from src.database.provisioning.compare_tables import compare_partitions, compare_statistics, compare_tables
+from src.database.provisioning.differences import Difference
+from src.database.provisioning.expectation import expected_catalog
+from src.database.schema import derived, functions
+from src.database.schema.services import registered
+
+
+def compare(connection: Connection, login: str | None = None) -> list[Difference]:
+    """Return every difference between the catalog and this code, an empty list when all is well.
+
+    `login` is the one that serves sessions, and is compared too when it is named. Nothing is changed.
+    """
+    # Rolled back, so that the caller's transaction goes on as it was.
+    savepoint = connection.begin_nested()
+    try:
+        # Every name is told with its schema, so that one that stands elsewhere does not look like one of this layer.
+        connection.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
+        tables = derived(Base.metadata)
+        services = registered(connection)
+        protected = (*tables, *services)
+        present = read_catalog(connection, "public")
+        expected = expected_catalog(connection, functions(), tables, services)
+        return [
+            *compare_functions(present, expected),
+            *compare_tables(present, expected),
+            *compare_partitions(connection),
+            *compare_row_security(connection, present, protected),
+            *compare_triggers(present, expected, protected),
+            *compare_triggers_of_partitions(connection),
+            *compare_policies(present, expected, protected),
+            *compare_statistics(present, expected, protected),
+            *compare_rights(present, read_rights(connection), protected, login),
+            *compare_schema(connection, login),
+            *(compare_login(connection, login) if login is not None else ()),
+        ]
+    finally:
+        savepoint.rollback()

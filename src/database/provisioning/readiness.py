@@ -1,0 +1,57 @@
+"""Whether a database is ready to serve sessions: the comparison, and what belongs to it from outside the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from src.database import seeding
+from src.database.keys import KeyFile
+from src.database.models import ActorKey
+from src.database.provisioning.comparison import compare
+from src.database.provisioning.differences import Difference, Kind
+
+
+def check(connection: Connection, *, login: str, keys: KeyFile | None, extensions: str = "") -> list[Difference]:
+    """Return everything that keeps this database from being ready: an empty list when it is.
+
+    `login` serves sessions, `keys` is what its key file holds (None: there is no file), `extensions` are those that the
+    settings require, separated by commas.
+    """
+    return [
+        *([] if keys is None else _key(connection, keys)),
+        *_extensions(connection, extensions),
+        *(Difference(Kind.SEED, seed, f"the seed {seed} is missing", left="init_db makes it again")
+          for seed in seeding.missing(connection)),
+        *compare(connection, login),
+    ]  # fmt: skip
+
+
+def _key(connection: Connection, keys: KeyFile) -> Iterator[Difference]:
+    pads = connection.scalar(
+        text(
+            f"SELECT inner_pad FROM public.{ActorKey.__tablename__}"
+            " WHERE id = :id AND (retired_at IS NULL OR retired_at > now())"
+        ),
+        {"id": keys.signing_key.id},
+    )
+    if pads is None or bytes(pads) != keys.signing_key.inner_pad:
+        yield Difference(
+            Kind.KEY,
+            "actor_keys",
+            "the key file does not belong to this database, or its key is retired: every session would see nothing",
+            left="copy the key file from the machine where init_db was run",
+        )
+
+
+def _extensions(connection: Connection, required: str) -> Iterator[Difference]:
+    present = set(connection.scalars(text("SELECT extname::text FROM pg_extension")))
+    for name in (part.strip() for part in required.split(",")):
+        if name and name not in present:
+            yield Difference(
+                Kind.EXTENSION,
+                name,
+                f"the extension {name} is missing",
+                left=f"init_db makes it: CREATE EXTENSION {name}",
+            )

@@ -1,0 +1,171 @@
+"""What follows from the declarations of tables: triggers, policies, grants, what is not sampled.
+
+`tests/database/protection.sql` is the printed result: a change of it is a change of who may do what, and is reviewed
+there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Column, Index, MetaData, Table
+
+from src.database.schema.declaration import (
+    ADMINISTERED,
+    CAPTURED,
+    CAPTURED_WITHOUT_CASE,
+    SECRET,
+    SENSITIVE,
+    UNSAMPLED,
+    Protected,
+    protection_of,
+    sets,
+    with_mark,
+)
+from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger
+from src.database.schema.policies import policies_of
+
+BUILD = 1
+"""Grows when what is derived changes without a revision; tests/database/protection.sql quotes it."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Everything that Alembic cannot see of one table, apart from functions."""
+
+    table: str
+    triggers: tuple[Trigger, ...]
+    policies: tuple[Policy, ...]
+    grants: tuple[Grant, ...]
+    unsampled: tuple[str, ...]
+
+    @property
+    def row_security(self) -> str:
+        return f"ALTER TABLE public.{self.table} ENABLE ROW LEVEL SECURITY;"
+
+    def create(self) -> str:
+        """Return the SQL that protects the table; it may be run again."""
+        parts = [
+            *(trigger.create() for trigger in self.triggers),
+            self.row_security,
+            *(policy.create() for policy in self.policies),
+            *(grant.create() for grant in self.grants),
+            *self.unsampled,
+        ]
+        return "\n".join(parts)
+
+
+def derive(table: Table) -> Derived:
+    """Return what follows from the declaration of a table."""
+    return Derived(
+        table.name, tuple(_triggers(table)), policies_of(table), tuple(_grants(table)), tuple(_unsampled(table))
+    )
+
+
+def derived(metadata: MetaData) -> tuple[Derived, ...]:
+    """Return what follows from the declarations of all tables, in the order in which the tables are made."""
+    if "derived" not in metadata.info:
+        metadata.info["derived"] = tuple(derive(table) for table in metadata.sorted_tables)
+    found: tuple[Derived, ...] = metadata.info["derived"]
+    return found
+
+
+def captured_tables(metadata: MetaData) -> tuple[Table, ...]:
+    """Return the tables whose changes are in the log."""
+    return tuple(table for table in metadata.sorted_tables if protection_of(table).captured)
+
+
+def capture_arguments(table: Table) -> tuple[str, ...]:
+    """Return the arguments of a table's capture triggers; src/database/sql/capture.sql says what they mean."""
+    declared = protection_of(table)
+    sensitive = with_mark(table.columns, SENSITIVE)
+    return (declared.case or "", ",".join(declared.not_captured), ",".join(sensitive), declared.restorable or "")
+
+
+def _triggers(table: Table) -> Iterator[Trigger]:
+    declared = protection_of(table)
+    replaced = {trigger.name for trigger in declared.triggers}
+    kept = (trigger for trigger in _derived_triggers(table, declared) if trigger.name not in replaced)
+    arguments = capture_arguments(table)
+    fillings: dict[tuple[str, ...], tuple[str, ...]] = {
+        CAPTURED: arguments,
+        CAPTURED_WITHOUT_CASE: ("", *arguments[1:]),
+    }
+    for trigger in (*kept, *declared.triggers):
+        yield replace(trigger, table=table.name, arguments=fillings.get(trigger.arguments, trigger.arguments))
+
+
+def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
+    if declared.touched:
+        function = "touch_versioned_row" if "row_version" in table.columns else "touch_row"
+        yield Trigger("touch", "BEFORE UPDATE", function)
+    if declared.captured:
+        # The worker that applies another server's changes fires triggers of rows only, so there each row is its own.
+        replicated = "pg_catalog.current_setting('session_replication_role') = 'replica'"
+        new_rows = Trigger("capture", "AFTER INSERT", "capture_new_rows", CAPTURED, each="STATEMENT", always=True)
+        yield replace(new_rows, transition="new_rows")
+        yield Trigger(
+            "capture_replicated", "AFTER INSERT", "capture_change", CAPTURED, when=replicated, always=True
+        )  # fmt: skip
+        yield Trigger("capture_change", "AFTER UPDATE OR DELETE", "capture_change", CAPTURED, always=True)
+        # A row that took another id would be gone for the log, and another one there.
+        changed = "OLD.id IS DISTINCT FROM NEW.id"
+        refused = ("the id of a row cannot change",)
+        yield Trigger("keep_id", "BEFORE UPDATE OF id", "refuse_change", refused, when=changed, always=True)
+    if not declared.closed:
+        untraced = ("it would leave no trace, delete rows instead",)
+        yield Trigger(
+            "refuse_truncate", "BEFORE TRUNCATE", "refuse_change", untraced, each="STATEMENT", always=True
+        )  # fmt: skip
+    if declared.case is not None and declared.held:
+        yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold", always=True)
+
+
+def _grants(table: Table) -> Iterator[Grant]:
+    declared = protection_of(table)
+    if declared.closed:
+        return
+    secret = with_mark(table.columns, SECRET)
+    readable = tuple(column.name for column in table.columns if column.name not in secret) if secret else ()
+    updatable = tuple(column.name for column in table.columns if sets(column, "UPDATE"))
+    if declared.case is not None:
+        if declared.insert or declared.insert_rule:
+            addable = tuple(column.name for column in table.columns if sets(column, "INSERT"))
+            yield Grant(table.name, ("INSERT",), SESSION_ROLES, addable)
+        yield Grant(table.name, ("SELECT", "DELETE") if declared.delete else ("SELECT",), SESSION_ROLES, readable)
+        if declared.update:
+            yield Grant(table.name, ("UPDATE",), SESSION_ROLES, updatable)
+        return
+    if declared.members:
+        yield Grant(table.name, ("SELECT",), MEMBER_ROLES, readable)
+    if declared.member_update:
+        yield Grant(table.name, ("UPDATE",), MEMBER_ROLES, updatable)
+    yield Grant(table.name, ("SELECT",), (ADMIN_ROLE,), readable)
+    if declared.administrators == "all":
+        yield Grant(table.name, ("INSERT", "DELETE"), (ADMIN_ROLE,))
+        changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
+        yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,), changeable if secret else ())
+
+
+def _unsampled(table: Table) -> Iterator[str]:
+    columns = with_mark(table.columns, UNSAMPLED)
+    if not columns:
+        return
+    settings = ", ".join(f"ALTER COLUMN {column} SET STATISTICS 0" for column in columns)
+    yield f"ALTER TABLE public.{table.name} {settings};"
+    # An index whose first column is an expression over such a column is sampled by itself.
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        if _begins_with_expression_over(index, columns):
+            yield unsampled_index(str(index.name))
+
+
+def unsampled_index(name: str) -> str:
+    """Return the SQL by which the expression that an index begins with is not sampled."""
+    return f"ALTER INDEX public.{name} ALTER COLUMN 1 SET STATISTICS 0;"
+
+
+def _begins_with_expression_over(index: Index, columns: tuple[str, ...]) -> bool:
+    first = next(iter(index.expressions))
+    return not isinstance(first, Column) and bool(set(re.findall(r"\w+", str(first))) & set(columns))

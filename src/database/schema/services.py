@@ -1,0 +1,142 @@
+"""Tables of services beside those of this layer: the same protection for a table in a service's own Alembic history.
+
+    def upgrade() -> None:
+        case_id = sa.Column("case_id", sa.Integer, sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False)
+        table = op.create_table("case_tags", *record_columns(), case_id, sa.Column("tag", sa.Text, nullable=False))
+        protect_table(op, table, insert=("case_id", "tag"), update=("tag",))
+
+What is declared stands in `protected_tables`, so that `init_db --check` and `alembic upgrade` of this layer keep the
+table's protection like that of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Identity, MetaData, Table, func, text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import NULLTYPE
+
+from src.database.schema.declaration import SECRET, SENSITIVE, SIGNED, UNSAMPLED, WRITTEN, Protected, declare
+from src.database.schema.derivation import Derived, derive
+from src.errors import InvalidInput
+
+_NEEDED = ("id", "created_at", "updated_at")
+
+
+def record_columns(*, versioned: bool = False) -> tuple[Column[Any], ...]:
+    """Return the columns that every protected table has: `id`, `created_at`, `updated_at`, all set by the server.
+
+    `versioned` adds `row_version`, counted by a trigger: map it as the model's version counter.
+    """
+    moment = TIMESTAMP(timezone=True)
+    columns: list[Column[Any]] = [
+        Column("id", BigInteger, Identity(), primary_key=True),
+        Column("created_at", moment, server_default=func.now(), nullable=False),
+        Column("updated_at", moment, server_default=func.now(), nullable=False),
+    ]
+    if versioned:
+        columns.append(Column("row_version", BigInteger, server_default="1", nullable=False))
+    return tuple(columns)
+
+
+def protect_table(
+    op: Any,
+    table: Table,
+    *,
+    insert: Collection[str] = (),
+    update: Collection[str] = (),
+    signed: Collection[str] = (),
+    sensitive: Collection[str] = (),
+    secret: Collection[str] = (),
+    unsampled: Collection[str] = (),
+    protected: Protected | None = None,
+) -> None:
+    """Give a table of a service row security, capture, guards and grants, and remember that it has them.
+
+    `op` is Alembic's, `table` what `op.create_table` returned: a table in `public` with `record_columns()` and, unless
+    `protected` says otherwise, a `case_id` (integer) that leads to `cases.id`. Sessions may set the columns of `insert`
+    and change those of `update`; a column of `signed` may name the actor only; of `sensitive` ones the log keeps a
+    salted hash; `secret` ones no session may read; of `unsampled` ones ANALYZE takes no samples, as text of cases
+    needs. The verbs that commands take in the case are those of `protected`, by default write, write, delete.
+
+    Safe to repeat, also with another declaration. Raises InvalidInput for a column that the table does not have.
+    """
+    protected = protected or Protected()
+    marked = {"insert": insert, "update": update, "signed": signed, "sensitive": sensitive, "secret": secret,
+              "unsampled": unsampled}  # fmt: skip
+    declaration = {
+        "columns": [column.name for column in table.columns],
+        **{mark: list(names) for mark, names in marked.items()},
+        "protected": {name: value for name, value in asdict(protected).items() if name != "triggers"},
+    }
+    if protected.triggers:
+        raise InvalidInput("protect_table takes no triggers; create them in the revision of the service.")
+    _require(table, declaration, protected)
+    derived = _derived(table.name, declaration)
+    document = json.dumps(declaration, sort_keys=True).replace("'", "''")
+    op.execute(_literal(derived.create()))
+    op.execute(
+        _literal(
+            f"INSERT INTO public.protected_tables (name, declaration) VALUES ('{table.name}', '{document}')"
+            " ON CONFLICT (name) DO UPDATE SET declaration = excluded.declaration"
+        )
+    )
+
+
+def unprotect_table(op: Any, name: str) -> None:
+    """Forget the declaration of a service's table, before `op.drop_table` removes the table and its protection."""
+    op.execute(_literal(f"DELETE FROM public.protected_tables WHERE name = '{name}'"))
+
+
+def registered(connection: Connection) -> tuple[Derived, ...]:
+    """Return what follows from the declarations of services' tables that are there."""
+    if connection.scalar(text("SELECT to_regclass('public.protected_tables') IS NULL")):
+        return ()
+    rows = connection.execute(
+        text(
+            "SELECT name, declaration FROM public.protected_tables"
+            " WHERE to_regclass('public.' || quote_ident(name)) IS NOT NULL ORDER BY name"
+        )
+    )
+    return tuple(_derived(name, declaration) for name, declaration in rows)
+
+
+def _require(table: Table, declaration: dict[str, Any], protected: Protected) -> None:
+    present = set(declaration["columns"])
+    needed = [*_NEEDED, *([protected.case] if protected.case else [])]
+    if missing := [name for name in needed if name not in present]:
+        raise InvalidInput(
+            f"The table {table.name} needs the columns {', '.join(missing)}; record_columns() gives id, created_at and"
+            " updated_at."
+        )
+    for mark in ("insert", "update", "signed", "sensitive", "secret", "unsampled"):
+        if unknown := sorted(set(declaration[mark]) - present):
+            raise InvalidInput(f"{mark}: the table {table.name} has no column {', '.join(unknown)}.")
+    if unwritten := sorted(set(declaration["signed"]) - {*declaration["insert"], *declaration["update"]}):
+        raise InvalidInput(f"signed: {', '.join(unwritten)} must be one of the columns of insert or update.")
+
+
+def _derived(name: str, declaration: dict[str, Any]) -> Derived:
+    marks = {"signed": SIGNED, "sensitive": SENSITIVE, "secret": SECRET, "unsampled": UNSAMPLED}
+    columns = []
+    for column in declaration["columns"]:
+        info: dict[str, Any] = {mark: column in declaration[key] for key, mark in marks.items()}
+        info[WRITTEN] = tuple(
+            command for command, key in (("INSERT", "insert"), ("UPDATE", "update")) if column in declaration[key]
+        )
+        columns.append(Column(column, NULLTYPE, info=info))
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in declaration["protected"].items()
+    }
+    table = Table(name, MetaData(), *columns)
+    declare(table, Protected(**fields))
+    return derive(table)
+
+
+def _literal(sql: str) -> Any:
+    # A colon before a letter would be taken for a bound parameter.
+    return text(sql.replace(":", r"\:"))

@@ -1,0 +1,124 @@
+"""The functions of the database, read from `src/database/sql`: one file per subject, plain SQL.
+
+Nothing in Python holds a body. A file begins with its build, `-- build 3`, which grows with every change of the file;
+the sum of all builds is part of what the database remembers about the code that applied its functions last.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from src.errors import NotFound
+
+FOLDER = Path(__file__).resolve().parents[1] / "sql"
+ROLES = FOLDER / "roles.sql"
+# In the order of creation: an expression (RETURN …) binds the names that it uses when it is created.
+FILES = (
+    "revision", "permission_names_1", "actor", "access", "permissions_explained", "rows", "guards", "storage_objects",
+    "activity_log", "capture", "versions", "restore", "seals", "search_text_1", "search_query", "search", "sign_in",
+    "jobs",
+)  # fmt: skip
+
+_FUNCTION = re.compile(
+    r"^(?P<definition>CREATE OR REPLACE FUNCTION (?P<signature>public\.\w+\(.*?\))\s+RETURNS\b.*?;)\n"
+    r"(?P<rights>REVOKE ALL ON FUNCTION .*?;)(?=\n\n|\n*\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+_GRANTED = re.compile(r"^GRANT EXECUTE ON FUNCTION .*? TO ([^;]+);", re.MULTILINE)
+_BUILD = re.compile(r"-- build (\d+)\n")
+_LITERAL = re.compile(r"\bRETURN\s+((?:U&)?'(?:[^']|'')*'(?:\s*\n\s*'(?:[^']|'')*')*)(?:::\w+)?;\Z")
+_CODE_POINT = re.compile(r"\\(?:\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function in `public`: nobody may execute it but its owner and the roles in `callers`.
+
+    `definition` is the CREATE statement, `rights` are the statements that say who may execute it.
+    """
+
+    file: str
+    signature: str
+    definition: str
+    rights: str
+    callers: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.signature.partition("(")[0].removeprefix("public.")
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The types of its arguments."""
+        listed = self.signature.partition("(")[2].removesuffix(")")
+        return tuple(" ".join(argument.split(" DEFAULT ")[0].split()[1:]) for argument in listed.split(",") if argument)
+
+    @property
+    def identity(self) -> str:
+        """The signature as DROP and GRANT want it: argument types only."""
+        return f"public.{self.name}({', '.join(self.arguments)})"
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether indexes, generated columns or CHECKs call it: then it changes by a revision, under a new name."""
+        return re.search(r"_\d+\Z", self.file) is not None
+
+    def create(self) -> str:
+        return f"{self.definition}\n{self.rights}"
+
+    def drop(self) -> str:
+        return f"DROP FUNCTION IF EXISTS {self.identity} CASCADE;"
+
+
+@cache
+def functions() -> tuple[Function, ...]:
+    """Return all functions in the order of their creation."""
+    return tuple(function for file in FILES for function in _functions_of(file))
+
+
+def roles() -> str:
+    """Return the statements that make the group roles."""
+    return ROLES.read_text(encoding="utf-8")
+
+
+@cache
+def build() -> int:
+    """Return the build of all files together."""
+    return sum(build_of(path) for path in (ROLES, *(FOLDER / f"{name}.sql" for name in FILES)))
+
+
+def build_of(path: Path) -> int:
+    """Return the build that the first line of a file gives."""
+    found = _BUILD.match(path.read_text(encoding="utf-8"))
+    if found is None:
+        raise NotFound(f"{path.name} does not begin with its build; its first line must read: -- build 1")
+    return int(found[1])
+
+
+@cache
+def constant(name: str) -> str:
+    """Return the text that a function of the database returns whose whole body is one literal."""
+    definition = next(function.definition for function in functions() if function.name == name)
+    found = _LITERAL.search(definition)
+    if found is None:
+        raise NotFound(f"{name}() returns no literal.")
+    escaped = found[1].startswith("U&")
+    text = "".join(re.findall(r"'((?:[^']|'')*)'", found[1])).replace("''", "'")
+    return _CODE_POINT.sub(lambda code: chr(int(code[1] or code[2], 16)), text) if escaped else text
+
+
+def _functions_of(file: str) -> list[Function]:
+    text = (FOLDER / f"{file}.sql").read_text(encoding="utf-8")
+    return [
+        Function(
+            file,
+            re.sub(r"\s+", " ", found["signature"]).replace("( ", "("),
+            found["definition"],
+            found["rights"],
+            tuple(role for granted in _GRANTED.findall(found["rights"]) for role in granted.split(", ")),
+        )
+        for found in _FUNCTION.finditer(text)
+    ]

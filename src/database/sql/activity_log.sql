@@ -1,0 +1,140 @@
+-- build 1
+-- The log: what an entry is, entries of events, and the monthly partitions they go to.
+--
+--     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
+--     leaf_hash    = sha256(0x00 ‖ text of [id, µs, type, actor id, actor, case, entity, entity id, operation, reason,
+--                           request, transaction, epoch, revision] ‖ payload_hash)
+--
+-- Both texts are PostgreSQL's own text form of jsonb, which orders keys and keeps numbers as they were written; the
+-- settings that change how values turn into text are pinned on the functions. No lock is taken, no earlier entry read.
+--
+-- Not here: entries of row changes (capture.sql), seals over entries (seals.sql). Two verifiers state the hashes again
+-- on purpose, so that somebody who replaces these functions is found out: examples/verify_export.py and
+-- src/services/history/entries.py.
+
+CREATE OR REPLACE FUNCTION public.payload_hash(salt bytea, new_image jsonb, old_image jsonb)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+RETURN sha256(salt || convert_to(jsonb_build_object('new', new_image, 'old', old_image)::text, 'UTF8'));
+REVOKE ALL ON FUNCTION public.payload_hash(bytea, jsonb, jsonb) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.leaf_hash(
+    entry_id bigint, created_at timestamptz, type_id bigint, actor_id bigint, actor_name text, case_id bigint,
+    entity text, entity_id bigint, operation text, reason text, request_id text, xid xid8, cluster bigint, revision text,
+    payload bytea)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+RETURN sha256(decode('00', 'hex') || convert_to(jsonb_build_array(entry_id,
+    (extract(epoch FROM created_at) * 1000000)::bigint, type_id, actor_id, actor_name, case_id, entity, entity_id,
+    operation, reason, request_id, xid::text, cluster, revision)::text, 'UTF8') || payload);
+REVOKE ALL ON FUNCTION public.leaf_hash(bigint, timestamptz, bigint, bigint, text, bigint, text, bigint, text, text, text,
+    xid8, bigint, text, bytea) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.append_activity(
+    type_code text, operation text, actor_id bigint, actor text, case_id bigint, entity text, entity_id bigint,
+    old jsonb, new jsonb, salt bytea)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 AS $body$
+DECLARE
+    entry bigint := nextval('public.activity_logs_id_seq');
+    moment timestamptz := clock_timestamp();
+    type_id bigint := (SELECT t.id FROM public.activity_types t WHERE t.code = type_code);
+    reason text := left(nullif(current_setting('sti.reason', true), ''), 2000);
+    request_id text := left(nullif(current_setting('sti.request', true), ''), 200);
+    xid xid8 := pg_current_xact_id();
+    cluster bigint := public.actor_epoch();
+    revision text := public.schema_revision();
+    own_salt bytea := coalesce(salt, uuid_send(gen_random_uuid()));
+    payload bytea := public.payload_hash(own_salt, new, old);
+BEGIN
+    IF type_id IS NULL THEN
+        RAISE EXCEPTION 'no activity type has the code %', type_code USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO public.activity_logs (id, created_at, updated_at, activity_type_id, actor_id, actor, case_id, entity,
+        entity_id, operation, old, new, reason, request_id, transaction_id, epoch, schema_revision, salt, payload_hash,
+        leaf_hash)
+    VALUES (entry, moment, moment, type_id, append_activity.actor_id, append_activity.actor, append_activity.case_id,
+        append_activity.entity, append_activity.entity_id, append_activity.operation, append_activity.old,
+        append_activity.new, reason, request_id, xid, cluster, revision, own_salt, payload,
+        public.leaf_hash(entry, moment, type_id, append_activity.actor_id, append_activity.actor,
+            append_activity.case_id, append_activity.entity, append_activity.entity_id, append_activity.operation,
+            reason, request_id, xid, cluster, revision, payload));
+    RETURN entry;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.append_activity(text, text, bigint, text, bigint, text, bigint, jsonb, jsonb, bytea)
+    FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF public.actor_id() IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
+        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF jsonb_typeof(detail) <> 'object' THEN
+        RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
+        RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
+        entity_id, NULL, detail, NULL);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    acting bigint := public.actor_id();
+    acting_name text := public.actor_name();
+    everything boolean := public.actor_may('*', '*');
+    readable integer[] := public.actor_case_ids('read');
+    e record;
+BEGIN
+    IF acting IS NULL THEN
+        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    FOR e IN SELECT * FROM jsonb_to_recordset(entries)
+                 AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
+        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused')
+           -- What failed rolls back, and its entry must not.
+           AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
+            RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF jsonb_typeof(e.detail) <> 'object' THEN
+            RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        -- A case that was opened in a transaction that rolled back does not exist: the reading stands without it.
+        PERFORM public.append_activity(e.type, 'event', acting, acting_name,
+            CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, e.entity, e.entity_id, NULL,
+            e.detail, NULL);
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_reads(jsonb) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.ensure_activity_partitions(months_ahead integer)
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$
+DECLARE
+    first_day date;
+    made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('activity_logs partitions', 0));
+    FOR month IN 0..months_ahead LOOP
+        first_day := (date_trunc('month', now()) + make_interval(months => month))::date;
+        IF to_regclass('public.activity_logs_' || to_char(first_day, 'YYYY_MM')) IS NULL THEN
+            EXECUTE format('CREATE TABLE public.%I PARTITION OF public.activity_logs FOR VALUES FROM (%L) TO (%L)',
+                'activity_logs_' || to_char(first_day, 'YYYY_MM'), first_day || ' 00:00:00+00',
+                (first_day + interval '1 month')::date || ' 00:00:00+00');
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.ensure_activity_partitions(integer) FROM PUBLIC;

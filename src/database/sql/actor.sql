@@ -1,0 +1,205 @@
+-- build 1
+-- Who is acting: tokens signed by a key that no session can read, verified inside the database.
+--
+-- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the backend's process id
+-- and to a time; `begin_actor` checks it once, resolves the user, and mints the second, which holds for this
+-- transaction on this backend and for nothing else. So a token that was seen in pg_stat_activity is worth nothing in
+-- another backend, and what a transaction leaves in a setting is worth nothing in the next one.
+--
+--     client:       mac | key id | backend pid | expiry (epoch seconds) | purpose | subject [| cluster, for a session]
+--     transaction:  user id | backend pid | start of the transaction (µs) | key id | epoch | mac
+--
+-- HMAC-SHA256 by the server's own sha256(), over the two padded forms of the key in `actor_keys`: pgcrypto may be
+-- missing.
+--
+-- The expressions come first. They are inlined where they are used (no SECURITY DEFINER, no SET), so a token is checked
+-- by one text everywhere at no cost; a call of a function by a function would double what `actor_id()` takes.
+--
+-- Not here: what the actor may do (access.sql), signing in (sign_in.sql).
+
+-- The signature of these fields by a key.
+CREATE OR REPLACE FUNCTION public.token_mac(fields text, inner_pad bytea, outer_pad bytea)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN encode(sha256(outer_pad || sha256(inner_pad || convert_to(fields, 'UTF8'))), 'hex');
+REVOKE ALL ON FUNCTION public.token_mac(text, bytea, bytea) FROM PUBLIC;
+
+-- When this transaction began, in microseconds: with the backend's process id it names the transaction.
+CREATE OR REPLACE FUNCTION public.transaction_start()
+RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (extract(epoch FROM now()) * 1000000)::bigint;
+REVOKE ALL ON FUNCTION public.transaction_start() FROM PUBLIC;
+
+-- Whether these fields have the form of a token of this transaction, so that casting them cannot fail.
+CREATE OR REPLACE FUNCTION public.is_transaction_token(fields text[])
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN cardinality(fields) IS NOT DISTINCT FROM 6 AND fields[2] = pg_backend_pid()::text
+       AND fields[3] = public.transaction_start()::text
+       AND fields[1] ~ '^[0-9]{1,18}$' AND fields[4] ~ '^[0-9]{1,18}$';
+REVOKE ALL ON FUNCTION public.is_transaction_token(text[]) FROM PUBLIC;
+
+-- Whether a key signed the fields of a token of this transaction.
+CREATE OR REPLACE FUNCTION public.is_signed(fields text[], inner_pad bytea, outer_pad bytea)
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN fields[6] = public.token_mac(array_to_string(fields[1:5], '|'), inner_pad, outer_pad);
+REVOKE ALL ON FUNCTION public.is_signed(text[], bytea, bytea) FROM PUBLIC;
+
+-- Who acts when nobody signed: the owner at work, in a migration's change of data (`migration:0002`) or by hand.
+CREATE OR REPLACE FUNCTION public.operator_name()
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce('migration:' || nullif(current_setting('sti.migration', true), ''), 'operator:' || session_user);
+REVOKE ALL ON FUNCTION public.operator_name() FROM PUBLIC;
+
+-- Whether whoever is connected may act as the owner of the database. In a definer function current_user is the owner.
+CREATE OR REPLACE FUNCTION public.is_owner_at_work()
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_has_role(session_user, current_user, 'MEMBER');
+REVOKE ALL ON FUNCTION public.is_owner_at_work() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.verify_token(token text, purpose text)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    part text[] := string_to_array(token, '|');
+    pads record;
+BEGIN
+    IF cardinality(part) IS DISTINCT FROM 6 OR octet_length(token) > 2000 OR part[2] !~ '^[0-9]{1,18}$' THEN
+        RETURN NULL;
+    END IF;
+    SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
+     WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
+    IF NOT FOUND
+       OR part[1] <> public.token_mac(array_to_string(part[2:6], '|'), pads.inner_pad, pads.outer_pad) THEN
+        RETURN NULL;
+    END IF;
+    -- Authentic from here on, so the casts below cannot fail on an invented token.
+    IF part[3]::bigint <> pg_backend_pid() OR part[4]::bigint < extract(epoch FROM now())
+       OR part[5] <> verify_token.purpose THEN
+        RETURN NULL;
+    END IF;
+    RETURN part[6];
+END
+$body$;
+REVOKE ALL ON FUNCTION public.verify_token(text, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.mint_actor(user_id bigint, key_id bigint)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    body text := concat_ws('|', user_id, pg_backend_pid(), public.transaction_start(), key_id,
+                           (SELECT system_identifier FROM pg_control_system()));
+BEGIN
+    RETURN (SELECT body || '|' || public.token_mac(body, k.inner_pad, k.outer_pad)
+              FROM public.actor_keys k WHERE k.id = key_id);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.mint_actor(bigint, bigint) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_id text)
+RETURNS TABLE (actor bigint, database_role text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+-- All in one: each transaction waits for this, and a function that calls a function costs as much again.
+DECLARE
+    part text[] := string_to_array(token, '|');
+    pads record;
+    u record;
+    body text;
+    minted text := '';
+BEGIN
+    database_role := 'sti_app';
+    IF cardinality(part) IN (6, 7) AND octet_length(token) <= 2000 AND part[2] ~ '^[0-9]{1,18}$' THEN
+        SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
+         WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
+        IF FOUND AND part[1] = public.token_mac(array_to_string(part[2:], '|'), pads.inner_pad, pads.outer_pad) THEN
+            -- Authentic from here on, so the casts below cannot fail on an invented token.
+            IF part[3]::bigint = pg_backend_pid() AND part[4]::bigint >= extract(epoch FROM now())
+               AND part[5] = 'session' THEN
+                SELECT x.id, x.role_id, r.parent_id,
+                       coalesce(jsonb_exists(r.permissions -> '*', '*'), false) AS everything
+                  INTO u FROM public.users x JOIN public.user_roles r ON r.id = x.role_id
+                 WHERE lower(x.username) = lower(part[6]) AND x.is_active;
+                actor := u.id;
+            END IF;
+        END IF;
+    END IF;
+    IF actor IS NOT NULL THEN
+        body := concat_ws('|', actor, pg_backend_pid(), public.transaction_start(), part[2],
+            -- Reading the server's own number takes as long as all the rest, so whoever signs may tell it.
+            coalesce(part[7], (SELECT system_identifier FROM pg_control_system())::text));
+        minted := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
+        IF u.everything OR u.parent_id IS NOT NULL AND public.role_permits(u.role_id, '*', '*') THEN
+            database_role := 'sti_admin';
+        -- More than a thousand cases, and more than a tenth of all: read as sti_wide (decision 6).
+        ELSIF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET 1000) THEN
+            -- As many as ANALYZE last saw: it need not be exact, only cheap. -1 before the first time.
+            IF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET greatest(0, (
+                   SELECT c.reltuples FROM pg_class c WHERE c.oid = 'public.cases'::regclass))::bigint / 10)
+               AND pg_has_role(session_user, 'sti_wide', 'MEMBER') THEN
+                database_role := 'sti_wide';
+            END IF;
+        END IF;
+    END IF;
+    PERFORM set_config('sti.reason', coalesce(reason, ''), true),
+            set_config('sti.request', coalesce(request_id, ''), true),
+            set_config('sti.actor', minted, true);
+    RETURN NEXT;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.begin_actor(text, text, text) FROM PUBLIC;
+-- The login itself has no right but this one, until it has switched to the role that is returned.
+GRANT EXECUTE ON FUNCTION public.begin_actor(text, text, text) TO PUBLIC;
+
+-- Whose signature this transaction bears, active or not: what a user did before being switched off stands under their
+-- name, switching themselves off included.
+CREATE OR REPLACE FUNCTION public.signed_actor()
+RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+BEGIN
+    IF NOT public.is_transaction_token(part) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT u.id FROM public.actor_keys k, public.users u
+             WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint
+               AND public.is_signed(part, k.inner_pad, k.outer_pad));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.signed_actor() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.actor_id()
+RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+BEGIN
+    IF NOT public.is_transaction_token(part) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT u.id FROM public.actor_keys k, public.users u
+             WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND u.is_active
+               AND public.is_signed(part, k.inner_pad, k.outer_pad));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.actor_id() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.actor_id() TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.actor_epoch()
+RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    -- The token carries it since pg_control_system() reads a file; without a token there is nothing to trust but that.
+    SELECT CASE WHEN public.signed_actor() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
+                ELSE split_part(current_setting('sti.actor', true), '|', 5)::bigint END
+$body$;
+REVOKE ALL ON FUNCTION public.actor_epoch() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.actor_name()
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    known text := (SELECT u.username FROM public.users u WHERE u.id = public.signed_actor());
+BEGIN
+    IF known IS NULL AND public.is_owner_at_work() THEN
+        RETURN public.operator_name();
+    END IF;
+    RETURN known;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.actor_name() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.actor_name() TO sti_app, sti_wide, sti_admin;

@@ -1,0 +1,167 @@
+-- build 1
+-- Rules that span rows: who may grant what, owners and administrators that must not run out, holds, role hierarchies.
+--
+-- Each of these could be broken by two transactions that do not see each other, so each takes a row lock first that the
+-- other one needs too. Under REPEATABLE READ the lock fails instead of showing an old picture, because the rows that
+-- decide are changed and not only locked.
+--
+-- A rule that several functions hold stands here once: require_grantable (also asked when a participant is restored),
+-- require_no_hold (also asked when a recording is marked as deleted and when entries are erased).
+
+-- Raises unless the actor holds every verb that a participant of this role and these permissions would have.
+CREATE OR REPLACE FUNCTION public.require_grantable(case_id bigint, role text, permissions jsonb)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    verb text;
+BEGIN
+    FOREACH verb IN ARRAY public.case_verbs_1() LOOP
+        IF public.participant_may(role, permissions, verb)
+           AND NOT coalesce(case_id = ANY (public.actor_case_ids(verb)), false) THEN
+            RAISE EXCEPTION 'you can only grant permissions that you hold: % in case %', verb, case_id
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.require_grantable(bigint, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.require_grantable(bigint, text, jsonb) TO sti_app, sti_wide, sti_admin;
+
+-- Raises while a legal hold is active in the case. Locks the case's row: whoever places a hold changes it, so one of the
+-- two waits, and then sees what the other did.
+CREATE OR REPLACE FUNCTION public.require_no_hold(case_id bigint, entity text)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF (SELECT c.active_holds FROM public.cases c WHERE c.id = require_no_hold.case_id FOR SHARE) > 0 THEN
+        RAISE EXCEPTION 'a legal hold forbids deleting from % in this case', entity
+            USING ERRCODE = 'STI02', CONSTRAINT = 'legal_holds_deletion_check', TABLE = entity;
+    END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.require_no_hold(bigint, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_hierarchy()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF NEW.parent_id IS NULL THEN
+        RETURN NEW;
+    END IF;
+    -- Two edges of one cycle can be drawn at once: whoever draws one locks all roles, of which there are few.
+    PERFORM FROM public.user_roles ORDER BY id FOR UPDATE;
+    IF EXISTS (
+        WITH RECURSIVE chain (id, parent_id, depth) AS (
+            SELECT r.id, r.parent_id, 1 FROM public.user_roles r WHERE r.id = NEW.parent_id
+            UNION ALL
+            SELECT r.id, r.parent_id, c.depth + 1 FROM public.user_roles r JOIN chain c ON r.id = c.parent_id
+             WHERE c.depth <= 16
+        )
+        SELECT FROM chain c WHERE c.id = NEW.id OR c.depth > 15
+    ) THEN
+        RAISE EXCEPTION 'the role % cannot have this parent: a hierarchy has no cycle and at most 16 levels', NEW.code
+            USING ERRCODE = 'STI02', CONSTRAINT = 'user_roles_hierarchy_check', TABLE = 'user_roles';
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_hierarchy() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_administrators()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    concerned boolean;
+BEGIN
+    IF TG_TABLE_NAME = 'users' THEN
+        concerned := public.role_permits(OLD.role_id, '*', '*');
+    ELSE
+        -- A role that was, or inherited, an administrator's, and that somebody has.
+        concerned := (coalesce(jsonb_exists(OLD.permissions -> '*', '*'), false)
+                      OR public.role_permits(OLD.parent_id, '*', '*'))
+            AND EXISTS (
+                WITH RECURSIVE heirs (id) AS (
+                    SELECT OLD.id UNION SELECT r.id FROM public.user_roles r JOIN heirs h ON r.parent_id = h.id
+                )
+                SELECT FROM public.users u JOIN heirs h ON h.id = u.role_id WHERE u.is_active);
+    END IF;
+    IF NOT concerned THEN
+        RETURN NULL;
+    END IF;
+    -- Locking them all makes two who remove each other meet: the second one sees what the first one left.
+    PERFORM pg_advisory_xact_lock(hashtextextended('administrators', 0));
+    PERFORM FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*') ORDER BY u.id FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*')) THEN
+        RAISE EXCEPTION 'the last active administrator must stay: name another one first'
+            USING ERRCODE = 'STI02', CONSTRAINT = 'users_last_administrator_check', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_owners()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Deleting the case itself takes its owners along, and is asked for elsewhere.
+    PERFORM FROM public.cases c WHERE c.id = OLD.case_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM public.case_participants p
+                    WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL) THEN
+        RAISE EXCEPTION 'a case keeps at least one owner whose part does not expire: name another one first'
+            USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',
+                  TABLE = 'case_participants';
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_owners() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_grant()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Members only: administrators hold everything, and the owner of the database is not bound by permissions.
+    IF current_user IN ('sti_app', 'sti_wide') THEN
+        PERFORM public.require_grantable(NEW.case_id, NEW.role, NEW.permissions);
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_grant() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.announce_hold()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Changing the case's row, and not only locking it, is what a deletion under REPEATABLE READ trips over.
+    UPDATE public.cases c SET active_holds = 0 WHERE c.id = NEW.case_id;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.announce_hold() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.count_holds()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Whatever was asked for: the holds themselves say how many there are. A new case has none.
+    IF TG_OP = 'INSERT' THEN
+        NEW.active_holds := 0;
+    ELSE
+        NEW.active_holds := (SELECT count(*) FROM public.legal_holds h
+                              WHERE h.case_id = NEW.id AND h.released_at IS NULL);
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_hold()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF TG_TABLE_NAME = 'cases' THEN
+        PERFORM public.require_no_hold(OLD.id, TG_TABLE_NAME);
+    ELSE
+        PERFORM public.require_no_hold(OLD.case_id, TG_TABLE_NAME);
+    END IF;
+    RETURN OLD;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_hold() FROM PUBLIC;

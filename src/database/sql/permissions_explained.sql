@@ -1,0 +1,83 @@
+-- build 1
+-- Why somebody may do something: the permissions in force, each with its reason, for people to read.
+--
+-- Made of the same functions that the policies ask (`role_permits`, `participant_may`); a test holds the answers equal.
+
+CREATE OR REPLACE FUNCTION public.role_reason(role_id bigint, subject text, verb text)
+RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    WITH RECURSIVE chain (id, code, parent_id, depth) AS (
+        SELECT r.id, r.code, r.parent_id, 1 FROM public.user_roles r WHERE r.id = role_reason.role_id
+        UNION ALL
+        SELECT r.id, r.code, r.parent_id, c.depth + 1
+          FROM public.user_roles r JOIN chain c ON r.id = c.parent_id WHERE c.depth < 32
+    )
+    -- The farthest ancestor that has it is where it comes from.
+    SELECT CASE WHEN c.depth = 1 THEN 'the role ' || c.code || ' has it'
+                ELSE 'the role ' || (SELECT code FROM chain WHERE depth = 1) || ' has it from ' || c.code END
+      FROM chain c WHERE public.role_permits(c.id, subject, verb) ORDER BY c.depth DESC LIMIT 1
+$body$;
+REVOKE ALL ON FUNCTION public.role_reason(bigint, text, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.explain_permissions(user_id bigint, case_id bigint)
+RETURNS TABLE (subject text, verb text, allowed boolean, why text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$
+DECLARE
+    person public.users;
+    part public.case_participants;
+    lease public.processing_jobs;
+    ends text;
+    expired boolean;
+    in_general boolean := case_id IS NULL;
+BEGIN
+    IF public.actor_id() IS NULL OR NOT (case_id IS NULL OR public.actor_may_in(case_id, 'read')) THEN
+        RETURN;
+    END IF;
+    SELECT u.* INTO person FROM public.users u WHERE u.id = user_id;
+    IF NOT FOUND OR NOT in_general AND NOT EXISTS (SELECT FROM public.cases c
+                                                    WHERE c.id = explain_permissions.case_id) THEN
+        RETURN;
+    END IF;
+    SELECT p.* INTO part FROM public.case_participants p
+     WHERE p.case_id = explain_permissions.case_id AND p.user_id = explain_permissions.user_id;
+    SELECT j.* INTO lease FROM public.processing_jobs j
+     WHERE j.case_id = explain_permissions.case_id AND j.leased_by_id = explain_permissions.user_id
+       AND j.state = 'running' AND j.lease_expires_at > clock_timestamp() ORDER BY j.lease_expires_at DESC LIMIT 1;
+    expired := NOT public.is_current(part.expires_at);
+    ends := ' until ' || to_char(part.expires_at, 'YYYY-MM-DD HH24:MI:SS "UTC"');
+    FOR subject, verb IN
+        SELECT 'case', v FROM unnest(public.case_verbs_1()) v WHERE NOT in_general
+        UNION ALL
+        SELECT s.key, v FROM jsonb_each(public.role_verbs_1()) s, jsonb_array_elements_text(s.value) v WHERE in_general
+    LOOP
+        allowed := public.role_permits(person.role_id, CASE WHEN in_general THEN subject ELSE '*' END,
+                                       CASE WHEN in_general THEN verb ELSE '*' END);
+        IF NOT person.is_active THEN
+            allowed := false;
+            why := 'the user is not active';
+        ELSIF allowed THEN
+            why := public.role_reason(person.role_id, CASE WHEN in_general THEN subject ELSE '*' END,
+                                      CASE WHEN in_general THEN verb ELSE '*' END);
+        ELSIF in_general THEN
+            why := 'neither the role nor a parent of it has it';
+        ELSIF NOT expired AND public.is_denied(part.permissions, verb) THEN
+            why := 'denied to this participant' || coalesce(ends, '');
+        ELSIF NOT expired AND part.id IS NOT NULL
+              AND public.participant_may(part.role, part.permissions, verb) THEN
+            allowed := true;
+            why := CASE WHEN public.participant_may(part.role, '{}', verb) THEN 'takes part as ' || part.role
+                        ELSE 'allowed to this participant' END || coalesce(ends, '');
+        ELSIF lease.id IS NOT NULL AND verb IN ('read', 'write') THEN
+            allowed := true;
+            why := 'holds the lease of job ' || lease.id || ' until '
+                   || to_char(lease.lease_expires_at, 'YYYY-MM-DD HH24:MI:SS "UTC"');
+        ELSIF expired THEN
+            why := 'took part as ' || part.role || ends;
+        ELSE
+            why := coalesce('takes part as ' || part.role || ', which does not include it', 'does not take part');
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.explain_permissions(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.explain_permissions(bigint, bigint) TO sti_app, sti_wide, sti_admin;

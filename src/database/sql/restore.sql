@@ -1,0 +1,94 @@
+-- build 1
+-- Going back, and starting: a deleted row comes back from the log, a row without an entry gets a first one.
+--
+-- What may be restored, and by which verb, is the fourth argument of the table's capture trigger (capture.sql). Two
+-- tables ask for more: a participant needs the rights of whoever grants (guards.sql), a recording needs its bytes.
+
+CREATE OR REPLACE FUNCTION public.restore_deleted(entry_id bigint)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 AS $body$
+DECLARE
+    e public.activity_logs;
+    image jsonb;
+    present bigint;
+    columns text;
+    verb text;
+BEGIN
+    SELECT l.* INTO e FROM public.activity_logs l WHERE l.id = entry_id AND l.operation = 'delete';
+    verb := nullif((public.capture_arguments(e.entity))[4], '');
+    -- As hidden as what is not there: whoever may not write in the case learns nothing of it.
+    IF e.id IS NULL OR NOT coalesce(public.actor_may_in(e.case_id, coalesce(verb, 'write')), false) THEN
+        RAISE EXCEPTION 'no such deletion' USING ERRCODE = 'no_data_found';
+    END IF;
+    IF verb IS NULL OR e.old IS NULL THEN
+        RAISE EXCEPTION 'a deleted row of % cannot be restored', e.entity
+            USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restorable_check', TABLE = e.entity;
+    END IF;
+    EXECUTE format('SELECT id FROM public.%I WHERE id = $1', e.entity) INTO present USING e.entity_id;
+    IF present IS NOT NULL THEN
+        RAISE EXCEPTION 'the row is there already' USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restored_check',
+            TABLE = e.entity;
+    END IF;
+    IF e.entity = 'case_participants' AND NOT public.actor_may('*', '*') THEN
+        PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
+    END IF;
+    -- Hashes stand for what is sensitive: those columns come back empty.
+    image := (SELECT coalesce(jsonb_object_agg(i.key, i.value), '{}') FROM jsonb_each(e.old) i
+               WHERE jsonb_typeof(i.value) <> 'string' OR i.value #>> '{}' !~ '^sha256:[0-9a-f]{64}$')
+             || jsonb_build_object('updated_at', now(), 'row_version', (e.old ->> 'row_version')::bigint + 1);
+    SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) INTO columns FROM pg_attribute a
+     WHERE a.attrelid = format('public.%I', e.entity)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+       AND a.attgenerated = '' AND jsonb_exists(image, a.attname);
+    IF EXISTS (SELECT FROM jsonb_object_keys(e.old) k WHERE NOT EXISTS (
+           SELECT FROM pg_attribute a WHERE a.attrelid = format('public.%I', e.entity)::regclass AND a.attname = k
+              AND a.attnum > 0 AND NOT a.attisdropped)) THEN
+        RAISE EXCEPTION 'the table % has no longer the columns that the row had', e.entity
+            USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_schema_check', TABLE = e.entity;
+    END IF;
+    IF e.entity = 'audio_files' THEN
+        -- Its bytes wait for the sweeper, who takes only what is deleting: not any more.
+        UPDATE public.storage_objects o SET state = 'pending', delete_after = NULL
+         WHERE o.key = image ->> 'path' AND o.case_id = e.case_id AND o.state = 'deleting';
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the bytes of this recording are gone'
+                USING ERRCODE = 'STI02', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';
+        END IF;
+    END IF;
+    EXECUTE format('INSERT INTO public.%1$I (%2$s) OVERRIDING SYSTEM VALUE'
+        ' SELECT %2$s FROM jsonb_populate_record(NULL::public.%1$I, $1)', e.entity, columns) USING image;
+    RETURN e.entity_id;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.restore_deleted(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.restore_deleted(bigint) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.write_baseline(entity text, max_rows integer)
+RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 AS $body$
+DECLARE
+    arguments text[] := public.capture_arguments(entity);
+    case_column text := nullif(arguments[1], '');
+    left_out text[] := string_to_array(arguments[2], ',');
+    sensitive text[] := coalesce(string_to_array(arguments[3], ','), '{}');
+    row_found record;
+    salt bytea;
+    written integer := 0;
+BEGIN
+    IF arguments IS NULL THEN
+        RAISE EXCEPTION 'changes of % are not captured', entity USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR row_found IN EXECUTE format('SELECT t.id::bigint AS id, to_jsonb(t) - $1 AS image FROM public.%I t'
+        ' WHERE NOT EXISTS (SELECT FROM public.activity_logs l WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
+        ' ORDER BY t.id LIMIT $3', entity) USING left_out, entity, max_rows LOOP
+        salt := uuid_send(gen_random_uuid());
+        PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),
+            (row_found.image ->> case_column)::bigint, entity, row_found.id, NULL,
+            public.redact(row_found.image, sensitive, salt), salt);
+        written := written + 1;
+    END LOOP;
+    RETURN written;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.write_baseline(text, integer) FROM PUBLIC;

@@ -1,0 +1,225 @@
+-- build 1
+-- Finding: functions that read the indexes for the actor and return ids, which the caller reads under row security.
+--
+-- `@@` and LIKE are not leakproof, so under row security PostgreSQL does not use their indexes. These functions run as
+-- the owner, apply the actor's cases themselves and tell nothing but ids, a rank and how many there are.
+--
+-- They write their query anew each time, with every value as a literal: the planner then knows how common the words are
+-- and how many cases there are. A generic plan reads the whole index for a word of one case, or the case for a rare
+-- word. Every value is quoted or cast before it is written, the names of tables and columns are the functions' own.
+--
+-- Segments of a case lie together, so that reading few cases costs nothing like random pages: with the default of
+-- random_page_cost the planner reads a common word's million entries instead, 100 ms where 2 do.
+--
+-- What a search is narrowed to comes as one object, `filters`; a key that is missing or null narrows nothing:
+--
+--   both          cases (ids), after (the keys of the last row of the page before), max_rows (50 when missing, 1001 at
+--                 most: a page, and one row that shows that more follow)
+--   search_page   order (rank or time), versions (newest, accepted or all), flagged, recording, language, status (ids),
+--                 speaker, min_confidence, from_ms, to_ms, recorded_from, recorded_to, created_from, created_to
+--
+-- The fragments that both functions write come first; they are inlined where they are used.
+--
+-- Not here: what the words of a query ask for (search_query.sql), checking filters with words for people
+-- (services/search/filters.py), marking what was found (services/search/marks.py).
+
+CREATE OR REPLACE FUNCTION public.search_max_rows(filters jsonb)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN greatest(0, least(coalesce((filters ->> 'max_rows')::integer, 50), 1001));
+REVOKE ALL ON FUNCTION public.search_max_rows(jsonb) FROM PUBLIC;
+
+-- The condition that a column is one of these cases; null, and so left out of the query, where the scope is everything.
+CREATE OR REPLACE FUNCTION public.search_within(case_column text, scope integer[])
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN case_column || ' = ANY (' || quote_literal(scope) || '::integer[])';
+REVOKE ALL ON FUNCTION public.search_within(text, integer[]) FROM PUBLIC;
+
+-- The cases that are searched: of those that are asked for, or of all, those that the actor may read. Null: everything.
+-- Whoever sees nothing gets an empty array.
+CREATE OR REPLACE FUNCTION public.search_scope(cases jsonb)
+RETURNS integer[] LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    -- An id that no case can have is one that is not found.
+    asked integer[] := CASE WHEN cases <> 'null' THEN
+        ARRAY(SELECT e.value::bigint::integer FROM jsonb_array_elements_text(cases) e
+               WHERE e.value::bigint BETWEEN -2147483648 AND 2147483647) END;
+BEGIN
+    IF public.actor_may('*', '*') THEN
+        RETURN asked;
+    END IF;
+    RETURN ARRAY(SELECT c FROM unnest(public.actor_case_ids('read')) c WHERE asked IS NULL OR c = ANY (asked));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_scope(jsonb) FROM PUBLIC;
+
+-- For each way to read the words: the condition that a segment matches, and the branch of a CASE with what it matches.
+CREATE OR REPLACE FUNCTION public.search_matches(query text, language_id bigint)
+RETURNS TABLE (condition text, terms text) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
+BEGIN
+    -- Each segment by its own configuration; those that make the same of the words are asked together.
+    -- Which languages there are is read from the index, one step for each: EXISTS is planned as a reading of the table.
+    RETURN QUERY
+        WITH RECURSIVE used (id) AS (
+            SELECT min(t.language_id) FROM public.transcriptions t
+            UNION ALL
+            SELECT (SELECT min(t.language_id) FROM public.transcriptions t WHERE t.language_id > u.id)
+              FROM used u WHERE u.id IS NOT NULL
+        )
+        SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
+               format('WHEN search_config = ANY (%L) THEN %L::tsquery', array_agg(q.config)::text, q.terms)
+          FROM (SELECT c.config, public.search_query(c.config, search_matches.query)::text AS terms
+                  FROM (SELECT DISTINCT l.search_config FROM public.languages l LEFT JOIN used u ON u.id = l.id
+                         WHERE (search_matches.language_id IS NULL OR l.id = search_matches.language_id
+                                OR l.search_config = 'simple')
+                           AND (l.search_config = 'simple' OR u.id IS NOT NULL)
+                           -- One that an operator misspelled must not stop every search.
+                           AND l.search_config = ANY (ARRAY(
+                               SELECT CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE n.nspname || '.' END || g.cfgname
+                                 FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace))
+                        OFFSET 0) c (config)) q
+         WHERE q.terms <> '' GROUP BY q.terms ORDER BY q.terms;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_matches(text, bigint) FROM PUBLIC;
+
+-- What was said. The total is of all pages; `terms` are those that the segment matches by its configuration.
+CREATE OR REPLACE FUNCTION public.search_page(query text, filters jsonb)
+RETURNS TABLE (segment_id bigint, rank real, total bigint, terms tsquery)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50 AS $body$
+DECLARE
+    -- A version whose words are found: `v` is another one that takes its place.
+    newest CONSTANT text := $sql$NOT EXISTS (
+        SELECT FROM public.transcriptions v
+         WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id AND v.version > t.version)$sql$;
+    accepted CONSTANT text := $sql$t.accepted_at IS NOT NULL AND NOT EXISTS (
+        SELECT FROM public.transcriptions v
+         WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
+           AND (v.accepted_at, v.version) > (t.accepted_at, t.version))$sql$;
+    -- What a machine heard where nobody spoke.
+    unflagged CONSTANT text := $sql$NOT s.flags && '{no_speech,repetition}'$sql$;
+    f jsonb := coalesce(filters, '{}');
+    scope integer[] := public.search_scope(f -> 'cases');
+    max_rows integer := public.search_max_rows(f);
+    timely boolean := f ->> 'order' = 'time';
+    matches text;
+    ranked text;
+    columns text;
+    conditions text;
+    beyond text := '';
+    sorting text;
+BEGIN
+    SELECT string_agg(m.condition, ' OR '), 'CASE ' || string_agg(m.terms, ' ') || ' END'
+      INTO matches, ranked FROM public.search_matches(query, (f ->> 'language')::bigint) m;
+    IF matches IS NULL OR scope = '{}' THEN
+        RETURN;
+    END IF;
+
+    IF timely THEN
+        columns := '0::real AS rank, coalesce(a.recorded_at, a.created_at) AS moment, a.id AS recording,'
+                   ' coalesce(s.start_ms, -1) AS start';
+        sorting := 'm.moment, m.recording, m.start, m.id';
+    ELSE
+        columns := 'ts_rank(s.search, ' || ranked || ') AS rank';
+        sorting := '-m.rank, m.id';
+    END IF;
+    IF f ? 'after' AND timely THEN
+        beyond := 'WHERE (m.moment, m.recording, m.start, m.id) > ('
+            || quote_literal((f #>> '{after,0}')::timestamptz)
+            || ', ' || (f #>> '{after,1}')::bigint || ', ' || (f #>> '{after,2}')::bigint
+            || ', ' || (f #>> '{after,3}')::bigint || ')';
+    ELSIF f ? 'after' THEN
+        beyond := 'WHERE (-m.rank, m.id) > (' || quote_literal(-(f #>> '{after,0}')::real) || '::real, '
+            || (f #>> '{after,1}')::bigint || ')';
+    END IF;
+
+    -- What is not asked for is null, and the null of a string is left out when they are joined.
+    conditions := concat_ws(' AND ',
+        '(' || matches || ')', 'a.deleted_at IS NULL', public.search_within('s.case_id', scope),
+        CASE f ->> 'versions' WHEN 'all' THEN NULL WHEN 'accepted' THEN accepted ELSE newest END,
+        CASE WHEN (f ->> 'flagged')::boolean THEN NULL ELSE unflagged END,
+        'a.id = ' || (f ->> 'recording')::bigint, 't.language_id = ' || (f ->> 'language')::bigint,
+        'a.status_id = ' || (f ->> 'status')::bigint, 's.speaker = ' || quote_literal(f ->> 'speaker'),
+        's.confidence >= ' || quote_literal((f ->> 'min_confidence')::double precision) || '::double precision',
+        'coalesce(s.end_ms, s.start_ms) >= ' || (f ->> 'from_ms')::bigint,
+        's.start_ms < ' || (f ->> 'to_ms')::bigint,
+        'a.recorded_at >= ' || quote_literal((f ->> 'recorded_from')::timestamptz),
+        'a.recorded_at < ' || quote_literal((f ->> 'recorded_to')::timestamptz),
+        'a.created_at >= ' || quote_literal((f ->> 'created_from')::timestamptz),
+        'a.created_at < ' || quote_literal((f ->> 'created_to')::timestamptz));
+
+    -- A word has as many entries as it is common anywhere, and the planner takes those of a phrase for few. Read by
+    -- their cases, somebody's few segments take as long for any words, which tells nothing of others' cases either.
+    -- So among very many segments (3 million) those of few cases (200), where they are few (4000), are read one by one
+    -- and not found in an index of what everybody said.
+    IF cardinality(scope) <= 200
+       AND (SELECT c.reltuples > 3000000 FROM pg_class c
+             WHERE c.oid = 'public.transcription_segments'::regclass)
+       AND (SELECT count(*) <= 4000 FROM (SELECT FROM public.transcription_segments s
+                                           WHERE s.case_id = ANY (scope) LIMIT 4000 + 1) few) THEN
+        -- Ends with this function, as its own setting does.
+        PERFORM set_config('enable_bitmapscan', 'off', true);
+    END IF;
+
+    RETURN QUERY EXECUTE
+        'SELECT p.id, p.rank, p.total, ' || ranked
+        || ' FROM (SELECT *'
+             ' FROM (SELECT s.id, s.search_config, count(*) OVER () AS total, ' || columns
+                || ' FROM public.transcription_segments s'
+                   ' JOIN public.transcriptions t ON t.id = s.transcription_id'
+                   ' JOIN public.audio_files a ON a.id = t.audio_file_id'
+                   ' WHERE ' || conditions || ') m '
+             || beyond || ' ORDER BY ' || sorting || ' LIMIT ' || max_rows || ') p';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_page(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_page(text, jsonb) TO sti_app, sti_wide, sti_admin;
+
+-- Rows of other tables: cases, recordings and people by a part of their names, notes and summaries by their words.
+CREATE OR REPLACE FUNCTION public.search_rows(entity text, query text, filters jsonb)
+RETURNS TABLE (row_id bigint, rank real, total bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50 AS $body$
+DECLARE
+    f jsonb := coalesce(filters, '{}');
+    scope integer[] := public.search_scope(f -> 'cases');
+    max_rows integer := public.search_max_rows(f);
+    -- Of the two signs that people know one stands for any characters, the other for one of them.
+    pattern text := translate(replace(replace(replace(lower(query), '\', '\\'), '%', '\%'), '_', '\_'), '*?', '%_');
+    words text := CASE entity WHEN 'case_notes' THEN 'x.body' WHEN 'analysis_results' THEN 'x.summary' END;
+    terms text;
+    condition text;
+BEGIN
+    IF public.actor_id() IS NULL OR scope = '{}' AND entity <> 'users' OR length(query) > 1000 THEN
+        RETURN;
+    END IF;
+    IF query !~ '[*?]' THEN
+        pattern := '%' || pattern || '%';
+    END IF;
+    IF words IS NOT NULL THEN
+        terms := quote_literal(public.search_query('simple', query)) || '::tsquery';
+        words := 'public.search_vector_1(''simple'', ' || words || ')';
+    END IF;
+    condition := CASE entity
+        WHEN 'cases' THEN format('(lower(x.case_code) LIKE %1$L OR lower(x.title) LIKE %1$L)', pattern)
+        WHEN 'audio_files' THEN format('lower(x.name) LIKE %L AND x.deleted_at IS NULL', pattern)
+        WHEN 'users' THEN format('(lower(x.username) LIKE %1$L OR lower(x.full_name) LIKE %1$L)', pattern)
+        WHEN 'case_notes' THEN words || ' @@ ' || terms
+        WHEN 'analysis_results' THEN words || ' @@ ' || terms || ' AND EXISTS (SELECT FROM public.audio_files a'
+                                     ' WHERE a.id = x.audio_file_id AND a.deleted_at IS NULL)' END;
+    IF condition IS NULL THEN
+        RAISE EXCEPTION 'no such entity is searched: %', entity USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    condition := concat_ws(' AND ', condition,
+        CASE entity WHEN 'users' THEN NULL WHEN 'cases' THEN public.search_within('x.id', scope)
+                    ELSE public.search_within('x.case_id', scope) END);
+    RETURN QUERY EXECUTE
+        'SELECT m.* FROM (SELECT x.id::bigint, ' || coalesce('ts_rank(' || words || ', ' || terms || ')', '0::real')
+        || ', count(*) OVER () FROM public.' || quote_ident(entity) || ' x WHERE ' || condition
+        || ') m (id, rank, total) WHERE ' || coalesce('m.id < ' || (f ->> 'after')::bigint, 'true')
+        || ' ORDER BY m.rank DESC, m.id DESC LIMIT ' || public.search_max_rows(f);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.search_rows(text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.search_rows(text, text, jsonb) TO sti_app, sti_wide, sti_admin;

@@ -1,0 +1,89 @@
+-- build 1
+-- Versions of a transcription: what keeps them whole.
+--
+-- Segments are not in the log: their transcription answers for them with a digest, set by a trigger when the
+-- transaction that made the version commits. From then on nothing is added to, changed in or taken from a version; it
+-- only goes as a whole.
+--
+--     segments_sha256 = sha256(sha256(content) ‖ text of [sha256 of each source, …] ‖ for each segment
+--                              sha256(text of [position, start, end, speaker, text, words, confidence, flags]))
+--
+-- Not here: which version counts (services/transcripts), how a text is indexed (search_text_1.sql).
+
+CREATE OR REPLACE FUNCTION public.transcription_digest(transcription_id bigint)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 AS $body$
+    SELECT encode(sha256(sha256(convert_to(t.content, 'UTF8'))
+        || convert_to(coalesce((SELECT jsonb_agg(x.sha256 ORDER BY x.id) FROM public.transcription_sources x
+                   WHERE x.case_id = t.case_id AND x.transcription_id = t.id), '[]')::text, 'UTF8')
+        || coalesce((SELECT string_agg(sha256(convert_to(jsonb_build_array(s.position, s.start_ms, s.end_ms, s.speaker,
+                            s.text, s.words, s.confidence, s.flags)::text, 'UTF8')), '' ORDER BY s.position)
+                       FROM public.transcription_segments s
+                      WHERE s.case_id = t.case_id AND s.transcription_id = t.id), '')), 'hex')
+      FROM public.transcriptions t WHERE t.id = transcription_digest.transcription_id
+$body$;
+REVOKE ALL ON FUNCTION public.transcription_digest(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.transcription_digest(bigint) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.finish_version()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    UPDATE public.transcriptions t SET segments_sha256 = public.transcription_digest(t.id)
+     WHERE t.id = NEW.id AND t.segments_sha256 IS NULL;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.finish_version() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_new_parts()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    finished bigint;
+BEGIN
+    -- Once for the whole statement: a version that is finished takes no more parts.
+    SELECT t.id INTO finished FROM public.transcriptions t
+     WHERE t.segments_sha256 IS NOT NULL AND t.id IN (SELECT DISTINCT p.transcription_id FROM new_parts p) LIMIT 1;
+    IF finished IS NOT NULL THEN
+        RAISE EXCEPTION 'transcription % is finished: add a new version instead', finished
+            USING ERRCODE = 'STI02', CONSTRAINT = 'transcriptions_finished_check', TABLE = TG_TABLE_NAME;
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_new_parts() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.guard_part()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- A version goes as a whole: its own row is gone by the time the foreign key takes its parts.
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.transcriptions t WHERE t.id = OLD.transcription_id) THEN
+        RETURN OLD;
+    END IF;
+    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'transcription_segments' THEN
+        -- Indexing anew says the same again: whatever was said, and the digest is over that, stays as it was. Sessions
+        -- may not even try.
+        IF (OLD.id, OLD.created_at, OLD.updated_at, OLD.case_id, OLD.transcription_id, OLD.position, OLD.start_ms,
+            OLD.end_ms, OLD.speaker, OLD.text, OLD.words::text, OLD.confidence, OLD.flags)
+           IS NOT DISTINCT FROM
+           (NEW.id, NEW.created_at, NEW.updated_at, NEW.case_id, NEW.transcription_id, NEW.position, NEW.start_ms,
+            NEW.end_ms, NEW.speaker, NEW.text, NEW.words::text, NEW.confidence, NEW.flags) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION '% of % is refused: a version is never edited, add a new one or delete it whole',
+        TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.guard_part() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.place_source()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    -- Which recording it belongs to is not for whoever writes to say: the same bytes twice are refused by it.
+    NEW.audio_file_id := (SELECT t.audio_file_id FROM public.transcriptions t
+                           WHERE t.id = NEW.transcription_id AND t.case_id = NEW.case_id);
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.place_source() FROM PUBLIC;

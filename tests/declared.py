@@ -1,0 +1,28 @@
+"""What the models declare, as flat lists: for tests that look at all tables, policies, triggers or grants at once."""
+
+from __future__ import annotations
+
+from src.database.models import Base
+from src.database.models.lookups import Lookup
+from src.database.schema import derived
+from src.database.schema.declaration import UNSAMPLED, protection_of, with_mark
+from src.database.schema.derivation import capture_arguments
+
+DERIVED = derived(Base.metadata)
+POLICIES = tuple(policy for table in DERIVED for policy in table.policies)
+TRIGGERS = tuple(trigger for table in DERIVED for trigger in table.triggers)
+GRANTS = tuple(grant for table in DERIVED for grant in table.grants)
+PROTECTED_TABLES = tuple(table.table for table in DERIVED)
+
+_TABLES = Base.metadata.sorted_tables
+CLOSED_TABLES = {table.name for table in _TABLES if protection_of(table).closed}
+CASE_TABLES = tuple(
+    table.name for table in _TABLES if protection_of(table).case == "case_id" and table.name != "activity_logs"
+)
+LOOKUP_TABLES = tuple(mapper.local_table.name for mapper in Base.registry.mappers if issubclass(mapper.class_, Lookup))
+VERSIONED_TABLES = tuple(table.name for table in _TABLES if "row_version" in table.columns)
+# table → (column with its case, columns left out, sensitive columns, verb that restores a deleted row)
+CAPTURED_TABLES = {table.name: capture_arguments(table) for table in _TABLES if protection_of(table).captured}
+UNSAMPLED_COLUMNS = {
+    table.name: columns for table in _TABLES if (columns := with_mark(table.columns, UNSAMPLED))
+}  # fmt: skip

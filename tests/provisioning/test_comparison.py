@@ -1,0 +1,136 @@
+"""Whatever differs from the code has a name, and is mended or left alone for a reason that is told."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from src.database import Base
+from src.database.engine import make_engine
+from src.database.provisioning.apply import apply
+from src.database.provisioning.comparison import compare
+from src.database.provisioning.differences import Difference
+from src.database.schema import sql_files
+from src.database.schema.creation import execute
+from tests.provisioning.damages import DAMAGES
+
+LOGINS = {
+    "ALTER ROLE {login} INHERIT": "the login {login} inherits rights",
+    "ALTER ROLE {login} NOLOGIN": "the login {login} may not log in",
+    "ALTER ROLE {login} CREATEDB": "the login {login} is too powerful",
+    "REVOKE sti_admin FROM {login}": "the login {login} is not a member of sti_admin",
+    "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE sentiments OWNER TO {login}":
+        "the login {login} owns tables",
+}  # fmt: skip
+# Nothing brings these back but a backup, or another database.
+GONE = {"a table dropped", "a column dropped"}
+
+
+def run(engine: Engine, statements: str) -> None:
+    with engine.begin() as connection:
+        execute(connection, statements)
+
+
+def differences(engine: Engine, login: str | None = None) -> list[Difference]:
+    with engine.connect() as connection:
+        return compare(connection, login)
+
+
+def test_a_migrated_database_has_none_and_looking_changes_nothing(whole, speech_server):
+    assert differences(whole, speech_server.keys.login) == []
+    with whole.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()")) == 0
+
+
+def test_a_database_made_by_create_all_has_none_either(empty_url, speech_server):
+
+    engine = make_engine(empty_url)
+    Base.metadata.create_all(engine)
+    assert differences(engine, speech_server.keys.login) == []
+    engine.dispose()
+
+
+def test_there_are_enough_damages():
+    assert len(DAMAGES) >= 50
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damage_is_named(whole, name):
+    damage = DAMAGES[name]
+    with whole.connect() as connection:
+        execute(connection, damage.statement)
+        told = [one for one in compare(connection) if damage.named in str(one)]
+        connection.rollback()
+    assert told
+    assert all(damage.left in one.left for one in told)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_is_damaged_together_is_mended_at_once(owner, seed):
+    """One after the other, each from a whole database: `make torture WHAT=structure`."""
+    names = [name for name in DAMAGES if name not in GONE]
+    random.Random(seed).shuffle(names)
+    done = []
+    for name in names:
+        # What an earlier damage took along cannot be damaged again.
+        with suppress(DBAPIError), owner.begin() as connection:
+            execute(connection, DAMAGES[name].statement)
+            done.append(name)
+    assert len(done) > 40
+    left = apply(owner)
+    assert [str(one) for one in left if not one.left] == []
+    reasons = {DAMAGES[name].left for name in done} - {""}
+    assert [str(one) for one in left if not any(reason in one.left for reason in reasons)] == []
+    for name in done:
+        if not DAMAGES[name].left:
+            assert not [str(one) for one in left if DAMAGES[name].named in str(one)], name
+
+
+@pytest.mark.parametrize("name", sorted(GONE))
+def test_what_is_gone_is_named_with_what_brings_it_back(owner, name):
+    damage = DAMAGES[name]
+    run(owner, damage.statement)
+    assert any(damage.named in str(one) and damage.left in one.left for one in apply(owner))
+
+
+@pytest.mark.parametrize(("damage", "sentence"), LOGINS.items(), ids=[words.partition(" ")[0] for words in LOGINS])
+def test_a_login_that_could_do_more_or_less_is_named(whole, speech_server, damage, sentence):
+    login = speech_server.keys.login
+    with whole.connect() as connection:
+        for statement in damage.format(login=login).split("; "):
+            connection.execute(text(statement))
+        told = compare(connection, login)
+        connection.rollback()
+    assert any(sentence.format(login=login) in str(one) for one in told), told
+
+
+def test_a_missing_login_is_named(whole):
+    assert [str(one) for one in differences(whole, "nobody_here")] == [
+        "the login nobody_here is missing (init_db makes it again)"
+    ]
+
+
+def test_what_was_mended_is_in_the_log_with_the_build(whole):
+    run(whole, "DROP POLICY cases_app_select ON cases")
+    apply(whole)
+    with whole.connect() as connection:
+        actor, said = connection.execute(
+            text("SELECT l.actor, l.new FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
+                 " WHERE t.code = 'schema.applied' ORDER BY l.id DESC LIMIT 1")
+        ).one()  # fmt: skip
+    assert actor == f"operator:{whole.url.username}"
+    assert said["mended"] == ["the policy cases_app_select on cases is missing"]
+    assert said["build"] > sql_files.build()
+
+
+def test_applying_where_nothing_differs_writes_nothing(whole):
+    count = text("SELECT count(*) FROM activity_logs")
+    with whole.connect() as connection:
+        before = connection.scalar(count)
+    assert apply(whole) == []
+    with whole.connect() as connection:
+        assert connection.scalar(count) == before
