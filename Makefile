@@ -8,7 +8,7 @@ WHAT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench torture clean
+.PHONY: help demo test lint stamp golden bench torture clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
@@ -34,10 +34,17 @@ demo: $(VENV)/run.stamp ## Set everything up and run the main job [AUDIO=/path/t
 test: $(VENV)/dev.stamp ## Set everything up and run the whole suite [ARGS="-k name"]
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(VENV)/dev.stamp ## Check format, lint and types
+lint: $(VENV)/dev.stamp ## Check format, lint and types, and the form of the SQL files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python tests/house/sql_form.py
+
+stamp: $(VENV)/dev.stamp ## Renew the first line of changed SQL files
+	@$(BIN)/python tests/house/sql_form.py --stamp
+
+golden: $(VENV)/dev.stamp ## Print what the models' declarations turn into, for review
+	@$(BIN)/python tests/provisioning/golden.py --write
 
 bench: $(VENV)/dev.stamp ## Run the benchmarks [WHAT=name] [ARGS=--quick]
 	@for file in $(if $(WHAT),benchmarks/$(WHAT).py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \

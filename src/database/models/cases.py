@@ -191,7 +191,7 @@ class CaseNote(Versioned, Record):
     __table_args__ = (
         Index("case_notes_case_id_idx", "case_id", "created_at"),
         Index("case_notes_author_id_idx", "author_id"),
-        Index("case_notes_search_idx", text("public.search_vector_1('simple', body)"), postgresql_using="gin"),
+        Index("case_notes_search_idx", text("search_vector_1('simple', body)"), postgresql_using="gin"),
     )
 
     case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)

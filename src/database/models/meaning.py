@@ -47,7 +47,7 @@ class AnalysisResult(Versioned, Record):
         Index("analysis_results_sentiment_id_idx", "sentiment_id"),
         Index("analysis_results_accepted_by_id_idx", "accepted_by_id"),
         Index("analysis_results_created_by_id_idx", "created_by_id"),
-        Index("analysis_results_search_idx", text("public.search_vector_1('simple', summary)"), postgresql_using="gin"),
+        Index("analysis_results_search_idx", text("search_vector_1('simple', summary)"), postgresql_using="gin"),
     )
 
     case_id: Mapped[int] = written(Integer, once=True)

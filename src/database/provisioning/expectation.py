@@ -33,7 +33,9 @@ def expected_catalog(
     """
     savepoint = connection.begin_nested()
     try:
-        _make(connection, _table_statements())
+        # Alembic reflects expressions of indexes without their schema, and so the models write them.
+        _make(connection, ("SET LOCAL search_path = public, pg_temp", *_table_statements()))
+        _make(connection, ("SET LOCAL search_path = pg_catalog",))
         _make(connection, (f'CREATE TEMP TABLE "{each.table}" (LIKE public."{each.table}")' for each in services))
         _make(connection, (_temporary(statement) for each in (*tables, *services) for statement in _protection(each)))
         # A body names tables and functions of `public`; some of them may be missing or changed.

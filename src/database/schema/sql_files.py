@@ -1,7 +1,8 @@
 """The functions of the database, read from `src/database/sql`: one file per subject, plain SQL.
 
-Nothing in Python holds a body. A file begins with its build, `-- build 3`, which grows with every change of the file;
-the sum of all builds is part of what the database remembers about the code that applied its functions last.
+Nothing in Python holds a body. A file begins with its build and the digest of what follows, `-- build 3 · sha256 …`,
+renewed by `make stamp`: the build grows with every change, and the sum of all builds is what the database remembers
+about the code that applied its functions last.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _FUNCTION = re.compile(
     r"(?P<rights>REVOKE ALL ON FUNCTION .*?;)(?=\n\n|\n*\Z)",
     re.MULTILINE | re.DOTALL,
 )
-_GRANTED = re.compile(r"^GRANT EXECUTE ON FUNCTION .*? TO ([^;]+);", re.MULTILINE)
-_BUILD = re.compile(r"-- build (\d+)\n")
+_GRANTED = re.compile(r"^GRANT EXECUTE ON FUNCTION .*?\sTO ([^;]+);", re.MULTILINE | re.DOTALL)
+STAMP = re.compile(r"-- build (\d+) · sha256 ([0-9a-f]{12})\Z")
 _LITERAL = re.compile(r"\bRETURN\s+((?:U&)?'(?:[^']|'')*'(?:\s*\n\s*'(?:[^']|'')*')*)(?:::\w+)?;\Z")
 _CODE_POINT = re.compile(r"\\(?:\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))")
 
@@ -92,9 +93,9 @@ def build() -> int:
 
 def build_of(path: Path) -> int:
     """Return the build that the first line of a file gives."""
-    found = _BUILD.match(path.read_text(encoding="utf-8"))
+    found = STAMP.match(path.read_text(encoding="utf-8").partition("\n")[0])
     if found is None:
-        raise NotFound(f"{path.name} does not begin with its build; its first line must read: -- build 1")
+        raise NotFound(f"{path.name} does not begin with its build; run: make stamp")
     return int(found[1])
 
 

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 362b64a74cca
 -- What the actor may do: permissions of roles and participants, and the cases that row policies ask for.
 --
 -- Shape of a policy (schema/policies.py): `case_id = ANY ((SELECT actor_case_ids('read'))::integer[])`. The sub-select

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 0697dba06951
 -- The log: what an entry is, entries of events, and the monthly partitions they go to.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -19,14 +19,14 @@ REVOKE ALL ON FUNCTION public.payload_hash(bytea, jsonb, jsonb) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.leaf_hash(
     entry_id bigint, created_at timestamptz, type_id bigint, actor_id bigint, actor_name text, case_id bigint,
-    entity text, entity_id bigint, operation text, reason text, request_id text, xid xid8, cluster bigint, revision text,
-    payload bytea)
+    entity text, entity_id bigint, operation text, reason text, request_id text, xid xid8, cluster bigint,
+    revision text, payload bytea)
 RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
 RETURN sha256(decode('00', 'hex') || convert_to(jsonb_build_array(entry_id,
     (extract(epoch FROM created_at) * 1000000)::bigint, type_id, actor_id, actor_name, case_id, entity, entity_id,
     operation, reason, request_id, xid::text, cluster, revision)::text, 'UTF8') || payload);
-REVOKE ALL ON FUNCTION public.leaf_hash(bigint, timestamptz, bigint, bigint, text, bigint, text, bigint, text, text, text,
-    xid8, bigint, text, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.leaf_hash(bigint, timestamptz, bigint, bigint, text, bigint, text, bigint, text, text,
+    text, xid8, bigint, text, bytea) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.append_activity(
     type_code text, operation text, actor_id bigint, actor text, case_id bigint, entity text, entity_id bigint,
@@ -64,7 +64,8 @@ $body$;
 REVOKE ALL ON FUNCTION public.append_activity(text, text, bigint, text, bigint, text, bigint, jsonb, jsonb, bytea)
     FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION public.record_activity(type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
+CREATE OR REPLACE FUNCTION public.record_activity(
+    type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF public.actor_id() IS NULL THEN

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 06b99bdc6ef1
 -- Who is acting: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the backend's process id

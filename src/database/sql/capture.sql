@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 d0f373b461c6
 -- Capture: an entry in the log for each row that anybody adds, changes or deletes, whatever program does it.
 --
 -- New rows are captured by the statement, changes and deletions by the row: the ORM inserts a thousand rows in a
@@ -128,8 +128,8 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.capture_change() FROM PUBLIC;
 
--- What `capture_change` does for a row that is new, for all rows of a statement: the token, the settings and the type are
--- looked at once, which is half of what an entry costs.
+-- What `capture_change` does for a row that is new, for all rows of a statement: the token, the settings and the type
+-- are looked at once, which is half of what an entry costs.
 CREATE OR REPLACE FUNCTION public.capture_new_rows()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'

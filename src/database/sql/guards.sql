@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 ef4bb4680479
 -- Rules that span rows: who may grant what, owners and administrators that must not run out, holds, role hierarchies.
 --
 -- Each of these could be broken by two transactions that do not see each other, so each takes a row lock first that the
@@ -26,8 +26,8 @@ $body$;
 REVOKE ALL ON FUNCTION public.require_grantable(bigint, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.require_grantable(bigint, text, jsonb) TO sti_app, sti_wide, sti_admin;
 
--- Raises while a legal hold is active in the case. Locks the case's row: whoever places a hold changes it, so one of the
--- two waits, and then sees what the other did.
+-- Raises while a legal hold is active in the case. Locks the case's row: placing a hold changes it, so one of the two
+-- waits, and then sees what the other did.
 CREATE OR REPLACE FUNCTION public.require_no_hold(case_id bigint, entity text)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN

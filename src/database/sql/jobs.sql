@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 0020d5142379
 -- Claiming work. A worker cannot see a job before it holds it, so claiming is a definer function's business.
 --
 -- A lease is a right in the job's case until it expires; `lease` is the fencing number, which grows with every claim,

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 3105a79c1cd2
 -- The names that permissions may have, as CHECK constraints of `user_roles` and `case_participants` ask for them.
 --
 -- Fixed by their number: a stricter body under an old name would make old dumps unrestorable, and rows that are stored

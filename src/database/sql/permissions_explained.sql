@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 5e21221463cd
 -- Why somebody may do something: the permissions in force, each with its reason, for people to read.
 --
 -- Made of the same functions that the policies ask (`role_permits`, `participant_may`); a test holds the answers equal.

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 14f727aa97cf
 -- Going back, and starting: a deleted row comes back from the log, a row without an entry gets a first one.
 --
 -- What may be restored, and by which verb, is the fourth argument of the table's capture trigger (capture.sql). Two
@@ -80,7 +80,8 @@ BEGIN
         RAISE EXCEPTION 'changes of % are not captured', entity USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR row_found IN EXECUTE format('SELECT t.id::bigint AS id, to_jsonb(t) - $1 AS image FROM public.%I t'
-        ' WHERE NOT EXISTS (SELECT FROM public.activity_logs l WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
+        ' WHERE NOT EXISTS (SELECT FROM public.activity_logs l'
+        ' WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
         ' ORDER BY t.id LIMIT $3', entity) USING left_out, entity, max_rows LOOP
         salt := uuid_send(gen_random_uuid());
         PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),

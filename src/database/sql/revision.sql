@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 b0c06d25cf88
 -- What the database says about the code that made it, as functions that return a constant: each captured change asks
 -- for the revision, so asking must cost nothing, and whoever connects may ask
 -- (but for the build).

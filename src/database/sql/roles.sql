@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 84bd964c122c
 -- The three group roles, which belong to the whole server: made when missing, kept while another database uses them.
 --
 -- sti_app serves members, sti_wide members of very many cases (the same rights, by policies planned for many cases),

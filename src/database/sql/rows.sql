@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 2230265dc00f
 -- What keeps rows right whoever writes them: timestamps, row versions, codes of cases, their first owner, look-ups by
 -- code.
 

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 6076975d3d93
 -- Proof: seals over finished transactions, the one change an entry can ever suffer, and leaving for the archive.
 --
 -- A batch holds the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch held: what

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 823d0ebeb18f
 -- Finding: functions that read the indexes for the actor and return ids, which the caller reads under row security.
 --
 -- `@@` and LIKE are not leakproof, so under row security PostgreSQL does not use their indexes. These functions run as

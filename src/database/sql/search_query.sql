@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 5182d3edce7d
 -- How a question becomes the words that it asks for: as texts do (search_text_1.sql), and in other spellings of them.
 --
 -- Another spelling costs a lookup, another lexeme an index made anew. So a compound is asked for by its parts too, a

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 7f7edc0c223e
 -- How a text becomes words that can be found. What is asked becomes words the same way: see search_query.sql.
 --
 -- The number is in the name of all that indexes and generated columns call, and of all that these call in turn. What is

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 d867258a2d86
 -- Signing in: the hash of a password leaves the database for a token made for that purpose, and for nothing else.
 --
 -- After five failures in a row each further attempt has to wait, twice as long as the one before, up to a quarter of an

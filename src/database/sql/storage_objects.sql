@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 ec935d263027
 -- Stored objects: the bytes of a recording and the row that names them.
 --
 -- A row in `storage_objects` is written and committed on its own before the first byte is, so that no kill leaves bytes
@@ -130,7 +130,8 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION public.place_recording(bigint, text, text, text, boolean, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.place_recording(bigint, text, text, text, boolean, text) TO sti_app, sti_wide, sti_admin;
+GRANT EXECUTE ON FUNCTION public.place_recording(bigint, text, text, text, boolean, text)
+    TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.mark_deleted(audio_file_id bigint, deleted boolean)
 RETURNS timestamptz LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$

@@ -1,4 +1,4 @@
--- build 1
+-- build 1 · sha256 cd5b9abe1fc2
 -- Versions of a transcription: what keeps them whole.
 --
 -- Segments are not in the log: their transcription answers for them with a digest, set by a trigger when the
