@@ -1,8 +1,8 @@
 """What the declarations of the models turn into, printed: tests/provisioning/protection.sql is reviewed like code.
 
-A changed grant, policy or trigger shows there as a changed line. Its first line quotes the newest revision and the build
-of the declarations (src/database/schema/derivation.py): when the content changes, one of the two must grow, since older
-code never applies over newer.
+A changed grant, policy or trigger shows there as a changed line. Its first line quotes the newest revision and the
+build of the declarations (src/database/schema/derivation.py): when the content changes, one of the two must grow, since
+older code never applies over newer.
 
 python tests/provisioning/golden.py --write
 """

@@ -8,10 +8,12 @@
 | `revisions` | which revisions of the tables there are |
 | `creation` | the SQL around the tables, for `create_all()` and for migrations |
 | `services` | the same for a table of a service's own: `protect_table` |
+| `data_changes` | changing data in a revision, in batches: `update_in_batches` |
 """
 
 from __future__ import annotations
 
+from src.database.schema.data_changes import update_in_batches
 from src.database.schema.declaration import CLOSED, LOOKUP, Protected, Verb
 from src.database.schema.derivation import Derived, captured_tables, derive, derived
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, WIDE_ROLE, Grant, Policy, Trigger
@@ -43,4 +45,5 @@ __all__ = [
     "record_columns",
     "require_revision",
     "unprotect_table",
+    "update_in_batches",
 ]
