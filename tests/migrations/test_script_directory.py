@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from src.database.schema import head, migrations_folder
 from src.database.schema.revisions import BASELINE
+from src.database.schema.sql_files import FOLDER
 from tests.migrations import catalog
 from tests.migrations.conftest import (
     ROOT,
@@ -131,3 +132,12 @@ def test_the_printed_sql_makes_the_same_database_as_the_migrations(owner_url, em
     assert catalog.differences(picture_of(owner_url), picture_of(empty_url)) == []
     with engine_of(empty_url) as engine, engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == head()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.sql")), ids=lambda path: path.stem)
+def test_psql_runs_a_file_of_functions_as_it_stands_and_changes_nothing(owner_url, tmp_path, path):
+    before = picture_of(owner_url)
+    psql = [programs_for(owner_url) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", path]
+    finish(start(*psql, environment=outside(owner_url), folder=tmp_path))
+
+    assert catalog.differences(before, picture_of(owner_url)) == []

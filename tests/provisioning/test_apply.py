@@ -1,4 +1,4 @@
-"""Applying beside sessions that work: strong locks are asked for in short turns, and given up when they cannot be had."""
+"""Applying beside sessions that work: strong locks are asked for in short turns, and others go on between them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,6 @@ class StorageObject(Record):
                 "capture_new_rows",
                 CAPTURED_WITHOUT_CASE,
                 each="STATEMENT",
-                always=True,
                 transition="new_rows",
             ),
             Trigger(
@@ -67,7 +66,6 @@ class StorageObject(Record):
                 "capture_change",
                 CAPTURED_WITHOUT_CASE,
                 when="pg_catalog.current_setting('session_replication_role') = 'replica'",
-                always=True,
             ),
             Trigger(
                 "capture_change",
@@ -75,7 +73,6 @@ class StorageObject(Record):
                 "capture_change",
                 CAPTURED,
                 when="OLD.state <> 'pending' OR NEW.state <> 'pending'",
-                always=True,
             ),
             Trigger(
                 "capture_pending",
@@ -83,25 +80,16 @@ class StorageObject(Record):
                 "capture_change",
                 CAPTURED_WITHOUT_CASE,
                 when="OLD.state = 'pending' AND NEW.state = 'pending'",
-                always=True,
             ),
-            Trigger(
-                "capture_removal",
-                "AFTER DELETE",
-                "capture_change",
-                CAPTURED,
-                when="OLD.state <> 'pending'",
-                always=True,
-            ),
+            Trigger("capture_removal", "AFTER DELETE", "capture_change", CAPTURED, when="OLD.state <> 'pending'"),
             Trigger(
                 "capture_pending_removal",
                 "AFTER DELETE",
                 "capture_change",
                 CAPTURED_WITHOUT_CASE,
                 when="OLD.state = 'pending'",
-                always=True,
             ),
-            Trigger("guard_hold", "BEFORE DELETE", "guard_hold", when="OLD.state <> 'pending'", always=True),
+            Trigger("guard_hold", "BEFORE DELETE", "guard_hold", when="OLD.state <> 'pending'"),
         ),
     )
     __table_args__ = (
@@ -134,10 +122,12 @@ class AudioFile(Versioned, Record):
     __tablename__ = "audio_files"
     __protection__ = Protected(
         triggers=(
-            Trigger("adopt", "BEFORE INSERT", "adopt_object"),
-            Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path"),
-            Trigger("release", "AFTER DELETE", "release_object", always=True),
-            Trigger("release_moved", "AFTER UPDATE OF path", "release_object", when="OLD.path <> NEW.path"),
+            Trigger("adopt", "BEFORE INSERT", "adopt_object", always=False),
+            Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path", always=False),
+            Trigger("release", "AFTER DELETE", "release_object"),
+            Trigger(
+                "release_moved", "AFTER UPDATE OF path", "release_object", when="OLD.path <> NEW.path", always=False
+            ),
         )
     )
     __table_args__ = (

@@ -64,11 +64,12 @@ class Case(Versioned, Record):
                 "BEFORE UPDATE",
                 "touch_versioned_row",
                 when="OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds",
+                always=False,
             ),
-            Trigger("prepare", "BEFORE INSERT", "prepare_case"),
+            Trigger("prepare", "BEFORE INSERT", "prepare_case", always=False),
             # All owners at once: the log then takes their entries at once too.
-            Trigger("own", "AFTER INSERT", "own_case", each="STATEMENT", transition="new_cases"),
-            Trigger("count_holds", "BEFORE INSERT OR UPDATE OF active_holds", "count_holds", always=True),
+            Trigger("own", "AFTER INSERT", "own_case", each="STATEMENT", transition="new_cases", always=False),
+            Trigger("count_holds", "BEFORE INSERT OR UPDATE OF active_holds", "count_holds"),
         ),
     )
     __table_args__ = (
@@ -145,15 +146,14 @@ class CaseParticipant(Versioned, Record):
         delete="manage",
         restorable="manage",
         triggers=(
-            Trigger("guard_grant", "BEFORE INSERT OR UPDATE", "guard_grant", always=True),
-            Trigger("guard_owners", "AFTER DELETE", "guard_owners", when="OLD.role = 'owner'", always=True),
+            Trigger("guard_grant", "BEFORE INSERT OR UPDATE", "guard_grant"),
+            Trigger("guard_owners", "AFTER DELETE", "guard_owners", when="OLD.role = 'owner'"),
             Trigger(
                 "guard_owners_update",
                 "AFTER UPDATE",
                 "guard_owners",
                 when="OLD.role = 'owner'"
                 " AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)",
-                always=True,
             ),
         ),
     )
@@ -213,7 +213,7 @@ class LegalHold(Versioned, Record):
         update="manage",
         delete=None,
         restorable="manage",
-        triggers=(Trigger("announce_hold", "AFTER INSERT OR UPDATE", "announce_hold", always=True),),
+        triggers=(Trigger("announce_hold", "AFTER INSERT OR UPDATE", "announce_hold"),),
     )
     __table_args__ = (
         CheckConstraint(

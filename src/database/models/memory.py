@@ -32,14 +32,13 @@ class ActivityType(Lookup):
     __protection__ = replace(
         LOOKUP,
         triggers=(
-            Trigger("keep_type", "BEFORE DELETE", "refuse_change", _BUILT_IN, when=_IS_BUILT_IN, always=True),
+            Trigger("keep_type", "BEFORE DELETE", "refuse_change", _BUILT_IN, when=_IS_BUILT_IN),
             Trigger(
                 "keep_type_code",
                 "BEFORE UPDATE OF code",
                 "refuse_change",
                 _BUILT_IN,
                 when=f"{_IS_BUILT_IN} AND OLD.code <> NEW.code",
-                always=True,
             ),
         ),
     )
@@ -64,7 +63,7 @@ class ActivityLog(Base):
         # Members read the entries of their cases, and those of their own that belong to no case.
         also_visible="(case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
         touched=False,
-        triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry", always=True),),
+        triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry"),),
     )
     __table_args__ = (
         one_of("operation", *OPERATIONS),
@@ -115,15 +114,8 @@ class ActivitySeal(Record):
     __protection__ = replace(
         _RECORDS,
         triggers=(
-            Trigger("guard_seal", "BEFORE UPDATE OR DELETE", "guard_seal", always=True),
-            Trigger(
-                "refuse_truncate",
-                "BEFORE TRUNCATE",
-                "refuse_change",
-                ("seals are final",),
-                each="STATEMENT",
-                always=True,
-            ),
+            Trigger("guard_seal", "BEFORE UPDATE OR DELETE", "guard_seal"),
+            Trigger("refuse_truncate", "BEFORE TRUNCATE", "refuse_change", ("seals are final",), each="STATEMENT"),
         ),
     )
     __table_args__ = (

@@ -27,10 +27,8 @@ class UserRole(Versioned, Record):
         members=KNOWN_ACTOR,
         in_snapshot=False,
         triggers=(
-            Trigger("guard_hierarchy", "BEFORE INSERT OR UPDATE OF parent_id, id", "guard_hierarchy", always=True),
-            Trigger(
-                "guard_administrators", "AFTER UPDATE OF parent_id, permissions", "guard_administrators", always=True
-            ),
+            Trigger("guard_hierarchy", "BEFORE INSERT OR UPDATE OF parent_id, id", "guard_hierarchy"),
+            Trigger("guard_administrators", "AFTER UPDATE OF parent_id, permissions", "guard_administrators"),
         ),
     )
     __table_args__ = (
@@ -67,15 +65,8 @@ class User(Versioned, Record):
                 "AFTER UPDATE",
                 "guard_administrators",
                 when="OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)",
-                always=True,
             ),
-            Trigger(
-                "guard_administrators_delete",
-                "AFTER DELETE",
-                "guard_administrators",
-                when="OLD.is_active",
-                always=True,
-            ),
+            Trigger("guard_administrators_delete", "AFTER DELETE", "guard_administrators", when="OLD.is_active"),
         ),
     )
     __table_args__ = (

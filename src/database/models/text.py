@@ -40,10 +40,8 @@ _PARTS = Protected(
     restorable=None,
     in_snapshot=False,
     triggers=(
-        Trigger(
-            "guard_new_parts", "AFTER INSERT", "guard_new_parts", each="STATEMENT", always=True, transition="new_parts"
-        ),
-        Trigger("guard_part", "BEFORE UPDATE OR DELETE", "guard_part", always=True),
+        Trigger("guard_new_parts", "AFTER INSERT", "guard_new_parts", each="STATEMENT", transition="new_parts"),
+        Trigger("guard_part", "BEFORE UPDATE OR DELETE", "guard_part"),
     ),
 )
 _FIXED = ("content", "case_id", "audio_file_id", "language_id", "version")
@@ -68,14 +66,13 @@ class Transcription(Versioned, Record):
         not_captured=("content",),
         restorable=None,
         triggers=(
-            Trigger("finish_version", "AFTER INSERT", "finish_version", always=True, deferred=True),
+            Trigger("finish_version", "AFTER INSERT", "finish_version", deferred=True),
             Trigger(
                 "guard_text",
                 f"BEFORE UPDATE OF {', '.join(_FIXED)}",
                 "refuse_change",
                 ("a version is never edited, add a new one",),
                 when=" OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in _FIXED),
-                always=True,
             ),
             Trigger(
                 "guard_digest",
@@ -83,7 +80,6 @@ class Transcription(Versioned, Record):
                 "refuse_change",
                 ("a version is finished once",),
                 when="OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256",
-                always=True,
             ),
         ),
     )
@@ -143,10 +139,7 @@ class Transcription(Versioned, Record):
         cascade="save-update, merge, delete",
     )
     sources: Mapped[list[TranscriptionSource]] = relationship(
-        back_populates="transcription",
-        lazy="raise_on_sql",
-        passive_deletes=True,
-        cascade="save-update, merge, delete",
+        back_populates="transcription", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
     )
 
 
@@ -201,7 +194,9 @@ class TranscriptionSource(Record):
     """The bytes that a transcription was imported from, as they came."""
 
     __tablename__ = "transcription_sources"
-    __protection__ = replace(_PARTS, triggers=(*_PARTS.triggers, Trigger("place", "BEFORE INSERT", "place_source")))
+    __protection__ = replace(
+        _PARTS, triggers=(*_PARTS.triggers, Trigger("place", "BEFORE INSERT", "place_source", always=False))
+    )
     __table_args__ = (
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"

@@ -35,14 +35,13 @@ class ProcessingJob(Versioned, Record):
         restorable=None,
         in_snapshot=False,
         triggers=(
-            Trigger("capture_change", "AFTER DELETE", "capture_change", CAPTURED, always=True),
+            Trigger("capture_change", "AFTER DELETE", "capture_change", CAPTURED),
             Trigger(
                 "capture_outcome",
                 "AFTER UPDATE",
                 "capture_change",
                 CAPTURED,
                 when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease",
-                always=True,
             ),
         ),
     )

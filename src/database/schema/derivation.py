@@ -100,27 +100,27 @@ def _triggers(table: Table) -> Iterator[Trigger]:
 def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
     if declared.touched:
         function = "touch_versioned_row" if "row_version" in table.columns else "touch_row"
-        yield Trigger("touch", "BEFORE UPDATE", function)
+        yield Trigger("touch", "BEFORE UPDATE", function, always=False)
     if declared.captured:
         # The worker that applies another server's changes fires triggers of rows only, so there each row is its own.
         replicated = "pg_catalog.current_setting('session_replication_role') = 'replica'"
-        new_rows = Trigger("capture", "AFTER INSERT", "capture_new_rows", CAPTURED, each="STATEMENT", always=True)
+        new_rows = Trigger("capture", "AFTER INSERT", "capture_new_rows", CAPTURED, each="STATEMENT")
         yield replace(new_rows, transition="new_rows")
         yield Trigger(
-            "capture_replicated", "AFTER INSERT", "capture_change", CAPTURED, when=replicated, always=True
+            "capture_replicated", "AFTER INSERT", "capture_change", CAPTURED, when=replicated
         )  # fmt: skip
-        yield Trigger("capture_change", "AFTER UPDATE OR DELETE", "capture_change", CAPTURED, always=True)
+        yield Trigger("capture_change", "AFTER UPDATE OR DELETE", "capture_change", CAPTURED)
         # A row that took another id would be gone for the log, and another one there.
         changed = "OLD.id IS DISTINCT FROM NEW.id"
         refused = ("the id of a row cannot change",)
-        yield Trigger("keep_id", "BEFORE UPDATE OF id", "refuse_change", refused, when=changed, always=True)
+        yield Trigger("keep_id", "BEFORE UPDATE OF id", "refuse_change", refused, when=changed)
     if not declared.closed:
         untraced = ("it would leave no trace, delete rows instead",)
         yield Trigger(
-            "refuse_truncate", "BEFORE TRUNCATE", "refuse_change", untraced, each="STATEMENT", always=True
+            "refuse_truncate", "BEFORE TRUNCATE", "refuse_change", untraced, each="STATEMENT"
         )  # fmt: skip
     if declared.case is not None and declared.held:
-        yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold", always=True)
+        yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold")
 
 
 def _grants(table: Table) -> Iterator[Grant]:

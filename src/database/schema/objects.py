@@ -15,7 +15,8 @@ SESSION_ROLES = (*MEMBER_ROLES, ADMIN_ROLE)
 class Trigger:
     """A trigger on a table; the table is filled in where the trigger is derived.
 
-    `always`: it fires under session_replication_role = replica too. `deferred`: it fires when the transaction commits.
+    `always`: it fires under session_replication_role = replica too, as most do. `deferred`: it fires when the
+    transaction commits.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Trigger:
     arguments: tuple[str, ...] = ()
     when: str | None = None
     each: str = "ROW"
-    always: bool = False
+    always: bool = True
     deferred: bool = False
     transition: str = ""
     table: str = ""
