@@ -87,6 +87,9 @@ class FaultProxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # The head of an answer and its body are sent one after the other, and the second would wait 40 ms for the
+    # client's delayed acknowledgement of the first.
+    disable_nagle_algorithm = True
 
     def handle_one_request(self):
         try:
