@@ -17,10 +17,19 @@ from src.database.engine import PoolOptions, make_engine
 from src.database.session import database_of
 from src.database.testing import SpeechServer, speech_server
 from src.storage import LocalStorage, keys
+from tests.warm import WarmPython
 
 __all__ = ["speech_server"]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    """Runs our programs without starting Python anew for each."""
+    warm = WarmPython()
+    yield warm
+    warm.close()
 
 
 @pytest.fixture

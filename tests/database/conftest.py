@@ -14,6 +14,7 @@ from sqlalchemy import URL, text
 
 from src.database.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
+from tests.warm import WarmPython
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -24,6 +25,7 @@ class Operator:
 
     folder: Path
     url: URL
+    warm: WarmPython
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
@@ -37,6 +39,10 @@ class Operator:
             **variables,
         }
         environment = {name: value for name, value in wanted.items() if value is not None}
+        option, *rest = command
+        if option == "-m":
+            module, *arguments = rest
+            return self.warm.run(module, arguments, folder=self.folder, environment=environment)
         return subprocess.run(
             [sys.executable, *command],
             cwd=self.folder,
@@ -71,15 +77,19 @@ class Operator:
 
 
 @pytest.fixture
-def new_operator(speech_server: SpeechServer, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+def new_operator(
+    speech_server: SpeechServer, tmp_path: Path, warm_python: WarmPython
+) -> Iterator[Callable[..., Operator]]:
     """Make operators of databases; afterwards remove these databases and their logins."""
-    yield from _operators(speech_server, tmp_path)
+    yield from _operators(speech_server, tmp_path, warm_python)
 
 
 @pytest.fixture(scope="module")
-def set_up(speech_server: SpeechServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def set_up(
+    speech_server: SpeechServer, tmp_path_factory: pytest.TempPathFactory, warm_python: WarmPython
+) -> Iterator[Operator]:
     """A database that `init_db` has made ready, for tests that only look or that undo what they change."""
-    makers = _operators(speech_server, tmp_path_factory.mktemp("operator"))
+    makers = _operators(speech_server, tmp_path_factory.mktemp("operator"), warm_python)
     operator = next(makers)(f"{speech_server.template}_set_up")
     done = operator.init_db()
     assert done.returncode == 0, done.stderr
@@ -88,12 +98,12 @@ def set_up(speech_server: SpeechServer, tmp_path_factory: pytest.TempPathFactory
     next(makers, None)
 
 
-def _operators(server: SpeechServer, folder: Path) -> Iterator[Callable[..., Operator]]:
+def _operators(server: SpeechServer, folder: Path, warm: WarmPython) -> Iterator[Callable[..., Operator]]:
     made: list[str] = []
 
     def make(database: str, **variables: str) -> Operator:
         made.append(database)
-        return Operator(folder, server.owner.set(database=database), variables)
+        return Operator(folder, server.owner.set(database=database), warm, variables)
 
     yield make
     engine = make_engine(server.maintenance, PoolOptions(size=1))

@@ -128,7 +128,7 @@ def test_a_setting_that_is_wrong_is_named(set_up, variables, words):
 
 
 def test_a_dot_env_that_is_no_text_or_cannot_be_read(set_up, tmp_path):
-    operator = Operator(tmp_path, set_up.url)
+    operator = Operator(tmp_path, set_up.url, set_up.warm)
     dot_env = tmp_path / ".env"
     dot_env.write_bytes(b"POSTGRES_DB=\xff\xfe\n")
     in_one_line(operator.init_db("--check", DATABASE_URL=None), "not UTF-8")

@@ -257,7 +257,7 @@ def test_a_file_that_is_cut_or_no_gzip_is_a_finding(exported, tmp_path):
 
 
 @pytest.fixture
-def command(sealed, owner_url, tmp_path):
+def command(sealed, owner_url, warm_python, tmp_path):
     """`python -m src.database.scripts.history`, as the owner."""
     key_file = tmp_path / "keys.json"
     environment = outside(owner_url, KEY_FILE=os.fspath(key_file), AUDIO_STORAGE_ROOT=os.fspath(tmp_path / "audio"),
@@ -265,8 +265,7 @@ def command(sealed, owner_url, tmp_path):
                           SEAL_HEADS_FILE=os.fspath(sealed.heads.path))  # fmt: skip
 
     def run(*arguments: str) -> tuple[int, str]:
-        program = [sys.executable, "-m", "src.database.scripts.history", *arguments]
-        done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = warm_python.run("src.database.scripts.history", arguments, folder=tmp_path, environment=environment)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout + done.stderr
 

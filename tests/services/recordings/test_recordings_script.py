@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 from sqlalchemy import text
@@ -21,12 +19,11 @@ def storage(tmp_path):
 
 
 @pytest.fixture
-def command(owner_url, storage, tmp_path):
+def command(owner_url, storage, warm_python, tmp_path):
     environment = outside(owner_url, AUDIO_STORAGE_ROOT=os.fspath(storage.root))
 
     def run(*arguments):
-        program = [sys.executable, "-m", "src.database.scripts.sweep", *arguments]
-        done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = warm_python.run("src.database.scripts.sweep", arguments, folder=tmp_path, environment=environment)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout + done.stderr
 
