@@ -1,4 +1,14 @@
-"""Fixtures of the whole suite: a real PostgreSQL, and a fresh copy of a migrated database for each test that asks."""
+"""Fixtures of the whole suite: a real PostgreSQL, and a fresh copy of a migrated database for each test that asks.
+
+A copy and the first connections to it cost some 60 ms. A module whose tests look at their own doing only says
+
+    pytestmark = pytest.mark.shared_database
+
+and shares one copy: each test still has users root, alice, bob and transcriber of its own, who see nothing of what
+those of other tests did, since row security shows nobody the cases of strangers. What looks past row security (through
+`owner`, or as root) sees everything, so a test that counts there, changes settings, seeds or the schema, or claims from
+the one queue of jobs, is marked `own_database` and has a copy to itself.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +17,16 @@ import math
 import struct
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Engine, func, select
+from sqlalchemy import URL, Engine, func, select, text
 
-from src.database import AudioFile, Case, Database
+from src.database import AudioFile, Case, Database, StorageObject
 from src.database.engine import PoolOptions, make_engine
 from src.database.session import database_of
-from src.database.testing import SpeechServer, speech_server
+from src.database.testing import USERS, SpeechServer, speech_server
 from src.storage import LocalStorage, keys
 from tests.warm import WarmPython
 
@@ -32,9 +43,70 @@ def warm_python() -> Iterator[WarmPython]:
     warm.close()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "shared_database: users of its own in a database that the tests of a module share"
+    )
+    config.addinivalue_line("markers", "own_database: a database to itself, in a module whose tests share one")
+
+
+@dataclass
+class Shared:
+    """A database that tests of a module share, and the connections to it, which are kept."""
+
+    database: Database
+    owner: Engine
+    last_object: int = 0
+
+    def renew(self) -> None:
+        """Give the names of all users to new ones, who have done and may see nothing; retire those who had them.
+
+        The codes of their cases are free again, too.
+        """
+        with self.owner.begin() as connection:
+            self.last_object = connection.scalar(select(func.coalesce(func.max(StorageObject.id), 0)))
+            connection.execute(
+                text("UPDATE users SET username = 'past_' || id, email = NULL WHERE username !~ '^past_'")
+            )
+            connection.execute(text("UPDATE cases SET case_code = 'past_' || id WHERE case_code !~ '^past_'"))
+            connection.execute(
+                text(
+                    "INSERT INTO users (username, role_id) SELECT wanted.username, r.id"
+                    " FROM unnest(CAST(:names AS text[]), CAST(:roles AS text[])) AS wanted (username, role)"
+                    " JOIN user_roles r ON r.code = wanted.role ORDER BY wanted.username"
+                ),
+                {"names": list(USERS), "roles": list(USERS.values())},
+            )
+            # Only now: the last administrator cannot be retired.
+            connection.execute(text("UPDATE users SET is_active = false WHERE username ~ '^past_' AND is_active"))
+
+
+@pytest.fixture(scope="module")
+def module_database(speech_server: SpeechServer) -> Iterator[Shared]:
+    with speech_server.copy() as url:
+        owner = make_engine(url, PoolOptions(size=2))
+        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key) as database:
+            yield Shared(database, owner)
+        owner.dispose()
+
+
 @pytest.fixture
-def owner_url(speech_server: SpeechServer) -> Iterator[URL]:
-    """The owner's URL of a fresh copy of the template."""
+def shared_database(request: pytest.FixtureRequest) -> Shared | None:
+    """What the module shares, with users of this test alone; None for a test that has a database to itself."""
+    markers = (mark.name for mark in request.node.iter_markers())  # the nearest first
+    if next((name for name in markers if name in {"shared_database", "own_database"}), "") != "shared_database":
+        return None
+    shared: Shared = request.getfixturevalue("module_database")
+    shared.renew()
+    return shared
+
+
+@pytest.fixture
+def owner_url(speech_server: SpeechServer, shared_database: Shared | None) -> Iterator[URL]:
+    """The owner's URL of a fresh copy of the template, or of the copy that the module shares."""
+    if shared_database is not None:
+        yield shared_database.owner.url
+        return
     with speech_server.copy() as url:
         yield url
 
@@ -47,18 +119,27 @@ def empty_url(speech_server: SpeechServer) -> Iterator[URL]:
 
 
 @pytest.fixture
-def owner(owner_url: URL) -> Iterator[Engine]:
+def owner(owner_url: URL, shared_database: Shared | None) -> Iterator[Engine]:
     """An engine of the owner: for tests whose subject is the owner's work, and for tampering."""
+    if shared_database is not None:
+        yield shared_database.owner
+        return
     engine = make_engine(owner_url, PoolOptions(size=2))
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def db(speech_server: SpeechServer, owner_url: URL, tmp_path: Path) -> Iterator[Database]:
+def db(
+    speech_server: SpeechServer, owner_url: URL, shared_database: Shared | None, tmp_path: Path
+) -> Iterator[Database]:
     """A Database that serves sessions as the application login, with users root, alice, bob and transcriber."""
-    url = speech_server.serving_url(owner_url)
     storage = LocalStorage(tmp_path / "audio")
+    if shared_database is not None:
+        shared_database.database.storage, shared_database.database.storages = storage, {}
+        yield shared_database.database
+        return
+    url = speech_server.serving_url(owner_url)
     with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
         yield database
 

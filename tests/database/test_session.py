@@ -12,6 +12,8 @@ from src.database import Case, User
 from src.database.session import actor_of, database_of
 from src.services import cases
 
+pytestmark = pytest.mark.shared_database
+
 
 def titles(db):
     with db.session(actor="alice") as session:
@@ -123,6 +125,7 @@ def test_a_value_error_of_the_callers_own_stays_one(db):
     assert caught.type is ValueError
 
 
+@pytest.mark.own_database
 def test_what_is_refused_at_the_commit_is_translated_too(db, owner):
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE cases ADD CONSTRAINT late UNIQUE (title) DEFERRABLE INITIALLY DEFERRED"))

@@ -21,6 +21,8 @@ from src.errors import Conflict, Forbidden, InvalidInput, SpeechError
 from src.services import accounts, activity, cases, work
 from tests.security.population import core, refused
 
+pytestmark = pytest.mark.shared_database
+
 PASSWORD = "Pa$$wörd of carol"
 
 
@@ -68,6 +70,7 @@ def everything_said(populated, caplog, level):
     return "\n".join([*said, caplog.text])
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
 def test_case_31_no_log_repr_exception_or_echo_holds_a_secret(populated, carol, caplog, level):
     """password_hash, tokens and columns marked sensitive; in the activity log: test_capture.py, test_accounts.py."""
@@ -109,6 +112,7 @@ def chain_of(session, length, **columns):
     return above
 
 
+@pytest.mark.own_database
 def test_case_32_a_hierarchy_has_no_cycle_no_self_no_orphan_and_no_tower(db):
     """A->B->A, self, 10,000 deep (refused at 17), diamond. Two halves of a cycle at once: test_permissions.py."""
     with db.session(actor="root") as session:
@@ -169,6 +173,7 @@ def test_case_33_python_refuses_them_with_a_sentence(document):
             check(json.loads(HOSTILE_JSON[document]))
 
 
+@pytest.mark.own_database
 def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(populated):
     """To another: test_permissions.py, which also keeps the last administrator by four ways and two at once."""
     with populated.db.session(actor="alice") as session:
@@ -190,6 +195,7 @@ def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(
         accounts.assign_role(session, accounts.find_user(session, "alice"), "admin")
 
 
+@pytest.mark.own_database
 def test_case_34_a_role_in_use_is_not_deleted_and_an_administrator_edits_his_own_with_care(populated):
     with pytest.raises((Conflict, IntegrityError)), populated.db.session(actor="root") as session:
         session.execute(text("DELETE FROM user_roles WHERE code = 'user'"))
@@ -256,6 +262,7 @@ def helper(populated):
     return populated
 
 
+@pytest.mark.own_database
 def test_case_35_claiming_nothing_tells_a_service_nothing(helper):
     with helper.owner.begin() as connection:
         connection.execute(text(EXHAUSTED), {"alice": helper.case_of["alice"]})
@@ -265,6 +272,7 @@ def test_case_35_claiming_nothing_tells_a_service_nothing(helper):
         assert "of alice" not in str(session.scalars(text("SELECT new FROM activity_logs")).all())
 
 
+@pytest.mark.own_database
 def test_case_35_nor_does_a_claim_that_fails(helper):
     with pytest.raises(DBAPIError) as caught, core(helper.db, Actor("helper")) as connection:
         assert connection.scalar(text("SELECT claim_job('{transcribe}', repeat('x', 999), 60)")) is not None

@@ -19,6 +19,8 @@ from src.services import cases
 from src.storage import keys
 from tests.security.population import ALL_TABLES, CASE_TABLES, MODELS, core, one_connection, refused
 
+pytestmark = pytest.mark.shared_database
+
 BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs", "storage_objects"})
 
 
@@ -232,6 +234,7 @@ def wait_until_blocked(engine, connection, thread):
             thread.join(0.005)
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("first", ["hold", "delete"])
 @pytest.mark.parametrize("erase", ["DELETE FROM audio_files", "DELETE FROM cases", "DELETE FROM case_notes"])
 def test_case_50_a_hold_and_an_uncommitted_deletion_do_not_pass_each_other(populated, first, erase):

@@ -17,6 +17,8 @@ from src.services import accounts
 from tests.declared import CAPTURED_TABLES, CASE_TABLES
 from tests.security.population import add_audio
 
+pytestmark = pytest.mark.shared_database
+
 DOOR = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes" — 理由', "request_id": "R-4711"}
 # Not history: ephemeral, derived, or a history of their own.
 UNCAPTURED = {"transcription_segments", "transcription_sources", "activity_logs", "activity_seals",
@@ -155,6 +157,7 @@ def test_a_statement_that_adds_no_row_needs_no_actor_and_leaves_no_entry(populat
     assert log() == []
 
 
+@pytest.mark.own_database
 def test_rows_that_replication_brings_are_captured_once_each(populated, speech_server, log):
     """What applies another server's changes fires triggers of rows only; a superuser's session is both."""
     superuser = create_engine(speech_server.maintenance.set(database=populated.owner.url.database))
@@ -244,6 +247,7 @@ def test_the_owners_own_work_is_signed_as_an_operators(populated, log):
     assert (entry.actor, entry.actor_id) == (f"operator:{populated.owner.url.username}", None)
 
 
+@pytest.mark.own_database
 def test_secrets_never_stand_in_the_log(populated, log):
     secret, address = "correct horse battery", "new.address@example.org"
     with populated.db.session(actor="root") as session:
@@ -329,6 +333,7 @@ def hashes_of(populated, entry):
     return payload_hash, hashlib.sha256(b"\0" + canonical(json.dumps(fields)) + payload_hash).digest()
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("change", ["old", "new", "reason", "actor", "entity_id", "salt", "created_at"])
 def test_a_changed_entry_is_noticed(populated, log, change):
     with populated.db.session(**DOOR) as session:
@@ -343,6 +348,7 @@ def test_a_changed_entry_is_noticed(populated, log, change):
     assert bytes(tampered.leaf_hash) != hashes_of(populated, tampered)[1]
 
 
+@pytest.mark.own_database
 def test_roles_are_captured_and_an_entry_outside_every_month_finds_a_place(populated, log):
     with populated.db.session(actor="root") as session:
         session.scalars(select(UserRole).where(UserRole.code == "user")).one().description = "people"

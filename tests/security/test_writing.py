@@ -12,6 +12,8 @@ from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import cases, recordings
 from tests.security.population import CASE_TABLES, core, insert_statement, refused, rows_written_by
 
+pytestmark = pytest.mark.shared_database
+
 BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs"})
 
 
@@ -302,6 +304,7 @@ def test_a_participant_of_two_cases_cannot_carry_rows_between_them(populated):
         assert len(session.scalars(select(CaseParticipant)).all()) == 3
 
 
+@pytest.mark.own_database
 def test_profiles_are_changed_by_their_owners_only(populated):
     with populated.db.session(actor="alice") as session:
         assert session.execute(text("UPDATE users SET full_name = 'Alice A.'")).rowcount == 1

@@ -13,6 +13,8 @@ from src.errors import Conflict, Forbidden, InvalidInput
 from src.services import accounts, activity
 from src.services.passwords import hash_password
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def carol(db, monkeypatch):
@@ -72,6 +74,7 @@ def sign_in(db, name, password):
     return True
 
 
+@pytest.mark.own_database
 def test_after_five_failures_even_the_right_password_waits_and_then_works_again(db, carol, owner):
     for _ in range(5):
         assert not sign_in(db, "carol", "wrong")
@@ -84,6 +87,7 @@ def test_after_five_failures_even_the_right_password_waits_and_then_works_again(
         assert connection.scalar(text("SELECT count(*) FROM login_throttles")) == 0
 
 
+@pytest.mark.own_database
 def test_early_attempts_do_not_make_the_wait_longer(db, carol, owner):
     for _ in range(5):
         sign_in(db, "carol", "wrong")
@@ -97,6 +101,7 @@ def test_early_attempts_do_not_make_the_wait_longer(db, carol, owner):
         assert connection.scalar(text("SELECT failures FROM login_throttles")) == 20
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize(("admins", "longest"), [(1, 30), (2, 900)])
 def test_the_last_administrator_waits_half_a_minute_at_most(db, owner, admins, longest):
     with db.session(actor="root") as session:
@@ -157,6 +162,7 @@ def test_nobody_changes_the_password_of_another(db, carol):
         assert accounts.authenticate(session, "carol", "Pa$$wörd")
 
 
+@pytest.mark.own_database
 def test_the_log_holds_no_password_and_no_hash(db, carol, owner):
     with owner.connect() as connection:
         images = connection.execute(select(ActivityLog.new, ActivityLog.old)).all()

@@ -10,6 +10,8 @@ from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity, cases, recordings, search, transcripts
 from src.services.transcripts import Segment
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def audio(db, make_audio):
@@ -57,6 +59,7 @@ def test_a_case_that_was_never_committed_is_not_named(db):
     assert (entry.type, entry.case_id) == ("search.made", None)
 
 
+@pytest.mark.own_database
 def test_strangers_read_nothing_of_the_memory(db, audio):
     assert told(db, "bob") == []
     # The operator's work belongs to no case, and is for administrators.

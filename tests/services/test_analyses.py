@@ -11,6 +11,8 @@ from src.errors import InvalidInput, NotFound
 from src.services import analyses, details, transcripts
 from src.services.transcripts import Segment
 
+pytestmark = pytest.mark.shared_database
+
 TOPICS = {
     "type": "object",
     "properties": {

@@ -12,6 +12,8 @@ from src.database import ActivityLog, Case, CaseNote, CaseParticipant
 from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity, bulk, cases
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def case(db):
@@ -201,6 +203,7 @@ def test_rights_and_guards_hold_for_many_rows_too(db, case):
         bulk.insert(db, CaseNote, notes(case, 1), actor="nobody-here")
 
 
+@pytest.mark.own_database
 def test_what_is_taken_is_named_by_its_index(db, case):
     with db.session(actor="root") as session:
         users = session.execute(select(CaseParticipant.user_id)).scalars().all()

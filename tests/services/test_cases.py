@@ -9,6 +9,8 @@ from src.database import Case, CaseNote, CaseParticipant
 from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound
 from src.services import activity, cases
 
+pytestmark = pytest.mark.shared_database
+
 
 def test_opening_a_case_makes_the_actor_its_owner(db):
     with db.session(actor="alice") as session:

@@ -16,6 +16,8 @@ from src.database.permissions import require_participation, require_role_permiss
 from src.errors import Conflict, Forbidden, InvalidInput
 from src.services import accounts, cases
 
+pytestmark = pytest.mark.shared_database
+
 HOSTILE = [
     None,
     [],
@@ -86,6 +88,7 @@ def test_python_and_database_agree_on_any_document(owner, document):
     assert row[1] is not refused(require_participation, document)
 
 
+@pytest.mark.own_database
 def test_a_child_role_has_its_parents_permissions_and_its_own(db):
     with db.session(actor="root") as session:
         parent = session.scalars(select(UserRole).where(UserRole.code == "user")).one()
@@ -98,6 +101,7 @@ def test_a_child_role_has_its_parents_permissions_and_its_own(db):
         assert not session.scalar(text("SELECT actor_may('*', '*')"))
 
 
+@pytest.mark.own_database
 def test_roles_form_no_cycle_and_no_tower(db):
     with db.session(actor="root") as session:
         previous = None
@@ -137,6 +141,7 @@ def at_once(db, *actions):
     return errors
 
 
+@pytest.mark.own_database
 def test_two_who_draw_the_two_halves_of_a_cycle_do_not_both_succeed(db):
     with db.session(actor="root") as session:
         a, b = UserRole(code="a", name="A"), UserRole(code="b", name="B")
@@ -148,6 +153,7 @@ def test_two_who_draw_the_two_halves_of_a_cycle_do_not_both_succeed(db):
     assert len(at_once(db, draw(a.id, b.id), draw(b.id, a.id))) == 1
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("way", ["deactivate", "demote", "delete", "strip the role"])
 def test_the_last_administrator_stays(db, way):
     with pytest.raises((Conflict, Forbidden)), db.session(actor="root") as session:
@@ -164,6 +170,7 @@ def test_the_last_administrator_stays(db, way):
         assert session.scalar(text("SELECT actor_may('*', '*')"))
 
 
+@pytest.mark.own_database
 def test_two_administrators_who_remove_each_other_leave_one(db):
     with db.session(actor="root") as session:
         second = accounts.create_user(session, username="second", role="admin")
@@ -290,6 +297,7 @@ def test_a_hold_does_not_take_an_edit_of_the_case_away(db, case):
         assert session.get(Case, case.id).active_holds == 1
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize("first", ["hold", "delete"])
 def test_a_hold_and_a_deletion_do_not_pass_each_other(owner, db, case, make_audio, isolation, first):  # noqa: PLR0917 - fixtures

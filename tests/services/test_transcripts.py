@@ -15,6 +15,8 @@ from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import analyses, cases, search, transcripts
 from src.services.transcripts import Segment, Word
 
+pytestmark = pytest.mark.shared_database
+
 SPEECH = [
     Segment("And so, my fellow Americans:", 330, 4000, speaker="A", words=[Word("And", 330, 500, 0.9), Word("so")]),
     Segment("ask not what your country can do for you", 5000, 9000, speaker="B", confidence=0.5),
@@ -128,6 +130,7 @@ def test_search_speaks_web_syntax_and_each_language_its_own(db, audio):
     assert "[country]" in hit.snippet
 
 
+@pytest.mark.own_database
 def test_search_finds_only_the_newest_version_and_nothing_of_strangers(db, audio):
     with db.session(actor="alice") as session:
         transcripts.add(session, audio, [Segment("misheard harbinger")], language="en")

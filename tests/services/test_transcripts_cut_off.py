@@ -15,6 +15,8 @@ from src.services.transcripts import Segment, sources
 from tests.security.population import backend_of
 from tests.services.importing import counts
 
+pytestmark = pytest.mark.shared_database
+
 
 class Dripping:
     """A connection: it hands out less than it is asked for, and fails when it is told to."""

@@ -23,6 +23,8 @@ from src.services.lookup import language_by_code
 from src.services.transcripts import Segment, sources
 from tests.services.importing import counts, damage, samples
 
+pytestmark = pytest.mark.shared_database
+
 WHISPER = json.dumps({
     "text": " ask not", "language": "en", "segments": [
         {"id": 0, "start": 0.5, "end": 1.25, "text": " ask not", "avg_logprob": -0.2, "words": [

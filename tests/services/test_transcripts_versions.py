@@ -18,6 +18,8 @@ from src.services import activity, cases, transcripts
 from src.services.transcripts import Segment, Word
 from src.services.transcripts.comparing import Spoken, compare
 
+pytestmark = pytest.mark.shared_database
+
 SAID = [
     Segment("the harbor was empty", 0, 2000, "A", [Word("the", 0, 300), Word("harbor", 300, 900, 0.4)], 0.6,
             ("low_confidence",)),

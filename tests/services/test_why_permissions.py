@@ -14,6 +14,8 @@ from src.database.permissions import CASE_VERBS, PARTICIPANT_ROLES, ROLE_PERMISS
 from src.errors import Conflict, Forbidden, InvalidInput, NotFound
 from src.services import accounts, activity, cases, work
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def case(db):
@@ -164,6 +166,7 @@ def test_roles_are_made_and_given_by_administrators_only(db):
         accounts.assign_role(session, accounts.find_user(session, "bob"), "emperor")
 
 
+@pytest.mark.own_database
 def test_what_was_refused_is_remembered_though_it_was_rolled_back(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob")

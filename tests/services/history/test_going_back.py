@@ -14,6 +14,8 @@ from src.services.history import Change
 from src.services.transcripts import Segment
 from tests.services.history.conftest import remove, revert, versions_of
 
+pytestmark = pytest.mark.shared_database
+
 
 def test_going_back_is_a_change_like_any_other(db, case):
     first = versions_of(db, case)[-1]
@@ -150,6 +152,7 @@ def test_nobody_brings_back_a_part_that_exceeds_his_own(db, case):
     assert revert(db, (CaseParticipant, owner_part.id), at).role == "owner"
 
 
+@pytest.mark.own_database
 def test_a_state_that_no_longer_fits_the_table_is_refused(db, owner, case, note):
     first = versions_of(db, case)[-1]
     with owner.begin() as connection:

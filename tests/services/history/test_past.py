@@ -15,6 +15,8 @@ from src.services.history import Change
 from src.services.transcripts import Segment
 from tests.services.history.conftest import picture, remove, revert, versions_of
 
+pytestmark = pytest.mark.shared_database
+
 
 def test_versions_say_who_when_why_and_what_newest_first(db, case):
     found = versions_of(db, case)
@@ -109,6 +111,7 @@ def test_a_picture_is_what_was_up_to_the_microsecond(db, case, note):
         picture(db, Case, case.id, "yesterday")
 
 
+@pytest.mark.own_database
 def test_a_picture_of_a_seal_holds_what_was_finished_then(db, case):
     with db.session(actor="alice") as slow:
         slow.get(Case, case.id).title = "not finished"

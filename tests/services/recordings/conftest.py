@@ -37,8 +37,11 @@ def opened(speech_server, owner_url):
 
 
 @pytest.fixture
-def db(opened, storage):
-    return opened(storage)
+def db(opened, storage, shared_database):
+    if shared_database is None:
+        return opened(storage)
+    shared_database.database.storage, shared_database.database.storages = storage, {}
+    return shared_database.database
 
 
 @pytest.fixture
@@ -54,10 +57,16 @@ def audio(db, case, make_audio):
 
 
 @pytest.fixture
-def states(owner):
+def objects_before(shared_database):
+    """The number of the last object that was there when this test began."""
+    return 0 if shared_database is None else shared_database.last_object
+
+
+@pytest.fixture
+def states(owner, objects_before):
     def read():
         with owner.connect() as connection:
-            return sorted(connection.scalars(select(StorageObject.state)))
+            return sorted(connection.scalars(select(StorageObject.state).where(StorageObject.id > objects_before)))
 
     return read
 

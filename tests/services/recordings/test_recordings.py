@@ -15,6 +15,8 @@ from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
 from tests.conftest import wav
 
+pytestmark = pytest.mark.shared_database
+
 
 @pytest.fixture
 def case(db):
@@ -22,9 +24,14 @@ def case(db):
         return cases.open_case(session, title="Harbour interviews")
 
 
-def objects(owner):
-    with owner.connect() as connection:
-        return dict(connection.execute(select(StorageObject.key, StorageObject.state)).all())
+@pytest.fixture
+def objects(owner, objects_before):
+    def read():
+        wanted = select(StorageObject.key, StorageObject.state).where(StorageObject.id > objects_before)
+        with owner.connect() as connection:
+            return dict(connection.execute(wanted).all())
+
+    return read
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "stream"])
@@ -44,12 +51,12 @@ def test_a_recording_comes_back_byte_for_byte(db, case, tone, tmp_path, form):
         assert file.seek(4) == 4
 
 
-def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone, owner):
+def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone, objects):
     with db.session(actor="alice", reason="first interview") as session:
         fresh = cases.open_case(session, title="New")
         audio = recordings.ingest(session, fresh, tone, name="a.wav")
 
-    assert objects(owner) == {audio.path: "live"}
+    assert objects() == {audio.path: "live"}
     with db.session(actor="alice") as session:
         told = [str(entry) for entry in activity.feed(session, case=fresh)]
     assert told == [
@@ -58,12 +65,12 @@ def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone,
     ]
 
 
-def test_a_rollback_leaves_no_recording_and_garbage_that_has_a_row(db, case, tone, owner):
+def test_a_rollback_leaves_no_recording_and_garbage_that_has_a_row(db, case, tone, objects):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
         raise ZeroDivisionError
 
-    (state,) = objects(owner).values()
+    (state,) = objects().values()
     assert state == "pending"
     with db.session(actor="alice") as session:
         assert session.scalars(select(AudioFile)).all() == []
@@ -81,7 +88,7 @@ def test_a_released_savepoint_of_a_rolled_back_transaction_deletes_nothing(db, c
 
 
 @pytest.mark.parametrize("path_of_deletion", ["orm", "bulk", "raw", "cascade"])
-def test_whatever_deletes_a_recording_queues_its_object(db, case, tone, owner, path_of_deletion):
+def test_whatever_deletes_a_recording_queues_its_object(db, case, tone, objects, path_of_deletion):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
     with db.session(actor="alice") as session:
@@ -93,7 +100,7 @@ def test_whatever_deletes_a_recording_queues_its_object(db, case, tone, owner, p
             session.execute(text("DELETE FROM audio_files"))
         else:
             session.delete(session.get(Case, case.id))
-    assert objects(owner) == {audio.path: "deleting"}
+    assert objects() == {audio.path: "deleting"}
 
 
 def test_a_row_cannot_claim_bytes_that_were_never_stored(db, case):
@@ -117,10 +124,10 @@ def test_a_row_cannot_claim_the_bytes_of_another_recording(db, case, tone, make_
 
 
 @pytest.mark.parametrize("content", [b"", b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
-def test_bytes_that_are_no_audio_are_refused_before_anything_is_stored(db, case, owner, content):
+def test_bytes_that_are_no_audio_are_refused_before_anything_is_stored(db, case, objects, content):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, case, content, name="x.wav")
-    assert objects(owner) == {}
+    assert objects() == {}
 
 
 @pytest.mark.parametrize("source", ["/nowhere/at/all.wav", "/dev", "a\0b.wav", 42])
@@ -146,7 +153,7 @@ def test_a_strangers_case_and_recording_look_missing(db, case, tone):
         recordings.open(session, audio)
 
 
-def test_a_viewer_may_listen_but_not_add(db, case, tone, owner):
+def test_a_viewer_may_listen_but_not_add(db, case, tone, objects):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
         cases.add_participant(session, case, "bob", role="viewer")
@@ -154,10 +161,11 @@ def test_a_viewer_may_listen_but_not_add(db, case, tone, owner):
         assert file.read(4) == b"RIFF"
     with pytest.raises(Forbidden), db.session(actor="bob") as session:
         recordings.ingest(session, case, tone)
-    assert list(objects(owner).values()) == ["live"]  # refused before a byte travelled
+    assert list(objects().values()) == ["live"]  # refused before a byte travelled
 
 
-def test_a_storage_that_fails_leaves_nothing_half(speech_server, owner_url, tone, owner):
+@pytest.mark.own_database
+def test_a_storage_that_fails_leaves_nothing_half(speech_server, owner_url, tone, objects):
     storage = MemoryStorage()
     url = speech_server.serving_url(owner_url)
     with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
@@ -169,4 +177,4 @@ def test_a_storage_that_fails_leaves_nothing_half(speech_server, owner_url, tone
         with database.session(actor="alice") as session:
             assert session.scalars(select(AudioFile)).all() == []
             recordings.ingest(session, case, wav(0.1))
-    assert sorted(objects(owner).values()) == ["live", "pending"]
+    assert sorted(objects().values()) == ["live", "pending"]

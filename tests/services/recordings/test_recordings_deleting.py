@@ -14,6 +14,8 @@ from src.services import analyses, cases, recordings, search, transcripts
 from src.storage import MemoryStorage
 from tests.services.recordings.conftest import BYTES, outcomes, read
 
+pytestmark = pytest.mark.shared_database
+
 NOW = timedelta(0)
 
 
@@ -56,6 +58,7 @@ def test_a_hold_refuses_deletion_and_keeps_what_was_marked_and_replaced_before(d
     assert (states(), read(db, audio)) == (["live"], BYTES)
 
 
+@pytest.mark.own_database
 def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
     calls = (
         ("place_recording", ":id, 'x', 'y', 'memory', false, NULL"),
@@ -108,6 +111,7 @@ def test_a_key_in_the_archive_is_adopted_by_its_recording_only(db, case, audio, 
     assert read(db, audio) == BYTES
 
 
+@pytest.mark.own_database
 def test_a_viewer_moves_and_deletes_nothing_and_a_stranger_sees_nothing(db, case, audio, states):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="viewer")
@@ -137,6 +141,7 @@ def test_an_editor_archives_but_does_not_delete(db, case, audio):
         recordings.delete(session, audio, reason="x")
 
 
+@pytest.mark.own_database
 def test_what_is_marked_as_deleted_is_found_by_no_service_and_shown_by_plain_queries(db, case, audio, make_audio):
     with db.session(actor="alice") as session:
         other = make_audio(session, case, content=b"RIFF other", name="other.wav")

@@ -21,6 +21,8 @@ from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
 from tests.services.recordings.conftest import BYTES, told
 
+pytestmark = pytest.mark.shared_database
+
 
 def failed(db, case, kind):
     return [(detail["error"], detail["name"], detail["size_bytes"]) for detail in told(db, case, kind)]
@@ -125,6 +127,7 @@ def test_a_hold_that_refuses_is_told_and_access_that_is_refused_is_told_once(db,
     assert told(db, case, "audio.archived") == []
 
 
+@pytest.mark.own_database
 def test_a_failure_in_a_case_that_was_rolled_back_stands_without_it(db):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, cases.open_case(session, title="New"), b"noise", name="a.wav")

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound, StorageUnavailable, UnsupportedOperation
 from src.services import activity, cases, recordings
 
+pytestmark = pytest.mark.shared_database
+
 NOW = timedelta(0)
 
 
@@ -30,6 +32,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
     assert states() == ["live"]
 
 
+@pytest.mark.own_database
 def test_bytes_that_a_killed_sweep_removed_become_no_recording(db, case, tone, storage, states):
     received = recordings.receive(db, case, tone, actor="alice")
     storage.delete(received.key)  # what a sweep does last, and a kill before its commit leaves the row
@@ -86,6 +89,7 @@ def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
     assert set(seen[1:]) == {"0"}
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
 def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, yard, step):
     yard.storage.fail(step, StorageUnavailable("gone"))
