@@ -1,12 +1,13 @@
-"""${message}
+"""${message}.
 
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
-
-Before this lands: one schema change per revision; never rewrite a landed one. Set HEAD in src/database/schema to this
-revision and let the migration replace public.schema_revision(). On tables that hold data: indexes CONCURRENTLY in an
-autocommit_block(), constraints NOT VALID first and validated later, backfills in batches. It must go up, down and up again.
 """
+## Before this lands (docs/contributing.md): one subject; tables only, since functions, policies, triggers and grants are
+## applied from the code after every upgrade. On tables that hold data: indexes CONCURRENTLY in an autocommit_block(),
+## constraints NOT VALID first and validated later, data by update_in_batches(). It must go up, down and up again.
+## Autogenerate doubles percent signs in CHECKs: write them once. oldest_code = "${up_revision}" where older code cannot
+## live with it.
 
 from __future__ import annotations
 
@@ -16,8 +17,6 @@ from sqlalchemy.dialects import postgresql
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:

@@ -3,10 +3,14 @@
 The names are loaded on first use (PEP 562): a program that only wants one room does not pay for the whole house.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from src.database.models import (
         ActivityArchive,
         ActivityLog,
@@ -59,7 +63,15 @@ __all__ = [
     "TranscriptionSource",
     "User",
     "UserRole",
+    "owner_url",
 ]
+
+
+def owner_url() -> URL:
+    """Return the URL of the database's owner, by the settings: for the migrations of a service beside this layer."""
+    from src.database.bootstrap import owner_url as by_settings  # noqa: PLC0415 - settings are for those who migrate
+
+    return by_settings()
 
 
 def __getattr__(name: str) -> Any:

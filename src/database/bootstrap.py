@@ -20,11 +20,13 @@ KEY_FOLDER = Path("storage/keys")
 _servers: dict[Path, EmbeddedServer] = {}
 
 
-def owner_url(settings: Settings, *, create: bool = True) -> URL:
+def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
     """Return the URL of the database's owner; starts the embedded server when the settings name none.
 
+    Without `settings` they are read from the environment and `.env`.
     `create` makes the embedded server and its database when they are not there; without it DatabaseMissing is raised.
     """
+    settings = settings or load_settings()
     if settings.database_url is None and settings.postgres_host is None:
         if not create and not (embedded_folder(settings) / "data").exists():
             raise DatabaseMissing("There is no embedded database yet. Run: python -m src.database.scripts.init_db")

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from src.database.engine import make_engine
+from src.database.schema import head
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300  # seconds: an isolated build first fetches its tools
 NO_NETWORK = ("Could not find a version", "No matching distribution", "Connection", "Temporary failure")
@@ -24,6 +27,14 @@ from src.services import search
 def first(db: Database, words: str) -> str:
     with db.session(actor="alice") as session:
         return search.transcripts(session, words)[0].snippet
+"""
+
+SESSION = """\
+from src.database import Database
+from src.services import cases
+
+with Database.from_env() as db, db.session(actor="root") as session:
+    print(cases.open_case(session, title="Without a checkout").case_code)
 """
 
 SERVICE_TEST = """\
@@ -106,7 +117,7 @@ def service(tmp_path):
 def pip(command, *arguments, python=sys.executable):
     """Run pip without dependencies; with the tools of this environment where they are new enough to build."""
     try:
-        isolated = int(version("setuptools").partition(".")[0]) < 77
+        isolated = not version("hatchling")
     except PackageNotFoundError:
         isolated = True
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
@@ -116,23 +127,65 @@ def pip(command, *arguments, python=sys.executable):
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     if done.returncode and any(words in done.stderr for words in NO_NETWORK):
-        pytest.skip("setuptools 77 is neither installed nor can it be fetched")
+        pytest.skip("hatchling is neither installed nor can it be fetched")
     assert done.returncode == 0, done.stderr
 
 
-def run(python, *arguments, folder):
+def run(python, *arguments, folder, **variables):
     # Nothing of the environment may lead to the checkout.
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     return subprocess.run(
-        [python, *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [python, *arguments],
+        cwd=folder,
+        env={**kept, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
 
 
 def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.py")}
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "src").rglob("*")
+        if path.suffix in {".py", ".sql"} and "__pycache__" not in path.parts
+    }
+    migrations = {
+        f"src/database/migrations/{path.relative_to(ROOT / 'alembic').as_posix()}"
+        for path in (ROOT / "alembic").rglob("*.*")
+        if path.suffix in {".py", ".mako"}
+    }
 
-    assert held == source | {"src/py.typed"}
+    assert held == source | migrations | {"src/py.typed"}
+
+
+def test_an_operator_without_a_checkout_migrates_and_checks(python, speech_server, tmp_path):
+    """From an empty folder: init_db, --check, a session, alembic with an ini of two lines."""
+    with speech_server.empty() as url:
+        settings = {
+            "DATABASE_URL": url.render_as_string(hide_password=False),
+            "KEY_FILE": os.fspath(tmp_path / "keys.json"),
+            "AUDIO_STORAGE_ROOT": os.fspath(tmp_path / "audio"),
+            "ADMIN_PASSWORD": "correct horse battery",
+        }
+        (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = src.database:migrations\n")
+        ready = run(python, "-m", "src.database.scripts.init_db", "--admin", "root", folder=tmp_path, **settings)
+        assert ready.returncode == 0, ready.stderr
+        checked = run(python, "-m", "src.database.scripts.init_db", "--check", folder=tmp_path, **settings)
+        assert checked.stdout == "everything is in place\n", checked.stdout
+        opened = run(python, "-c", SESSION, folder=tmp_path, **settings)
+        assert opened.stdout == "C-000001\n", opened.stderr
+        if "wheel" in str(python):
+            for arguments in (("upgrade", "head"), ("check",), ("upgrade", "head", "--sql")):
+                done = run(python, "-m", "alembic", *arguments, folder=tmp_path, **settings)
+                assert done.returncode == 0, done.stderr
+            assert head() in run(python, "-m", "alembic", "current", folder=tmp_path, **settings).stdout
+    engine = make_engine(speech_server.owner.set(database=speech_server.maintenance.database))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP ROLE {url.database}_app")
+    engine.dispose()
 
 
 def test_it_is_imported_from_where_it_was_installed(python, service):

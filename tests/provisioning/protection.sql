@@ -144,7 +144,8 @@ CREATE POLICY analysis_results_admin_all ON public.analysis_results FOR ALL TO s
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, audio_file_id, transcription_id, version, summary, sentiment_id, sentiment_score, details, details_schema, model_name, model_version, accepted_at, accepted_by_id, created_by_id) ON public.analysis_results TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.analysis_results TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.analysis_results TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.analysis_results TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (accepted_at, accepted_by_id) ON public.analysis_results TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.analysis_results ALTER COLUMN summary SET STATISTICS 0;
 ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS 0;
@@ -211,7 +212,8 @@ CREATE POLICY audio_files_admin_all ON public.audio_files FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, name, path, size_bytes, sha256, content_type, duration_ms, sample_rate_hz, channels, codec, is_truncated, recorded_at, language_id, status_id, processed_at, error_message, storage_type, storage_config, uploaded_by_id) ON public.audio_files TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.audio_files TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.audio_files TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.audio_files TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (name, recorded_at, language_id, status_id, processed_at, error_message) ON public.audio_files TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0;
 ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
@@ -303,7 +305,8 @@ CREATE POLICY case_notes_admin_all ON public.case_notes FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, author_id, body) ON public.case_notes TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.case_notes TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.case_notes TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.case_notes TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (body) ON public.case_notes TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.case_notes ALTER COLUMN body SET STATISTICS 0;
 ALTER INDEX public.case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 0;
@@ -370,7 +373,8 @@ CREATE POLICY case_participants_admin_all ON public.case_participants FOR ALL TO
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, user_id, role, permissions, expires_at, added_by_id) ON public.case_participants TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.case_participants TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.case_participants TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.case_participants TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (role, permissions, expires_at) ON public.case_participants TO sti_app, sti_wide, sti_admin;
 
 -- case_priorities
@@ -501,7 +505,8 @@ CREATE POLICY cases_admin_all ON public.cases FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
@@ -647,7 +652,8 @@ CREATE POLICY processing_jobs_admin_all ON public.processing_jobs FOR ALL TO sti
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, audio_file_id, kind, priority, payload, result, run_after, max_attempts, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
 
 -- protected_tables
@@ -867,7 +873,8 @@ CREATE POLICY transcriptions_admin_all ON public.transcriptions FOR ALL TO sti_a
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, audio_file_id, language_id, version, based_on_id, content, confidence, model_name, model_version, accepted_at, accepted_by_id, created_by_id) ON public.transcriptions TO sti_app, sti_wide, sti_admin;
-GRANT SELECT, DELETE ON public.transcriptions TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.transcriptions TO sti_app, sti_wide, sti_admin;
+GRANT DELETE ON public.transcriptions TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (accepted_at, accepted_by_id) ON public.transcriptions TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.transcriptions ALTER COLUMN content SET STATISTICS 0;
 

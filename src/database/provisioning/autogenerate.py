@@ -19,3 +19,13 @@ def include_service_name(name: str | None, kind: str, parents: Any) -> bool:
     """Admit everything that is not of this layer: `include_name=` for the env.py of a service beside it."""
     table = name if kind == "table" else parents.get("table_name")
     return table not in Base.metadata.tables and not str(table).startswith(("activity_logs_", "alembic_version"))
+
+
+def include_service_object(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:  # noqa: ARG001 - Alembic's signature
+    """Leave foreign keys that lead to this layer alone: `include_object=` for the env.py of a service beside it.
+
+    The metadata of the service has no table that they could name.
+    """
+    if kind != "foreign_key_constraint":
+        return True
+    return not any(element.target_fullname.split(".")[-2] in Base.metadata.tables for element in item.elements)

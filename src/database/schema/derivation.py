@@ -134,7 +134,9 @@ def _grants(table: Table) -> Iterator[Grant]:
         if declared.insert or declared.insert_rule:
             addable = tuple(column.name for column in table.columns if sets(column, "INSERT"))
             yield Grant(table.name, ("INSERT",), SESSION_ROLES, addable)
-        yield Grant(table.name, ("SELECT", "DELETE") if declared.delete else ("SELECT",), SESSION_ROLES, readable)
+        yield Grant(table.name, ("SELECT",), SESSION_ROLES, readable)
+        if declared.delete:
+            yield Grant(table.name, ("DELETE",), SESSION_ROLES)
         if declared.update:
             yield Grant(table.name, ("UPDATE",), SESSION_ROLES, updatable)
         return

@@ -12,18 +12,21 @@ table's protection like that of their own.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Identity, MetaData, Table, func, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.types import NULLTYPE
 
 from src.database.schema.declaration import SECRET, SENSITIVE, SIGNED, UNSAMPLED, WRITTEN, Protected, declare
 from src.database.schema.derivation import Derived, derive
 from src.errors import InvalidInput
 
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _NEEDED = ("id", "created_at", "updated_at")
 
 
@@ -39,7 +42,9 @@ def record_columns(*, versioned: bool = False) -> tuple[Column[Any], ...]:
         Column("updated_at", moment, server_default=func.now(), nullable=False),
     ]
     if versioned:
-        columns.append(Column("row_version", BigInteger, server_default="1", nullable=False))
+        columns.append(
+            Column("row_version", BigInteger, server_default="1", nullable=False, comment="counted by a trigger")
+        )
     return tuple(columns)
 
 
@@ -60,8 +65,9 @@ def protect_table(
     `op` is Alembic's, `table` what `op.create_table` returned: a table in `public` with `record_columns()` and, unless
     `protected` says otherwise, a `case_id` (integer) that leads to `cases.id`. Sessions may set the columns of `insert`
     and change those of `update`; a column of `signed` may name the actor only; of `sensitive` ones the log keeps a
-    salted hash; `secret` ones no session may read; of `unsampled` ones ANALYZE takes no samples, as text of cases
-    needs. The verbs that commands take in the case are those of `protected`, by default write, write, delete.
+    salted hash, and so it does of `secret` ones, which no session may read; of `unsampled` ones ANALYZE takes no
+    samples, as text of cases needs. The verbs that commands take in the case are those of `protected`, by default
+    write, write, delete.
 
     Safe to repeat, also with another declaration. Raises InvalidInput for a column that the table does not have.
     """
@@ -106,6 +112,12 @@ def registered(connection: Connection) -> tuple[Derived, ...]:
 
 
 def _require(table: Table, declaration: dict[str, Any], protected: Protected) -> None:
+    for name in (table.name, *declaration["columns"]):
+        if not _NAME.fullmatch(name) or name in RESERVED_WORDS:
+            raise InvalidInput(
+                f"protect_table: {name!r} would need quotes; give lowercase letters, digits and underscores, and no"
+                " reserved word of SQL."
+            )
     present = set(declaration["columns"])
     needed = [*_NEEDED, *([protected.case] if protected.case else [])]
     if missing := [name for name in needed if name not in present]:
@@ -121,10 +133,12 @@ def _require(table: Table, declaration: dict[str, Any], protected: Protected) ->
 
 
 def _derived(name: str, declaration: dict[str, Any]) -> Derived:
-    marks = {"signed": SIGNED, "sensitive": SENSITIVE, "secret": SECRET, "unsampled": UNSAMPLED}
+    marks = {"signed": SIGNED, "secret": SECRET, "unsampled": UNSAMPLED}
     columns = []
     for column in declaration["columns"]:
         info: dict[str, Any] = {mark: column in declaration[key] for key, mark in marks.items()}
+        # What no session may read stands in no entry either.
+        info[SENSITIVE] = column in declaration["sensitive"] or info[SECRET]
         info[WRITTEN] = tuple(
             command for command, key in (("INSERT", "insert"), ("UPDATE", "update")) if column in declaration[key]
         )

@@ -1,0 +1,111 @@
+"""The examples of docs/contributing.md, carried out in a copy of the checkout, with the files that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from src.database.provisioning.comparison import compare
+from tests.migrations import catalog
+from tests.migrations.conftest import ROOT, contents, engine_of, picture_of
+from tests.migrations.scratch import Copy
+
+PAGE = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+FENCE = r"\n\n```python\n(?P<code>.*?)```"
+BELOW = re.compile(r"In `(?P<file>[^`]+)`, below `(?P<anchor>[^`]+)`:" + FENCE, re.DOTALL)
+AT_THE_END = re.compile(r"In `(?P<file>[^`]+)`, at the end:" + FENCE, re.DOTALL)
+NEW = re.compile(r"New file `(?P<file>[^`]+)`[^:`]*(?:`[^`]+`)?:" + FENCE, re.DOTALL)
+BECOMES = re.compile(r"In `(?P<file>[^`]+)`, `(?P<old>[^`]+)` becomes `(?P<new>[^`]+)`")
+
+# What holds for every table and revision, of which these see a new one.
+RULES = ["tests/house/test_tables.py", "tests/provisioning/test_golden.py", "tests/migrations/test_stairway.py",
+         "tests/migrations/test_parity.py::test_alembic_check_finds_nothing",
+         "tests/migrations/test_parity.py::test_migrations_and_models_make_the_same_database",
+         "tests/security/test_reading.py"]  # fmt: skip
+
+
+def example(number: int) -> str:
+    return PAGE.split(f"## Example {number}:")[1].split("\n## ")[0]
+
+
+@pytest.fixture
+def copy(tmp_path) -> Copy:
+    copy = Copy(tmp_path / "checkout")
+    shutil.copytree(ROOT / "tests", copy.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, copy.folder)
+    return copy
+
+
+def carry_out(copy: Copy, text: str) -> set[str]:
+    """Do what an example says; return the files that it touches."""
+    touched = set()
+    for found in BELOW.finditer(text):
+        touched.add(found["file"])
+        copy.edit(found["file"], f"{found['anchor']}\n", f"{found['anchor']}\n{found['code']}")
+    for found in AT_THE_END.finditer(text):
+        touched.add(found["file"])
+        path = copy.folder / found["file"]
+        path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{found['code']}", encoding="utf-8")
+    for found in NEW.finditer(text):
+        touched.add(found["file"])
+        assert not (copy.folder / found["file"]).exists()
+        (copy.folder / found["file"]).write_text(found["code"], encoding="utf-8")
+    for found in BECOMES.finditer(text):
+        touched.add(found["file"])
+        copy.edit(found["file"], found["old"], found["new"])
+    return touched
+
+
+def run(copy: Copy, *command: str) -> None:
+    # The servers of the run are not for a second one: it starts its own.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TEST_DATABASE_URL"))}
+    binaries = os.environ.get("TEST_SERVER_BINARIES")
+    done = subprocess.run(
+        [sys.executable, *command], cwd=copy.folder, env={**kept, "PYTHONPATH": os.fspath(copy.folder)}, text=True,
+        capture_output=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, (binaries, done.stdout[-4000:], done.stderr[-2000:])
+
+
+@pytest.mark.parametrize(
+    ("number", "claimed", "tests"),
+    [(1, "three files", RULES), (2, "four files", RULES), (3, "two files", [])],
+    ids=["a column with history", "a table below a case", "a function"],
+)
+def test_an_example_is_carried_out_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
+    text = example(number)
+    touched = carry_out(copy, text)
+    assert claimed in text
+    assert len(touched) == ["two files", "three files", "four files"].index(claimed) + 2
+    if "make golden" in text:
+        run(copy, "tests/provisioning/golden.py", "--write")
+    if "make stamp" in text:
+        run(copy, "tests/house/sql_form.py", "--stamp")
+        run(copy, "tests/house/sql_form.py")
+
+    own = [file for file in touched if file.startswith("tests/")]
+    run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own, *tests)
+
+    # A database of before, with rows in it: up, down and up again.
+    before = picture_of(filled_url)
+    with engine_of(filled_url) as engine, engine.connect() as connection:
+        rows = contents(connection)
+        assert compare(connection) == []
+    copy.alembic(filled_url, "upgrade", "head")
+    after = picture_of(filled_url)
+    assert catalog.differences(before, after) != []
+    assert copy.run(filled_url, "-m", "src.database.scripts.init_db", KEY_FILE=os.fspath(copy.folder / "k.json"),
+                    POSTGRES_APP_USER=f"{filled_url.database}_app").returncode == 0  # fmt: skip
+    if tests:
+        copy.alembic(filled_url, "downgrade", "1001")
+        copy.alembic(filled_url, "upgrade", "head")
+    with engine_of(filled_url) as engine, engine.connect() as connection:
+        kept = contents(connection)
+    assert kept["cases"] == rows["cases"]
+    assert len(kept["audio_files"]) == len(rows["audio_files"])
