@@ -1,4 +1,4 @@
-"""Signing who acts: the client's half of what `schema/identity.py` verifies."""
+"""Signing who acts: the client's half of what `sql/actor.sql` verifies."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ The service is a real one: a folder with its own Alembic history, run as a proce
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -312,3 +313,24 @@ def test_a_table_of_nobody_is_a_finding_only_where_a_session_may_use_it(owner):
         connection.execute(text("GRANT SELECT ON scratch TO PUBLIC"))
         assert any("the table scratch is not protected" in one.sentence for one in compare(connection))
         connection.rollback()
+
+
+def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, owner_url, monkeypatch, capsys):
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Your own table beside these")[1]
+    files = dict(re.findall(r"```(?:py|ini)\n# (\S+)\n(.*?)```", page, re.DOTALL))
+    service = Service(tmp_path / "recipe", owner_url)
+    (service.folder / "migrations" / "versions" / "1_tags.py").unlink()
+    use = files.pop("use.py")
+    for name, content in files.items():
+        (service.folder / name).write_text(content, encoding="utf-8")
+    service.alembic("upgrade", "head")
+    assert "No new upgrade operations detected" in service.alembic("check")
+
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Tagged by the recipe")
+    monkeypatch.syspath_prepend(service.folder)
+    exec(compile(use, "use.py", "exec"), {"db": db, "case": case})
+    assert capsys.readouterr().out == "[]\n"
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT new ->> 'tag' FROM activity_logs WHERE entity = 'case_tags'")) == "urgent"
+        assert compare(connection) == []

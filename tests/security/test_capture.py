@@ -315,7 +315,7 @@ def test_the_hashes_can_be_made_again_from_the_row(populated, log):
 
 
 def hashes_of(populated, entry):
-    """As `src/database/schema/memory.py` documents it; only the text form of jsonb is asked of PostgreSQL."""
+    """As `src/database/sql/activity_log.sql` documents it; only the text form of jsonb is asked of PostgreSQL."""
 
     def canonical(value):
         with populated.owner.connect() as connection:

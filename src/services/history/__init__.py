@@ -3,7 +3,7 @@
     versions, as_of, diff, revert     reading and going back, for everybody who may see the row
     seal, verify, erase               proof, and the one thing that may ever go, for administrators
 
-How an entry is hashed stands in `src/database/schema/memory.py`, how entries become a chain in `chain.py`.
+How an entry is hashed stands in `src/database/sql/activity_log.sql`, how entries become a chain in `chain.py`.
 """
 
 from src.services.history.chain import SealedEntry, merkle_root, seal_hash
