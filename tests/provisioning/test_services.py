@@ -315,10 +315,10 @@ def test_a_table_of_nobody_is_a_finding_only_where_a_session_may_use_it(owner):
         connection.rollback()
 
 
-def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, owner_url, monkeypatch, capsys):
+def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):
     page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Your own table beside these")[1]
     files = dict(re.findall(r"```(?:py|ini)\n# (\S+)\n(.*?)```", page, re.DOTALL))
-    service = Service(tmp_path / "recipe", owner_url)
+    service = Service(tmp_path / "recipe", owner.url)
     (service.folder / "migrations" / "versions" / "1_tags.py").unlink()
     use = files.pop("use.py")
     for name, content in files.items():
