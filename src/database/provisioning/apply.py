@@ -146,6 +146,8 @@ def _mend(engine: Engine, group: list[Difference]) -> None:
 def _record(engine: Engine, done: list[Difference]) -> None:
     """Write into the log what was applied, and remember which code did it."""
     with engine.begin() as connection:
+        if connection.scalar(text("SELECT to_regclass('public.activity_logs') IS NULL")):
+            return  # stamped without tables, which the comparison names
         said = (head(), code_build())
         known = connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NOT NULL"))
         current = (
