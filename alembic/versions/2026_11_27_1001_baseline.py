@@ -5,7 +5,7 @@ Revises: none
 
 Functions, triggers, policies and grants are no part of revisions: they are compared with the code after every upgrade.
 Open until the issues on security, trust, input, work and versions have landed, each of which changes it in place
-(decision 9); from then on it is never rewritten.
+(decision 10); from then on it is never rewritten.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What follows from the declarations of tables: triggers, policies, grants, what is not sampled.
 
-`tests/database/protection.sql` is the printed result: a change of it is a change of who may do what, and is reviewed
-there.
+`tests/provisioning/protection.sql` is the printed result: a change of it is a change of who may do what, and is
+reviewed there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES,
 from src.database.schema.policies import policies_of
 
 BUILD = 1
-"""Grows when what is derived changes without a revision; tests/database/protection.sql quotes it."""
+"""Grows when what is derived changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
 @dataclass(frozen=True)
