@@ -76,7 +76,9 @@ def run_online() -> None:
         with migration_lock(engine):
             with engine.connect() as connection:
                 reached = migrate(connection)
-            if moves_revisions():
+            if goes_down():
+                leave_to_older_code(engine, reached)
+            elif moves_revisions():
                 protect(engine, reached)
     finally:
         engine.dispose()
@@ -103,14 +105,24 @@ def migrate(connection: Connection) -> tuple[str, ...]:
     return tuple(context.get_context().get_current_heads())
 
 
+def goes_down() -> bool:
+    """Whether the command is a downgrade; one to the revision that the tables have takes a change of functions back."""
+    return getattr(context.get_context().opts.get("fn"), "__name__", "") == "downgrade"
+
+
 def protect(engine: Engine, reached: tuple[str, ...]) -> None:
-    """Apply functions and protection where the tables are those of this code; on the way down leave them to older code."""
+    """Apply functions and protection, where the tables are those of this code."""
     if reached == (head(),):
         for difference in apply(engine):
             logger.warning("%s", difference)
-    elif reached:
+    else:
+        leave_to_older_code(engine, reached)
+
+
+def leave_to_older_code(engine: Engine, reached: tuple[str, ...]) -> None:
+    """Record build 0: the older code whose revision this is applies its own functions with its own upgrade."""
+    if reached:
         with engine.begin() as connection:
-            # Build 0: the older code whose revision this is applies its own functions with its own upgrade.
             execute(connection, recorded(reached[0], build=0))
 
 

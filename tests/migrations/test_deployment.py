@@ -149,6 +149,18 @@ def test_a_fix_is_taken_back_by_going_down_with_the_code_that_made_it(newer, own
         assert compare(connection) == []
 
 
+def test_a_change_of_functions_alone_is_taken_back_the_same_way(newer, owner_url, older_key_file, tmp_path):
+    assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
+    before = picture_of(owner_url)
+    newer.alembic(owner_url, "upgrade", "head")
+    assert "3600" in lease_end(owner_url)
+    newer.alembic(owner_url, "downgrade", "1001")
+
+    assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
+    assert "86400" in lease_end(owner_url)
+    assert catalog.differences(before, picture_of(owner_url)) == []
+
+
 def test_a_function_that_a_new_column_calls_is_there_before_the_column_is(newer, owner_url):
     newer.edit(
         "src/database/sql/rows.sql",

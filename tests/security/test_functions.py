@@ -70,6 +70,7 @@ KNOWN = {
             "search_unspaced_1",
             "case_verbs_1",
             "role_verbs_1",
+            "schema_build",
             "schema_oldest_code",
         ),
         "a constant",
@@ -99,7 +100,7 @@ def test_only_known_functions_can_be_executed(shared, role):
                 {"who": who},
             )
         )
-    always = {"begin_actor", "schema_oldest_code", "schema_revision"}
+    always = {"begin_actor", "schema_build", "schema_oldest_code", "schema_revision"}
     expected = set(KNOWN) if role.startswith("sti_") else always
     assert executable == expected | (FOR_ADMINISTRATORS if role == "sti_admin" else set())
 

@@ -69,8 +69,10 @@ def create_missing_functions(connection: Connection) -> None:
     execute(connection, "\n\n".join(["SET LOCAL check_function_bodies = off;", *missing]))
 
 
-def apply(engine: Engine) -> list[Difference]:
+def apply(engine: Engine, login: str | None = None) -> list[Difference]:
     """Remove the differences between the catalog and this code that can be removed; return those that are left.
+
+    `login` is the one that serves sessions: named, its rights are compared too.
 
     What was done is in the log. Nothing is done where newer code was here. Raises Conflict when a lock could not be
     had.
@@ -83,7 +85,7 @@ def apply(engine: Engine) -> list[Difference]:
     failed: dict[str, str] = {}
     for _ in range(ROUNDS):
         with engine.connect() as connection:
-            todo = [difference for difference in compare(connection) if difference.mend]
+            todo = [difference for difference in compare(connection, login) if difference.mend]
         if not todo or (failed and {difference.sentence for difference in todo} <= failed.keys()):
             break
         failed.clear()
@@ -97,7 +99,7 @@ def apply(engine: Engine) -> list[Difference]:
     with engine.connect() as connection:
         return [
             replace(each, left=f"it could not be mended: {failed[each.sentence]}") if each.sentence in failed else each
-            for each in compare(connection)
+            for each in compare(connection, login)
         ]
 
 

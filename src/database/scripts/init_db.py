@@ -16,7 +16,7 @@ from src.database.keys import KeyFile
 from src.database.migrate import upgrade
 from src.database.models import User, UserRole
 from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
-from src.database.provisioning.apply import applied_by_newer, require_served
+from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.scripts.command import Debug, owner_engine, run, storage_of
@@ -120,6 +120,7 @@ def _provide_login(engine: Engine, settings: Settings, *, reset_login: bool, rot
 
 def _require_readiness(engine: Engine, settings: Settings, keys: KeyFile) -> None:
     """End with 1 when something is left that this program may not mend; name what belongs to somebody else."""
+    apply(engine, keys.login)
     with engine.connect() as connection:
         left = check_readiness(
             connection, login=keys.login, keys=keys, extensions=settings.postgres_required_extensions

@@ -1,7 +1,6 @@
--- build 1 · sha256 b0c06d25cf88
+-- build 3 · sha256 22b2ea4628d0
 -- What the database says about the code that made it, as functions that return a constant: each captured change asks
--- for the revision, so asking must cost nothing, and whoever connects may ask
--- (but for the build).
+-- for the revision, so asking must cost nothing, and everybody who connects may ask.
 --
 --   schema_revision()     the newest revision of the tables; part of every entry of the log
 --   schema_build()        the build of the code that applied functions, policies, triggers and grants last: older code
@@ -17,14 +16,13 @@ DECLARE
     constant record;
 BEGIN
     FOR constant IN
-        SELECT * FROM (VALUES ('schema_revision', 'text', quote_literal(revision), 'GRANT EXECUTE', 'TO'),
-                              ('schema_build', 'integer', build::text, 'REVOKE ALL', 'FROM'),
-                              ('schema_oldest_code', 'text', quote_literal(oldest_code), 'GRANT EXECUTE', 'TO'))
-                   AS c (name, type, value, verb, side)
+        SELECT * FROM (VALUES ('schema_revision', 'text', quote_literal(revision)),
+                              ('schema_build', 'integer', build::text),
+                              ('schema_oldest_code', 'text', quote_literal(oldest_code))) AS c (name, type, value)
     LOOP
         EXECUTE format('CREATE OR REPLACE FUNCTION public.%I() RETURNS %s LANGUAGE sql IMMUTABLE PARALLEL SAFE'
             ' RETURN %s::%2$s', constant.name, constant.type, constant.value);
-        EXECUTE format('%s ON FUNCTION public.%I() %s PUBLIC', constant.verb, constant.name, constant.side);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION public.%I() TO PUBLIC', constant.name);
     END LOOP;
 END
 $body$;
