@@ -7,120 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case, Database
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
-from src.database.schema import Protected, protect_table, record_columns
-from src.errors import Conflict, Forbidden, InvalidInput, UnsafeConnection
+from src.errors import Conflict, Forbidden, UnsafeConnection
 from src.services import cases, history
-from tests.migrations.conftest import ROOT, alembic_config, finish, outside, programs_for, start
-
-ENV = """\
-from alembic import context
-from sqlalchemy import MetaData, create_engine
-
-from src.database import owner_url
-from src.database.provisioning.autogenerate import include_service_name, include_service_object
-from tags import metadata
-
-options = {"target_metadata": metadata, "version_table": "tags_revisions", "include_name": include_service_name,
-           "include_object": include_service_object}
-if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
-    with context.begin_transaction():
-        context.run_migrations()
-else:
-    with create_engine(owner_url()).connect() as connection:
-        context.configure(connection=connection, **options)
-        with context.begin_transaction():
-            context.run_migrations()
-"""
-MODELS = """\
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
-from src.database.schema import record_columns
-
-metadata = MetaData()
-tags = Table("case_tags", metadata, *record_columns(versioned=True), Column("case_id", Integer, nullable=False),
-             Column("tag", Text, nullable=False), Column("phone", Text), Column("token", Text),
-             Column("set_by_id", BigInteger))
-"""
-REVISION = """\
-import sqlalchemy as sa
-from alembic import op
-from src.database.schema import protect_table, record_columns, unprotect_table
-
-revision = "1"
-down_revision = None
-
-
-def upgrade():
-    table = op.create_table(
-        "case_tags",
-        *record_columns(versioned=True),
-        sa.Column("case_id", sa.Integer, sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("tag", sa.Text, nullable=False),
-        sa.Column("phone", sa.Text),
-        sa.Column("token", sa.Text),
-        sa.Column("set_by_id", sa.BigInteger, sa.ForeignKey("users.id"), server_default=sa.text("public.actor_id()")),
-    )
-    protect_table(
-        op, table, insert=("case_id", "tag", "phone", "token", "set_by_id"), update=("tag", "phone"),
-        signed=("set_by_id",), sensitive=("phone",), secret=("token",), unsampled=("tag",),
-    )
-
-
-def downgrade():
-    unprotect_table(op, "case_tags")
-    op.drop_table("case_tags")
-"""
-
-
-class Service:
-    """Somebody else's program: a folder with an Alembic history of its own."""
-
-    def __init__(self, folder: Path, url: sa.URL) -> None:
-        self.folder, self.url = folder, url
-        (folder / "migrations" / "versions").mkdir(parents=True)
-        (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
-        (folder / "migrations" / "env.py").write_text(ENV)
-        (folder / "migrations" / "versions" / "1_tags.py").write_text(REVISION)
-        (folder / "tags.py").write_text(MODELS)
-
-    def alembic(self, *arguments: str, succeeds: bool = True) -> str:
-        environment = {**outside(self.url), "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.folder)])}
-        done = subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments], cwd=self.folder, env=environment, text=True,
-            capture_output=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert (done.returncode == 0) is succeeds, done.stderr
-        return done.stdout + ("" if succeeds else done.stderr)
-
-
-@pytest.fixture
-def service(tmp_path, owner_url, db):
-    service = Service(tmp_path / "service", owner_url)
-    service.alembic("upgrade", "head")
-    return service
-
-
-@pytest.fixture
-def case_id(db, service):
-    with db.session(actor="alice", reason="to tag") as session:
-        case = cases.open_case(session, title="Tagged")
-        session.execute(
-            text("INSERT INTO case_tags (case_id, tag, phone, token) VALUES (:case, 'urgent', '555-1', 's3cret')"),
-            {"case": case.id},
-        )
-        return case.id
+from tests.migrations.conftest import ROOT, alembic_config, outside
+from tests.provisioning.service import Service
 
 
 def tags(session):
@@ -147,6 +46,41 @@ def test_it_belongs_to_the_case_and_is_captured(db, owner, case_id):
         ("update", "alice", case_id, "calmed down", "urgent", "later"),
     ]
     assert all(entry[6].startswith("sha256:") for entry in entries)
+
+
+@pytest.mark.parametrize(("actor", "role"), [
+    ("alice", "sti_app"), ("alice", "sti_wide"), ("root", "sti_admin"),
+    ("bob", "sti_app"), ("bob", "sti_wide"), ("bob", "sti_admin"),
+])  # fmt: skip
+def test_every_role_of_sessions_does_what_its_actor_may(db, owner, case_id, actor, role):
+    may = actor != "bob"
+    with db.session(actor=actor) as session:
+        session.execute(text(f"SET LOCAL ROLE {role}"))
+        assert len(tags(session)) == may
+        assert session.execute(text("UPDATE case_tags SET tag = 'other'")).rowcount == may
+        assert session.execute(text("DELETE FROM case_tags")).rowcount == may
+    add = text("INSERT INTO case_tags (case_id, tag) VALUES (:case, 'new')")
+    with suppress(Forbidden), db.session(actor=actor) as session:
+        session.execute(text(f"SET LOCAL ROLE {role}"))
+        session.execute(add, {"case": case_id})
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM case_tags WHERE tag = 'new'")) == may
+        done = connection.execute(
+            text("SELECT operation FROM activity_logs WHERE entity = 'case_tags' AND actor = :actor AND case_id = :case"
+                 " AND request_id IS NULL AND reason IS NULL ORDER BY id"), {"actor": actor, "case": case_id},
+        ).scalars().all()  # fmt: skip
+    assert done == (["update", "delete", "insert"] if may else [])
+
+
+def test_the_server_keeps_time_and_version_whoever_writes(owner, case_id):
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE case_tags SET tag = 'x', created_at = '2000-01-01', updated_at = '2000-01-01',"
+                                " row_version = 99"))  # fmt: skip
+        created, updated, version, now = connection.execute(
+            text("SELECT created_at, updated_at, row_version, now() FROM case_tags")
+        ).one()
+    assert version == 2
+    assert created < updated == now
 
 
 def test_administrators_see_all_and_nobody_reads_a_secret(db, case_id):
@@ -206,11 +140,25 @@ DAMAGES = {
     "CREATE POLICY open ON case_tags USING (true)": "the policy open on case_tags is not declared",
     "DROP TRIGGER capture_change ON case_tags": "the trigger capture_change on case_tags is missing",
     "ALTER TABLE case_tags DISABLE TRIGGER guard_hold": "the trigger guard_hold on case_tags is disabled",
+    "CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION touch_row()":
+        "the trigger touch on case_tags is not the one",
+    "CREATE TRIGGER twice AFTER UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION capture_change('', '', '', '')":
+        "the trigger twice on case_tags calls capture_change and is not declared",
+    "ALTER POLICY case_tags_wide_insert ON case_tags WITH CHECK (true)": "the policy case_tags_wide_insert on",
+    "GRANT SELECT ON case_tags TO PUBLIC": "PUBLIC has SELECT on case_tags, a grant too many",
+    "GRANT TRUNCATE ON case_tags TO sti_app": "sti_app has TRUNCATE on case_tags, a grant too many",
+    "ALTER TABLE case_tags FORCE ROW LEVEL SECURITY": "row security is forced on case_tags",
     "GRANT SELECT (token) ON case_tags TO sti_admin": "sti_admin has SELECT on case_tags.token, a grant too many",
     "REVOKE INSERT (tag) ON case_tags FROM sti_app": "sti_app lacks INSERT on case_tags.tag",
     "ALTER TABLE case_tags DISABLE ROW LEVEL SECURITY": "row security is off on case_tags",
     "ALTER TABLE case_tags ALTER tag SET STATISTICS 50": "ANALYZE takes samples of text of cases: case_tags.tag",
-}
+}  # fmt: skip
+LEFT = {
+    "CREATE RULE quiet AS ON DELETE TO case_tags DO INSTEAD NOTHING": "the rule quiet on case_tags",
+    "CREATE POLICY hours ON case_tags AS RESTRICTIVE USING (true)": "the policy hours on case_tags is unknown",
+    "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE case_tags OWNER TO {login}":
+        "the table case_tags belongs to",
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("service")
@@ -221,6 +169,39 @@ def test_its_damages_are_named_and_mended(owner):
         with owner.connect() as connection:
             assert any(sentence in one.sentence for one in compare(connection)), damage
         assert apply(owner) == [], damage
+
+
+@pytest.mark.parametrize("damage", LEFT)
+@pytest.mark.usefixtures("service")
+def test_what_an_administrator_must_look_at_is_named(owner, speech_server, damage):
+    with owner.connect() as connection:
+        for statement in damage.format(login=speech_server.keys.login).split("; "):
+            connection.execute(text(statement))
+        told = [one for one in compare(connection) if LEFT[damage] in one.sentence]
+        connection.rollback()
+    assert told
+    assert all(one.left and not one.mend for one in told)
+
+
+@pytest.mark.usefixtures("service")
+def test_the_check_of_init_db_names_it(owner, speech_server, tmp_path, warm_python):
+    key_file = tmp_path / "keys.json"
+    speech_server.keys.save(key_file)
+    environment = outside(
+        owner.url,
+        KEY_FILE=os.fspath(key_file),
+        POSTGRES_APP_USER=speech_server.keys.login,
+        AUDIO_STORAGE_ROOT=os.fspath(tmp_path),
+    )
+
+    def check():
+        return warm_python.run("src.database.scripts.init_db", ["--check"], folder=tmp_path, environment=environment)
+
+    assert check().stdout == "everything is in place\n"
+    with owner.begin() as connection:
+        connection.execute(text("DROP TRIGGER capture ON case_tags"))
+    found = check()
+    assert (found.returncode, "the trigger capture on case_tags is missing" in found.stdout + found.stderr) == (1, True)
 
 
 @pytest.mark.usefixtures("service")
@@ -238,6 +219,7 @@ def test_going_down_leaves_nothing(service, owner):
     with owner.connect() as connection:
         assert compare(connection) == []
         assert connection.scalar(text("SELECT count(*) FROM protected_tables")) == 0
+        assert connection.scalar(text("SELECT to_regclass('case_tags')")) is None
 
 
 def test_each_history_ignores_the_tables_of_the_other(service, owner_url):
@@ -247,72 +229,34 @@ def test_each_history_ignores_the_tables_of_the_other(service, owner_url):
     command.check(alembic_config(owner_url))
 
 
-def test_offline_it_makes_the_same(tmp_path, owner_url, owner, db):
-    service = Service(tmp_path / "offline", owner_url)
-    path = tmp_path / "offline.sql"
-    path.write_text(service.alembic("upgrade", "head", "--sql"), encoding="utf-8")
-    psql = [programs_for(owner_url) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", path]
-    finish(start(*psql, environment=outside(owner_url), folder=tmp_path))
-    with owner.connect() as connection:
-        assert connection.scalar(text("SELECT name FROM protected_tables")) == "case_tags"
-        assert compare(connection) == []
-
-
-class Recorder:
-    """Stands for Alembic's `op`: runs the statements as the owner."""
-
-    def __init__(self, connection) -> None:
-        self.execute = connection.execute
-
-
-def test_another_declaration_takes_the_place_of_the_first(service, owner):
-    table = sa.Table("case_tags", sa.MetaData(), *record_columns(versioned=True), sa.Column("case_id", sa.Integer),
-                     sa.Column("tag", sa.Text))  # fmt: skip
-    with owner.begin() as connection:
-        protect_table(
-            Recorder(connection), table, insert=("case_id", "tag"), protected=Protected(update=None, delete=None)
-        )
-    apply(owner)
-    with owner.connect() as connection:
-        assert compare(connection) == []
-        commands = connection.scalars(text("SELECT DISTINCT cmd FROM pg_policies WHERE tablename = 'case_tags'"
-                                           " AND 'sti_app' = ANY (roles) ORDER BY 1")).all()  # fmt: skip
-        assert commands == ["INSERT", "SELECT"]
-        assert not connection.scalar(text("SELECT has_column_privilege('sti_app', 'case_tags', 'tag', 'UPDATE')"))
-
-
-@pytest.mark.parametrize(
-    ("columns", "arguments", "words"),
-    [
-        ((sa.Column("id", sa.Integer),), {}, "needs the columns created_at, updated_at, case_id"),
-        ((*record_columns(), sa.Column("case_id", sa.Integer)), {"insert": ("tag",)}, "insert: .* no column tag"),
-        (
-            (*record_columns(), sa.Column("case_id", sa.Integer)),
-            {"signed": ("case_id",)},
-            "signed: case_id must be one of",
-        ),
-    ],
-)
-def test_a_declaration_that_does_not_fit_the_table_is_refused(columns, arguments, words):
-    table = sa.Table("t", sa.MetaData(), *columns)
-    with pytest.raises(InvalidInput, match=words):
-        protect_table(None, table, **arguments)
-
-
-@pytest.mark.parametrize("name", ["Tags", "case tags", "order"])
-def test_a_name_that_needs_quotes_is_refused(name):
-    table = sa.Table(name, sa.MetaData(), *record_columns(), sa.Column("case_id", sa.Integer))
-    with pytest.raises(InvalidInput, match="lowercase letters, digits and underscores"):
-        protect_table(None, table)
-
-
 def test_a_table_of_nobody_is_a_finding_only_where_a_session_may_use_it(owner):
     with owner.begin() as connection:
         connection.execute(text("CREATE TABLE scratch (id int)"))
+    with owner.connect() as connection:
         assert compare(connection) == []
-        connection.execute(text("GRANT SELECT ON scratch TO PUBLIC"))
-        assert any("the table scratch is not protected" in one.sentence for one in compare(connection))
-        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    ("right", "who"),
+    [
+        ("SELECT ON scratch TO PUBLIC", "PUBLIC, sti_admin, sti_app, sti_wide"),
+        ("UPDATE (id) ON scratch TO sti_wide", "sti_wide"),
+    ],
+)
+def test_nobody_is_served_beside_an_open_table_until_its_rights_are_taken(db, owner, right, who):
+    with owner.begin() as connection:
+        connection.execute(text("CREATE TABLE scratch (id int)"))
+        connection.execute(text(f"GRANT {right}"))
+    with owner.connect() as connection:
+        told = [str(one) for one in compare(connection)]
+    assert any(f"scratch is not protected by row security, and {who} may use it" in one for one in told), told
+    url, key = db.engine.url, db.signing_key
+    refused = pytest.raises(UnsafeConnection, match="scratch")
+    with Database(url, signing_key=key) as fresh, refused, fresh.session(actor="alice"):
+        pass
+    assert apply(owner) == []
+    with Database(url, signing_key=key) as fresh, fresh.session(actor="alice"):
+        pass
 
 
 def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):

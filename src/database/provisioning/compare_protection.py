@@ -33,10 +33,13 @@ def compare_row_security(
 
 
 def _with_rights(connection: Connection, table: str) -> list[str]:
+    # PUBLIC is the role 0 for these functions, and what it may every role may.
     rows = connection.execute(
         text(
-            "SELECT g.rolname::text FROM pg_class c, pg_roles g WHERE c.relnamespace = 'public'::regnamespace"
-            " AND c.relname = :table AND g.rolname = ANY (:roles) AND (has_table_privilege(g.oid, c.oid, 'DELETE')"
+            "SELECT g.name FROM pg_class c, (SELECT 0::oid, 'PUBLIC' UNION ALL"
+            " SELECT oid, rolname::text FROM pg_roles WHERE rolname = ANY (:roles)) AS g (oid, name)"
+            " WHERE c.relnamespace = 'public'::regnamespace AND c.relname = :table"
+            " AND (has_table_privilege(g.oid, c.oid, 'DELETE')"
             " OR has_any_column_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE')) ORDER BY 1"
         ),
         {"table": table, "roles": list(SESSION_ROLES)},

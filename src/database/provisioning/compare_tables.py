@@ -15,7 +15,8 @@ from src.database.schema.creation import PARTITIONS, ROW_TYPES
 _UNCHANGEABLE = "tables change by revisions; run: alembic upgrade head, or restore it by hand: {}"
 
 
-def compare_tables(present: Catalog, expected: Catalog) -> Iterator[Difference]:
+def compare_tables(present: Catalog, expected: Catalog, services: Sequence[Derived] = ()) -> Iterator[Difference]:
+    """Yield what differs in tables; columns, constraints and indexes of `services` are a matter of their revisions."""
     known = set(Base.metadata.tables) & present.row_security.keys()
     for table in sorted(set(Base.metadata.tables) - known):
         yield Difference(
@@ -24,15 +25,16 @@ def compare_tables(present: Catalog, expected: Catalog) -> Iterator[Difference]:
     yield from _columns(present, expected, known)
     yield from _named(Kind.CONSTRAINT, "constraint", present.constraints, expected.constraints, known)
     yield from _named(Kind.INDEX, "index", present.indexes, expected.indexes, known)
-    for table, name in sorted(key for key in present.rules if key.table in known):
+    protected = known | {each.table for each in services} & present.row_security.keys()
+    for table, name in sorted(key for key in present.rules if key.table in protected):
         left = f"nothing of this layer is a rule; unless you know it: DROP RULE {name} ON public.{table}"
         yield Difference(Kind.TABLE, table, f"the rule {name} on {table} rewrites what programs ask", left=left)
-    for table in sorted(present.forced & known):
+    for table in sorted(present.forced & protected):
         sentence = f"row security is forced on {table}, so that triggers of this layer are bound by it"
         mend = f"ALTER TABLE public.{table} NO FORCE ROW LEVEL SECURITY;"
         yield Difference(Kind.ROW_SECURITY, table, sentence, (mend,))
     owner = present.owners.get("cases")
-    for table in sorted(known):
+    for table in sorted(protected):
         if owner is not None and present.owners[table] != owner:
             sentence = f"the table {table} belongs to {present.owners[table]}, not to {owner}"
             left = f"as an administrator of the server: ALTER TABLE public.{table} OWNER TO {owner}"

@@ -120,7 +120,9 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
             "refuse_truncate", "BEFORE TRUNCATE", "refuse_change", untraced, each="STATEMENT"
         )  # fmt: skip
     if declared.case is not None and declared.held:
-        yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold")
+        # A table of a service may call the column of its case as it likes.
+        column = () if declared.case in {"id", "case_id"} else (declared.case,)
+        yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold", column)
 
 
 def _grants(table: Table) -> Iterator[Grant]:
@@ -133,22 +135,31 @@ def _grants(table: Table) -> Iterator[Grant]:
     if declared.case is not None:
         if declared.insert or declared.insert_rule:
             addable = tuple(column.name for column in table.columns if sets(column, "INSERT"))
-            yield Grant(table.name, ("INSERT",), SESSION_ROLES, addable)
+            yield from _of_columns(table, "INSERT", SESSION_ROLES, addable)
         yield Grant(table.name, ("SELECT",), SESSION_ROLES, readable)
         if declared.delete:
             yield Grant(table.name, ("DELETE",), SESSION_ROLES)
         if declared.update:
-            yield Grant(table.name, ("UPDATE",), SESSION_ROLES, updatable)
+            yield from _of_columns(table, "UPDATE", SESSION_ROLES, updatable)
         return
     if declared.members:
         yield Grant(table.name, ("SELECT",), MEMBER_ROLES, readable)
     if declared.member_update:
-        yield Grant(table.name, ("UPDATE",), MEMBER_ROLES, updatable)
+        yield from _of_columns(table, "UPDATE", MEMBER_ROLES, updatable)
     yield Grant(table.name, ("SELECT",), (ADMIN_ROLE,), readable)
     if declared.administrators == "all":
         yield Grant(table.name, ("INSERT", "DELETE"), (ADMIN_ROLE,))
         changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
-        yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,), changeable if secret else ())
+        if secret:
+            yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
+        else:
+            yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,))
+
+
+def _of_columns(table: Table, right: str, roles: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Grant]:
+    # A grant that names no columns would be one on the whole table.
+    if columns:
+        yield Grant(table.name, (right,), roles, columns)
 
 
 def _unsampled(table: Table) -> Iterator[str]:

@@ -1,4 +1,4 @@
--- build 1 · sha256 ef4bb4680479
+-- build 2 · sha256 d5640d8cd0df
 -- Rules that span rows: who may grant what, owners and administrators that must not run out, holds, role hierarchies.
 --
 -- Each of these could be broken by two transactions that do not see each other, so each takes a row lock first that the
@@ -153,11 +153,14 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
 
+-- Its argument, where there is one, is the column that names the case.
 CREATE OR REPLACE FUNCTION public.guard_hold()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF TG_TABLE_NAME = 'cases' THEN
         PERFORM public.require_no_hold(OLD.id, TG_TABLE_NAME);
+    ELSIF TG_NARGS > 0 THEN
+        PERFORM public.require_no_hold((to_jsonb(OLD) ->> TG_ARGV[0])::bigint, TG_TABLE_NAME);
     ELSE
         PERFORM public.require_no_hold(OLD.case_id, TG_TABLE_NAME);
     END IF;

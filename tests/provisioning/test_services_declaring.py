@@ -1,0 +1,258 @@
+"""What a service may declare of its table: before and after somebody uses it, again, offline, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from src.database.provisioning.comparison import compare
+from src.database.schema import LOOKUP, Protected, protect_table, record_columns, unprotect_table
+from src.errors import Conflict, Forbidden, InvalidInput
+from src.services import cases, history
+from tests.migrations import catalog
+from tests.migrations.conftest import finish, outside, picture_of, programs_for, start
+from tests.provisioning.service import REVISION, Service, operations
+
+# All columns of the table of the service, as a later revision names them.
+TAGS = sa.table(
+    "case_tags",
+    *(sa.column(name) for name in ("id", "created_at", "updated_at", "row_version", "case_id", "tag", "phone", "token",
+                                   "set_by_id")),
+)  # fmt: skip
+COLUMNS = (*record_columns(), sa.Column("case_id", sa.Integer), sa.Column("tag", sa.Text))
+
+
+def rights(connection, role="sti_app", table="case_tags"):
+    """The rights of a role: those on the whole table, and those on columns."""
+    return set(connection.scalars(
+        text("SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name = :table"
+             " AND grantee = :role UNION ALL SELECT privilege_type || ' ' || column_name FROM"
+             " information_schema.column_privileges c WHERE table_name = :table AND grantee = :role AND NOT EXISTS"
+             " (SELECT FROM information_schema.role_table_grants t WHERE t.table_name = :table AND t.grantee = :role"
+             "  AND t.privilege_type = c.privilege_type)"), {"table": table, "role": role},
+    ))  # fmt: skip
+
+
+def names(connection, kind, table="case_tags"):
+    query = {"triggers": "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = to_regclass(:table)",
+             "policies": "SELECT polname::text FROM pg_policy WHERE polrelid = to_regclass(:table)"}[kind]  # fmt: skip
+    return set(connection.scalars(text(query), {"table": table}))
+
+
+def make(connection, name, *columns):
+    """Create a table with the columns that every protected one has; return it."""
+    return operations(connection).create_table(name, *record_columns(), *columns)
+
+
+def of_case(name="case_id"):
+    return sa.Column(name, sa.Integer, sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False)
+
+
+@pytest.mark.usefixtures("service")
+def test_another_declaration_takes_the_place_of_the_first(owner):
+    with owner.begin() as connection:
+        connection.execute(text("CREATE POLICY hours ON case_tags AS RESTRICTIVE USING (true)"))
+        # Of the first one and of an older version of this layer.
+        connection.execute(text("CREATE TRIGGER old_capture AFTER UPDATE ON case_tags FOR EACH ROW"
+                                " EXECUTE FUNCTION capture_change('case_id', '', '', 'write')"))  # fmt: skip
+        assert {"INSERT phone", "UPDATE tag", "DELETE"} < rights(connection)
+        protected = Protected(update=None, delete=None, held=False)
+        protect_table(operations(connection), TAGS, insert=("case_id", "tag"), protected=protected)
+    with owner.connect() as connection:
+        assert rights(connection) == {"SELECT", "INSERT case_id", "INSERT tag"}
+        assert {"guard_hold", "old_capture"} & names(connection, "triggers") == set()
+        assert {name for name in names(connection, "policies") if "_app_" in name} == {
+            "case_tags_app_select", "case_tags_app_insert"
+        }  # fmt: skip
+        # What only narrows access is the service's own.
+        assert "hours" in names(connection, "policies")
+        assert [one for one in compare(connection) if not one.foreign] == []
+
+
+def test_without_columns_to_write_nobody_writes(db, owner):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Read only")
+    with owner.begin() as connection:
+        protect_table(operations(connection), make(connection, "facts", of_case(), sa.Column("body", sa.Text)))
+        assert rights(connection, table="facts") == {"SELECT", "DELETE"}
+        assert compare(connection) == []
+    for statement in ("INSERT INTO facts (case_id) VALUES (:case)", "UPDATE facts SET id = :case",
+                      "UPDATE facts SET created_at = now() WHERE id = :case"):  # fmt: skip
+        with pytest.raises(Forbidden), db.session(actor="alice") as session:
+            session.execute(text(statement), {"case": case.id})
+
+
+def test_a_lookup_belongs_to_administrators_and_its_secrets_to_nobody(db, owner):
+    with owner.begin() as connection:
+        table = make(connection, "colours", sa.Column("name", sa.Text), sa.Column("token", sa.Text))
+        protect_table(operations(connection), table, secret=("token",), protected=LOOKUP)
+        assert compare(connection) == []
+    with db.session(actor="root") as session:
+        session.execute(text("INSERT INTO colours (name, token) VALUES ('red', 's3cret')"))
+    with db.session(actor="alice") as session:
+        assert session.scalars(text("SELECT name FROM colours")).all() == ["red"]
+    refused = (("alice", "INSERT INTO colours (name) VALUES ('blue')"), ("root", "SELECT token FROM colours"),
+               ("root", "UPDATE colours SET token = ''"))  # fmt: skip
+    for actor, statement in refused:
+        with pytest.raises(Forbidden), db.session(actor=actor) as session:
+            session.execute(text(statement))
+
+
+def test_the_column_of_the_case_may_have_another_name(db, owner):
+    with owner.begin() as connection:
+        protect_table(
+            operations(connection),
+            make(connection, "marks", of_case("about_id")),
+            insert=("about_id",),
+            protected=Protected(case="about_id"),
+        )
+        assert compare(connection) == []
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Marked")
+        session.execute(text("INSERT INTO marks (about_id) VALUES (:case)"), {"case": case.id})
+        hold = cases.place_hold(session, case, reason="court")
+    with pytest.raises(Conflict, match="legal hold"), db.session(actor="alice") as session:
+        session.execute(text("DELETE FROM marks"))
+    with db.session(actor="alice") as session:
+        cases.release_hold(session, hold, reason="over")
+    with db.session(actor="alice") as session:
+        assert session.execute(text("DELETE FROM marks")).rowcount == 1
+    with owner.connect() as connection:
+        entries = text("SELECT count(*) FROM activity_logs WHERE entity = 'marks' AND case_id = :case")
+        assert connection.scalar(entries, {"case": case.id}) == 2
+
+
+def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Before")
+    with owner.begin() as connection:
+        table = make(connection, "drafts", of_case(), sa.Column("body", sa.Text))
+        connection.execute(text("GRANT SELECT, INSERT ON drafts TO PUBLIC"))
+    add = text("INSERT INTO drafts (case_id, body) VALUES (:case, :body)")
+
+    def protect():
+        with owner.begin() as connection:
+            protect_table(operations(connection), table, insert=("case_id", "body"))
+
+    thread = threading.Thread(target=protect)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE relation = 'drafts'::regclass AND NOT granted")
+    stop = threading.Event()
+    with db.session(actor="alice") as session, owner.connect() as watcher:
+        assert session.scalar(text("SELECT count(*) FROM drafts")) == 0
+        thread.start()
+        while not watcher.scalar(waiting):
+            assert not stop.wait(0.01)
+            assert thread.is_alive()
+            watcher.rollback()
+        # Neither waits for the other: this one reads no more, it goes first.
+        session.execute(add, {"case": case.id, "body": "before"})
+    thread.join()
+
+    with db.session(actor="alice") as session:
+        session.execute(add, {"case": case.id, "body": "after"})
+    with owner.connect() as connection:
+        assert compare(connection) == []
+    with db.session(actor="bob") as session:
+        assert session.scalar(text("SELECT count(*) FROM drafts")) == 0
+    with db.session(actor="root") as session:
+        (finding,) = history.verify(session).findings
+        assert "drafts 1 is in no entry; if it was there before capture began, run history baseline" in str(finding)
+    with owner.begin() as connection:
+        connection.execute(text("SELECT write_baseline('drafts', 100)"))
+    with db.session(actor="root") as session:
+        assert history.verify(session).findings == []
+
+
+def test_a_table_of_this_layer_keeps_its_own_protection(owner):
+    notes = sa.table("case_notes", *(sa.column(name) for name in ("id", "created_at", "updated_at", "case_id")))
+    with owner.connect() as connection:
+        with pytest.raises(DBAPIError, match="case_notes is protected already, and not by protect_table"):
+            protect_table(operations(connection), notes)
+        connection.rollback()
+        unprotect_table(operations(connection), "case_notes")
+        assert compare(connection) == []
+
+
+@pytest.mark.usefixtures("service")
+def test_a_table_that_stays_without_its_declaration_is_closed(db, owner):
+    with owner.begin() as connection:
+        unprotect_table(operations(connection), "case_tags")
+    with owner.connect() as connection:
+        assert rights(connection) == names(connection, "triggers") == names(connection, "policies") == set()
+        assert compare(connection) == []
+    with pytest.raises(Forbidden), db.session(actor="root") as session:
+        session.execute(text("SELECT id FROM case_tags"))
+
+
+def test_offline_it_makes_the_same_and_percent_signs_and_colons_stay(tmp_path, speech_server):
+    declared = REVISION.replace('unsampled=("tag",),', 'unsampled=("tag",), protected=Protected(visible=VISIBLE),')
+    declared = declared.replace("import protect_table", "import Protected, protect_table").replace(
+        "down_revision = None", "down_revision = None\nVISIBLE = \"(tag NOT LIKE '%:hidden' OR tag = '100 %s')\""
+    )
+    pictures = []
+    for way in (["upgrade", "head"], ["upgrade", "head", "--sql"]):
+        with speech_server.copy() as url:
+            folder = tmp_path / str(len(pictures))
+            service = Service(folder, url)
+            (folder / "migrations" / "versions" / "1_tags.py").write_text(declared)
+            printed = service.alembic(*way)
+            if "--sql" in way:
+                (folder / "offline.sql").write_text(printed, encoding="utf-8")
+                psql = [programs_for(url) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "offline.sql"]
+                finish(start(*psql, environment=outside(url), folder=folder))
+            pictures.append(picture_of(url))
+            engine = sa.create_engine(url)
+            with engine.connect() as connection:
+                assert compare(connection) == []
+                visible = connection.scalar(text("SELECT declaration #>> '{protected,visible}' FROM protected_tables"))
+            engine.dispose()
+            assert visible == "(tag NOT LIKE '%:hidden' OR tag = '100 %s')"
+    assert catalog.differences(*pictures) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "words"),
+    [
+        ((sa.Column("id", sa.Integer),), {}, "needs the columns created_at, updated_at, case_id"),
+        (COLUMNS, {"insert": ("colour",)}, "insert: .* no column colour"),
+        (COLUMNS, {"insert": "tag"}, "insert: .* no column a, g, t"),
+        (COLUMNS, {"update": ("tag", "id", "updated_at")}, "update: the server sets id, updated_at"),
+        (COLUMNS, {"signed": ("case_id",)}, "signed: case_id must be one of"),
+        ((*COLUMNS, sa.Column("order", sa.Integer)), {}, "'order' would need quotes"),
+    ],
+)
+def test_a_declaration_that_does_not_fit_the_table_is_refused(columns, arguments, words):
+    table = sa.Table("t", sa.MetaData(), *(column._copy() for column in columns))
+    with pytest.raises(InvalidInput, match=words):
+        protect_table(None, table, **arguments)
+
+
+@pytest.mark.parametrize("name", ["Tags", "case tags", "order", "user", "tags'; --", "größe"])
+def test_a_name_that_needs_quotes_is_refused(name):
+    table = sa.Table(name, sa.MetaData(), *(column._copy() for column in COLUMNS))
+    words = "lowercase letters, digits and underscores"
+    with pytest.raises(InvalidInput, match=words):
+        protect_table(None, table)
+    with pytest.raises(InvalidInput, match=words):
+        unprotect_table(None, name)
+
+
+def test_a_name_has_room_for_those_of_its_policies(owner):
+    with owner.begin() as connection:
+        protect_table(operations(connection), make(connection, "t" * 50, of_case()), insert=("case_id",))
+        read_by_administrators = Protected(case=None, administrators="read", restorable=None)
+        protect_table(operations(connection), make(connection, "u" * 50), protected=read_by_administrators)
+        assert compare(connection) == []
+        with pytest.raises(InvalidInput, match="more than 50 characters"):
+            protect_table(None, make(connection, "t" * 51, of_case()))
+        connection.rollback()
+
+
+def test_a_table_of_another_schema_is_refused():
+    table = sa.Table("tags", sa.MetaData(), *(column._copy() for column in COLUMNS), schema="private")
+    with pytest.raises(InvalidInput, match="is in the schema private"):
+        protect_table(None, table)
