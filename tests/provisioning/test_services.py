@@ -102,6 +102,13 @@ def test_what_the_declaration_does_not_admit_is_refused(db, case_id, statement):
         session.execute(text(statement), {"case": case_id} if ":case" in statement else {})
 
 
+@pytest.mark.parametrize("statement", ["UPDATE case_tags SET id = id + 1", "TRUNCATE case_tags"])
+@pytest.mark.usefixtures("case_id")
+def test_what_would_leave_no_trace_is_refused_to_the_owner_too(owner, statement):
+    with pytest.raises(DBAPIError, match="of case_tags is refused"), owner.begin() as connection:
+        connection.execute(text(statement))
+
+
 def test_a_hold_keeps_it_and_a_deletion_comes_back(db, owner, case_id):
     with db.session(actor="alice") as session:
         hold = cases.place_hold(session, session.get(Case, case_id), reason="court")
