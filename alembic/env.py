@@ -23,6 +23,7 @@ from src.database.models import Base
 from src.database.provisioning.apply import applied_by_newer, apply, create_missing_functions
 from src.database.provisioning.autogenerate import include_layer_name
 from src.database.provisioning.offline import after_migrations, before_migrations
+from src.database.provisioning.safe_lines import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
 from src.errors import SpeechError
@@ -99,6 +100,9 @@ def migrate(connection: Connection) -> tuple[str, ...]:
         compare_type=True,
         compare_server_default=False,  # the comparison at the end sees defaults exactly
         include_name=include_layer_name,
+        autogenerate_plugins=PLUGINS,
+        render_item=render_check,
+        process_revision_directives=make_safe,
     )
     with context.begin_transaction():
         context.run_migrations()

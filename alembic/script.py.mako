@@ -1,4 +1,9 @@
-"""${message}.
+<%
+def lines(text):
+    """Alembic's own comments are left out: what stands in the file is what somebody read."""
+    kept = [line for line in (text or "").splitlines() if not line.lstrip().startswith("# ###")]
+    return "\n".join(kept).strip() or "pass"
+%>"""${message}.
 
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
@@ -6,8 +11,8 @@ Revises: ${down_revision | comma,n}
 ## Before this lands (docs/contributing.md): one subject; tables only, since functions, policies, triggers and grants are
 ## applied from the code after every upgrade. On tables that hold data: indexes CONCURRENTLY in an autocommit_block(),
 ## constraints NOT VALID first and validated later, data by update_in_batches(). It must go up, down and up again.
-## Autogenerate doubles percent signs in CHECKs: write them once. oldest_code = "${up_revision}" where older code cannot
-## live with it.
+## Autogenerate writes the first two so. It does not see a changed CHECK. oldest_code = "${up_revision}" where older code
+## cannot live with it. Percent signs of a server default come out doubled: write them once.
 
 from __future__ import annotations
 
@@ -20,8 +25,8 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    ${lines(upgrades)}
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    ${lines(downgrades)}

@@ -35,6 +35,7 @@ STEPS = list(zip([None, *revisions()], revisions(), strict=False))
 # Excluded rules of squawk, each with its reason.
 EXCLUDED = {
     "prefer-text-field": "Alembic's own table alembic_version has a varchar, and it stays small",
+    "ban-drop-constraint": "a CHECK is made again where a revision that was interrupted runs a second time",
     "prefer-bigint-over-int": "cases.id and what refers to it are integer, so that policies cost nothing to ask",
 }
 
