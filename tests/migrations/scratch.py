@@ -13,9 +13,14 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from src.database.schema import head
 from src.database.schema.sql_files import STAMP
 from tests.house.sql_form import stamped
 from tests.migrations.conftest import ROOT, outside
+
+# Not by their numbers, so that the next revision that lands breaks no rehearsal.
+NOW = head()
+NEXT = str(int(NOW) + 1)
 
 REVISION = '''"""{subject}."""
 
@@ -48,18 +53,17 @@ class Copy:
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "alembic.ini", folder)
 
-    def add_revision(
-        self, number: str, before: str, up: str, down: str, *, oldest: str | None = None, subject: str = "scratch"
-    ) -> None:
+    def add_revision(self, up: str, down: str, *, oldest: str | None = None, subject: str = "scratch") -> None:
+        """Add the revision after the newest one."""
         text = REVISION.format(
-            number=number,
-            before=before,
+            number=NEXT,
+            before=NOW,
             subject=subject,
             up=up.replace("\n", "\n    "),
             down=down.replace("\n", "\n    "),
             oldest="" if oldest is None else f'oldest_code = "{oldest}"\n',
         )
-        (self.folder / "alembic" / "versions" / f"2027_01_01_{number}_{subject}.py").write_text(text, encoding="utf-8")
+        (self.folder / "alembic" / "versions" / f"2027_01_01_{NEXT}_{subject}.py").write_text(text, encoding="utf-8")
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Change a file; one of SQL gets the stamp of its next build."""

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from src.database.provisioning.comparison import compare
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, picture_of
-from tests.migrations.scratch import Copy
+from tests.migrations.scratch import NEXT, NOW, Copy
 from tests.migrations.test_contributing import carry_out, example
 
 
@@ -23,8 +23,8 @@ def copy(tmp_path) -> Copy:
 
 def generate(copy: Copy, url, subject: str = "subject") -> str:
     """The revision that the command writes; it is in the copy afterwards."""
-    copy.alembic(url, "revision", "--autogenerate", "--rev-id", "1002", "-m", subject)
-    (path,) = (copy.folder / "alembic" / "versions").glob(f"*_1002_{subject}.py")
+    copy.alembic(url, "revision", "--autogenerate", "--rev-id", NEXT, "-m", subject)
+    (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_{subject}.py")
     return path.read_text(encoding="utf-8")
 
 
@@ -40,7 +40,7 @@ def differences(url) -> list[str]:
 
 def test_the_first_example_shows_what_the_command_writes(copy, owner_url):
     carry_out(copy, example(1))
-    (path,) = (copy.folder / "alembic" / "versions").glob("*_1002_*.py")
+    (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_*.py")
     shown = path.read_text(encoding="utf-8")
     path.unlink()
     written = generate(copy, owner_url, "venue")
@@ -55,8 +55,8 @@ def test_the_second_example_makes_the_tables_that_the_command_makes(copy, owner_
     carry_out(copy, example(2))
     copy.alembic(filled_url, "upgrade", "head")
     shown = picture_of(filled_url)
-    copy.alembic(filled_url, "downgrade", "1001")
-    (path,) = (copy.folder / "alembic" / "versions").glob("*_1002_*.py")
+    copy.alembic(filled_url, "downgrade", NOW)
+    (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_*.py")
     path.unlink()
     written = generate(copy, filled_url, "exhibits")
     copy.alembic(filled_url, "upgrade", "head")
@@ -88,7 +88,7 @@ def test_what_was_interrupted_can_be_run_again(copy, filled_url):
     copy.alembic(filled_url, "upgrade", "head")
     after = picture_of(filled_url)
     assert "not valid" not in after["constraint case_notes.case_notes_body_form_check"]
-    copy.alembic(filled_url, "downgrade", "1001")
+    copy.alembic(filled_url, "downgrade", NOW)
     assert not {
         name for name in picture_of(filled_url) if "case_notes_body_form" in name or "case_notes_updated_at_idx" in name
     }

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from src.services import cases
 from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, start
-from tests.migrations.scratch import Copy
+from tests.migrations.scratch import NEXT, NOW, Copy
 
 UP = (
     "op.add_column('case_notes', sa.Column('kind', sa.Text), if_not_exists=True)\n"
@@ -53,16 +53,16 @@ def kinds(url):
 
 
 def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
-    copy.add_revision("1002", "1001", UP, DOWN)
+    copy.add_revision(UP, DOWN)
     copy.alembic(noted, "upgrade", "head")
 
     assert kinds(noted) == {"question": 7, "note": 28}
     # Four transactions of at most ten rows, each row once.
-    assert entries(noted) == [("migration:1002", 35, 35, 4)]
+    assert entries(noted) == [(f"migration:{NEXT}", 35, 35, 4)]
 
     with engine_of(noted) as engine, engine.connect() as connection:
         whole = contents(connection)["case_notes"]
-    copy.alembic(noted, "downgrade", "1001")
+    copy.alembic(noted, "downgrade", NOW)
     copy.alembic(noted, "upgrade", "head")
     assert kinds(noted) == {"question": 7, "note": 28}
     with engine_of(noted) as engine, engine.connect() as connection:
@@ -71,7 +71,7 @@ def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
 
 def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
     # The 22nd row fails until somebody corrects it; two batches are committed by then.
-    copy.add_revision("1002", "1001", UP.replace("'question' ELSE", "(1 / (id <> 22)::int)::text ELSE"), DOWN)
+    copy.add_revision(UP.replace("'question' ELSE", "(1 / (id <> 22)::int)::text ELSE"), DOWN)
     with engine_of(noted) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE case_notes SET body = 'Q: broken' WHERE id = 22"))
     failed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "head")
@@ -83,21 +83,21 @@ def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
         connection.execute(text("UPDATE case_notes SET body = 'mended' WHERE id = 22"))
     copy.alembic(noted, "upgrade", "head")
     assert kinds(noted) == {"1": 7, "note": 28}
-    assert entries(noted)[0][:3] == ("migration:1002", 35, 35)
+    assert entries(noted)[0][:3] == (f"migration:{NEXT}", 35, 35)
 
 
 def test_a_condition_that_still_holds_is_refused(noted, copy):
-    copy.add_revision(
-        "1002", "1001", "update_in_batches(op, revision, 'case_notes', set_='body = body', where='id > 0')", "pass"
-    )
+    copy.add_revision("update_in_batches(op, revision, 'case_notes', set_='body = body', where='id > 0')", "pass")
     failed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "head")
     assert failed.returncode == 3
     assert "rows that were changed are still selected by: id > 0" in failed.stderr
 
 
 def test_offline_it_is_one_statement(noted, copy, tmp_path):
-    copy.add_revision("1002", "1001", UP, DOWN)
-    printed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "1001:head", "--sql")
+    copy.add_revision(UP, DOWN)
+    printed = copy.run(
+        noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", f"{NOW}:head", "--sql"
+    )
     assert printed.returncode == 0, printed.stderr
     path = tmp_path / "offline.sql"
     path.write_text(printed.stdout, encoding="utf-8")
@@ -105,4 +105,4 @@ def test_offline_it_is_one_statement(noted, copy, tmp_path):
     finish(start(*psql, environment=outside(noted), folder=tmp_path))
 
     assert kinds(noted) == {"question": 7, "note": 28}
-    assert entries(noted)[0][:2] == ("migration:1002", 35)
+    assert entries(noted)[0][:2] == (f"migration:{NEXT}", 35)

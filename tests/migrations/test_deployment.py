@@ -14,7 +14,7 @@ from src.errors import SchemaMismatch
 from src.services import cases
 from tests.migrations import catalog
 from tests.migrations.conftest import ROOT, engine_of, outside, picture_of, start
-from tests.migrations.scratch import Copy
+from tests.migrations.scratch import NEXT, NOW, Copy
 
 SERVES = """
 from sqlalchemy import make_url
@@ -79,12 +79,12 @@ def old_service(speech_server, owner_url) -> Iterator[Database]:
 
 
 def test_old_and_new_code_serve_beside_each_other(newer, old_service, speech_server, owner_url):
-    newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN)
+    newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     with old_service.session(actor="alice") as session:
         case = session.query(Case).one()
         # The upgrade runs while a session of the old code is open.
         printed = newer.alembic(owner_url, "upgrade", "head")
-        assert "1001 -> 1002" in printed
+        assert f"{NOW} -> {NEXT}" in printed
         cases.add_note(session, case, "said meanwhile")
     assert "3600" in lease_end(owner_url)
 
@@ -97,29 +97,29 @@ def test_old_and_new_code_serve_beside_each_other(newer, old_service, speech_ser
 
 
 def test_a_revision_that_old_code_cannot_live_with_says_so(newer, old_service, owner_url):
-    newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN, oldest="1002")
+    newer.add_revision(ADD_COLUMN, DROP_COLUMN, oldest=NEXT)
     newer.alembic(owner_url, "upgrade", "head")
 
     old_service.close()
-    refused = pytest.raises(SchemaMismatch, match=r"ahead of this code.*1002.*Install the newer version")
+    refused = pytest.raises(SchemaMismatch, match=rf"ahead of this code.*{NEXT}.*Install the newer version")
     with refused, old_service.session(actor="alice"):
         pass
 
 
 def test_new_code_waits_for_its_upgrade(newer, owner_url, speech_server):
-    newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN)
+    newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     key = speech_server.signing_key
     url = speech_server.serving_url(owner_url).render_as_string(hide_password=False)
     done = newer.run(owner_url, "-c", SERVES, url, str(key.id), key.encode())
 
     assert done.returncode == 1
-    assert "behind this code: it is at revision 1001, the code expects 1002" in done.stderr
+    assert f"behind this code: it is at revision {NOW}, the code expects {NEXT}" in done.stderr
 
 
 @pytest.mark.parametrize("with_revision", [False, True], ids=["function only", "revision too"])
 def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, tmp_path, with_revision):
     if with_revision:
-        newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN)
+        newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     fixed = picture_of(owner_url)
     assert "3600" in lease_end(owner_url)
@@ -136,9 +136,9 @@ def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, t
 def test_a_fix_is_taken_back_by_going_down_with_the_code_that_made_it(newer, owner_url, older_key_file, tmp_path):
     assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
     before = picture_of(owner_url)
-    newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN)
+    newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
-    newer.alembic(owner_url, "downgrade", "1001")
+    newer.alembic(owner_url, "downgrade", NOW)
     assert "3600" in lease_end(owner_url), "the newer functions stay until the older code brings its own"
 
     code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
@@ -172,7 +172,6 @@ def test_a_function_that_a_new_column_calls_is_there_before_the_column_is(newer,
         "CREATE OR REPLACE FUNCTION public.touch_row()",
     )
     newer.add_revision(
-        "1002", "1001",
         "op.add_column('case_notes', sa.Column('hello', sa.Text, server_default=sa.text('public.greeting()')))",
         "op.drop_column('case_notes', 'hello')",
     )  # fmt: skip
@@ -182,14 +181,14 @@ def test_a_function_that_a_new_column_calls_is_there_before_the_column_is(newer,
 
 
 def test_an_interrupted_upgrade_is_completed_by_the_next(newer, owner_url):
-    newer.add_revision("1002", "1001", ADD_COLUMN, DROP_COLUMN)
+    newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     with engine_of(owner_url) as engine, engine.begin() as connection:
         # As a kill between the revision and what follows it leaves the database.
-        connection.execute(text("SELECT record_schema('1001', 1, '1001')"))
+        connection.execute(text(f"SELECT record_schema('{NOW}', 1, '{NOW}')"))
         connection.execute(text("DROP POLICY case_notes_app_select ON case_notes"))
     newer.alembic(owner_url, "upgrade", "head")
     with engine_of(owner_url) as engine, engine.connect() as connection:
-        assert connection.scalar(text("SELECT schema_revision()")) == "1002"
+        assert connection.scalar(text("SELECT schema_revision()")) == NEXT
         assert connection.scalar(text("SELECT schema_build()")) == newer.build(owner_url)
         assert [one for one in compare(connection) if one.kind == "policy"] == []
