@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.types import Boolean, DateTime, Numeric, Text
 
 from src.database.models import Base
@@ -47,9 +48,19 @@ def any_row(table: Table, **known: Any) -> dict[str, Any]:
             continue
         elif referred in known:
             row[column.name] = known[referred]
+        elif words := known_words(column):
+            row[column.name] = words[0]
         else:
             row[column.name] = next(value for kind, value in _PLAIN if isinstance(column.type, kind))
     return row
+
+
+def known_words(column: Column[Any]) -> list[str]:
+    """The words that `one_of` admits in a column; none for a column that takes any text."""
+    for constraint in column.table.constraints:
+        if isinstance(constraint, CheckConstraint) and str(constraint.sqltext).startswith(f"{column.name} IN ("):
+            return re.findall(r"'([^']*)'", str(constraint.sqltext))
+    return []
 
 
 _PLAIN: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False), (DateTime, "2026-01-01"), (Numeric, 1),
