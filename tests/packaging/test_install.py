@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from src.database.engine import make_engine
 from src.database.schema import head
@@ -114,7 +119,40 @@ def service(tmp_path):
     return tmp_path
 
 
-def pip(command, *arguments, python=sys.executable):
+@pytest.fixture
+def operator(speech_server, tmp_path):
+    """Run a program in an empty folder, with the settings of a database without a schema."""
+    try:
+        with speech_server.empty() as url:
+            settings = {
+                "DATABASE_URL": url.render_as_string(hide_password=False),
+                "KEY_FILE": os.fspath(tmp_path / "keys.json"),
+                "AUDIO_STORAGE_ROOT": os.fspath(tmp_path / "audio"),
+                "ADMIN_PASSWORD": "correct horse battery",
+            }
+            yield partial(run, folder=tmp_path, **settings)
+    finally:
+        engine = make_engine(speech_server.owner.set(database=speech_server.maintenance.database))
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {url.database}_app")
+        engine.dispose()
+
+
+@pytest.fixture
+def ini(python, checkout, tmp_path):
+    """The whole configuration of Alembic in the operator's folder: where the migrations are."""
+    installed = any(python.parents[1].glob("lib/python*/site-packages/src"))
+    location = "src.database:migrations" if installed else checkout / "alembic"
+    (tmp_path / "alembic.ini").write_text(f"[alembic]\nscript_location = {location}\n")
+
+
+def contents(wheel):
+    """The files of a wheel with their bytes, without what the build writes itself."""
+    with zipfile.ZipFile(wheel) as opened:
+        return {name: opened.read(name) for name in opened.namelist() if ".dist-info/" not in name}
+
+
+def pip(action, *arguments, python=sys.executable):
     """Run pip without dependencies; with the tools of this environment where they are new enough to build."""
     try:
         isolated = not version("hatchling")
@@ -122,7 +160,7 @@ def pip(command, *arguments, python=sys.executable):
         isolated = True
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1")
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, command, *quiet, "--no-deps",
+        [sys.executable, "-m", "pip", "--python", python, action, *quiet, "--no-deps",
          *(() if isolated else ("--no-build-isolation",)), *arguments],
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
@@ -146,7 +184,6 @@ def run(python, *arguments, folder, **variables):
 
 
 def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "src").rglob("*")
@@ -158,34 +195,67 @@ def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
         if path.suffix in {".py", ".mako"}
     }
 
-    assert held == source | migrations | {"src/py.typed"}
+    assert contents(wheel).keys() == source | migrations | {"src/py.typed"}
 
 
-def test_an_operator_without_a_checkout_migrates_and_checks(python, speech_server, tmp_path):
-    """From an empty folder: init_db, --check, a session, alembic with an ini of two lines."""
-    with speech_server.empty() as url:
-        settings = {
-            "DATABASE_URL": url.render_as_string(hide_password=False),
-            "KEY_FILE": os.fspath(tmp_path / "keys.json"),
-            "AUDIO_STORAGE_ROOT": os.fspath(tmp_path / "audio"),
-            "ADMIN_PASSWORD": "correct horse battery",
-        }
-        (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = src.database:migrations\n")
-        ready = run(python, "-m", "src.database.scripts.init_db", "--admin", "root", folder=tmp_path, **settings)
-        assert ready.returncode == 0, ready.stderr
-        checked = run(python, "-m", "src.database.scripts.init_db", "--check", folder=tmp_path, **settings)
-        assert checked.stdout == "everything is in place\n", checked.stdout
-        opened = run(python, "-c", SESSION, folder=tmp_path, **settings)
-        assert opened.stdout == "C-000001\n", opened.stderr
-        if "wheel" in str(python):
-            for arguments in (("upgrade", "head"), ("check",), ("upgrade", "head", "--sql")):
-                done = run(python, "-m", "alembic", *arguments, folder=tmp_path, **settings)
-                assert done.returncode == 0, done.stderr
-            assert head() in run(python, "-m", "alembic", "current", folder=tmp_path, **settings).stdout
-    engine = make_engine(speech_server.owner.set(database=speech_server.maintenance.database))
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"DROP ROLE {url.database}_app")
-    engine.dispose()
+def test_a_wheel_from_the_source_archive_is_the_same_and_the_archive_holds_no_secret(checkout, wheel, tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling is not installed, and pip makes no source archives")
+    used = tmp_path / "used"
+    shutil.copytree(checkout, used)
+    litter = (
+        ".env", "storage/keys/key.json", "storage/audio/cases/1.wav", ".venv/secret.py",
+        "alembic/__pycache__/env.cpython-311.pyc", "alembic/versions/__pycache__/1001.cpython-311.pyc",
+        "src/__pycache__/config.cpython-311.pyc",
+    )  # fmt: skip
+    for name in litter:
+        (used / name).parent.mkdir(parents=True, exist_ok=True)
+        (used / name).write_text("secret")
+    done = run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, folder=used)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        held = {name.partition("/")[2] for name in source.getnames()}
+    pip("wheel", "--wheel-dir", tmp_path, archive)
+    (rebuilt,) = tmp_path.glob("*.whl")
+
+    assert held.isdisjoint(litter)
+    assert {"alembic.ini", "pyproject.toml", "README.md"} <= held
+    assert contents(rebuilt) == contents(wheel)
+
+
+def test_an_editable_install_has_no_second_copy_of_the_migrations(checkout, tmp_path):
+    pip("install", "--editable", checkout, "--target", tmp_path)
+    installed = {path.name for path in tmp_path.iterdir() if path.suffix != ".dist-info"}
+
+    assert installed == {"_speech_to_information.pth"}
+    assert (tmp_path / "_speech_to_information.pth").read_text() == os.fspath(checkout)
+
+
+def test_an_operator_without_a_checkout_migrates_and_checks(python, operator):
+    ready = operator(python, "-m", "src.database.scripts.init_db", "--admin", "root")
+    assert ready.returncode == 0, ready.stderr
+    checked = operator(python, "-m", "src.database.scripts.init_db", "--check")
+    assert checked.stdout == "everything is in place\n", checked.stdout + checked.stderr
+    opened = operator(python, "-c", SESSION)
+    assert opened.stdout == "C-000001\n", opened.stderr
+
+
+def test_alembic_works_with_an_ini_of_two_lines(python, operator, ini):
+    """In another folder than that of the migrations; those of an editable install are its checkout's."""
+
+    def alembic(*arguments):
+        done = operator(python, "-W", "error", "-m", "alembic", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    printed = io.StringIO()
+    command.upgrade(Config(os.fspath(ROOT / "alembic.ini"), output_buffer=printed), "head", sql=True)
+
+    assert alembic("current") == ""
+    alembic("upgrade", "head")
+    assert alembic("current", "--check-heads") == f"{head()} (head)\n"
+    assert alembic("check") == "No new upgrade operations detected.\n"
+    assert alembic("upgrade", "head", "--sql") == printed.getvalue()
 
 
 def test_it_is_imported_from_where_it_was_installed(python, service):
