@@ -1,4 +1,4 @@
--- build 1 · sha256 14f727aa97cf
+-- build 2 · sha256 e34b9078cfb7
 -- Going back, and starting: a deleted row comes back from the log, a row without an entry gets a first one.
 --
 -- What may be restored, and by which verb, is the fourth argument of the table's capture trigger (capture.sql). Two
@@ -10,13 +10,15 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' S
 SET extra_float_digits = 1 AS $body$
 DECLARE
     e public.activity_logs;
+    arguments text[];
     image jsonb;
     present bigint;
     columns text;
     verb text;
 BEGIN
     SELECT l.* INTO e FROM public.activity_logs l WHERE l.id = entry_id AND l.operation = 'delete';
-    verb := nullif((public.capture_arguments(e.entity))[4], '');
+    arguments := public.capture_arguments(e.entity);
+    verb := nullif(arguments[4], '');
     -- As hidden as what is not there: whoever may not write in the case learns nothing of it.
     IF e.id IS NULL OR NOT coalesce(public.actor_may_in(e.case_id, coalesce(verb, 'write')), false) THEN
         RAISE EXCEPTION 'no such deletion' USING ERRCODE = 'no_data_found';
@@ -34,8 +36,7 @@ BEGIN
         PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
     END IF;
     -- Hashes stand for what is sensitive: those columns come back empty.
-    image := (SELECT coalesce(jsonb_object_agg(i.key, i.value), '{}') FROM jsonb_each(e.old) i
-               WHERE jsonb_typeof(i.value) <> 'string' OR i.value #>> '{}' !~ '^sha256:[0-9a-f]{64}$')
+    image := e.old - string_to_array(coalesce(arguments[3], ''), ',')
              || jsonb_build_object('updated_at', now(), 'row_version', (e.old ->> 'row_version')::bigint + 1);
     SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) INTO columns FROM pg_attribute a
      WHERE a.attrelid = format('public.%I', e.entity)::regclass AND a.attnum > 0 AND NOT a.attisdropped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import pytest
@@ -90,6 +91,14 @@ def test_a_deleted_note_comes_back_with_its_number(db, case, note):
         assert cases.add_note(session, case, "another").id > note.id
     with db.session(actor="root") as session:
         assert history.verify(session).ok
+
+
+def test_a_text_that_looks_like_the_hash_of_a_sensitive_value_comes_back(db, case):
+    digest = "sha256:" + hashlib.sha256(b"the tape").hexdigest()
+    with db.session(actor="alice") as session:
+        note = cases.add_note(session, case, digest)
+    remove(db, note)
+    assert revert(db, note, versions_of(db, note)[-1]).body == digest
 
 
 def test_a_row_whose_parent_is_gone_does_not_come_back(db, case, note):
