@@ -76,7 +76,7 @@ def _damaged(document: Any, chance: random.Random) -> Any:
             continue
         _damage_at(place, key, keys, chance)
         return document
-    return chance.choice(VALUES)
+    return copy.deepcopy(chance.choice(VALUES))
 
 
 def _damage_at(place: Any, key: Any, keys: list[Any], chance: random.Random) -> None:
@@ -86,10 +86,11 @@ def _damage_at(place: Any, key: Any, keys: list[Any], chance: random.Random) -> 
     elif kind == "twice" and isinstance(place, list):
         place.insert(key, copy.deepcopy(place[key]))
     elif kind == "twice":
-        place[f"{key} "] = place[key]
+        place[f"{key} "] = copy.deepcopy(place[key])
     else:
         values = {
-            "value": chance.choice(VALUES),
+            # A copy: what is damaged next must not be the constant, nor hold itself.
+            "value": copy.deepcopy(chance.choice(VALUES)),
             "neighbour": copy.deepcopy(place[chance.choice(keys)]),
             "text": str(place[key]),
             "list": [place[key]],
