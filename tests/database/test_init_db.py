@@ -117,7 +117,8 @@ CHECKS = {
 
 def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_checked")
-    assert operator.init_db().returncode == 0
+    first = operator.init_db()
+    assert (first.returncode, first.stderr) == (0, "")
     assert operator.init_db("--check").returncode == 0
     for statement, _ in CHECKS.values():
         operator.sql(statement)
@@ -133,7 +134,10 @@ def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, spee
     assert operator.sql("SELECT count(*) FROM sentiments WHERE code = 'mixed'") == 0, "a check changes nothing"
 
     (operator.folder / "moved").rename(keys)
-    assert operator.init_db().returncode == 0, "the next run mends all of it"
+    mended = operator.init_db()
+    assert mended.returncode == 0, "the next run mends all of it"
+    for name in CHECKS.keys() - {"seed", "table"}:
+        assert f"repaired: {CHECKS[name][1]}" in mended.stderr, name
     assert operator.init_db("--check").stdout == "everything is in place\n"
 
 

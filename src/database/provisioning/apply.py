@@ -38,15 +38,22 @@ _NOT_THERE = {"42P01", "42703", "42883", "42704"}
 
 def applied_by_newer(connection: Connection) -> str | None:
     """Return a sentence when newer code than this applied its functions last; this code then applies nothing."""
-    if connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NULL")):
+    applied = _applied(connection)
+    if applied is None or applied <= (head(), code_build()):
         return None
-    revision, build = connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one()
-    if (revision, build) <= (head(), code_build()):
-        return None
+    revision, build = applied
     return (
         f"newer code has applied its functions here (revision {revision}, build {build}; this code is {head()},"
         f" {code_build()}): nothing of this code was applied"
     )
+
+
+def _applied(connection: Connection) -> tuple[str, int] | None:
+    """Return revision and build of the code that applied last; None before the first."""
+    if connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NULL")):
+        return None
+    revision, build = connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one()
+    return revision, build
 
 
 def require_served(connection: Connection) -> None:
@@ -74,11 +81,13 @@ def apply(engine: Engine, login: str | None = None) -> list[Difference]:
 
     `login` is the one that serves sessions: named, its rights are compared too.
 
-    What was done is in the log. Nothing is done where newer code was here. Raises Conflict when a lock could not be
-    had.
+    What was done is in the log. Where this very build had applied everything before, something has changed the database
+    since, so each repair is logged as a warning too. Nothing is done where newer code was here. Raises Conflict when a
+    lock could not be had.
     """
     with engine.connect() as connection:
         newer = applied_by_newer(connection)
+        level = logging.WARNING if _applied(connection) == (head(), code_build()) else logging.INFO
         if newer is not None:
             return [Difference(Kind.REVISION, "public", newer, left="install the newer version", foreign=True)]
     done: list[Difference] = []
@@ -93,6 +102,8 @@ def apply(engine: Engine, login: str | None = None) -> list[Difference]:
             error = _run(engine, group)
             if error is None:
                 done += group
+                for difference in group:
+                    logger.log(level, "repaired: %s", difference.sentence)
             else:
                 failed.update((difference.sentence, error) for difference in group)
     _record(engine, done)
@@ -132,8 +143,6 @@ def _run(engine: Engine, group: list[Difference]) -> str | None:
                     f" could not be had in {ATTEMPTS} attempts. End them (pg_stat_activity) and run init_db again."
                 ) from error
             time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - so that two who wait do not meet again
-    for difference in group:
-        logger.info("mended: %s", difference.sentence)
     return None
 
 
@@ -151,15 +160,12 @@ def _record(engine: Engine, done: list[Difference]) -> None:
         if connection.scalar(text("SELECT to_regclass('public.activity_logs') IS NULL")):
             return  # stamped without tables, which the comparison names
         said = (head(), code_build())
-        known = connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NOT NULL"))
-        current = (
-            connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one() if known else None
-        )
-        if current is None or tuple(current) != said:
+        is_new = _applied(connection) != said
+        if is_new:
             execute(connection, recorded(head()))
         if any(difference.kind is Kind.ROW_TYPE for difference in done):
             execute(connection, ROW_TYPES_IN_LOG)
-        if done or current is None or tuple(current) != said:
+        if done or is_new:
             detail = {"revision": said[0], "build": said[1], "mended": [difference.sentence for difference in done]}
             connection.execute(
                 text(

@@ -13,7 +13,7 @@ from src.config import Settings, load_settings
 from src.database import seeding
 from src.database.bootstrap import app_login, key_path, owner_url
 from src.database.keys import KeyFile
-from src.database.migrate import upgrade
+from src.database.migrate import migration_lock, upgrade
 from src.database.models import User, UserRole
 from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
@@ -120,7 +120,9 @@ def _provide_login(engine: Engine, settings: Settings, *, reset_login: bool, rot
 
 def _require_readiness(engine: Engine, settings: Settings, keys: KeyFile) -> None:
     """End with 1 when something is left that this program may not mend; name what belongs to somebody else."""
-    apply(engine, keys.login)
+    # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
+    with migration_lock(engine):
+        apply(engine, keys.login)
     with engine.connect() as connection:
         left = check_readiness(
             connection, login=keys.login, keys=keys, extensions=settings.postgres_required_extensions
