@@ -29,7 +29,10 @@ def register_schema(name: str, schema: Mapping[str, Any]) -> None:
         from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
         from referencing import Registry  # noqa: PLC0415 - the same
     except ImportError as error:
-        raise PackageMissing("Schemas of details need jsonschema: pip install jsonschema") from error
+        raise PackageMissing(
+            "Schemas of details need the Python package jsonschema; install it with:"
+            " pip install 'speech-to-information[schemas]'."
+        ) from error
     if not storable(name, "the schema's name") or len(name) > LONGEST_NAME:
         raise InvalidInput(f"The schema's name has {len(name)} characters; give 1 to {LONGEST_NAME}.")
     try:

@@ -11,12 +11,17 @@ from typing import Any
 from src.errors import ConfigurationError, PackageMissing
 
 
-def _ed25519() -> Any:
+def _cryptography() -> tuple[Any, Any]:
+    """Return the package's modules for Ed25519 and for key files."""
     try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - only sealers need it
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - only sealers and verifiers need it
+        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - the same
     except ImportError as error:
-        raise PackageMissing("Signing seals needs the package cryptography; install it.") from error
-    return ed25519
+        raise PackageMissing(
+            "Signed seals need the Python package cryptography; install it with:"
+            " pip install 'speech-to-information[seals]'."
+        ) from error
+    return ed25519, serialization
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,11 @@ class SealKey:
     def create(cls, path: Path) -> SealKey:
         """Make a new key and write it to a file (mode 0600), and its public half beside it as `.pub`.
 
-        Raises ConfigurationError when there is a file already or it cannot be written.
+        Raises ConfigurationError when there is a file already or it cannot be written, PackageMissing without
+        `cryptography`.
         """
-        from cryptography.hazmat.primitives import serialization as how  # noqa: PLC0415 - only sealers need it
-
-        private = _ed25519().Ed25519PrivateKey.generate()
+        kinds, how = _cryptography()
+        private = kinds.Ed25519PrivateKey.generate()
         pem = private.private_bytes(how.Encoding.PEM, how.PrivateFormat.PKCS8, how.NoEncryption())
         public = private.public_key()
         try:
@@ -57,10 +62,9 @@ class SealKey:
     def load(cls, path: Path) -> SealKey | None:
         """Return the key of a PEM file, private or public; None when there is none.
 
-        Raises ConfigurationError when it is damaged, of another kind, or a private one that others may read.
+        Raises ConfigurationError when it is damaged, of another kind, or a private one that others may read,
+        PackageMissing without `cryptography`.
         """
-        from cryptography.hazmat.primitives import serialization as how  # noqa: PLC0415 - only sealers need it
-
         try:
             pem = path.read_bytes()
             mode = path.stat().st_mode
@@ -68,7 +72,7 @@ class SealKey:
             return None
         except OSError as error:
             raise ConfigurationError(f"The key {path} for seals cannot be read ({error.strerror}).") from error
-        kinds = _ed25519()
+        kinds, how = _cryptography()
         try:
             if b"PUBLIC" in pem:
                 public = how.load_pem_public_key(pem)
@@ -93,10 +97,11 @@ class SealKey:
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Return whether this key made the signature."""
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - only verifiers need it
+        kinds, _ = _cryptography()
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - there, or the line above has raised
 
         try:
-            _ed25519().Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            kinds.Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
         except InvalidSignature:
             return False
         return True
