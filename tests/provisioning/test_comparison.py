@@ -16,7 +16,7 @@ from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference
 from src.database.schema import sql_files
 from src.database.schema.creation import execute
-from tests.provisioning.damages import DAMAGES
+from tests.provisioning.damages import BY_REVISION, DAMAGES
 
 LOGINS = {
     "ALTER ROLE {login} INHERIT": "the login {login} inherits rights",
@@ -95,6 +95,49 @@ def test_what_is_gone_is_named_with_what_brings_it_back(owner, name):
     damage = DAMAGES[name]
     run(owner, damage.statement)
     assert any(damage.named in str(one) and damage.left in one.left for one in apply(owner))
+
+
+def test_a_missing_function_does_not_hide_what_else_is_there(whole):
+    with whole.connect() as connection:
+        called = connection.scalars(
+            text(
+                "SELECT DISTINCT d.refobjid::regprocedure::text FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid"
+                " WHERE d.refclassid = 'pg_proc'::regclass AND p.pronamespace = 'public'::regnamespace"
+                " AND d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_policy'::regclass)"
+            )
+        ).all()
+        assert len(called) > 5
+        for function in called:
+            execute(connection, f"DROP FUNCTION {function} CASCADE")
+            told = [str(one) for one in compare(connection)]
+            connection.rollback()
+            assert any(one.startswith(f"the function {function.partition('(')[0]} is missing") for one in told)
+            assert not [one for one in told if "unknown to this version" in one], function
+
+
+STATEMENTS = {
+    **{
+        name: each.statement for name, each in DAMAGES.items() if each.left == BY_REVISION and name != "a table dropped"
+    },
+    "a type changed": "ALTER TABLE sentiments ALTER name TYPE varchar(300)",
+    "a collation changed": 'ALTER TABLE sentiments ALTER name TYPE text COLLATE "C"',
+    "an identity dropped": "ALTER TABLE case_notes ALTER id DROP IDENTITY",
+    "an identity changed": "ALTER TABLE activity_logs ALTER id SET GENERATED ALWAYS",
+    "a required column": "ALTER TABLE cases ALTER closed_at SET NOT NULL",
+    "a default dropped": "ALTER TABLE cases ALTER status_id DROP DEFAULT",
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_statement_that_is_told_repairs_by_hand(owner, name):
+    run(owner, STATEMENTS[name])
+    told = differences(owner)
+    assert told
+    with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for one in (one for one in told if "by hand: " in one.left):
+            for statement in one.left.partition("by hand: ")[2].split("; "):
+                execute(connection, statement)
+    assert apply(owner) == []
 
 
 @pytest.mark.parametrize(("damage", "sentence"), LOGINS.items(), ids=[words.partition(" ")[0] for words in LOGINS])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sqlalchemy import Connection, text
 
 from src.database.models import Base
-from src.database.provisioning.catalog import Catalog, Key
+from src.database.provisioning.catalog import Catalog, Column, Key
 from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import Derived
 from src.database.schema.creation import PARTITIONS, ROW_TYPES
@@ -46,11 +46,9 @@ def _columns(present: Catalog, expected: Catalog, known: set[str]) -> Iterator[D
         wanted, found = expected.columns[key], present.columns.get(key)
         if found == wanted:
             continue
-        what, statement = "is missing", f"ALTER TABLE public.{key.table} ADD {key.name} {wanted}"
-        if found is not None:
-            what, statement = f"is {found}, not {wanted}", f"ALTER TABLE public.{key.table} ALTER {key.name} …"
+        what = "is missing" if found is None else f"is {found}, not {wanted}"
         sentence = f"the column {key.table}.{key.name} {what}"
-        yield Difference(Kind.COLUMN, key.table, sentence, left=_UNCHANGEABLE.format(statement))
+        yield Difference(Kind.COLUMN, key.table, sentence, left=_UNCHANGEABLE.format(_repaired(key, found, wanted)))
     for key in sorted(key for key in present.columns.keys() - expected.columns.keys() if key.table in known):
         sentence = f"the column {key.table}.{key.name} is unknown to this version"
         yield Difference(Kind.COLUMN, key.table, sentence, left="no session may write it", foreign=True)
@@ -64,13 +62,7 @@ def _named(
         if found == wanted:
             continue
         what = "is missing" if found is None else f"is {found}, not {wanted}"
-        statement = (
-            wanted.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY").replace(
-                "UNIQUE INDEX", "UNIQUE INDEX CONCURRENTLY"
-            )
-            if kind is Kind.INDEX
-            else f"ALTER TABLE public.{key.table} ADD CONSTRAINT {key.name} {wanted}"
-        )
+        statement = (_index if kind is Kind.INDEX else _constraint)(key, found, wanted)
         yield Difference(
             kind, key.table, f"the {word} {key.name} on {key.table} {what}", left=_UNCHANGEABLE.format(statement)
         )
@@ -80,6 +72,42 @@ def _named(
                 kind, key.table, f"the {word} {key.name} on {key.table} is unknown to this version",
                 left="it narrows what may be stored", foreign=True,
             )  # fmt: skip
+
+
+def _repaired(key: Key, found: Column | None, wanted: Column) -> str:
+    """Return the statement that makes a column the declared one."""
+    change = f"ALTER TABLE public.{key.table}"
+    if found is None or found.generated != wanted.generated or (wanted.generated and found.default != wanted.default):
+        return f"{change}{'' if found is None else f' DROP {key.name},'} ADD {key.name} {wanted}"
+    column, parts = f"ALTER {key.name}", []
+    if found.type != wanted.type:
+        parts.append(f"{column} TYPE {wanted.type}")
+    if found.required != wanted.required:
+        parts.append(f"{column} {'SET' if wanted.required else 'DROP'} NOT NULL")
+    if found.default != wanted.default:
+        parts.append(f"{column} DROP DEFAULT" if wanted.default is None else f"{column} SET DEFAULT {wanted.default}")
+    if found.identity != wanted.identity:
+        always = "ALWAYS" if wanted.identity == "a" else "BY DEFAULT"
+        if not wanted.identity:
+            parts.append(f"{column} DROP IDENTITY")
+        else:
+            parts.append(f"{column} {'SET' if found.identity else 'ADD'} GENERATED {always}"
+                         + ("" if found.identity else " AS IDENTITY"))  # fmt: skip
+    return f"{change} {', '.join(parts)}"
+
+
+def _constraint(key: Key, found: str | None, wanted: str) -> str:
+    change = f"ALTER TABLE public.{key.table}"
+    if found == f"{wanted} NOT VALID":
+        return f"{change} VALIDATE CONSTRAINT {key.name}"
+    return f"{change}{'' if found is None else f' DROP CONSTRAINT {key.name},'} ADD CONSTRAINT {key.name} {wanted}"
+
+
+def _index(key: Key, found: str | None, wanted: str) -> str:
+    if found == f"{wanted} INVALID":
+        return f"REINDEX INDEX CONCURRENTLY public.{key.name}"
+    made = wanted.replace("INDEX", "INDEX CONCURRENTLY", 1)
+    return made if found is None else f"DROP INDEX CONCURRENTLY public.{key.name}; {made}"
 
 
 def compare_partitions(connection: Connection) -> Iterator[Difference]:

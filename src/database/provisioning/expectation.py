@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -24,7 +24,7 @@ _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-cal
 
 
 def expected_catalog(
-    connection: Connection, functions: Iterable[Function], tables: Sequence[Derived], services: Sequence[Derived]
+    connection: Connection, functions: Sequence[Function], tables: Sequence[Derived], services: Sequence[Derived]
 ) -> Catalog:
     """Return what the catalog should show of these functions and tables; what cannot be made is not in it.
 
@@ -33,17 +33,27 @@ def expected_catalog(
     """
     savepoint = connection.begin_nested()
     try:
+        # Defaults, CHECKs and policies call functions: one that is missing must not make all of these unknown.
+        _make(connection, ("SET LOCAL check_function_bodies = off", *_missing(connection, functions)))
         # Alembic reflects expressions of indexes without their schema, and so the models write them.
         _make(connection, ("SET LOCAL search_path = public, pg_temp", *_table_statements()))
         _make(connection, ("SET LOCAL search_path = pg_catalog",))
         _make(connection, (f'CREATE TEMP TABLE "{each.table}" (LIKE public."{each.table}")' for each in services))
         _make(connection, (_temporary(statement) for each in (*tables, *services) for statement in _protection(each)))
-        # A body names tables and functions of `public`; some of them may be missing or changed.
-        _make(connection, ("SET LOCAL check_function_bodies = off",))
         _make(connection, (function.definition.replace("public.", "pg_temp.", 1) for function in functions))
         return read_catalog(connection, "pg_temp")
     finally:
         savepoint.rollback()
+
+
+def _missing(connection: Connection, functions: Sequence[Function]) -> list[str]:
+    # Those that are there stay as they are: replacing one would collide with somebody who is replacing it.
+    rows = connection.execute(
+        text("SELECT s FROM unnest(CAST(:signatures AS text[])) s WHERE to_regprocedure(s) IS NULL"),
+        {"signatures": [function.identity for function in functions]},
+    )
+    missing = set(rows.scalars())
+    return [function.definition for function in functions if function.identity in missing]
 
 
 @cache
