@@ -10,6 +10,7 @@ python tests/provisioning/golden.py --write
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def printed() -> str:
     """The file as the models ask for it."""
     parts = [f"-- {table.table}\n{table.create()}\n" for table in sorted(derived(Base.metadata), key=lambda t: t.table)]
     return f"-- revision {head()}, declarations of build {derivation.BUILD}\n\n" + "\n".join(parts)
+
+
+def committed() -> str:
+    """The file as it was committed last, so that it may be printed again while a change is made; else as it is."""
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:./{FILE.name}"], cwd=FILE.parent, capture_output=True, encoding="utf-8", check=False
+    )
+    return shown.stdout if shown.returncode == 0 else FILE.read_text(encoding="utf-8")
 
 
 def objection(recorded: str, now: str) -> str | None:
@@ -49,7 +58,7 @@ def main(arguments: list[str]) -> int:
     if "--write" not in arguments:
         sys.stdout.write(now)
         return 0
-    complaint = objection(FILE.read_text(encoding="utf-8"), now) if FILE.exists() else None
+    complaint = objection(committed(), now)
     if complaint is not None:
         sys.stderr.write(f"{complaint}\n")
         return 1
