@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, Table
-from sqlalchemy.types import Boolean, DateTime, Numeric, Text
+from sqlalchemy.types import Boolean, Date, DateTime, Numeric, Text
 
 from src.database.models import Base
 from src.database.models.lookups import Lookup
@@ -63,5 +63,6 @@ def known_words(column: Column[Any]) -> list[str]:
     return []
 
 
-_PLAIN: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False), (DateTime, "2026-01-01"), (Numeric, 1),
-                                             (object, 1))  # fmt: skip
+_PLAIN: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False),
+                                             (DateTime, "2026-01-01"), (Date, "2026-01-01"),
+                                             (Numeric, 1), (object, 1))  # fmt: skip

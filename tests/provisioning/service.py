@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,15 +78,16 @@ class Service:
     def __init__(self, folder: Path, url: URL) -> None:
         self.folder, self.url = folder, url
         (folder / "migrations" / "versions").mkdir(parents=True)
-        (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+        (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\nprepend_sys_path = .\n")
         (folder / "migrations" / "env.py").write_text(ENV)
         (folder / "migrations" / "versions" / "1_tags.py").write_text(REVISION)
         (folder / "tags.py").write_text(MODELS)
 
     def alembic(self, *arguments: str, succeeds: bool = True) -> str:
-        environment = {**outside(self.url), "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.folder)])}
+        environment = {**outside(self.url), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments], cwd=self.folder, env=environment, text=True,
+            # Like the program `alembic`, which does not find the folder by itself.
+            [sys.executable, "-P", "-m", "alembic", *arguments], cwd=self.folder, env=environment, text=True,
             capture_output=True, check=False, timeout=60,
         )  # fmt: skip
         assert (done.returncode == 0) is succeeds, done.stderr

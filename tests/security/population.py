@@ -23,21 +23,12 @@ from src.database.engine import PoolOptions
 from src.database.session import database_of
 from src.services import cases, transcripts
 from src.storage import keys
-from tests.declared import any_row
+from tests.declared import LOOKUP_TABLES, any_row
 
 OWNERS = ("alice", "bob")
 NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": "", "injected": "alice' OR '1'='1"}
 # Everybody who acts reads these; the rest belongs to a case or to nobody.
-SHARED_TABLES = {
-    "activity_types",
-    "audio_statuses",
-    "case_priorities",
-    "case_statuses",
-    "languages",
-    "sentiments",
-    "user_roles",
-    "users",
-}
+SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
 HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles", "protected_tables"}
 
 

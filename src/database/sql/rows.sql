@@ -1,4 +1,4 @@
--- build 1 · sha256 2230265dc00f
+-- build 3 · sha256 61d2353f9e5a
 -- What keeps rows right whoever writes them: timestamps, row versions, codes of cases, their first owner, look-ups by
 -- code.
 
@@ -26,7 +26,8 @@ BEGIN
     IF lookup = 'user_roles' THEN
         RETURN (SELECT t.id FROM public.user_roles t WHERE t.code = code_id.code);
     END IF;
-    RAISE EXCEPTION 'no lookup table is named %', lookup USING ERRCODE = 'undefined_table';
+    RAISE EXCEPTION 'no lookup table is named %: code_id has no branch for it', lookup
+        USING ERRCODE = 'invalid_parameter_value';
 END
 $body$;
 REVOKE ALL ON FUNCTION public.code_id(text, text) FROM PUBLIC;
