@@ -131,7 +131,7 @@ def read_rights(connection: Connection) -> dict[Right, bool]:
             " t.attname::text, a.is_grantable FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid,"
             " aclexplode(t.attacl) a"
             " LEFT JOIN pg_roles r ON r.oid = a.grantee"
-            " WHERE c.relnamespace = 'public'::regnamespace AND a.grantee <> c.relowner"
+            " WHERE c.relnamespace = 'public'::regnamespace AND a.grantee <> c.relowner AND NOT t.attisdropped"
             f" AND {_NO_EXTENSION.format(catalog='pg_class', row='c')}"
         )
     )
