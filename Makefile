@@ -38,10 +38,10 @@ lint: $(VENV)/dev.stamp ## Check format, lint and types, and the form of the SQL
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python tests/house/sql_form.py
+	@$(BIN)/python tests/conventions/sql_form.py
 
 stamp: $(VENV)/dev.stamp ## Renew the first line of changed SQL files
-	@$(BIN)/python tests/house/sql_form.py --stamp
+	@$(BIN)/python tests/conventions/sql_form.py --stamp
 
 golden: $(VENV)/dev.stamp ## Print what the models' declarations turn into, for review
 	@$(BIN)/python tests/provisioning/golden.py --write

@@ -16,12 +16,12 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from src.config import load_settings
 from src.database.base import TransactionId
-from src.database.bootstrap import owner_url
-from src.database.engine import PoolOptions, make_engine, normalise_url
-from src.database.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
+from src.database.connection.addresses import owner_url
+from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.models import Base
 from src.database.provisioning.apply import applied_by_newer, apply, create_missing_functions
 from src.database.provisioning.autogenerate import include_layer_name
+from src.database.provisioning.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.provisioning.offline import after_migrations, before_migrations
 from src.database.provisioning.safe_lines import PLUGINS, make_safe, render_check
 from src.database.schema import head

@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from src.database import Case, Database
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services import cases, recordings
-from src.services.recordings import ingesting
+from src.services.recordings import ingestion
 from src.storage import LocalStorage
 
 RATE = 16_000
@@ -91,14 +91,14 @@ def _once(database: Database, case: Case, source: Path) -> dict[str, float]:
 @contextmanager
 def _watched(spent: dict[str, float]) -> Iterator[None]:
     """Note how long each step takes."""
-    steps = {step: getattr(ingesting, step) for step in STEPS}
+    steps = {step: getattr(ingestion, step) for step in STEPS}
     for name, step in steps.items():
-        setattr(ingesting, name, _timed(name, step, spent))
+        setattr(ingestion, name, _timed(name, step, spent))
     try:
         yield
     finally:
         for name, step in steps.items():
-            setattr(ingesting, name, step)
+            setattr(ingestion, name, step)
 
 
 def _timed(name: str, step: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:

@@ -36,8 +36,8 @@ from sqlalchemy.orm import (
 )
 
 from src.database import Case, Database
-from src.database.actor import SigningKey
 from src.database.base import Base as Ours
+from src.database.connection.actor_tokens import SigningKey
 from src.storage import MemoryStorage
 
 PLAIN = "plain SQLAlchemy"

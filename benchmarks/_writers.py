@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import URL
 
 from src.database import Case, CaseNote, Database
-from src.database.actor import SigningKey
-from src.database.engine import PoolOptions
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions
 from src.storage import MemoryStorage
 
 PROCESSES = 4

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, Select, TextClause, create_engine, event, func, s
 from sqlalchemy.orm import Session
 
 from src.database import Case, CaseParticipant, Database, TranscriptionSegment, User
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.storage import MemoryStorage
 

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from src.database import Database
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import LEAST_ROOM, SpeechServer, running_server
 from src.services import search
 from src.storage import MemoryStorage

@@ -11,7 +11,7 @@ from _report import Goal, Row, main
 from sqlalchemy import insert, update
 
 from src.database import Database, User
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.errors import Forbidden
 from src.services import accounts

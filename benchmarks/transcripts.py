@@ -23,11 +23,11 @@ from sqlalchemy import Engine, insert, text
 from sqlalchemy.orm import Session
 
 from src.database import AudioFile, Database, Transcription, TranscriptionSegment
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services import cases, transcripts
 from src.services.transcripts import Segment, Word
-from src.services.transcripts.rows import row_of
+from src.services.transcripts.segment_rows import row_of
 from src.services.transcripts.staging import COLUMNS, Lines
 from src.storage import MemoryStorage
 
@@ -197,7 +197,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from src.database import AudioFile, Database
-from src.database.actor import SigningKey
+from src.database.connection.actor_tokens import SigningKey
 from src.services import transcripts
 from src.storage import MemoryStorage
 url, key_id, key, audio, path = sys.argv[1:]

@@ -27,8 +27,8 @@ from sqlalchemy.exc import DBAPIError
 
 from src.config import Settings, load_settings
 from src.database import AudioFile, Case, Database, ProcessingJob, TranscriptionSegment
-from src.database.bootstrap import key_path, owner_url
-from src.database.failures import translate
+from src.database.connection.addresses import key_path, owner_url
+from src.database.connection.driver_errors import translate
 from src.errors import NotFound, SpeechError, Unavailable
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
 

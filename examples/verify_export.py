@@ -2,9 +2,9 @@
 
     python verify_export.py 2026-11.gz [--key seal.pem.pub] [--heads heads.jsonl]
 
-It is written against the documented form (`src/maintenance/log_files.py`, `src/services/history/chain.py`) and shares
-no code with the program that wrote the file: two independent readings of one text. Exit code 0: all fits, 1: findings,
-2: wrong arguments or no such file.
+It is written against the documented form (`src/maintenance/log_archives.py`, `src/services/history/chain.py`) and
+shares no code with the program that wrote the file: two independent readings of one text. Exit code 0: all fits,
+1: findings, 2: wrong arguments or no such file.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ import pytest
 from sqlalchemy import URL, Engine, func, select, text
 
 from src.database import AudioFile, Case, Database, StorageObject
-from src.database.engine import PoolOptions, make_engine
-from src.database.session import database_of
+from src.database.connection.engine import PoolOptions, make_engine
+from src.database.connection.session import database_of
 from src.database.testing import USERS, SpeechServer, speech_server
 from src.storage import LocalStorage, keys
 from tests.warm import WarmPython

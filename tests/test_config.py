@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from src.config import Settings, load_settings
-from src.database import bootstrap
+from src.database.connection import addresses
 from src.errors import ConfigurationError, DatabaseMissing
 
 SECRETS = (
@@ -45,7 +45,7 @@ def test_the_missions_variables_are_read_from_dot_env(empty):
         "POSTGRES_PASSWORD='p@ss #word'\nAUDIO_STORAGE_ROOT=/audio\nSOMETHING_ELSE=ignored\n", encoding="utf-8"
     )  # fmt: skip
     settings = load_settings()
-    url = bootstrap.owner_url(settings)
+    url = addresses.owner_url(settings)
     assert (url.host, url.port, url.database, url.username, url.password) == (
         "db.example",
         5433,
@@ -65,7 +65,7 @@ def test_the_environment_wins_over_dot_env(empty, monkeypatch):
 def test_a_url_wins_over_single_variables(monkeypatch):
     monkeypatch.setenv("POSTGRES_HOST", "ignored")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:5434/n")
-    url = bootstrap.owner_url(load_settings())
+    url = addresses.owner_url(load_settings())
     assert (url.drivername, url.host, url.database) == ("postgresql+psycopg2", "h", "n")
 
 
@@ -122,8 +122,8 @@ def test_each_server_and_database_has_a_key_file_of_its_own(monkeypatch):
         with monkeypatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
-            path = bootstrap.key_path(load_settings())
-        assert path.parent == bootstrap.KEY_FOLDER
+            path = addresses.key_path(load_settings())
+        assert path.parent == addresses.KEY_FOLDER
         assert path.name == Path(path.name).name
         assert not path.name.startswith(".")
         places.add(path)
@@ -133,16 +133,16 @@ def test_each_server_and_database_has_a_key_file_of_its_own(monkeypatch):
 def test_without_a_key_file_the_remedy_is_named(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h/d")
     with pytest.raises(ConfigurationError, match=r"python -m src\.database\.scripts\.init_db"):
-        bootstrap.serving_login(load_settings())
+        addresses.serving_login(load_settings())
 
 
 def test_the_login_has_the_databases_name_and_fits_in_63_bytes(monkeypatch):
     settings = load_settings()
-    assert bootstrap.app_login(settings, "case_files") == "case_files_app"
+    assert addresses.app_login(settings, "case_files") == "case_files_app"
     for database in ("x" * 63, "ü" * 31):
-        assert len(bootstrap.app_login(settings, database).encode()) <= 63
+        assert len(addresses.app_login(settings, database).encode()) <= 63
     monkeypatch.setenv("POSTGRES_APP_USER", "mine")
-    assert bootstrap.app_login(load_settings(), "case_files") == "mine"
+    assert addresses.app_login(load_settings(), "case_files") == "mine"
 
 
 def test_an_empty_variable_is_not_set(monkeypatch):
@@ -166,19 +166,19 @@ def test_the_owners_connection_is_held_to_sslmode_too(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert bootstrap.owner_url(load_settings()).query["sslmode"] == "verify-full"
+    assert addresses.owner_url(load_settings()).query["sslmode"] == "verify-full"
 
 
 def test_a_url_without_a_database_is_refused(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://owner@db:5432")
 
     with pytest.raises(ConfigurationError, match="names no database"):
-        bootstrap.owner_url(load_settings())
+        addresses.owner_url(load_settings())
 
 
 def test_looking_does_not_make_an_embedded_server(monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "nowhere"))
 
     with pytest.raises(DatabaseMissing, match="init_db"):
-        bootstrap.owner_url(load_settings(), create=False)
+        addresses.owner_url(load_settings(), create=False)
     assert not (tmp_path / "nowhere").exists()

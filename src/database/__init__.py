@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+    from src.database.connection.session import Database
     from src.database.models import (
         ActivityArchive,
         ActivityLog,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         User,
         UserRole,
     )
-    from src.database.session import Database
 
 __all__ = [
     "ActivityArchive",
@@ -69,7 +69,7 @@ __all__ = [
 
 def owner_url() -> URL:
     """Return the URL of the database's owner, by the settings: for the migrations of a service beside this layer."""
-    from src.database.bootstrap import owner_url as by_settings  # noqa: PLC0415 - settings are for those who migrate
+    from src.database.connection.addresses import owner_url as by_settings  # noqa: PLC0415 - settings are for those who migrate
 
     return by_settings()
 
@@ -77,6 +77,6 @@ def owner_url() -> URL:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module("src.database.session" if name == "Database" else "src.database.models")
+    home = import_module("src.database.connection.session" if name == "Database" else "src.database.models")
     value = globals()[name] = getattr(home, name)
     return value

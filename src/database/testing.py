@@ -30,16 +30,16 @@ import pytest
 from sqlalchemy import URL, Engine, insert, select
 from sqlalchemy.exc import OperationalError
 
-from src.database.actor import SigningKey
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions, make_engine, normalise_url
+from src.database.connection.key_file import KeyFile
+from src.database.connection.session import Database
 from src.database.embedded import EmbeddedServer
-from src.database.engine import PoolOptions, make_engine, normalise_url
-from src.database.keys import KeyFile
-from src.database.migrate import upgrade
 from src.database.models import User, UserRole
-from src.database.provision import create_extensions, provide_login
+from src.database.provisioning.logins import create_extensions, provide_login
+from src.database.provisioning.migrate import upgrade
+from src.database.provisioning.seeding import sow
 from src.database.schema import SESSION_ROLES
-from src.database.seeding import sow
-from src.database.session import Database
 from src.storage import MemoryStorage
 
 USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import amazon, chunks, detection, documents, own, quality, subtitles, whisper
+from src.formats import amazon, chunks, detection, json_stream, native_json, quality, subtitles, whisper
 from src.formats.detection import DIALECTS
 from src.formats.languages import code_of, differ
+from src.formats.packed_words import Words
 from src.formats.segments import Segments
 from src.formats.values import Parsed, Segment, Word, opened, whole
-from src.formats.words import Words
 from src.formats.writing import FORMATS, pieces, write
 
 __all__ = [
@@ -35,7 +35,7 @@ def detect(source: Any) -> str:
     source = _content(source)
     if _is_content(source):
         found = detection.subtitle_dialect(bytes(source[:4096]))
-        return found or detection.located(documents.read(source))[0]
+        return found or detection.located(json_stream.read(source))[0]
     return detection.located(source)[0]
 
 
@@ -57,7 +57,7 @@ def parse(source: Any, *, dialect: str | None = None, expected_language: str | N
     except RecursionError as error:
         raise InvalidInput("The result is nested too deeply to be a transcript.") from error
     segments = parsed.segments if isinstance(parsed.segments, Segments) else Segments(parsed.segments)
-    if parsed.dialect != own.DIALECT:  # what we wrote carries its flags
+    if parsed.dialect != native_json.DIALECT:  # what we wrote carries its flags
         quality.judged(segments, parsed.language, parsed.language_probability, expected_language)
     return dataclasses.replace(parsed, segments=segments)
 
@@ -67,7 +67,7 @@ def _parse(source: Any, dialect: str | None) -> Parsed:
         found = dialect or detection.subtitle_dialect(bytes(source[:4096]))
         if found in detection.SUBTITLES:
             return subtitles.parse(bytes(source), found)
-        source = documents.read(source)
+        source = json_stream.read(source)
     elif dialect in detection.SUBTITLES:
         raise InvalidInput("Subtitles are read from bytes, not from objects.")
     found, document = detection.located(source)
@@ -84,7 +84,7 @@ def _read(document: Mapping[str, Any], dialect: str) -> Parsed:
         "amazon-batch": amazon.parse_batch,
         "whisper-cpp": chunks.parse_whisper_cpp,
         "hf-chunks": chunks.parse_chunks,
-        own.DIALECT: own.parse,
+        native_json.DIALECT: native_json.parse,
     }
     reader = readers.get(dialect)
     return reader(document) if reader is not None else whisper.parse(document, dialect)

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from src.formats.layout import clean, grouped, lines, width
+from src.formats.line_breaking import clean, grouped, lines, width
 from src.formats.values import LONGEST_MS, Segment, Word
 
 LINES = 2

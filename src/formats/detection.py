@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import documents
-from src.formats.own import DIALECT, SCHEMA_FAMILY
+from src.formats import json_stream
+from src.formats.native_json import DIALECT, SCHEMA_FAMILY
 from src.formats.values import named
 
 SUBTITLES = frozenset({"webvtt", "srt"})
@@ -68,12 +68,12 @@ def located(value: Any, wrappings: int = 0) -> tuple[str, Mapping[str, Any]]:
 
 def _opened(value: Any) -> Any:
     # An API gateway passes its body on as text.
-    return documents.read(value.encode("utf-8", "replace")) if isinstance(value, str) and value[:1] in "{[" else value
+    return json_stream.read(value.encode("utf-8", "replace")) if isinstance(value, str) and value[:1] in "{[" else value
 
 
 def _as_document(value: Any) -> Mapping[str, Any]:
     """A mapping of what was given: an object, a list of segments, or the segments and the info of faster-whisper."""
-    if isinstance(value, list | tuple | documents.Elements) and not hasattr(value, "_fields"):
+    if isinstance(value, list | tuple | json_stream.Elements) and not hasattr(value, "_fields"):
         return _of_list(value)
     if isinstance(value, Iterable) and not _is_object(value):
         return {"segments": value}
@@ -133,7 +133,7 @@ def _whisper_dialect(document: Mapping[str, Any]) -> str | None:
     if not _is_list(segments) and not isinstance(document.get("text"), str):
         return None
     # Only faster-whisper hands out segments while it listens; looking at them would use them up.
-    listening = _is_list(segments) and not isinstance(segments, list | tuple | documents.Elements)
+    listening = _is_list(segments) and not isinstance(segments, list | tuple | json_stream.Elements)
     if listening or {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
         return "faster-whisper"
     looked_at = islice(segments, _LOOKED_AT) if isinstance(segments, Iterable) else ()

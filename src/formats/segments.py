@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, overload
 
+from src.formats.packed_words import ABSENT, Words
 from src.formats.values import Segment, Word
-from src.formats.words import ABSENT, Words
 
 # So many are packed together, and made together when one is asked for.
 BLOCK_SEGMENTS, BLOCK_WORDS = 256, 4096

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import own
+from src.formats import native_json
 from src.formats.cues import cues
-from src.formats.layout import clean, lines
+from src.formats.line_breaking import clean, lines
 from src.formats.subtitles import JOINER
 from src.formats.values import Segment, Word
 
@@ -119,7 +119,7 @@ def _text(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | N
 
 def _json(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
     del columns  # a machine reads it
-    yield from own.pieces(segments, head)
+    yield from native_json.pieces(segments, head)
 
 
 def _whisper(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
@@ -129,9 +129,9 @@ def _whisper(segments: Iterable[Segment], head: Mapping[str, Any], columns: int 
     yield '{"segments": ['
     for index, segment in enumerate(segments):
         texts.append(segment.text)
-        yield (",\n" if index else "\n") + own.compact(_whisper_fields(index, segment))
+        yield (",\n" if index else "\n") + native_json.compact(_whisper_fields(index, segment))
     about = {"text": "".join(texts), **{name: value for name, value in head.items() if name == "language"}}
-    yield "\n], " + own.compact(about)[1:] + "\n"
+    yield "\n], " + native_json.compact(about)[1:] + "\n"
 
 
 def _whisper_fields(index: int, segment: Segment) -> dict[str, Any]:

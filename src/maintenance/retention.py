@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
 from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
-from src.maintenance.log_files import read_lines, without_payloads, write_month
+from src.maintenance.log_archives import read_lines, without_payloads, write_month
 from src.services.history.chain import merkle_root
 from src.services.history.findings import Finding
 from src.storage import StorageBackend, keys

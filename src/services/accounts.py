@@ -10,9 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import actor_of, database_of, secret_row, sign_for
 from src.database.models import Case, User, UserRole
-from src.database.permissions import require_role_permissions
-from src.database.session import actor_of, database_of, secret_row, sign_for
+from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
 from src.services.lookup import in_session, storable
@@ -129,8 +129,8 @@ def create_role(
 ) -> UserRole:
     """Create a role: its parent's permissions and its own, such as `{"case": ["open"]}`. Administrators only.
 
-    Raises InvalidInput for permissions that are not in `src.database.permissions` or an unknown parent, Conflict for a
-    code that is taken or a hierarchy that gets too deep, Forbidden when the actor is no administrator.
+    Raises InvalidInput for permissions that are not in `src.database.schema.permissions` or an unknown parent, Conflict
+    for a code that is taken or a hierarchy that gets too deep, Forbidden when the actor is no administrator.
     """
     actor_of(session)
     if not isinstance(permissions, Mapping):

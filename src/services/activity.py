@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Text
 
 from src.database.base import Base
+from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
-from src.database.session import actor_of
 from src.errors import InvalidInput
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import actor_of
 from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcription
-from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.services import activity
-from src.services.details import checked, register_schema
+from src.services.analysis_details import checked, register_schema
 from src.services.lookup import by_code, in_session, storable
 
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]

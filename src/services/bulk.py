@@ -25,8 +25,8 @@ from sqlalchemy.orm import Session
 
 from src.database import Database
 from src.database.base import Record
+from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType
-from src.database.session import actor_of
 from src.errors import Forbidden, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
 

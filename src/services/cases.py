@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.permissions import PARTICIPANT_ROLES, require_participation
-from src.database.session import actor_of
+from src.database.schema.permissions import PARTICIPANT_ROLES, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
 from src.services.accounts import find_user

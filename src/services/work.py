@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.attributes import set_committed_value
 
+from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
-from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services.lookup import by_code
 

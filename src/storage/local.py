@@ -22,7 +22,7 @@ from src.storage import keys
 from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
 from src.storage.folders import FolderTree, as_storage_error
 from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window, chunks
-from src.storage.unfinished import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
+from src.storage.atomic_file import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -21,7 +21,7 @@ from src.errors import (
 )
 from src.storage import keys
 from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
-from src.storage.disposition import content_disposition
+from src.storage.content_disposition import content_disposition
 from src.storage.s3_bucket import Bucket
 from src.storage.s3_probe import PROBES, probe
 from src.storage.s3_reading import ObjectReader

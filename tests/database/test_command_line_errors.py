@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import URL
 
-from src.database.engine import PoolOptions, make_engine
-from src.database.keys import KeyFile
+from src.database.connection.engine import PoolOptions, make_engine
+from src.database.connection.key_file import KeyFile
 from src.errors import LoginRefused
 from tests.database.conftest import Operator
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from src.database import Database
-from src.database.engine import PoolOptions, make_engine, normalise_url
+from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.schema import head, revisions
 from src.errors import ConfigurationError, Conflict, SchemaMismatch, ServerUnreachable, UnsafeConnection
 

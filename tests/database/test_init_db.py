@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import select
 
 from src.database import Case, Database, User
+from src.database.connection.engine import PoolOptions, make_engine
+from src.database.connection.key_file import KeyFile
 from src.database.embedded import EmbeddedServer
-from src.database.engine import PoolOptions, make_engine
-from src.database.keys import KeyFile
 from src.database.testing import FAST
 from src.services import accounts, cases
 from tests.declared import LOOKUP_TABLES

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from src.database.actor import SigningKey
-from src.database.keys import KeyFile
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.key_file import KeyFile
 from src.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -122,8 +122,8 @@ def test_a_link_laid_where_the_temporary_file_would_be_is_not_followed(keys, pat
 SAVER = """
 import sys
 from pathlib import Path
-from src.database.actor import SigningKey
-from src.database.keys import KeyFile
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.key_file import KeyFile
 path, number = Path(sys.argv[1]), 0
 while True:
     number += 1

@@ -7,8 +7,8 @@ from datetime import timedelta
 from sqlalchemy import func, select, text
 
 from src.database import Case, Database
-from src.database.keys import KeyFile
-from src.database.provision import provide_login, rotate_key
+from src.database.connection.key_file import KeyFile
+from src.database.provisioning.logins import provide_login, rotate_key
 from src.services import cases
 
 

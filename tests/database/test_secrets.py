@@ -10,11 +10,12 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from src.config import Settings, load_settings
-from src.database import Database, bootstrap
-from src.database.actor import SigningKey
-from src.database.engine import PoolOptions, make_engine, normalise_url
-from src.database.keys import KeyFile
-from src.database.provision import provide_login
+from src.database import Database
+from src.database.connection import addresses
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions, make_engine, normalise_url
+from src.database.connection.key_file import KeyFile
+from src.database.provisioning.logins import provide_login
 from src.errors import ConfigurationError, SpeechError
 
 SECRET = "hunter2-S3cr3t"
@@ -41,8 +42,8 @@ def test_no_object_shows_a_secret(settings, tmp_path):
     keys.save(tmp_path / "key.json")
     database = Database(URL, signing_key=KEY, settings=settings)
     things = [settings, keys, KEY, database, database.engine, database.engine.url, database.side_engine,
-              database.engine.pool, bootstrap.serving_login(settings), bootstrap.owner_url(settings),
-              bootstrap.pool_options(settings), normalise_url(URL), make_engine(URL), PoolOptions()]  # fmt: skip
+              database.engine.pool, addresses.serving_login(settings), addresses.owner_url(settings),
+              addresses.pool_options(settings), normalise_url(URL), make_engine(URL), PoolOptions()]  # fmt: skip
     for thing in things:
         for text_of_it in shown(thing):
             assert SECRET not in text_of_it, thing

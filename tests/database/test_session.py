@@ -9,7 +9,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from src import errors
 from src.database import Case, User
-from src.database.session import actor_of, database_of
+from src.database.connection.session import actor_of, database_of
 from src.services import cases
 
 pytestmark = pytest.mark.shared_database

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src import formats
 from src.errors import InvalidInput
-from src.formats import documents
+from src.formats import json_stream
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 def whole(value):
-    if isinstance(value, documents.Elements):
+    if isinstance(value, json_stream.Elements):
         found = [whole(element) for element in value]
         assert len(found) == len(value)
         return found
@@ -35,15 +35,15 @@ def whole(value):
 @given(VALUES, st.booleans(), st.sampled_from([None, 2]), st.integers(4, 40), st.integers(0, 60))
 def test_windows_change_nothing(value, escaped, indent, window, kept):
     content = json.dumps(value, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
-    before = documents.WINDOW, documents.KEPT
-    documents.WINDOW, documents.KEPT = window, kept
+    before = json_stream.WINDOW, json_stream.KEPT
+    json_stream.WINDOW, json_stream.KEPT = window, kept
     try:
-        assert whole(documents.read(content)) == json.loads(content)
+        assert whole(json_stream.read(content)) == json.loads(content)
     except InvalidInput:
         with pytest.raises(UnicodeDecodeError):
             content.decode()
     finally:
-        documents.WINDOW, documents.KEPT = before
+        json_stream.WINDOW, json_stream.KEPT = before
 
 
 def result(count):
@@ -53,8 +53,8 @@ def result(count):
 
 
 def test_a_large_result_costs_little_beside_its_bytes(monkeypatch):
-    monkeypatch.setattr(documents, "WINDOW", 1 << 14)
-    monkeypatch.setattr(documents, "KEPT", 1 << 14)
+    monkeypatch.setattr(json_stream, "WINDOW", 1 << 14)
+    monkeypatch.setattr(json_stream, "KEPT", 1 << 14)
     content = result(3_000)
     tracemalloc.start()
     try:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src import formats
-from src.formats import Segment, Word, Words, documents, segments
+from src.formats import Segment, Word, Words, json_stream, segments
 from src.formats.segments import Segments
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
@@ -63,7 +63,7 @@ SHORT = {
 
 
 SIZES = (
-    (documents, "WINDOW", 1 << 14), (documents, "KEPT", 1 << 14), (segments, "BLOCK_WORDS", 64),
+    (json_stream, "WINDOW", 1 << 14), (json_stream, "KEPT", 1 << 14), (segments, "BLOCK_WORDS", 64),
     (segments, "BLOCK_SEGMENTS", 64),
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from src import formats
 from src.errors import InvalidInput
-from src.formats import Word, documents
+from src.formats import Word, json_stream
 
 SAID = {"text": " ask not", "start": 0.5, "end": 1.25, "words": [{"word": " ask", "start": 0.5}, {"word": " not"}]}
 CHUNK = {"text": " ask not what", "timestamp": [0.5, 1.25]}
@@ -23,12 +23,12 @@ def shape(source):
     """What was read, and that a source too long to be kept is read just so."""
     content = json.dumps(source).encode()
     parsed = formats.parse(content)
-    kept = documents.KEPT
-    documents.KEPT = 0
+    kept = json_stream.KEPT
+    json_stream.KEPT = 0
     try:
         assert formats.parse(content) == parsed
     finally:
-        documents.KEPT = kept
+        json_stream.KEPT = kept
     return parsed.dialect, len(parsed.segments), parsed.segments[0].start_ms if parsed.segments else None
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from src import formats
 from src.errors import InvalidInput
 from src.formats import Segment, Word
-from src.formats.layout import width
+from src.formats.line_breaking import width
 from src.formats.subtitles import JOINER
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "transcript-1.schema.json"

@@ -18,8 +18,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, func, insert, text
 
 from src.database import ActivityArchive, ActivitySeal, Base, Database, TranscriptionSource
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.embedded import EmbeddedServer, find_binaries
-from src.database.engine import PoolOptions, make_engine
 from src.database.models import LoginThrottle, ProtectedTable
 from src.database.schema import SESSION_ROLES
 from src.database.testing import FAST, SpeechServer, ordinary_owner

@@ -15,7 +15,7 @@ from sqlalchemy import URL
 
 from src.database.schema import head
 from src.database.schema.sql_files import STAMP
-from tests.house.sql_form import stamped
+from tests.conventions.sql_form import stamped
 from tests.migrations.conftest import ROOT, outside
 
 # Not by their numbers, so that the next revision that lands breaks no rehearsal.

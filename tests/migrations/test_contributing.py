@@ -23,7 +23,7 @@ NEW = re.compile(r"New file `(?P<file>[^`]+)`[^:`]*(?:`[^`]+`)?:" + FENCE, re.DO
 BECOMES = re.compile(r"In `(?P<file>[^`]+)`, `(?P<old>[^`]+)` becomes `(?P<new>[^`]+)`")
 
 # What holds for every table and revision, of which these see a new one.
-RULES = ["tests/house/test_tables.py", "tests/provisioning/test_golden.py", "tests/migrations/test_stairway.py",
+RULES = ["tests/conventions/test_tables.py", "tests/provisioning/test_golden.py", "tests/migrations/test_stairway.py",
          "tests/migrations/test_parity.py::test_alembic_check_finds_nothing",
          "tests/migrations/test_parity.py::test_migrations_and_models_make_the_same_database",
          "tests/migrations/test_script_directory.py::test_squawk_accepts_the_sql_of_a_revision",
@@ -89,8 +89,8 @@ def test_an_example_is_carried_out_with_the_files_that_it_names(copy, filled_url
     if "make golden" in text:
         run(copy, "tests/provisioning/golden.py", "--write")
     if "make stamp" in text:
-        run(copy, "tests/house/sql_form.py", "--stamp")
-        run(copy, "tests/house/sql_form.py")
+        run(copy, "tests/conventions/sql_form.py", "--stamp")
+        run(copy, "tests/conventions/sql_form.py")
 
     own = [file for file in touched if file.startswith("tests/")]
     run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own, *tests)

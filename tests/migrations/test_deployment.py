@@ -20,7 +20,7 @@ SERVES = """
 from sqlalchemy import make_url
 import sys, json
 from src.database import Database
-from src.database.actor import SigningKey
+from src.database.connection.actor_tokens import SigningKey
 from src.services import cases
 url, key_id, key = sys.argv[1:]
 with Database(make_url(url), signing_key=SigningKey.decode(int(key_id), key)) as db, db.session(actor="alice") as s:

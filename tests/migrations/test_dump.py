@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import URL
 
 from src.database import Case, Database
-from src.database.keys import KeyFile
+from src.database.connection.key_file import KeyFile
 from src.database.provisioning.comparison import compare
 from src.database.schema import sql_files
 from src.database.schema.creation import execute

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from src.database.migrate import migration_lock, upgrade
 from src.database.provisioning.comparison import compare
-from src.database.seeding import hold_lock, missing
+from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.seeding import hold_lock, missing
 from src.errors import Conflict
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, finish, outside, picture_of, start, start_alembic

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from src.database import Base, Database
-from src.database.migrate import downgrade, upgrade
-from src.database.provision import provide_login
+from src.database.provisioning.logins import provide_login
+from src.database.provisioning.migrate import downgrade, upgrade
+from src.database.provisioning.seeding import sow
 from src.database.schema import SESSION_ROLES, head
-from src.database.seeding import sow
 from src.services import cases
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, finish, picture_of, revisions, roles_of, start_alembic

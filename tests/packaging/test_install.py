@@ -17,7 +17,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from src.database.engine import make_engine
+from src.database.connection.engine import make_engine
 from src.database.schema import head
 
 ROOT = Path(__file__).resolve().parents[2]

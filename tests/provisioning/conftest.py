@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
 from src.services import cases
 from tests.provisioning.service import Service

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Base
-from src.database.engine import make_engine
+from src.database.connection.engine import make_engine
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference

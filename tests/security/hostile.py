@@ -25,8 +25,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.database import Base, Database
-from src.database.actor import Actor
-from src.database.permissions import CASE_VERBS
+from src.database.connection.actor_tokens import Actor
+from src.database.schema.permissions import CASE_VERBS
 from src.errors import SpeechError
 from src.services import work
 from tests.declared import known_words

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection as Driver  # noqa: N812 - a class wit
 from sqlalchemy import text
 
 from src.database import Base
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.storage import keys
 from tests.security.hostile import REFUSED, Intruder, masked
 from tests.security.hostile_reading import (

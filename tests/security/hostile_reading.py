@@ -8,7 +8,7 @@ from psycopg2.extensions import connection as Driver  # noqa: N812 - a class wit
 from sqlalchemy import Connection, func, select, text
 
 from src.database import Base
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.schema import SESSION_ROLES
 from tests.security.hostile import REFUSED, Intruder
 from tests.security.population import CASE_TABLES, MODELS, case_column

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case, Database
-from src.database.engine import PoolOptions
+from src.database.connection.engine import PoolOptions
 from src.errors import ServerUnreachable, SpeechError
 from src.services import cases
 from tests.security.bouncer import Bouncer, running_bouncer

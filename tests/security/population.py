@@ -19,8 +19,8 @@ from src.database import (
     ProcessingJob,
     TranscriptionSource,
 )
-from src.database.engine import PoolOptions
-from src.database.session import database_of
+from src.database.connection.engine import PoolOptions
+from src.database.connection.session import database_of
 from src.services import cases, transcripts
 from src.storage import keys
 from tests.declared import LOOKUP_TABLES, any_row

@@ -18,8 +18,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case, Database
-from src.database.actor import Actor
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.schema import SESSION_ROLES
 from src.errors import SpeechError, UnsafeConnection
 from tests.security.population import CASE_TABLES, backend_of, core, insert_statement, one_connection, rows_written_by

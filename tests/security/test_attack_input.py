@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from src.database import ActivityLog, AudioFile, Case, User
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import accounts, activity, analyses, cases, search, transcripts, work
 from tests.security.population import core, refused

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Database
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden, InvalidInput, SpeechError
 from src.services import accounts, activity, passwords
 from tests.security.population import core

@@ -14,9 +14,9 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from src.database import Base, Case, Database, User, UserRole
-from src.database.actor import Actor
-from src.database.failures import translate
-from src.database.permissions import require_participation, require_role_permissions
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.driver_errors import translate
+from src.database.schema.permissions import require_participation, require_role_permissions
 from src.errors import Conflict, Forbidden, InvalidInput, SpeechError
 from src.services import accounts, activity, cases, work
 from tests.security.population import core, refused

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 
 from src.database import Base, Case
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.provisioning.comparison import compare
 from src.database.schema import SESSION_ROLES
 from src.errors import UnsafeConnection

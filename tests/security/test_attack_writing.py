@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Base, Case, CaseNote, StorageObject
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.schema import SESSION_ROLES
 from src.errors import Forbidden, NotFound, SpeechError
 from src.services import cases

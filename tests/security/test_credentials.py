@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from src.database import User
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden
 from tests.security.population import backend_of, core
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import work
 from src.storage import keys

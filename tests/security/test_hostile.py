@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from src.database.actor import Actor
-from src.database.engine import PoolOptions, make_engine
-from src.database.session import Database
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.engine import PoolOptions, make_engine
+from src.database.connection.session import Database
 from src.storage import MemoryStorage
 from tests.security.hostile import CAST, Intruder, set_stage
 from tests.security.hostile_attempts import KINDS, attempt

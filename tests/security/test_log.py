@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from tests.security.population import core
 
 ATTACKS = (

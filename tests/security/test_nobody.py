@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from src.database import Case
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
 from tests.security.population import (

@@ -11,9 +11,9 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import AudioFile, Case, CaseNote, Database, User, UserRole
-from src.database.actor import Actor
-from src.database.engine import PoolOptions
-from src.database.session import sign_for
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.engine import PoolOptions
+from src.database.connection.session import sign_for
 from src.errors import Forbidden, ServerUnreachable, SpeechError
 from src.services import accounts, recordings
 from src.storage import MemoryStorage

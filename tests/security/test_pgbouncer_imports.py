@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from src.database import CaseNote, Database, Transcription, TranscriptionSegment, TranscriptionSource, User
-from src.database.engine import PoolOptions
+from src.database.connection.engine import PoolOptions
 from src.errors import InvalidInput
 from src.services import bulk, cases, transcripts
 from src.services.transcripts import sources

@@ -10,8 +10,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import ActivityLog, Base, Case, CaseNote, User
-from src.database import door as door_module
-from src.database.actor import Actor
+from src.database.connection import actor_transaction as door_module
+from src.database.connection.actor_tokens import Actor
 from src.errors import ServerUnreachable, SpeechError
 from tests.security.population import ALL_TABLES, CASE_TABLES, backend_of, core, one_connection
 

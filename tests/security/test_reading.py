@@ -9,7 +9,7 @@ from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import aliased
 
 from src.database import Base, Case
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import NotFound
 from src.services import cases, search
 from tests.security.population import (

@@ -7,7 +7,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.schema import SESSION_ROLES
 from src.errors import Forbidden
 from tests.security.population import ALL_TABLES, CASE_TABLES, core, one_connection, refused

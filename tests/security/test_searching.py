@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Base
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.services import activity, search
 from tests.security.population import case_column, core
 

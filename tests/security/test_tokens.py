@@ -9,7 +9,7 @@ from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import func, select, text
 
 from src.database import Case
-from src.database.actor import Actor, SigningKey
+from src.database.connection.actor_tokens import Actor, SigningKey
 from tests.security.population import backend_of, core, one_connection
 
 BEGIN = text("SELECT actor, database_role FROM public.begin_actor(:token, NULL, NULL)")

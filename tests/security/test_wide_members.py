@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case, Database
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.schema import APP_ROLE, WIDE_ROLE
 from tests.declared import POLICIES
 from tests.security.population import CASE_TABLES, Populated, core

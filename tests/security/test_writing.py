@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from src.database import Base, Case, CaseNote, CaseParticipant
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.database.schema.declaration import SIGNED, protection_of, with_mark
 from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import cases, recordings

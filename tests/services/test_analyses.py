@@ -8,7 +8,7 @@ import pytest
 
 from src.database import AnalysisResult
 from src.errors import InvalidInput, NotFound
-from src.services import analyses, details, transcripts
+from src.services import analyses, analysis_details, transcripts
 from src.services.transcripts import Segment
 
 pytestmark = pytest.mark.shared_database
@@ -27,7 +27,7 @@ TOPICS = {
 
 @pytest.fixture
 def topics(monkeypatch):
-    monkeypatch.setattr(details, "_schemas", {})
+    monkeypatch.setattr(analysis_details, "_schemas", {})
     analyses.register_schema("topics/1", TOPICS)
 
 

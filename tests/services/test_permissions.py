@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from src.database import AudioFile, Case, CaseParticipant, LegalHold, User, UserRole
-from src.database.permissions import require_participation, require_role_permissions
+from src.database.schema.permissions import require_participation, require_role_permissions
 from src.errors import Conflict, Forbidden, InvalidInput
 from src.services import accounts, cases
 

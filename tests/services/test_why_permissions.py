@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text
 
 from src.database import ActivityLog, Case, CaseParticipant, User
-from src.database.permissions import CASE_VERBS, PARTICIPANT_ROLES, ROLE_PERMISSIONS
+from src.database.schema.permissions import CASE_VERBS, PARTICIPANT_ROLES, ROLE_PERMISSIONS
 from src.errors import Conflict, Forbidden, InvalidInput, NotFound
 from src.services import accounts, activity, cases, work
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, StorageUnavailable
 from src.storage import LocalStorage, archive_key, case_key
-from src.storage.unfinished import INCOMPLETE, NamedFile
+from src.storage.atomic_file import INCOMPLETE, NamedFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

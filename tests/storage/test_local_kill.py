@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from src.storage import LocalStorage
-from src.storage.unfinished import INCOMPLETE
+from src.storage.atomic_file import INCOMPLETE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 25

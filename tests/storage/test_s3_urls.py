@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from src.errors import InvalidInput
 from src.storage import S3Storage, case_key
-from src.storage.disposition import content_disposition
+from src.storage.content_disposition import content_disposition
 from tests.storage.conftest import SECRET
 from tests.storage.hostile_names import HOSTILE_NAMES
 

@@ -16,8 +16,8 @@ from _options import main
 from sqlalchemy import text
 
 from src.database import Database
-from src.database.actor import Actor
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.storage import MemoryStorage
 from tests.security.hostile import CAST, Intruder, Stage, set_stage

@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from _options import main
 
 from src.database import Database
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services.history import HeadFile, SealKey
 from src.storage import MemoryStorage

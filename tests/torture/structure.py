@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Case, Database
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.database.schema.creation import execute

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import AudioFile, Database, Transcription, TranscriptionSegment
-from src.database.engine import PoolOptions
+from src.database.connection.engine import PoolOptions
 from src.database.testing import running_server
 from src.errors import SpeechError
 from src.services import cases, transcripts

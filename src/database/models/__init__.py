@@ -22,14 +22,14 @@ Glossary
 """
 
 from src.database.base import Base
-from src.database.models.audio import AudioFile, AudioStatus, StorageObject
+from src.database.models.activity_log import ActivityArchive, ActivityLog, ActivitySeal, ActivityType
+from src.database.models.analyses import AnalysisResult, Sentiment
+from src.database.models.audio_files import AudioFile, AudioStatus, StorageObject
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
-from src.database.models.meaning import AnalysisResult, Sentiment
-from src.database.models.memory import ActivityArchive, ActivityLog, ActivitySeal, ActivityType
-from src.database.models.people import ActorKey, LoginThrottle, User, UserRole
+from src.database.models.jobs import ProcessingJob
 from src.database.models.protected_tables import ProtectedTable
-from src.database.models.text import Language, Transcription, TranscriptionSegment, TranscriptionSource
-from src.database.models.work import ProcessingJob
+from src.database.models.transcriptions import Language, Transcription, TranscriptionSegment, TranscriptionSource
+from src.database.models.users import ActorKey, LoginThrottle, User, UserRole
 from src.database.schema.creation import protect
 
 # Tables without their policies and triggers would be an open door: create_all() installs both.

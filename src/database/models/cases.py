@@ -22,12 +22,12 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 from src.database.base import Record, TransactionId, Versioned, administered, one_of, user_text, versioned_by, written
 from src.database.models.lookups import Lookup
-from src.database.models.people import User
-from src.database.permissions import PARTICIPANT_ROLES
+from src.database.models.users import User
 from src.database.schema import Protected, Trigger
+from src.database.schema.permissions import PARTICIPANT_ROLES
 
 if TYPE_CHECKING:
-    from src.database.models.audio import AudioFile
+    from src.database.models.audio_files import AudioFile
 
 ACTOR = text("public.actor_id()")
 

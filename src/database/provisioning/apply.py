@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from src import errors
-from src.database.failures import first_line
+from src.database.connection.driver_errors import first_line
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import functions, head, require_revision, sql_files

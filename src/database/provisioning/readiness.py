@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from src.database import seeding
-from src.database.keys import KeyFile
+from src.database.connection.key_file import KeyFile
 from src.database.models import ActorKey
+from src.database.provisioning import seeding
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference, Kind
 

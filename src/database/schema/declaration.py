@@ -17,7 +17,7 @@ from sqlalchemy import Column, Table
 from src.database.schema.objects import Trigger
 
 Verb = Literal["read", "write", "delete", "manage"]
-"""What somebody may do in a case; see src/database/permissions.py."""
+"""What somebody may do in a case; see src/database/schema/permissions.py."""
 
 WRITTEN = "written"
 """Commands of sessions that may set the column: INSERT, UPDATE or both."""

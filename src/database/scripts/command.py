@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from src.config import Settings
-from src.database.bootstrap import owner_url
-from src.database.engine import PoolOptions, make_engine
-from src.database.failures import translate
+from src.database.connection.addresses import owner_url
+from src.database.connection.driver_errors import translate
+from src.database.connection.engine import PoolOptions, make_engine
 from src.errors import SpeechError, Unavailable
 from src.storage import StorageBackend, open_backend
 

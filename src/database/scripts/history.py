@@ -14,9 +14,9 @@ from src.config import load_settings
 from src.database.models import User
 from src.database.scripts.command import Debug, owner_engine, run_several, storage_of
 from src.errors import InvalidInput
-from src.maintenance.log_files import write_month
+from src.maintenance.log_archives import write_month
 from src.maintenance.retention import archive_month, check_archives, erase_archived, forget_replaced
-from src.maintenance.sealing import heads_of, seal_as_owner, sealing_key, verifying_key
+from src.maintenance.seal_schedule import heads_of, seal_as_owner, sealing_key, verifying_key
 from src.services.history import verify as verify_history
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]

@@ -10,14 +10,20 @@ import typer
 from sqlalchemy import Connection, Engine, func, select, text
 
 from src.config import Settings, load_settings
-from src.database import seeding
-from src.database.bootstrap import app_login, key_path, owner_url
-from src.database.keys import KeyFile
-from src.database.migrate import migration_lock, upgrade
+from src.database.connection.addresses import app_login, key_path, owner_url
+from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
-from src.database.provision import create_database, create_extensions, create_name_indexes, provide_login, rotate_key
+from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
+from src.database.provisioning.logins import (
+    create_database,
+    create_extensions,
+    create_name_indexes,
+    provide_login,
+    rotate_key,
+)
+from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.scripts.command import Debug, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput

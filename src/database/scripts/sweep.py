@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from src.config import Settings, load_settings
 from src.database.scripts.command import Debug, owner_engine, run_several
-from src.maintenance.fixity import verify_all
-from src.services import recordings
+from src.maintenance import sweeping
+from src.maintenance.fixity_rounds import verify_all
 from src.storage import StorageBackend, open_backend
 
 
@@ -30,9 +30,9 @@ def storage(
     settings, waiting = load_settings(), timedelta(hours=hours)
     places = _storages(settings)
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
-        done = recordings.sweep(session, places, older_than=waiting, grace=timedelta(days=days))
+        done = sweeping.sweep(session, places, older_than=waiting, grace=timedelta(days=days))
         for place in places.values() if unknown or remove else ():
-            look = recordings.remove_unknown if remove else recordings.unknown_objects
+            look = sweeping.remove_unknown if remove else sweeping.unknown_objects
             for key in look(session, place, older_than=waiting):
                 typer.echo(f"{place.name}: no row names {key}{', removed' if remove else ''}")
     typer.echo(

@@ -1,10 +1,10 @@
--- build 1 · sha256 3105a79c1cd2
+-- build 2 · sha256 e390269ce1c0
 -- The names that permissions may have, as CHECK constraints of `user_roles` and `case_participants` ask for them.
 --
 -- Fixed by their number: a stricter body under an old name would make old dumps unrestorable, and rows that are stored
 -- would break a rule that nobody checked them against. Another name is another file, `permission_names_2.sql`, and a
--- revision that replaces the constraints. src/database/permissions.py says the same for friendly errors; a test holds
--- the two equal.
+-- revision that replaces the constraints. src/database/schema/permissions.py says the same for friendly errors; a test
+-- holds the two equal.
 
 -- What a role may hold: subject → its verbs.
 CREATE OR REPLACE FUNCTION public.role_verbs_1()

@@ -8,11 +8,11 @@ How an entry is hashed stands in `src/database/sql/activity_log.sql`, how entrie
 
 from src.services.history.chain import SealedEntry, merkle_root, seal_hash
 from src.services.history.erasing import erase
-from src.services.history.heads import HeadFile
-from src.services.history.keys import SealKey
-from src.services.history.pictures import as_of
 from src.services.history.reverting import revert
+from src.services.history.seal_keys import SealKey
 from src.services.history.sealing import seal
+from src.services.history.snapshots import as_of
+from src.services.history.tree_heads import HeadFile
 from src.services.history.verification import Finding, Report, verify
 from src.services.history.versions import Change, Version, diff, versions
 

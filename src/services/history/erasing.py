@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Integer
 
+from src.database.connection.session import actor_of
 from src.database.models import Case, User
-from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services.history.reverting import with_reason
 

@@ -11,13 +11,13 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
+from src.database.connection.session import actor_of
 from src.database.models import ActivitySeal, Base, Case
 from src.database.schema.declaration import changeable
-from src.database.session import actor_of
 from src.errors import Conflict, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
-from src.services.history.images import Identity, identity_of
-from src.services.history.pictures import entry_at
+from src.services.history.row_images import Identity, identity_of
+from src.services.history.snapshots import entry_at
 from src.services.history.versions import Version, changes_of, version_of
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import cast, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import database_of
 from src.database.models import ActivitySeal
-from src.database.session import database_of
 from src.services.history.chain import SealedEntry, SealFields, merkle_root, microseconds, pack, seal_hash
-from src.services.history.heads import HeadFile
-from src.services.history.keys import SealKey
+from src.services.history.seal_keys import SealKey
+from src.services.history.tree_heads import HeadFile
 
 # Entries are read in the order of their ids, so that months may be cut out of one stream.
 _ENTRIES = text("""

@@ -12,10 +12,10 @@ from src.errors import Forbidden
 from src.services.history.chain import merkle_root, seal_hash, unpack
 from src.services.history.entries import Batch, check_entries
 from src.services.history.findings import Finding, Report
-from src.services.history.heads import HeadFile
-from src.services.history.keys import SealKey
-from src.services.history.rows import check_rows, check_transcriptions
+from src.services.history.row_history import check_rows, check_transcriptions
+from src.services.history.seal_keys import SealKey
 from src.services.history.sealing import fields_of
+from src.services.history.tree_heads import HeadFile
 
 __all__ = ["Finding", "Report", "verify"]
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from src.database.base import Record
 from src.database.models import ActivityLog
 from src.errors import InvalidInput
-from src.services.history.images import STAMPS, Identity, identity_of, model_of, values_of
+from src.services.history.row_images import STAMPS, Identity, identity_of, model_of, values_of
 
 MOST_ON_A_PAGE = 1_000
 

@@ -8,13 +8,12 @@ session event: these lose committed files when a SAVEPOINT is released.
 """
 
 from src.database.models import AudioFile
-from src.services.recordings.checking import Check, verify
-from src.services.recordings.ingesting import ingest
-from src.services.recordings.keeping import archive, delete, move, restore
-from src.services.recordings.places import Stored, backend_of, keep_backend, storage_of, usage
-from src.services.recordings.reading import listing, open, url  # noqa: A004 - the verb of the contract
-from src.services.recordings.receiving import Received, Source, UploadAddress, Uploaded, receive, upload_url
-from src.services.recordings.sweeping import Sweep, remove_unknown, sweep, unknown_objects
+from src.services.recordings.fixity import Check, verify
+from src.services.recordings.ingestion import ingest
+from src.services.recordings.lifecycle import archive, delete, move, restore
+from src.services.recordings.locations import Stored, backend_of, keep_backend, storage_of, usage
+from src.services.recordings.playback import listing, open, url  # noqa: A004 - the verb of the contract
+from src.services.recordings.uploads import Received, Source, UploadAddress, Uploaded, receive, upload_url
 
 __all__ = [
     "AudioFile",
@@ -22,7 +21,6 @@ __all__ = [
     "Received",
     "Source",
     "Stored",
-    "Sweep",
     "UploadAddress",
     "Uploaded",
     "archive",
@@ -34,11 +32,8 @@ __all__ = [
     "move",
     "open",
     "receive",
-    "remove_unknown",
     "restore",
     "storage_of",
-    "sweep",
-    "unknown_objects",
     "upload_url",
     "url",
     "usage",

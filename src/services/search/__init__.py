@@ -4,13 +4,13 @@ The indexes are read by functions that apply the actor's cases and return ids; t
 security. So hits, totals, snippets and suggestions are of what the actor may read, and nothing else.
 """
 
-from src.services.search.everything import Findings, everything
 from src.services.search.filters import Moments, Versions
-from src.services.search.marks import MARKS
+from src.services.search.global_search import Findings, everything
+from src.services.search.highlighting import MARKS
 from src.services.search.names import cases, recordings, users
 from src.services.search.pages import Page
-from src.services.search.speech import Hit, transcripts
 from src.services.search.suggestions import suggest
+from src.services.search.transcript_search import Hit, transcripts
 
 __all__ = [
     "MARKS",

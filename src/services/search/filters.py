@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile, AudioStatus, Case
 from src.errors import InvalidInput
 from src.services.lookup import by_code, language_by_code, storable
-from src.services.search import marks
+from src.services.search import highlighting
 
 Versions = Literal["newest", "accepted", "all"]
 Moments = tuple[datetime | None, datetime | None]
@@ -27,7 +27,7 @@ def require_query(query: str) -> str:
     if not isinstance(query, str) or len(query) > LONGEST_QUERY or "\0" in query:
         raise InvalidInput(f"The query must be text of at most {LONGEST_QUERY} characters without NUL.")
     storable(query, "query")
-    if len(marks.parts(query)) > MOST_PARTS:
+    if len(highlighting.parts(query)) > MOST_PARTS:
         raise InvalidInput(f"The query has more than {MOST_PARTS} words and phrases; ask for fewer.")
     return query
 

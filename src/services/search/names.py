@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Float
 
 from src.database.base import Record
+from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case, User
-from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services.lookup import storable
 from src.services.search.filters import number

@@ -6,13 +6,13 @@ from collections import Counter
 
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import actor_of
 from src.database.models import Case
-from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services import activity
-from src.services.search import filters, marks
+from src.services.search import filters, highlighting
 from src.services.search.pages import require_limit
-from src.services.search.speech import read_again
+from src.services.search.transcript_search import read_again
 
 SAMPLE = 200
 
@@ -29,16 +29,16 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
     beginning = prefix.strip().rstrip("*")
     if len(beginning.split()) > 1 or '"' in beginning:
         raise InvalidInput("Suggestions are for the beginning of one word.")
-    if not beginning or beginning.startswith("-") or marks.unspaced_runs(beginning):
+    if not beginning or beginning.startswith("-") or highlighting.unspaced_runs(beginning):
         return []
     only = None if case is None else filters.number(case, "case")
     asked = {"max_rows": SAMPLE} | ({} if only is None else {"cases": [only]})
-    wanted = marks.fold(beginning)[0].casefold()
+    wanted = highlighting.fold(beginning)[0].casefold()
     counted: Counter[str] = Counter()
     for row in read_again(session, f"{beginning}*", asked):
-        for start, end in marks.marked_spans(row["text"], row["marked"], row["folded"], row["words"], ()) or ():
+        for start, end in highlighting.marked_spans(row["text"], row["marked"], row["folded"], row["words"], ()) or ():
             word = row["text"][start:end]
-            if marks.fold(word)[0].casefold().startswith(wanted):
+            if highlighting.fold(word)[0].casefold().startswith(wanted):
                 counted[word.lower()] += 1
     activity.note_read(session, "search.made", case_id=only, detail={"query": f"{beginning}*", "hits": len(counted)})
     return [word for word, _ in sorted(counted.items(), key=lambda each: (-each[1], each[0]))[:limit]]

@@ -10,7 +10,7 @@ from src.services.transcripts.comparing import Change, Spoken, diff
 from src.services.transcripts.correcting import correct, restore
 from src.services.transcripts.exporting import export
 from src.services.transcripts.importing import import_result
-from src.services.transcripts.reading import accept, latest, segments, versions
+from src.services.transcripts.text_reading import accept, latest, segments, versions
 
 __all__ = [
     "Change",

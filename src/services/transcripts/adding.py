@@ -9,14 +9,14 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from src.database.connection.session import actor_of
+from src.database.connection.timeouts import let_idle
 from src.database.models import AudioFile, Language, Transcription
-from src.database.session import actor_of
 from src.errors import InvalidInput, NotFound
 from src.formats.values import Segment, require_unused
 from src.services import activity
 from src.services.lookup import language_by_code, storable
-from src.services.patience import let_idle
-from src.services.transcripts.rows import require_probability
+from src.services.transcripts.segment_rows import require_probability
 from src.services.transcripts.staging import MOST_AS_PARAMETERS, Prepared
 
 UNDETERMINED = "und"

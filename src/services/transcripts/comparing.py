@@ -20,7 +20,7 @@ from src.database.models import Transcription
 from src.errors import InvalidInput
 from src.formats.values import Segment
 from src.services.lookup import in_session
-from src.services.transcripts.reading import note_read, stored_segments
+from src.services.transcripts.text_reading import note_read, stored_segments
 
 # Scripts without blanks between words are compared sign by sign.
 _SIGNS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

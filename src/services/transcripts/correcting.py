@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
+from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
-from src.database.session import actor_of
 from src.errors import InvalidInput, LostUpdate
 from src.formats.values import Segment
 from src.services.lookup import in_session
 from src.services.transcripts.adding import next_version, record_added, recording
-from src.services.transcripts.rows import row_of
+from src.services.transcripts.segment_rows import row_of
 from src.services.transcripts.staging import COLUMNS, INTO, PARAMETER_TYPES, PARAMETERS, TYPED, parameters_of
 
 _OF_BASE = "FROM public.transcription_segments WHERE case_id = :case AND transcription_id = :base"

@@ -12,8 +12,8 @@ from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.lookup import in_session
 from src.services.transcripts.adding import UNDETERMINED
-from src.services.transcripts.reading import stored_segments
 from src.services.transcripts.sources import stored_content
+from src.services.transcripts.text_reading import stored_segments
 
 SOURCE = "source"
 

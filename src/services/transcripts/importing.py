@@ -7,15 +7,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from src import formats
+from src.database.connection.session import actor_of
+from src.database.connection.timeouts import let_idle
 from src.database.models import AudioFile, Language, Transcription
-from src.database.session import actor_of
 from src.errors import InvalidInput
 from src.services.lookup import language_by_code
-from src.services.patience import let_idle
 from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
-from src.services.transcripts.reading import note_read
 from src.services.transcripts.sources import Kept, imported_before, taken
 from src.services.transcripts.staging import Prepared
+from src.services.transcripts.text_reading import note_read
 
 
 def import_result(

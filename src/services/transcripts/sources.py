@@ -19,10 +19,10 @@ from uuid import UUID
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
+from src.database.connection.timeouts import let_work
 from src.database.models import AudioFile, Transcription, TranscriptionSource
 from src.errors import IntegrityFailure, InvalidInput
 from src.formats.values import UNSTORABLE, named, opened, require_unused, whole
-from src.services.patience import let_work
 from src.services.transcripts.staging import copy_in
 
 # Twice as long as text, in a dump, and there a row has to stay below 1 GB.

@@ -11,10 +11,10 @@ from sqlalchemy import ARRAY, BigInteger, BindParameter, bindparam, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Double, Text
 
-from src.database.failures import translate
+from src.database.connection.driver_errors import translate
+from src.database.connection.timeouts import let_work
 from src.formats.values import Segment
-from src.services.patience import let_work
-from src.services.transcripts.rows import Row, row_of
+from src.services.transcripts.segment_rows import Row, row_of
 
 # Beyond this a temporary table, which costs about 2 ms by itself, is cheaper than parameters.
 MOST_AS_PARAMETERS = 500

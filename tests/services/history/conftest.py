@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from src.database import Case, CaseNote, Database
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer, has_server_alone
 from src.services import analyses, cases, history, transcripts
 from src.services.history import HeadFile, SealKey

@@ -12,11 +12,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.database import Base, Case, CaseNote, Database, Transcription
-from src.database.actor import Actor
-from src.database.engine import PoolOptions, make_engine
-from src.database.migrate import downgrade, upgrade
-from src.database.provision import provide_login
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.comparison import compare
+from src.database.provisioning.logins import provide_login
+from src.database.provisioning.migrate import downgrade, upgrade
 from src.database.schema import sql_files
 from src.database.schema.creation import execute
 from src.database.schema.revisions import BASELINE

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from src.database.actor import Actor
+from src.database.connection.actor_tokens import Actor
 from src.errors import ConfigurationError, Forbidden
 from src.services import history
 from src.services.history import HeadFile, SealKey

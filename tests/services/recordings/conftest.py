@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from src.database import Database, StorageObject
+from src.maintenance import sweeping
 from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
 from tests.storage.conftest import _clients, _proxy, moto_url, no_waiting, proxy, s3, spoiled  # noqa: F401 - fixtures
@@ -75,7 +76,7 @@ def states(owner, objects_before):
 def sweep(owner, storage):
     def run(**options):
         with Session(owner) as session:
-            return recordings.sweep(session, storage, **{"older_than": NOW, **options})
+            return sweeping.sweep(session, storage, **{"older_than": NOW, **options})
 
     return run
 

@@ -19,11 +19,12 @@ from sqlalchemy import URL, func, select, text
 from sqlalchemy.orm import Session, configure_mappers
 
 from src.database import AudioFile, Case, Database, StorageObject
-from src.database.actor import SigningKey
-from src.database.engine import PoolOptions, make_engine
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions, make_engine
 from src.errors import Conflict, NotFound, StorageUnavailable
+from src.maintenance import sweeping
 from src.services import cases, recordings
-from src.services.recordings import ingesting, receiving
+from src.services.recordings import ingestion, uploads
 from src.storage import LocalStorage, S3Storage, StorageBackend
 
 configure_mappers()  # once, in the process that the others are forked from
@@ -109,7 +110,7 @@ def kill_many(stage: Stage, chance: random.Random, kills: int, *, at_once: int =
 def work(stage: Stage, seed: int, ready: Any) -> None:
     chance = random.Random(seed)
     # What the audio is concerns other tests, and a decoder per recording would leave no time for the deeds.
-    ingesting.facts_of = receiving.facts_of = lambda *_, **__: None
+    ingestion.facts_of = uploads.facts_of = lambda *_, **__: None
     engine = make_engine(stage.owner, PoolOptions(size=1))
     diary = os.open(stage.folder / f"{os.getpid()}-{seed}.diary", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
@@ -177,7 +178,7 @@ def delete(_stage, database, _engine, chance, write) -> None:
 
 def sweep(stage, database, engine, _chance, _write) -> None:
     with Session(engine) as session:
-        done = recordings.sweep(session, database.storage, older_than=NOW, grace=timedelta(seconds=0.2))
+        done = sweeping.sweep(session, database.storage, older_than=NOW, grace=timedelta(seconds=0.2))
     assert not done.failed, done.failed
 
 
@@ -216,7 +217,7 @@ def judge(stage: Stage, told: Told) -> list[str]:
         findings = [f"a process failed: {failure}" for failure in told.failures]
         findings += lost(engine, storage, told)
         with Session(engine) as session:
-            done = recordings.sweep(session, storage, older_than=NOW)
+            done = sweeping.sweep(session, storage, older_than=NOW)
         findings += [f"{key} cannot be removed: {why}" for key, why in done.failed.items()]
         findings += lost(engine, storage, told)
         with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Any order of ingesting, archiving, restoring, deleting and sweeping, with faults of the storage in between."""
+"""Any order of ingestion, archiving, restoring, deleting and sweeping, with faults of the storage in between."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile, Database, StorageObject
 from src.errors import Conflict, StorageUnavailable
+from src.maintenance import sweeping
 from src.services import cases, recordings
-from src.services.recordings import ingesting, receiving
+from src.services.recordings import ingestion, uploads
 from src.storage import MemoryStorage
 
 NOW = timedelta(0)
@@ -149,7 +150,7 @@ class Keeping(RuleBasedStateMachine):
         if fault is not None:
             self.storage.fail(fault, StorageUnavailable("a fault"))
         with Session(self.owner) as session:
-            done = recordings.sweep(session, self.storage, older_than=NOW, grace=GRACE)
+            done = sweeping.sweep(session, self.storage, older_than=NOW, grace=GRACE)
         self.storage.heal()
         self.received.clear()
         old = [number for number, known in self.model.items() if known["deleted"] and known.get("old")]
@@ -184,18 +185,18 @@ class Keeping(RuleBasedStateMachine):
 
     def teardown(self):
         with Session(self.owner) as session:
-            recordings.sweep(session, self.storage, older_than=NOW, grace=NOW)
+            sweeping.sweep(session, self.storage, older_than=NOW, grace=NOW)
             session.begin()
             session.execute(update(AudioFile).values(deleted_at=func.now() - GRACE))
             session.commit()
-            recordings.sweep(session, self.storage, older_than=NOW, grace=NOW)
+            sweeping.sweep(session, self.storage, older_than=NOW, grace=NOW)
         assert list(self.storage.list()) == []
 
 
 @pytest.fixture
 def machine(db, owner, monkeypatch):
     # What the audio is concerns other tests; a decoder per step would leave no time for steps.
-    for module in (ingesting, receiving):
+    for module in (ingestion, uploads):
         monkeypatch.setattr(module, "facts_of", lambda *_, **__: None)
     return type("Kept", (Keeping,), {"db": db, "owner": owner})
 

@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile
 from src.errors import ConfigurationError, InvalidInput, NoSpace, SpeechError, StorageUnavailable
+from src.maintenance import sweeping
 from src.services import cases, recordings
-from src.services.recordings import ingesting, receiving
+from src.services.recordings import ingestion, uploads
 from src.storage import LocalStorage
 from tests.services.recordings.conftest import BYTES, NOW, outcomes, read
 from tests.storage.hostile_names import HOSTILE_NAMES
@@ -25,7 +26,7 @@ from tests.storage.s3_proxy import FAILED
 @pytest.fixture(autouse=True)
 def _undecoded(monkeypatch):
     """What the audio is concerns other tests."""
-    for module in (ingesting, receiving):
+    for module in (ingestion, uploads):
         monkeypatch.setattr(module, "facts_of", lambda *_, **__: None)
 
 
@@ -60,7 +61,7 @@ def place(opened, owner):
                 rows = session.scalars(select(AudioFile).order_by(AudioFile.id)).all()
             assert {row.id: read(self.db, row) for row in rows} == expected
             with Session(owner) as session:
-                done = recordings.sweep(session, self.storage, older_than=NOW)
+                done = sweeping.sweep(session, self.storage, older_than=NOW)
             assert done.failed == {}
             assert {found.key for found in self.storage.list()} == {row.path for row in rows}
             assert {row.id: read(self.db, row) for row in rows} == expected

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile, StorageObject
 from src.errors import Conflict, StorageUnavailable, UnsupportedOperation
+from src.maintenance import sweeping
 from src.services import recordings
 from tests.conftest import wav
 
@@ -40,13 +41,13 @@ def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, yard, monkeypatc
 
 
 def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, yard, monkeypatch):
-    announce = recordings.ingesting.announce
+    announce = recordings.ingestion.announce
 
     def paused(*arguments):
         announce(*arguments)
         assert yard.sweep().removed_objects == 1
 
-    monkeypatch.setattr(recordings.ingesting, "announce", paused)
+    monkeypatch.setattr(recordings.ingestion, "announce", paused)
     with pytest.raises(Conflict, match="a sweep removed them"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
     assert (yard.states(), list(yard.storage.list())) == ([], [])
@@ -58,9 +59,9 @@ def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage,
     with pytest.raises(Conflict), db.session(actor="alice") as session:
         recordings.ingest(session, case, recordings.Uploaded(key))
     with Session(owner) as session:
-        assert list(recordings.unknown_objects(session, storage, older_than=NOW)) == [key]
-        assert list(recordings.unknown_objects(session, storage)) == []
-        assert recordings.remove_unknown(session, storage, older_than=NOW) == [key]
+        assert list(sweeping.unknown_objects(session, storage, older_than=NOW)) == [key]
+        assert list(sweeping.unknown_objects(session, storage)) == []
+        assert sweeping.remove_unknown(session, storage, older_than=NOW) == [key]
     assert list(storage.list()) == []
 
 

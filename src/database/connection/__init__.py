@@ -1,0 +1,1 @@
+"""How the database is reached: addresses, the engine, sessions and the actor of each transaction."""

@@ -1,0 +1,125 @@
+"""From settings to logins: where the database is, who owns it, who serves sessions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from src.config import Settings, load_settings
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions, normalise_url
+from src.database.connection.key_file import KeyFile
+from src.database.embedded import EmbeddedServer, default_folder
+from src.errors import ConfigurationError, DatabaseMissing
+
+EMBEDDED_FOLDER = Path("storage/postgres")
+KEY_FOLDER = Path("storage/keys")
+
+_servers: dict[Path, EmbeddedServer] = {}
+
+
+def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
+    """Return the URL of the database's owner; starts the embedded server when the settings name none.
+
+    Without `settings` they are read from the environment and `.env`.
+    `create` makes the embedded server and its database when they are not there; without it DatabaseMissing is raised.
+    """
+    settings = settings or load_settings()
+    if settings.database_url is None and settings.postgres_host is None:
+        if not create and not (embedded_folder(settings) / "data").exists():
+            raise DatabaseMissing("There is no embedded database yet. Run: python -m src.database.scripts.init_db")
+        server = embedded_server(settings)
+        if create:
+            server.ensure_database(settings.postgres_db)
+        return server.url(settings.postgres_db)
+    if settings.database_url is not None:
+        url = normalise_url(settings.database_url.get_secret_value())
+        if not url.database:
+            raise ConfigurationError(
+                "DATABASE_URL names no database; it reads postgresql://user:password@host:5432/name"
+            )
+    elif not settings.postgres_user:
+        raise ConfigurationError(
+            "POSTGRES_HOST is set but POSTGRES_USER is not; name the owner of the database in .env."
+        )
+    else:
+        url = URL.create(
+            "postgresql+psycopg2",
+            settings.postgres_user,
+            settings.postgres_password.get_secret_value() if settings.postgres_password else None,
+            settings.postgres_host,
+            settings.postgres_port,
+            settings.postgres_db,
+        )
+    # In the URL, so that every connection that is made from it is held to it, the owner's first of all.
+    return url.update_query_dict({"sslmode": settings.postgres_sslmode}) if settings.postgres_sslmode else url
+
+
+def embedded_folder(settings: Settings) -> Path:
+    return (settings.embedded_postgres_dir or default_folder(EMBEDDED_FOLDER.resolve())).resolve()
+
+
+def embedded_server(settings: Settings) -> EmbeddedServer:
+    """Return the running embedded server, one object per folder and process; it stops with its last user."""
+    folder = embedded_folder(settings)
+    if folder not in _servers:
+        server = EmbeddedServer(folder)
+        server.start()
+        _servers[folder] = server
+    return _servers[folder]
+
+
+def pool_options(settings: Settings) -> PoolOptions:
+    """Return how engines of these settings keep their connections."""
+    return PoolOptions(
+        size=settings.postgres_pool_size,
+        max_overflow=settings.postgres_max_overflow,
+        timeout_seconds=settings.postgres_pool_timeout_seconds,
+        recycle_seconds=settings.postgres_pool_recycle_seconds,
+        connect_timeout_seconds=settings.postgres_connect_timeout_seconds,
+        statement_timeout_seconds=settings.postgres_statement_timeout_seconds,
+        idle_transaction_timeout_seconds=settings.postgres_idle_transaction_timeout_seconds,
+        application_name=settings.postgres_application_name,
+    )
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the key file of these settings lies: one file per server and database."""
+    if settings.key_file is not None:
+        return settings.key_file
+    if settings.database_url is not None:
+        url = normalise_url(settings.database_url.get_secret_value())
+        place = f"{url.host or url.query.get('host') or 'local'}_{url.port or 5432}_{url.database}"
+    elif settings.postgres_host is None:
+        place = f"embedded_{settings.postgres_db}"
+    else:
+        place = f"{settings.postgres_host}_{settings.postgres_port}_{settings.postgres_db}"
+    return KEY_FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', place).lstrip('.')}.json"
+
+
+def app_login(settings: Settings, database: str | None) -> str:
+    """Return the name of the login that serves sessions: one per database, since logins belong to the whole server."""
+    # A name of PostgreSQL has 63 bytes at most, and is cut without a word.
+    stem = (database or settings.postgres_db).encode("utf-8")[:59].decode("utf-8", errors="ignore")
+    return settings.postgres_app_user or f"{stem}_app"
+
+
+def serving_login(settings: Settings | None = None) -> tuple[Settings, URL, SigningKey]:
+    """Return the settings, the URL that serves sessions and the key that signs actors.
+
+    Raises ConfigurationError when there is no key file yet.
+    """
+    settings = settings or load_settings()
+    path = key_path(settings)
+    keys = KeyFile.load(path)
+    if keys is None:
+        raise ConfigurationError(
+            f"There is no key file {path}. Run: python -m src.database.scripts.init_db"
+            " (or copy the file from the machine where that was done, or set KEY_FILE)."
+        )
+    url = owner_url(settings)
+    password = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else keys.password
+    login = settings.postgres_app_user or keys.login
+    return settings, url.set(username=login, password=password), keys.signing_key

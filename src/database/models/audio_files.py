@@ -1,0 +1,212 @@
+"""Recordings: facts about the audio, and the rows that name every stored object."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from src.database.base import Record, Versioned, guarded, one_of, user_text, written
+from src.database.models.cases import ACTOR, Case
+from src.database.models.lookups import Lookup
+from src.database.models.transcriptions import Language
+from src.database.models.users import User
+from src.database.schema import Protected, Trigger
+from src.database.schema.declaration import CAPTURED, CAPTURED_WITHOUT_CASE
+
+if TYPE_CHECKING:
+    from src.database.models.analyses import AnalysisResult
+    from src.database.models.jobs import ProcessingJob
+    from src.database.models.transcriptions import Transcription
+
+OBJECT_STATES = ("pending", "live", "deleting")
+
+
+class AudioStatus(Lookup):
+    """How far the processing of a recording has come."""
+
+    __tablename__ = "audio_statuses"
+
+
+class StorageObject(Record):
+    """One stored object, from before its first byte is written until after its last byte is gone.
+
+    pending: announced, perhaps half written, nobody's yet. live: a recording has it. deleting: nobody's any more.
+    It has no foreign key to its case, since it outlives the case by the moment that the sweeper needs.
+    """
+
+    __tablename__ = "storage_objects"
+    # Announced through a function; what becomes of an object is the work of triggers and of maintenance. What is
+    # pending belongs to no case yet: anybody may have announced it, and it may be removed under a hold. So entries of
+    # it name no case. What checks and sweeps count is not captured; a row that came back from the log would have no
+    # bytes.
+    __protection__ = Protected(
+        insert=None,
+        update=None,
+        delete=None,
+        visible="state <> 'pending'",
+        not_captured=("verified_at", "attempts", "last_error"),
+        restorable=None,
+        in_snapshot=False,
+        triggers=(
+            Trigger(
+                "capture",
+                "AFTER INSERT",
+                "capture_new_rows",
+                CAPTURED_WITHOUT_CASE,
+                each="STATEMENT",
+                transition="new_rows",
+            ),
+            Trigger(
+                "capture_replicated",
+                "AFTER INSERT",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="pg_catalog.current_setting('session_replication_role') = 'replica'",
+            ),
+            Trigger(
+                "capture_change",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED,
+                when="OLD.state <> 'pending' OR NEW.state <> 'pending'",
+            ),
+            Trigger(
+                "capture_pending",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="OLD.state = 'pending' AND NEW.state = 'pending'",
+            ),
+            Trigger("capture_removal", "AFTER DELETE", "capture_change", CAPTURED, when="OLD.state <> 'pending'"),
+            Trigger(
+                "capture_pending_removal",
+                "AFTER DELETE",
+                "capture_change",
+                CAPTURED_WITHOUT_CASE,
+                when="OLD.state = 'pending'",
+            ),
+            Trigger("guard_hold", "BEFORE DELETE", "guard_hold", when="OLD.state <> 'pending'"),
+        ),
+    )
+    __table_args__ = (
+        UniqueConstraint("key"),
+        one_of("state", *OBJECT_STATES),
+        CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        CheckConstraint("attempts >= 0", name="attempts_positive"),
+        Index("storage_objects_case_id_idx", "case_id"),
+        # What the sweeper reads: it stays as small as the garbage is.
+        Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
+    )
+
+    case_id: Mapped[int] = guarded(Integer)
+    key: Mapped[str] = guarded(most=512, least=1)
+    backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    state: Mapped[str] = mapped_column(server_default="pending")
+    size_bytes: Mapped[int | None]
+    sha256: Mapped[str | None]
+    upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
+    delete_after: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    last_error: Mapped[str | None] = guarded(most=4000, comment="of the last check, or of the last try to remove it")
+    verified_at: Mapped[datetime | None] = mapped_column(comment="when its bytes were last read and compared")
+
+
+class AudioFile(Versioned, Record):
+    """A recording: where its bytes are, what they hold, how far it is processed."""
+
+    __tablename__ = "audio_files"
+    __protection__ = Protected(
+        triggers=(
+            Trigger("adopt", "BEFORE INSERT", "adopt_object", always=False),
+            Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path", always=False),
+            Trigger("release", "AFTER DELETE", "release_object"),
+            Trigger(
+                "release_moved", "AFTER UPDATE OF path", "release_object", when="OLD.path <> NEW.path", always=False
+            ),
+        )
+    )
+    __table_args__ = (
+        UniqueConstraint("case_id", "id"),
+        UniqueConstraint("path"),
+        CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
+        CheckConstraint("sample_rate_hz BETWEEN 1 AND 768000", name="sample_rate_hz_range"),
+        CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
+        CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
+        CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
+        Index("audio_files_case_id_created_at_idx", "case_id", "created_at"),
+        Index("audio_files_case_id_sha256_idx", "case_id", "sha256"),
+        Index("audio_files_status_id_idx", "status_id"),
+        Index("audio_files_language_id_idx", "language_id"),
+        Index("audio_files_uploaded_by_id_idx", "uploaded_by_id"),
+        # What the sweeper reads: it stays as small as what is marked.
+        Index("audio_files_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index(
+            "audio_files_name_lower_idx",
+            func.lower(text("name")).label("lowered"),
+            postgresql_ops={"lowered": "text_pattern_ops"},
+        ),
+    )
+
+    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    name: Mapped[str] = user_text(1024, least=1, comment="the file name as the user gave it; never part of a path")
+    path: Mapped[str] = written(
+        ForeignKey("storage_objects.key", ondelete="RESTRICT"),
+        once=True,
+        comment="key of the bytes in their storage backend",
+    )
+    size_bytes: Mapped[int] = written(once=True)
+    sha256: Mapped[str] = written(once=True, comment="of the bytes, lowercase hexadecimal")
+    content_type: Mapped[str | None] = written(most=128, once=True, comment="by content, not by name")
+    duration_ms: Mapped[int | None] = written(once=True, comment="of the samples that decode, in milliseconds")
+    sample_rate_hz: Mapped[int | None] = written(once=True)
+    channels: Mapped[int | None] = written(once=True)
+    codec: Mapped[str | None] = written(most=64, once=True)
+    is_truncated: Mapped[bool] = written(
+        once=True, server_default=text("false"), comment="decodes to less than it promises"
+    )
+    recorded_at: Mapped[datetime | None] = written(comment="when people spoke, if known")
+    language_id: Mapped[int | None] = written(ForeignKey("languages.id", ondelete="RESTRICT"))
+    status_id: Mapped[int] = written(
+        ForeignKey("audio_statuses.id", ondelete="RESTRICT"),
+        server_default=text("public.code_id('audio_statuses', 'received')"),
+    )
+    processed_at: Mapped[datetime | None] = written()
+    error_message: Mapped[str | None] = user_text(4000)
+    storage_type: Mapped[str] = written(
+        most=64, least=1, once=True, server_default="local", comment="name of the storage backend"
+    )
+    storage_config: Mapped[dict[str, Any]] = written(
+        JSONB,
+        once=True,
+        server_default=text("'{}'::jsonb"),
+        comment="where in the backend: bucket, version; never a credential",
+    )
+    is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
+    archive_reason: Mapped[str | None] = guarded(most=2000, least=1, sampled=False, server_default=FetchedValue())
+    deleted_at: Mapped[datetime | None] = mapped_column(
+        server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
+    )
+    uploaded_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
+
+    case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
+    language: Mapped[Language | None] = relationship(lazy="joined")
+    status: Mapped[AudioStatus] = relationship(lazy="joined", innerjoin=True)
+    uploaded_by: Mapped[User] = relationship(back_populates="audio_files", lazy="raise_on_sql")
+    transcriptions: Mapped[list[Transcription]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+    analyses: Mapped[list[AnalysisResult]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+    jobs: Mapped[list[ProcessingJob]] = relationship(
+        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )

@@ -1,0 +1,105 @@
+"""Work on recordings: jobs that pipeline services claim, keep alive and finish."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from src.database.base import Record, Versioned, one_of, user_text, written
+from src.database.models.cases import ACTOR
+from src.database.schema import Protected, Trigger
+from src.database.schema.declaration import CAPTURED
+
+if TYPE_CHECKING:
+    from src.database.models.audio_files import AudioFile
+
+JOB_STATES = ("queued", "running", "done", "failed")
+
+
+class ProcessingJob(Versioned, Record):
+    """One piece of work on one recording. Its lease is also the grant: whoever holds it sees the case meanwhile.
+
+    `lease` is the fencing token: it grows with every claim, so that a worker that lost its lease cannot store a result.
+    """
+
+    __tablename__ = "processing_jobs"
+    # Claimed, kept alive and finished through functions. A heartbeat is no event; what a job became is.
+    __protection__ = Protected(
+        update=None,
+        insert_also="state = 'queued'",
+        not_captured=("lease_expires_at",),
+        restorable=None,
+        in_snapshot=False,
+        triggers=(
+            Trigger("capture_change", "AFTER DELETE", "capture_change", CAPTURED),
+            Trigger(
+                "capture_outcome",
+                "AFTER UPDATE",
+                "capture_change",
+                CAPTURED,
+                when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease",
+            ),
+        ),
+    )
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
+        ),
+        one_of("state", *JOB_STATES),
+        CheckConstraint("lease >= 0", name="lease_positive"),
+        CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
+        CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_object"),
+        CheckConstraint("jsonb_typeof(result) = 'object'", name="result_object"),
+        CheckConstraint(
+            "(state = 'running') = (lease_expires_at IS NOT NULL) AND (state = 'running') = (leased_by_id IS NOT NULL)",
+            name="running_has_lease",
+        ),
+        # One open job of a kind per recording: asking twice is not working twice.
+        Index(
+            "processing_jobs_open_key",
+            "case_id",
+            "audio_file_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+        Index("processing_jobs_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
+        Index(
+            "processing_jobs_queue_idx",
+            "kind",
+            text("priority DESC"),
+            "run_after",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("processing_jobs_lease_idx", "lease_expires_at", postgresql_where=text("state = 'running'")),
+        Index("processing_jobs_leased_by_id_idx", "leased_by_id"),
+        Index("processing_jobs_created_by_id_idx", "created_by_id"),
+    )
+
+    case_id: Mapped[int] = written(Integer, once=True)
+    audio_file_id: Mapped[int] = written(once=True)
+    kind: Mapped[str] = written(most=64, least=1, once=True, comment="transcribe, analyse, …")
+    state: Mapped[str] = mapped_column(server_default="queued")
+    priority: Mapped[int] = written(once=True, server_default="0", comment="higher is sooner")
+    payload: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
+    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), once=True)
+    run_after: Mapped[datetime] = written(once=True, server_default=func.now())
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    max_attempts: Mapped[int] = written(once=True, server_default="3")
+    lease: Mapped[int] = mapped_column(server_default="0", comment="grows with every claim; names the newest one")
+    leased_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
+    lease_expires_at: Mapped[datetime | None] = written(once=True)
+    worker: Mapped[str | None] = written(most=200, once=True, comment="which process, as it calls itself")
+    started_at: Mapped[datetime | None] = written(once=True)
+    finished_at: Mapped[datetime | None] = written(once=True)
+    error_message: Mapped[str | None] = user_text(4000, once=True)
+    created_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
+
+    audio_file: Mapped[AudioFile] = relationship(back_populates="jobs", lazy="raise_on_sql")

@@ -1,0 +1,222 @@
+"""What was said: languages, versions of a transcription, their segments, and the bytes they were imported from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Computed,
+    FetchedValue,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    UniqueConstraint,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import Text
+
+from src.database.base import SENSITIVE, Record, Versioned, administered, user_text, written
+from src.database.models.cases import ACTOR
+from src.database.models.lookups import Lookup
+from src.database.models.users import User
+from src.database.schema import Protected, Trigger
+
+if TYPE_CHECKING:
+    from src.database.models.audio_files import AudioFile
+
+
+# A version goes as a whole or not at all, and is finished when the transaction that made it commits.
+_PARTS = Protected(
+    update=None,
+    delete=None,
+    captured=False,
+    restorable=None,
+    in_snapshot=False,
+    triggers=(
+        Trigger("guard_new_parts", "AFTER INSERT", "guard_new_parts", each="STATEMENT", transition="new_parts"),
+        Trigger("guard_part", "BEFORE UPDATE OR DELETE", "guard_part"),
+    ),
+)
+_FIXED = ("content", "case_id", "audio_file_id", "language_id", "version")
+
+
+class Language(Lookup):
+    """A language that can be spoken in a recording; `code` is its BCP 47 tag."""
+
+    __tablename__ = "languages"
+
+    native_name: Mapped[str] = administered(server_default="")
+    # The name and not a regconfig: columns of that type stop pg_upgrade.
+    search_config: Mapped[str] = administered(server_default="simple", comment="a text search configuration's name")
+
+
+class Transcription(Versioned, Record):
+    """One version of what was said in a recording, in one language. Never edited: a correction is a new version."""
+
+    __tablename__ = "transcriptions"
+    # The text of a version is answered for by `segments_sha256`, and goes when the version goes: it cannot come back.
+    __protection__ = Protected(
+        not_captured=("content",),
+        restorable=None,
+        triggers=(
+            Trigger("finish_version", "AFTER INSERT", "finish_version", deferred=True),
+            Trigger(
+                "guard_text",
+                f"BEFORE UPDATE OF {', '.join(_FIXED)}",
+                "refuse_change",
+                ("a version is never edited, add a new one",),
+                when=" OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in _FIXED),
+            ),
+            Trigger(
+                "guard_digest",
+                "BEFORE UPDATE OF segments_sha256",
+                "refuse_change",
+                ("a version is finished once",),
+                when="OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256",
+            ),
+        ),
+    )
+    __table_args__ = (
+        UniqueConstraint("case_id", "id"),
+        UniqueConstraint("audio_file_id", "language_id", "version"),
+        ForeignKeyConstraint(
+            ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["case_id", "based_on_id"],
+            ["transcriptions.case_id", "transcriptions.id"],
+            ondelete="SET NULL (based_on_id)",
+        ),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
+        Index("transcriptions_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
+        Index("transcriptions_case_id_based_on_id_idx", "case_id", "based_on_id"),
+        Index("transcriptions_language_id_idx", "language_id"),
+        Index("transcriptions_accepted_by_id_idx", "accepted_by_id"),
+        Index("transcriptions_created_by_id_idx", "created_by_id"),
+    )
+
+    case_id: Mapped[int] = written(Integer, once=True)
+    audio_file_id: Mapped[int] = written(once=True)
+    language_id: Mapped[int] = written(ForeignKey("languages.id", ondelete="RESTRICT"), once=True)
+    version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording and language")
+    based_on_id: Mapped[int | None] = written(once=True, comment="the version that this one corrects")
+    content: Mapped[str] = written(once=True, sampled=False, comment="the whole text")
+    confidence: Mapped[float | None] = written(once=True)
+    model_name: Mapped[str | None] = written(most=200, once=True, comment="the recogniser; null where people wrote")
+    model_version: Mapped[str | None] = written(most=200, once=True)
+    accepted_at: Mapped[datetime | None] = written()
+    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
+    created_by_id: Mapped[int] = written(
+        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
+    )
+    segments_sha256: Mapped[str | None] = mapped_column(
+        server_default=FetchedValue(), comment="over its segments and sources; set by a trigger at commit, then final"
+    )
+
+    audio_file: Mapped[AudioFile] = relationship(
+        back_populates="transcriptions",
+        foreign_keys="[Transcription.case_id, Transcription.audio_file_id]",
+        lazy="raise_on_sql",
+    )
+    language: Mapped[Language] = relationship(lazy="joined", innerjoin=True)
+    created_by: Mapped[User] = relationship(foreign_keys="Transcription.created_by_id", lazy="raise_on_sql")
+    accepted_by: Mapped[User | None] = relationship(foreign_keys="Transcription.accepted_by_id", lazy="raise_on_sql")
+    segments: Mapped[list[TranscriptionSegment]] = relationship(
+        back_populates="transcription",
+        order_by="TranscriptionSegment.position",
+        lazy="raise_on_sql",
+        passive_deletes=True,
+        cascade="save-update, merge, delete",
+    )
+    sources: Mapped[list[TranscriptionSource]] = relationship(
+        back_populates="transcription", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+
+
+class TranscriptionSegment(Record):
+    """A stretch of speech: its words, its time, its speaker. What is not known stays null."""
+
+    __tablename__ = "transcription_segments"
+    __protection__ = replace(_PARTS, touched=False)
+    __table_args__ = (
+        # Not mapped: the index reads it, nobody else, and merge() would try to write it back.
+        Column("search", TSVECTOR, Computed("public.search_vector_1(search_config, text)", persisted=True)),
+        UniqueConstraint("case_id", "transcription_id", "position"),
+        ForeignKeyConstraint(
+            ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("position >= 0", name="position_positive"),
+        CheckConstraint("start_ms >= 0", name="start_ms_positive"),
+        CheckConstraint("end_ms >= start_ms", name="end_after_start"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
+        Index("transcription_segments_search_idx", "search", postgresql_using="gin"),
+    )
+
+    __mapper_args__: Any = {  # noqa: RUF012 - the declarative base declares it so
+        "eager_defaults": True,
+        "exclude_properties": {"search"},
+    }
+
+    case_id: Mapped[int] = written(Integer, once=True)
+    transcription_id: Mapped[int] = written(once=True)
+    position: Mapped[int] = written(once=True, comment="0, 1, 2 … in the order of the source")
+    start_ms: Mapped[int | None] = written(once=True, comment="from the start of the recording, in milliseconds")
+    end_ms: Mapped[int | None] = written(once=True)
+    speaker: Mapped[str | None] = user_text(200, once=True)
+    text: Mapped[str] = written(once=True, sampled=False, info=SENSITIVE)
+    words: Mapped[list[dict[str, Any]] | None] = written(
+        JSONB(none_as_null=True),
+        once=True,
+        info=SENSITIVE,
+        comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent',
+    )
+    confidence: Mapped[float | None] = written(once=True)
+    flags: Mapped[list[str]] = written(
+        ARRAY(Text), once=True, server_default=sql("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
+    )
+    search_config: Mapped[str] = written(once=True, server_default="simple")
+
+    transcription: Mapped[Transcription] = relationship(back_populates="segments", lazy="raise_on_sql")
+
+
+class TranscriptionSource(Record):
+    """The bytes that a transcription was imported from, as they came."""
+
+    __tablename__ = "transcription_sources"
+    __protection__ = replace(
+        _PARTS, triggers=(*_PARTS.triggers, Trigger("place", "BEFORE INSERT", "place_source", always=False))
+    )
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        # The same bytes of the same recording are one version, whoever imports them at once.
+        UniqueConstraint("audio_file_id", "sha256"),
+        Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),
+        Index("transcription_sources_sha256_idx", "sha256"),
+    )
+
+    case_id: Mapped[int] = written(Integer, once=True)
+    transcription_id: Mapped[int] = written(once=True)
+    # Set by a trigger, and no foreign key: it would take the source before its version goes, which is refused.
+    audio_file_id: Mapped[int | None] = mapped_column(
+        server_default=FetchedValue(), comment="that of the transcription; null where older bytes came twice"
+    )
+    dialect: Mapped[str] = written(most=64, least=1, once=True, comment="whisper, amazon-batch, webvtt, …")
+    name: Mapped[str | None] = user_text(1024, once=True)
+    sha256: Mapped[str] = written(once=True)
+    content: Mapped[bytes] = written(once=True, deferred=True, info=SENSITIVE)
+
+    transcription: Mapped[Transcription] = relationship(back_populates="sources", lazy="raise_on_sql")

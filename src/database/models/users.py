@@ -1,0 +1,142 @@
+"""People and programs that act: users, their roles, and the keys that prove who is acting."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from src.database.base import SECRET, SENSITIVE, Record, Versioned, administered, guarded, written
+from src.database.schema import CLOSED, Protected, Trigger
+from src.database.schema.declaration import KNOWN_ACTOR
+
+if TYPE_CHECKING:
+    from src.database.models.audio_files import AudioFile
+    from src.database.models.cases import Case, CaseParticipant
+
+
+class UserRole(Versioned, Record):
+    """A named set of permissions; a role has its parent's permissions and its own."""
+
+    __tablename__ = "user_roles"
+    __protection__ = Protected(
+        case=None,
+        members=KNOWN_ACTOR,
+        in_snapshot=False,
+        triggers=(
+            Trigger("guard_hierarchy", "BEFORE INSERT OR UPDATE OF parent_id, id", "guard_hierarchy"),
+            Trigger("guard_administrators", "AFTER UPDATE OF parent_id, permissions", "guard_administrators"),
+        ),
+    )
+    __table_args__ = (
+        CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
+        CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
+        CheckConstraint("parent_id <> id", name="parent_other"),
+    )
+
+    code: Mapped[str] = administered(most=64, least=1, unique=True, comment="admin, user, service, …")
+    name: Mapped[str] = administered(most=200, least=1)
+    description: Mapped[str] = administered(most=2000, server_default="")
+    parent_id: Mapped[int | None] = administered(ForeignKey("user_roles.id", ondelete="RESTRICT"), index=True)
+    permissions: Mapped[dict[str, Any]] = administered(
+        JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
+    )
+    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+
+    parent: Mapped[UserRole | None] = relationship(remote_side="UserRole.id", lazy="raise_on_sql")
+
+
+class User(Versioned, Record):
+    """A person or a program that signs in; `password_hash` is readable through `accounts.authenticate` only."""
+
+    __tablename__ = "users"
+    # The directory of colleagues: whoever acts may know who there is, and change the own address and name.
+    __protection__ = Protected(
+        case=None,
+        members=KNOWN_ACTOR,
+        member_update="id = (SELECT public.actor_id())",
+        in_snapshot=False,
+        triggers=(
+            Trigger(
+                "guard_administrators",
+                "AFTER UPDATE",
+                "guard_administrators",
+                when="OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)",
+            ),
+            Trigger("guard_administrators_delete", "AFTER DELETE", "guard_administrators", when="OLD.is_active"),
+        ),
+    )
+    __table_args__ = (
+        CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
+        CheckConstraint("email LIKE '%_@_%'", name="email_form"),
+        Index("users_username_lower_key", func.lower(text("username")), unique=True),
+        Index("users_email_lower_key", func.lower(text("email")), unique=True),
+    )
+
+    username: Mapped[str] = administered(most=64, least=1)
+    email: Mapped[str | None] = written(most=254, least=3, info=SENSITIVE)
+    full_name: Mapped[str] = written(most=200, server_default="")
+    # Deferred, and raising: the application role may not read this column, so an ordinary load must not ask for it.
+    password_hash: Mapped[str | None] = guarded(
+        most=255,
+        deferred=True,
+        deferred_raiseload=True,
+        info=SECRET,
+        comment="scheme-prefixed bcrypt; null cannot sign in",
+    )
+    is_active: Mapped[bool] = administered(server_default=text("true"))
+    last_login: Mapped[datetime | None]
+    role_id: Mapped[int] = administered(
+        ForeignKey("user_roles.id", ondelete="RESTRICT"), server_default=text("public.code_id('user_roles', 'user')")
+    )
+
+    role: Mapped[UserRole] = relationship(lazy="joined", innerjoin=True)
+    participations: Mapped[list[CaseParticipant]] = relationship(
+        back_populates="user", foreign_keys="CaseParticipant.user_id", lazy="raise_on_sql", passive_deletes="all"
+    )
+    cases: Mapped[list[Case]] = relationship(
+        secondary="case_participants",
+        primaryjoin="User.id == CaseParticipant.user_id",
+        secondaryjoin="Case.id == CaseParticipant.case_id",
+        viewonly=True,
+        lazy="raise_on_sql",
+    )
+    audio_files: Mapped[list[AudioFile]] = relationship(
+        back_populates="uploaded_by", lazy="raise_on_sql", passive_deletes="all"
+    )
+
+
+Index("users_role_id_idx", User.role_id)
+
+
+class LoginThrottle(Record):
+    """How often signing in has failed in a row, while it has. No session may read it."""
+
+    __tablename__ = "login_throttles"
+    __protection__ = CLOSED
+    __table_args__ = (CheckConstraint("failures >= 1", name="failures_positive"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    failures: Mapped[int]
+    last_failed_at: Mapped[datetime]
+
+
+class ActorKey(Record):
+    """A key that signs actor tokens. No session may read it; several may be valid while keys are changed.
+
+    HMAC-SHA256 over the server's own `sha256()`, since pgcrypto may be missing: the two padded forms of the key are
+    stored, so that a verification is two hashes and no more.
+    """
+
+    __tablename__ = "actor_keys"
+    __protection__ = CLOSED
+    __table_args__ = (
+        CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
+    )
+
+    inner_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
+    outer_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
+    retired_at: Mapped[datetime | None] = mapped_column(comment="tokens of this key are refused from then on")

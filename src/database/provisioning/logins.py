@@ -1,0 +1,250 @@
+"""Making what a session needs before it can begin: the database, the serving login, the signing key."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from src import errors
+from src.database.connection.actor_tokens import SigningKey
+from src.database.connection.engine import PoolOptions, make_engine
+from src.database.connection.key_file import KeyFile
+from src.database.models import ActorKey
+from src.database.schema import SESSION_ROLES
+from src.database.schema.derivation import unsampled_index
+
+EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
+# For parts of names. No part of the schema: without the extension there are none, and names are found all the same.
+NAME_INDEXES = {
+    "cases_case_code_trgm_idx": ("cases", "lower(case_code)"),
+    "cases_title_trgm_idx": ("cases", "lower(title)"),
+    "audio_files_name_trgm_idx": ("audio_files", "lower(name)"),
+    "users_username_trgm_idx": ("users", "lower(username)"),
+    "users_full_name_trgm_idx": ("users", "lower(full_name)"),
+}
+
+# All actors share one database role, and the view shows a role its own statements: some with the words of other cases.
+_HIDE_STATEMENTS = """
+DO $body$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+        UNION ALL
+        SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON p.oid = d.objid
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
+    END LOOP;
+END $body$
+""".replace("%", "%%")  # the driver halves them
+
+
+def create_database(url: URL) -> bool:
+    """Create the database that `url` names when it does not exist; return whether it was created.
+
+    Raises DatabaseMissing when it does not exist and this login may not create it.
+    """
+    engine = make_engine(url, PoolOptions(size=1))
+    try:
+        engine.connect().close()
+    except errors.DatabaseMissing as missing:
+        maintenance = make_engine(url.set(database="postgres"), PoolOptions(size=1))
+        try:
+            with maintenance.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                name = connection.dialect.identifier_preparer.quote_identifier(str(url.database))
+                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) in {"42P04", "23505"}:
+                return False  # another process made it in between
+            raise missing from error
+        finally:
+            maintenance.dispose()
+        return True
+    finally:
+        engine.dispose()
+    return False
+
+
+def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
+    """Create the contrib extensions that make some work faster; return which of them are there now.
+
+    The schema works without any. Raises ExtensionMissing for one that the settings require.
+    """
+    wanted = [name.strip() for name in required.split(",") if name.strip()]
+    present = {}
+    for name in (*EXTENSIONS, *(extra for extra in wanted if extra not in EXTENSIONS)):
+        quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE EXTENSION IF NOT EXISTS {quoted}")
+            present[name] = True
+        except DBAPIError as error:
+            if name in wanted:
+                raise errors.ExtensionMissing(
+                    f"The extension {name} cannot be created here. Install it on the server (Debian:"
+                    " postgresql-contrib) and let its administrator run: CREATE EXTENSION " + quoted
+                ) from error
+            present[name] = False
+    connection.exec_driver_sql(_HIDE_STATEMENTS)
+    return present
+
+
+def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
+    """Make the indexes for parts of names that are missing; return whether pg_trgm is there to make them.
+
+    Writers wait meanwhile, unless it is done concurrently, which no transaction can.
+    """
+    schema = connection.scalar(
+        text(
+            "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname = 'pg_trgm'"
+        )
+    )
+    if schema is None:
+        return False
+    how = "CONCURRENTLY " if concurrently else ""
+    for name, (table, expression) in NAME_INDEXES.items():
+        connection.exec_driver_sql(
+            f"CREATE INDEX {how}IF NOT EXISTS {name} ON public.{table} USING gin ({expression} {schema}.gin_trgm_ops)"
+        )
+        if table != "users":
+            connection.exec_driver_sql(unsampled_index(name))
+    return True
+
+
+def provide_login(
+    connection: Connection,
+    path: Path,
+    *,
+    login: str,
+    password: str | None = None,
+    reset: bool = False,
+) -> KeyFile:
+    """Make the login that serves sessions and the key that signs actors; return what the key file at `path` now holds.
+
+    The file is written before the transaction of `connection` commits: after a kill in between the next run finds the
+    file and makes the login that it names. `password` is the configured one; without it the file's, or a random one.
+    `reset` gives an existing login a new password. Raises ConfigurationError when the login exists and its password is
+    not known here, RightMissing with the statements for the server's administrator.
+    """
+    known = KeyFile.load(path)
+    # Read before writing: whatever cannot be done must be said before anything changes.
+    exists = _inspect_login(connection, login)
+    if known is not None and known.login != login:
+        known = KeyFile(login, "", known.signing_key)
+    secret = password or (known.password if known and known.password and not reset else None)
+    if exists and secret is None and not reset:
+        raise errors.ConfigurationError(
+            f"The login {login} exists already, and its password is not known here. Copy the key file {path} from where"
+            " init_db was run, set POSTGRES_APP_PASSWORD, or give it a new password with: init_db --reset-login"
+        )
+    keys = KeyFile(login, secret or secrets.token_urlsafe(32), _signing_key(connection, known))
+    if keys != known:
+        keys.save(path)
+    try:
+        _write_login(connection, keys, exists=exists, set_password=reset)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != "42501":
+            raise
+        raise errors.RightMissing(
+            f"This login may not make the login {login}. Ask the administrator of the server to run:"
+            f' CREATE ROLE "{login}" LOGIN NOINHERIT PASSWORD \'…\'; GRANT {", ".join(SESSION_ROLES)} TO "{login}";'
+            " and set POSTGRES_APP_USER and POSTGRES_APP_PASSWORD."
+        ) from error
+    return keys
+
+
+def rotate_key(engine: Engine, path: Path, keys: KeyFile, *, grace: timedelta) -> KeyFile:
+    """Sign with a new key from now on; the old ones stay valid for `grace`, so that no running service is interrupted.
+
+    The database knows the new key before the file does: after a kill in between the next init_db writes the file.
+    """
+    with engine.begin() as connection:
+        last = connection.scalar(select(func.max(ActorKey.id))) or 0
+        key = SigningKey.generate(last + 1)
+        connection.execute(update(ActorKey).where(ActorKey.retired_at.is_(None)).values(retired_at=func.now() + grace))
+        connection.execute(insert(ActorKey).values(id=key.id, inner_pad=key.inner_pad, outer_pad=key.outer_pad))
+    renewed = replace(keys, signing_key=key)
+    renewed.save(path)
+    return renewed
+
+
+def _inspect_login(connection: Connection, login: str) -> bool:
+    row = connection.execute(
+        text("SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = :login"), {"login": login}
+    ).one_or_none()
+    if row is not None and row[0]:
+        raise errors.UnsafeConnection(
+            f"The login {login} is too powerful to serve sessions: row security would not bind it."
+            " Name another one in POSTGRES_APP_USER."
+        )
+    return row is not None
+
+
+def _signing_key(connection: Connection, known: KeyFile | None) -> SigningKey:
+    valid = [
+        SigningKey.from_pads(row.id, bytes(row.inner_pad))
+        for row in connection.execute(
+            select(ActorKey.id, ActorKey.inner_pad).where(ActorKey.retired_at.is_(None)).order_by(ActorKey.id.desc())
+        )
+    ]
+    mine = known.signing_key if known else None
+    if mine is not None and any(mine.inner_pad == key.inner_pad and mine.id == key.id for key in valid):
+        return mine
+    if valid:
+        return valid[0]
+    last = connection.scalar(select(ActorKey.id).order_by(ActorKey.id.desc()).limit(1)) or 0
+    key = mine if mine is not None and mine.id > last else SigningKey.generate(last + 1)
+    connection.execute(insert(ActorKey).values(id=key.id, inner_pad=key.inner_pad, outer_pad=key.outer_pad))
+    return key
+
+
+def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_password: bool) -> None:
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = quote(keys.login)
+    driver: Any = connection.connection.dbapi_connection
+    attributes = "LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    if not exists or set_password:
+        from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - the driver stays out of the import path
+
+        # Hashed here, so that the password stands in no server log.
+        verifier = encrypt_password(keys.password, keys.login, driver, "scram-sha-256")
+        verb = "ALTER" if exists else "CREATE"
+        # NOSUPERUSER and its like are the defaults of CREATE; ALTER may name them only as a superuser.
+        spelled = "LOGIN NOINHERIT" if exists else attributes
+        connection.exec_driver_sql(f"{verb} ROLE {name} {spelled} PASSWORD '{verifier}'")
+    elif connection.scalar(text("SELECT rolinherit FROM pg_roles WHERE rolname = :login"), {"login": keys.login}):
+        connection.exec_driver_sql(f"ALTER ROLE {name} NOINHERIT")
+    for role in SESSION_ROLES:
+        member = connection.scalar(
+            text(
+                "SELECT EXISTS (SELECT FROM pg_auth_members"
+                " WHERE roleid = to_regrole(:role) AND member = to_regrole(:name))"
+            ),
+            {"role": role, "name": name},
+        )
+        if not member:
+            connection.exec_driver_sql(f"GRANT {role} TO {name}")
+    database = quote(str(connection.engine.url.database))
+    if not connection.scalar(
+        text("SELECT has_database_privilege(:login, current_database(), 'CONNECT')"), {"login": keys.login}
+    ):
+        connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {name}")
+    for role in SESSION_ROLES:
+        # What is added in bulk is staged in a temporary table; everybody may make them until an administrator says no.
+        if not connection.scalar(
+            text("SELECT has_database_privilege(:role, current_database(), 'TEMP')"), {"role": role}
+        ):
+            connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")

@@ -1,0 +1,108 @@
+"""Bringing a database to the revision of this code, one migrator at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL, Connection, Engine, text
+
+from src import errors
+from src.database.connection.engine import OLDEST_SERVER
+from src.database.schema import SESSION_ROLES, head, migrations_folder
+from src.database.schema.revisions import BASELINE
+
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "15min"
+LOCK_WAIT_SECONDS = 600
+# Any fixed number will do; every migrator of every version must use the same.
+_LOCK_KEY = 7_311_860_219
+
+
+@contextmanager
+def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+    """Hold the migration lock of this database, on a connection of its own.
+
+    Polls instead of blocking: a blocked statement holds a snapshot, and CREATE INDEX CONCURRENTLY of the migrator that
+    has the lock would wait for it. Raises Conflict that names the holder after `wait_seconds`.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + wait_seconds
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+            if time.monotonic() > deadline:
+                holder = connection.scalar(
+                    # Advisory locks are per database, pg_locks shows those of the whole server.
+                    text("SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                         " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted"
+                         " AND (l.classid::bigint << 32) + l.objid::bigint = :key"),
+                    {"key": _LOCK_KEY},
+                )  # fmt: skip
+                raise errors.Conflict(
+                    f"Another migration has been running for {wait_seconds:.0f} s (backend {holder})."
+                    f" Wait for it, or end it with: SELECT pg_terminate_backend({holder})"
+                )
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+
+
+def require_server(connection: Connection) -> None:
+    """Raise ServerTooOld, RightMissing or SchemaMismatch when this server and login cannot take this code's schema."""
+    version = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr] # psycopg2's own attribute
+    if version < OLDEST_SERVER:
+        raise errors.ServerTooOld(f"The server is PostgreSQL {version // 10_000}; this layer needs 15 or newer.")
+    row = connection.execute(
+        text(
+            "SELECT rolsuper OR rolcreaterole, has_schema_privilege('public', 'CREATE'), current_user,"
+            " current_database(), to_regprocedure('public.schema_revision()') IS NOT NULL,"
+            " ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles))"
+            " FROM pg_roles WHERE rolname = current_user"
+        ),
+        {"roles": list(SESSION_ROLES)},
+    ).one()
+    may_create_roles, may_create_tables, user, database, has_schema, present = row
+    revision = connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None
+    connection.rollback()
+    if revision is not None and (revision > head() or revision < BASELINE):
+        # Alembic would only say that it cannot locate the revision.
+        raise errors.SchemaMismatch(
+            f"The database is of revision {revision}, which this code ({BASELINE} to {head()}) does not know."
+            + (" It is from before the first release and cannot be upgraded; create a new one with init_db."
+               if revision < BASELINE else " Install the newer version of this package.")
+        )  # fmt: skip
+    if not may_create_tables:
+        raise errors.RightMissing(
+            f"{user} may not create tables in {database}. Ask the administrator of the server to run:"
+            f' ALTER DATABASE "{database}" OWNER TO "{user}"'
+        )
+    missing = [role for role in SESSION_ROLES if role not in present]
+    if missing and not may_create_roles:
+        statements = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
+        raise errors.RightMissing(
+            f"{user} may not create roles. Ask the administrator of the server to run: {statements};"
+        )
+
+
+def upgrade(url: URL, revision: str = "head") -> None:
+    """Run the migrations up to `revision` as the owner that `url` names; waits for others that do the same."""
+    _run("upgrade", url, revision)
+
+
+def downgrade(url: URL, revision: str) -> None:
+    """Run the migrations down to `revision`; loses what the later revisions held."""
+    _run("downgrade", url, revision)
+
+
+def _run(command: str, url: URL, revision: str) -> None:
+    from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed by those who migrate
+    from alembic.config import Config  # noqa: PLC0415 - the same
+
+    config = Config()
+    config.set_main_option("script_location", os.fspath(migrations_folder()).replace("%", "%%"))
+    config.attributes["url"] = url
+    config.attributes["configure_logging"] = False
+    getattr(commands, command)(config, revision)

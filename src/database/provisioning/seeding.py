@@ -1,0 +1,133 @@
+"""Sowing the seeds: any number of times, by two processes at once, never over what an operator changed on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from src.database import models
+from src.database.models import UserRole
+from src.database.models.lookups import Lookup
+from src.database.provisioning import seeds
+
+_LOCK_KEY = 7_311_860_220
+
+
+@dataclass
+class Sown:
+    """What became of one table's seeds, by code."""
+
+    table: str
+    inserted: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Changed by an operator, and therefore left alone."""
+
+    def __str__(self) -> str:
+        kept = f", {len(self.kept)} changed here and kept ({', '.join(self.kept)})" if self.kept else ""
+        return (
+            f"{self.table}: {len(self.inserted)} inserted, {len(self.updated)} updated,"
+            f" {len(self.unchanged)} left alone{kept}"
+        )
+
+
+def hold_lock(connection: Connection) -> None:
+    """Let one initialisation at a time into this database, until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+
+
+def sow(connection: Connection, *, force: bool = False) -> list[Sown]:
+    """Insert what is missing, bring untouched seeds up to date, and leave alone what an operator changed.
+
+    `force` overwrites these too. Returns what was done, table by table.
+    """
+    report = []
+    for model, rows in _lookups(connection):
+        report.append(_sow_table(connection, model, rows, force=force))
+    report.insert(0, _sow_roles(connection, force=force))
+    return report
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the seeds that the database lacks, as `table.code`."""
+    expected: list[tuple[type[Lookup | UserRole], set[str]]] = [(UserRole, {role.code for role in seeds.ROLES})]
+    expected += [(model, {row["code"] for row in rows}) for model, rows in _lookups(connection)]
+    lacking = []
+    for model, codes in expected:
+        present = set(connection.scalars(select(model.code)))
+        lacking += [f"{model.__tablename__}.{code}" for code in sorted(codes - present)]
+    return lacking
+
+
+def _lookups(connection: Connection) -> list[tuple[type[Lookup], list[dict[str, Any]]]]:
+    shipped = set(
+        connection.scalars(
+            text("SELECT cfgname::text FROM pg_ts_config WHERE cfgnamespace = 'pg_catalog'::regnamespace")
+        )
+    )
+    languages = [
+        {**seed._asdict(), "search_config": seed.search_config if seed.search_config in shipped else "simple"}
+        for seed in seeds.LANGUAGES
+    ]
+    tables: list[tuple[type[Lookup], Iterable[Mapping[str, Any]]]] = [
+        (models.CaseStatus, seeds.CASE_STATUSES),
+        (models.CasePriority, seeds.CASE_PRIORITIES),
+        (models.AudioStatus, seeds.AUDIO_STATUSES),
+        (models.Sentiment, seeds.SENTIMENTS),
+        (models.ActivityType, seeds.ACTIVITY_TYPES),
+        (models.Language, languages),
+    ]
+    return [(model, [{"description": "", "is_active": True, **row} for row in rows]) for model, rows in tables]
+
+
+def _sow_roles(connection: Connection, *, force: bool) -> Sown:
+    sown = Sown(UserRole.__tablename__)
+    for seed in seeds.ROLES:
+        parent = connection.scalar(select(UserRole.id).where(UserRole.code == seed.parent))
+        row = {**seed._asdict(), "parent_id": parent}
+        del row["parent"]
+        _sow_row(connection, UserRole, row, sown, force=force)
+    return sown
+
+
+def _sow_table(connection: Connection, model: type[Lookup], rows: list[dict[str, Any]], *, force: bool) -> Sown:
+    sown = Sown(model.__tablename__)
+    for row in rows:
+        _sow_row(connection, model, row, sown, force=force)
+    return sown
+
+
+def _sow_row(
+    connection: Connection, model: type[Lookup | UserRole], row: dict[str, Any], sown: Sown, *, force: bool
+) -> None:
+    table = model.__table__
+    columns = [table.c[name] for name in row]
+    present = connection.execute(
+        select(*columns, table.c.seed_fingerprint).where(table.c.code == row["code"])
+    ).one_or_none()
+    wanted = _fingerprint(row)
+    if present is None:
+        connection.execute(insert(model).values(**row, seed_fingerprint=wanted))
+        sown.inserted.append(row["code"])
+        return
+    here = _fingerprint({name: getattr(present, name) for name in row})
+    # A row that the migration had to bring (the log cannot work without its categories) has no fingerprint yet.
+    touched = present.seed_fingerprint is not None and here != present.seed_fingerprint
+    if here == wanted and present.seed_fingerprint == wanted:
+        sown.unchanged.append(row["code"])
+    elif touched and not force:
+        sown.kept.append(row["code"])
+    else:
+        connection.execute(update(model).where(table.c.code == row["code"]).values(**row, seed_fingerprint=wanted))
+        sown.updated.append(row["code"])
+
+
+def _fingerprint(row: Mapping[str, Any]) -> str:
+    text_form = json.dumps(dict(row), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text_form.encode("utf-8")).hexdigest()

@@ -1,0 +1,73 @@
+"""Reading every recording anew, as the owner: a run that may be killed and goes on where it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from src.database.models import AudioFile, StorageObject
+from src.services.recordings.audit import tell_as_owner
+from src.services.recordings.fixity import FAULTS, Check, read_again
+from src.storage import StorageBackend
+
+
+def verify_all(
+    session: Session,
+    storages: Mapping[str, StorageBackend],
+    *,
+    unchecked_for: timedelta = timedelta(days=90),
+    sample: int | None = None,
+) -> Iterator[Check]:
+    """Check every recording, or a random sample, that was not checked for that long, as the owner; the oldest first.
+
+    Each check commits on its own, so a run that was killed goes on where it was by being started again. Recordings of
+    backends that are not in `storages` are left out. Faults go to the log one by one, the rest as a count.
+    """
+    counted: Counter[str] = Counter()
+    with session.begin():
+        due = select(AudioFile.id).join(StorageObject, StorageObject.key == AudioFile.path)
+        due = due.where(
+            AudioFile.storage_type.in_(storages),
+            or_(StorageObject.verified_at.is_(None), StorageObject.verified_at < func.now() - unchecked_for),
+        )
+        if sample is None:
+            due = due.order_by(StorageObject.verified_at.nulls_first(), AudioFile.id)
+        else:
+            due = due.order_by(func.random()).limit(sample)
+        numbers = session.scalars(due).all()
+    for number in numbers:
+        check = _check_as_owner(session, storages, number)
+        if check is not None:
+            counted[check.outcome] += 1
+            yield check
+    if counted:
+        with session.begin():
+            tell_as_owner(session, "audio.verified", detail={"outcome": dict(counted)})
+
+
+def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], number: int) -> Check | None:
+    with session.begin():
+        audio = session.get(AudioFile, number, populate_existing=True)
+        if audio is None or audio.storage_type not in storages:
+            return None
+        key, size = audio.path, audio.size_bytes
+        case_id, name, sha256, storage = audio.case_id, audio.name, audio.sha256, storages[audio.storage_type]
+    # Read outside of any transaction: it may take longer than one may idle.
+    check = Check(number, key, size, read_again(storage, key, size, sha256))
+    with session.begin():
+        noted = session.execute(
+            update(StorageObject)
+            .where(StorageObject.key == key, StorageObject.state == "live")
+            .values(verified_at=func.clock_timestamp(), last_error=FAULTS.get(check.outcome))
+            .returning(StorageObject.id)
+        ).all()
+        if not noted:
+            return None  # moved or removed while it was read; the next run finds it where it is then
+        if check.outcome != "sound":
+            detail = {"name": name, "size_bytes": check.size_bytes, "outcome": check.outcome}
+            tell_as_owner(session, "audio.verified", case_id=case_id, audio_id=number, detail=detail)
+    return check

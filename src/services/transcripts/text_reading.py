@@ -1,0 +1,137 @@
+"""Reading versions, and accepting one of them. Whatever hands out what people said is noted in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.database.connection.session import actor_of
+from src.database.models import AudioFile, Transcription, TranscriptionSegment
+from src.formats.values import Segment, Word
+from src.services import activity
+from src.services.lookup import in_session, language_by_code
+
+_AT_ONCE = 2_000
+
+
+def latest(
+    session: Session, audio: AudioFile, *, language: str | None = None, accepted: bool = False
+) -> Transcription | None:
+    """Return the newest version, or the one that was accepted last; None when the actor may see none.
+
+    Newest is by the time it was added, in one language or in all of them. None too for a recording that is marked as
+    deleted.
+    """
+    query = select(Transcription).join(AudioFile, AudioFile.id == Transcription.audio_file_id)
+    query = query.where(Transcription.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
+    if language is not None:
+        query = query.where(Transcription.language_id == language_by_code(session, language).id)
+    if accepted:
+        query = query.where(Transcription.accepted_at.is_not(None)).order_by(Transcription.accepted_at.desc())
+    newest_first = query.order_by(
+        Transcription.created_at.desc(), Transcription.version.desc(), Transcription.id.desc()
+    )
+    found = session.scalars(newest_first.limit(1)).first()
+    if found is not None:
+        note_read(session, found, name=audio.name)
+    return found
+
+
+def versions(session: Session, audio: AudioFile, *, language: str | None = None) -> list[Transcription]:
+    """Return all versions that the actor may see, in one language or in all, in the order in which they were added."""
+    query = select(Transcription).where(Transcription.audio_file_id == audio.id)
+    if language is not None:
+        query = query.where(Transcription.language_id == language_by_code(session, language).id)
+    found = list(session.scalars(query.order_by(Transcription.id)))
+    for transcription in found:
+        note_read(session, transcription, name=audio.name)
+    return found
+
+
+def segments(session: Session, transcription: Transcription) -> list[Segment]:
+    """Return the segments of a version in the order of its source, as they were added.
+
+    Raises NotFound for a version that is not the actor's.
+    """
+    transcription = in_session(session, transcription)
+    note_read(session, transcription)
+    return list(stored_segments(session, transcription))
+
+
+def accept(session: Session, transcription: Transcription) -> Transcription:
+    """Mark a version as the accepted one: who and when. Newest is not the same as accepted.
+
+    Of several that were accepted in one language, the last one counts. Accepting the one that counts changes nothing;
+    an earlier one counts again when it is accepted again. The log keeps every time.
+    """
+    actor = actor_of(session)
+    transcription = in_session(session, transcription)
+    if transcription.accepted_at is not None and accepted_one(session, transcription) == transcription.id:
+        return transcription
+    transcription.accepted_by_id = actor
+    # By the clock: of two that are accepted in one transaction the second one counts.
+    transcription.accepted_at = func.clock_timestamp()
+    session.flush()  # refused here rather than at the end, when it is not the actor's to accept
+    name = session.scalar(select(AudioFile.name).where(AudioFile.id == transcription.audio_file_id))
+    activity.record(
+        session,
+        "transcript.accepted",
+        case_id=transcription.case_id,
+        entity=transcription,
+        detail={"name": f"version {transcription.version} of {name}", "version": transcription.version},
+    )
+    return transcription
+
+
+def accepted_one(session: Session, like: Transcription) -> int | None:
+    """Return the id of the version that counts as accepted, of the same recording and language."""
+    found: int | None = session.scalar(
+        select(Transcription.id)
+        .where(
+            Transcription.audio_file_id == like.audio_file_id,
+            Transcription.language_id == like.language_id,
+            Transcription.accepted_at.is_not(None),
+        )
+        .order_by(Transcription.accepted_at.desc(), Transcription.id.desc())
+        .limit(1)
+    )
+    return found
+
+
+def note_read(session: Session, transcription: Transcription, **detail: Any) -> None:
+    activity.note_read(
+        session,
+        "transcript.read",
+        case_id=transcription.case_id,
+        entity=transcription,
+        detail={**detail, "version": transcription.version},
+    )
+
+
+def stored_segments(session: Session, transcription: Transcription) -> Iterator[Segment]:
+    """Yield the segments of a version that this session sees; a part of them in memory at a time."""
+    row = TranscriptionSegment
+    query = (
+        select(row.text, row.start_ms, row.end_ms, row.speaker, row.words, row.confidence, row.flags)
+        .where(row.case_id == transcription.case_id, row.transcription_id == transcription.id)
+        .order_by(row.position)
+    )
+    for said, start, end, speaker, words, sure, flags in session.execute(
+        query, execution_options={"yield_per": _AT_ONCE}
+    ):
+        heard = None if words is None else [_word(word) for word in words]
+        yield Segment(said, start, end, speaker, heard, sure, tuple(flags))
+
+
+def _word(fields: dict[str, Any]) -> Word:
+    sure = fields.get("confidence")
+    return Word(
+        fields["text"],
+        fields.get("start_ms"),
+        fields.get("end_ms"),
+        None if sure is None else float(sure),
+        fields.get("speaker"),
+    )

@@ -1,0 +1,131 @@
+"""The form of the files in src/database/sql: `make lint` holds it, `make stamp` renews the first line of changed ones.
+
+Parsed by PostgreSQL's own grammar (pglast), statements and PL/pgSQL bodies alike. What this cannot see: whether a body
+names tables and columns that exist, which the suite does by running it on every supported server.
+
+python tests/conventions/sql_form.py [--stamp]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from pglast import ast, parse_plpgsql, parse_sql
+from pglast.parser import ParseError
+
+from src.database.schema.sql_files import FILES, FOLDER, ROLES, STAMP
+
+PATH_OF_BODIES = "pg_catalog, pg_temp"
+GRANTEES = {"sti_app", "sti_wide", "sti_admin", None}  # None is PUBLIC
+LONGEST_LINE = 120
+
+
+def digest_of(text: str) -> str:
+    """The digest of a file without its first line."""
+    return hashlib.sha256(text.partition("\n")[2].encode("utf-8")).hexdigest()[:12]
+
+
+def stamped(text: str) -> str:
+    """The file with the stamp that its content asks for: the next build when it changed."""
+    first, _, rest = text.partition("\n")
+    found = STAMP.match(first)
+    digest = digest_of(text)
+    build = 1 if found is None else int(found[1]) + (found[2] != digest)
+    return f"-- build {build} · sha256 {digest}\n{rest}"
+
+
+def complaints(text: str) -> Iterator[str]:
+    """What is wrong with the form of a file."""
+    found = STAMP.match(text.partition("\n")[0])
+    if found is None or found[2] != digest_of(text):
+        yield "the stamp in the first line is not that of the content; run: make stamp"
+    if not text.partition("\n")[2].startswith("-- "):
+        yield "below its stamp a file says which protocol it implements, and what it does not do"
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > LONGEST_LINE or line != line.rstrip() or "\t" in line:
+            yield f"line {number}: at most {LONGEST_LINE} characters, no tabs, no blanks at the end"
+    try:
+        statements = [raw.stmt for raw in parse_sql(text)]
+    except ParseError as error:
+        yield f"cannot be parsed: {error}"
+        return
+    yield from _order(statements)
+    for statement in statements:
+        if isinstance(statement, ast.CreateFunctionStmt):
+            yield from _function(statement)
+    try:
+        parse_plpgsql(text)
+    except ParseError as error:
+        yield f"a body cannot be parsed: {error}"
+
+
+def _order(statements: list[ast.Node]) -> Iterator[str]:
+    """Functions, each with its rights below it, and nothing else; the roles are made in a file of their own."""
+    current = None
+    for statement in statements:
+        if isinstance(statement, ast.CreateFunctionStmt):
+            if current is not None:
+                yield f"{current}: REVOKE ALL … FROM PUBLIC must follow the function"
+            current = _name(statement.funcname)
+        elif isinstance(statement, ast.GrantStmt):
+            (function,) = statement.objects
+            name, grantees = _name(function.objname), {role.rolename for role in statement.grantees}
+            if statement.is_grant:
+                if not grantees <= GRANTEES:
+                    yield f"{name}: granted to {sorted(map(str, grantees - GRANTEES))}"
+            elif name != current or statement.privileges or grantees != {None}:
+                yield f"{name}: REVOKE ALL … FROM PUBLIC must follow the function"
+            else:
+                current = None
+        elif not isinstance(statement, ast.DoStmt):
+            yield f"a {type(statement).__name__} is no function and no grant"
+    if current is not None:
+        yield f"{current}: REVOKE ALL … FROM PUBLIC must follow the function"
+
+
+def _function(statement: ast.CreateFunctionStmt) -> Iterator[str]:
+    name = _name(statement.funcname)
+    options = {option.defname: option.arg for option in statement.options}
+    settings = {option.arg.name: option.arg for option in statement.options if option.defname == "set"}
+    if not statement.replace or not name.startswith("public."):
+        yield f"{name}: CREATE OR REPLACE FUNCTION public.{name}"
+    if statement.sql_body is not None:
+        # A setting, or the rights of its owner, would keep the planner from inlining it.
+        if settings or "security" in options:
+            yield f"{name}: an expression (RETURN …) has no SET and no SECURITY DEFINER"
+    elif _path(settings.get("search_path")) != PATH_OF_BODIES:
+        yield f"{name}: SET search_path = {PATH_OF_BODIES}, so that a caller cannot put tables in front of those meant"
+
+
+def _path(setting: ast.VariableSetStmt | None) -> str | None:
+    return None if setting is None else ", ".join(each.val.sval for each in setting.args)
+
+
+def _name(parts: tuple[ast.String, ...]) -> str:
+    return ".".join(part.sval for part in parts)
+
+
+def main(arguments: list[str]) -> int:
+    wrong = 0
+    files = {*FOLDER.glob("*.sql")}
+    for path in sorted(files):
+        text = path.read_text(encoding="utf-8")
+        if "--stamp" in arguments:
+            path.write_text(stamped(text), encoding="utf-8")
+            continue
+        for complaint in complaints(text):
+            sys.stdout.write(f"{path.name}: {complaint}\n")
+            wrong += 1
+    for path in sorted(files ^ {ROLES, *(FOLDER / f"{name}.sql" for name in FILES)}):
+        sys.stdout.write(f"{path.name}: is not in FILES (src/database/schema/sql_files.py), or not there\n")
+        wrong += 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
