@@ -38,7 +38,7 @@ from src.database.embedded import EmbeddedServer
 from src.database.models import User, UserRole
 from src.database.provisioning.logins import create_extensions, provide_login
 from src.database.provisioning.migrate import upgrade
-from src.database.provisioning.seeding import sow
+from src.database.provisioning.seeding import apply_seeds
 from src.database.schema import SESSION_ROLES
 from src.storage import MemoryStorage
 
@@ -71,7 +71,7 @@ class SpeechServer:
         upgrade(url)
         with self._engine(url) as engine, engine.begin() as connection:
             create_extensions(connection, "")
-            sow(connection)
+            apply_seeds(connection)
             login = f"{self._prefix}_app"
             self.keys = provide_login(connection, self._folder / "keys.json", login=login)
             for name, role in USERS.items():

@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, StorageObject
-from src.services.recordings.audit import tell_as_owner
+from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import FAULTS, Check, read_again
 from src.storage import StorageBackend
 
@@ -46,7 +46,7 @@ def verify_all(
             yield check
     if counted:
         with session.begin():
-            tell_as_owner(session, "audio.verified", detail={"outcome": dict(counted)})
+            log_as_owner(session, "audio.verified", detail={"outcome": dict(counted)})
 
 
 def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], number: int) -> Check | None:
@@ -69,5 +69,5 @@ def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], nu
             return None  # moved or removed while it was read; the next run finds it where it is then
         if check.outcome != "sound":
             detail = {"name": name, "size_bytes": check.size_bytes, "outcome": check.outcome}
-            tell_as_owner(session, "audio.verified", case_id=case_id, audio_id=number, detail=detail)
+            log_as_owner(session, "audio.verified", case_id=case_id, audio_id=number, detail=detail)
     return check

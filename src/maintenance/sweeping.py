@@ -18,7 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import StorageError, StorageUnavailable
-from src.services.recordings.audit import tell_as_owner
+from src.services.recordings.audit import log_as_owner
 from src.storage import StorageBackend
 
 DAY = timedelta(days=1)
@@ -70,7 +70,7 @@ def sweep(
     if done.removed_objects or done.failed:
         with session.begin():
             detail = {"objects": done.removed_objects, "size_bytes": done.removed_bytes, "failed": len(done.failed)}
-            tell_as_owner(session, "storage.swept", detail={**detail, "outcome": "failed" if done.failed else "done"})
+            log_as_owner(session, "storage.swept", detail={**detail, "outcome": "failed" if done.failed else "done"})
     return done
 
 
@@ -114,7 +114,7 @@ def remove_unknown(session: Session, storage: StorageBackend, *, older_than: tim
         if removed:
             with session.begin():
                 detail = {"name": storage.name, "objects": len(removed), "outcome": "unknown objects removed"}
-                tell_as_owner(session, "storage.swept", detail=detail)
+                log_as_owner(session, "storage.swept", detail=detail)
     return removed
 
 
@@ -148,7 +148,7 @@ def _purge(session: Session, number: int, grace: timedelta) -> bool:
     if gone is None:
         return False
     detail = {**gone._mapping, "outcome": "done"}  # noqa: SLF001 - SQLAlchemy's documented accessor of a row
-    tell_as_owner(session, "audio.purged", case_id=case_id, audio_id=number, detail=detail)
+    log_as_owner(session, "audio.purged", case_id=case_id, audio_id=number, detail=detail)
     return True
 
 

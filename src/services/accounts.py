@@ -15,7 +15,7 @@ from src.database.models import Case, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session, storable
+from src.services.lookup import in_session, validate_text
 from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
 
 __all__ = [
@@ -75,9 +75,9 @@ def create_user(
     """
     actor_of(session)
     user = User(
-        username=storable(username, "username"),
-        email=email if email is None else storable(email, "email"),
-        full_name=storable(full_name, "full_name"),
+        username=validate_text(username, "username"),
+        email=email if email is None else validate_text(email, "email"),
+        full_name=validate_text(full_name, "full_name"),
         role=find_role(session, role),
         password_hash=None if password is None else hash_password(password, cost=_cost(session)),
     )
@@ -89,7 +89,7 @@ def create_user(
 
 def find_user(session: Session, username: str) -> User:
     """Return the user of this name, whatever its case. Raises NotFound."""
-    name = storable(username, "username").lower()
+    name = validate_text(username, "username").lower()
     user = session.scalars(select(User).where(func.lower(User.username) == name)).one_or_none()
     if user is None:
         raise NotFound(f"There is no user {username!r}.")
@@ -111,7 +111,7 @@ def activate(session: Session, user: User) -> User:
 
 def find_role(session: Session, code: str) -> UserRole:
     """Return the role of this code. Raises InvalidInput that lists the roles there are."""
-    found = session.scalars(select(UserRole).where(UserRole.code == storable(code, "role"))).one_or_none()
+    found = session.scalars(select(UserRole).where(UserRole.code == validate_text(code, "role"))).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
         raise InvalidInput(f"There is no role {code!r}; there are: {known}.")
@@ -141,9 +141,9 @@ def create_role(
     }
     require_role_permissions(named)
     role = UserRole(
-        code=storable(code, "code"),
-        name=storable(name, "name"),
-        description=storable(description, "description"),
+        code=validate_text(code, "code"),
+        name=validate_text(name, "name"),
+        description=validate_text(description, "description"),
         permissions=named,
         parent=None if parent is None else find_role(session, parent),
     )

@@ -69,7 +69,7 @@ _TOLD = {
     "audio.deleted": "deleted",
     "audio.verified": "verified",
     "audio.moved": "moved",
-    "audio.healed": "gave back its bytes to",
+    "audio.repaired": "gave back its bytes to",
     "audio.purged": "removed for good",
     "transcript.added": "transcribed",
     "transcript.accepted": "accepted",

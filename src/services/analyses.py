@@ -14,7 +14,7 @@ from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcript
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.analysis_details import checked, register_schema
-from src.services.lookup import by_code, in_session, storable
+from src.services.lookup import by_code, in_session, validate_text
 
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 
@@ -58,13 +58,13 @@ def add(
         transcription_id=transcription.id if transcription is not None else None,
         # Asked by the statement that uses it, which begins when the lock is ours: an earlier one may have seen less.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
-        summary=storable(summary, "summary"),
-        sentiment=by_code(session, Sentiment, storable(sentiment, "sentiment")) if sentiment is not None else None,
+        summary=validate_text(summary, "summary"),
+        sentiment=by_code(session, Sentiment, validate_text(sentiment, "sentiment")) if sentiment is not None else None,
         sentiment_score=sentiment_score,
         details=plain,
         details_schema=schema,
-        model_name=storable(model_name, "model_name") if model_name is not None else None,
-        model_version=storable(model_version, "model_version") if model_version is not None else None,
+        model_name=validate_text(model_name, "model_name") if model_name is not None else None,
+        model_version=validate_text(model_version, "model_version") if model_version is not None else None,
     )
     session.add(analysis)
     session.flush()  # the entry below names its id

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from src.errors import InvalidInput, PackageMissing
-from src.services.lookup import storable
+from src.services.lookup import validate_text
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -33,7 +33,7 @@ def register_schema(name: str, schema: Mapping[str, Any]) -> None:
             "Schemas of details need the Python package jsonschema; install it with:"
             " pip install 'speech-to-information[schemas]'."
         ) from error
-    if not storable(name, "the schema's name") or len(name) > LONGEST_NAME:
+    if not validate_text(name, "the schema's name") or len(name) > LONGEST_NAME:
         raise InvalidInput(f"The schema's name has {len(name)} characters; give 1 to {LONGEST_NAME}.")
     try:
         content = json.dumps(schema, sort_keys=True)
@@ -80,7 +80,7 @@ def _require(details: dict[str, Any], schema: str) -> None:
 
 def _plain(value: Any, place: str) -> Any:
     if isinstance(value, str):
-        return storable(value, place)
+        return validate_text(value, place)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -97,4 +97,4 @@ def _plain(value: Any, place: str) -> Any:
 def _key(key: Any, place: str) -> str:
     if isinstance(key, bool) or not isinstance(key, str | int):
         raise InvalidInput(f"{place}: {key!r:.60} cannot be a name in JSON; give text.")
-    return storable(str(key), f"{place}, a name")
+    return validate_text(str(key), f"{place}, a name")

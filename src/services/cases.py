@@ -14,7 +14,7 @@ from src.database.schema.permissions import PARTICIPANT_ROLES, require_participa
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
 from src.services.accounts import find_user
-from src.services.lookup import by_code, in_session, storable
+from src.services.lookup import by_code, in_session, validate_text
 
 
 def open_case(
@@ -26,13 +26,15 @@ def open_case(
     priority, Forbidden when nobody acts or the actor's role may not open cases.
     """
     actor_of(session)
-    if not storable(title, "title").strip():
+    if not validate_text(title, "title").strip():
         raise InvalidInput("A case needs a title.")
     case = Case(
-        title=title, description=storable(description, "description"), priority=by_code(session, CasePriority, priority)
+        title=title,
+        description=validate_text(description, "description"),
+        priority=by_code(session, CasePriority, priority),
     )
     if case_code is not None:
-        case.case_code = storable(case_code, "case_code")
+        case.case_code = validate_text(case_code, "case_code")
     session.add(case)
     session.flush()  # the id is needed below and by whatever the caller puts into the case next
     # The status is the server's default; a caller may want to read it when the session is closed.
@@ -115,7 +117,7 @@ def remove_participant(session: Session, case: Case, user: User | str) -> None:
 def add_note(session: Session, case: Case, body: str) -> CaseNote:
     """Write down something about a case. Raises InvalidInput for an empty note."""
     actor_of(session)
-    if not storable(body, "body").strip():
+    if not validate_text(body, "body").strip():
         raise InvalidInput("A note needs a text.")
     note = CaseNote(case_id=case.id, body=body)
     session.add(note)
@@ -129,7 +131,7 @@ def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
     Raises InvalidInput without a reason, Forbidden when the actor is no owner of the case.
     """
     actor_of(session)
-    if not storable(reason, "reason").strip():
+    if not validate_text(reason, "reason").strip():
         raise InvalidInput("A legal hold needs a reason.")
     hold = LegalHold(case_id=case.id, reason=reason)
     session.add(hold)
@@ -144,7 +146,7 @@ def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold
     hold = in_session(session, hold)
     if hold.released_at is not None:
         raise Conflict("This hold was released before; there is nothing to release.")
-    if not storable(reason, "reason").strip():
+    if not validate_text(reason, "reason").strip():
         raise InvalidInput("Releasing a legal hold needs a reason.")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # refused here rather than at the end, when it is not the actor's to release

@@ -51,7 +51,7 @@ def language_by_code(session: Session, code: str) -> Language:
     raise InvalidInput(f"There is no language {code!r}; give a BCP 47 code such as en, pt-BR or zh (table languages).")
 
 
-def storable(value: str, place: str) -> str:
+def validate_text(value: str, place: str) -> str:
     """Return a text that the database can store. Raises InvalidInput that names the place for any other value."""
     if not isinstance(value, str):
         raise InvalidInput(f"{place}: the text is {type(value).__name__}, not text.")

@@ -12,7 +12,7 @@ DOOR = "src/database/connection/session.py"
 OWNERS_WORK = {
     "src/database/embedded/server.py": "creates a database on the embedded server",
     "src/database/embedded/postmaster.py": "connects a socket, to ask whether anybody listens",
-    "src/database/connection/engine.py": "ends the transaction of its greeting, before anybody uses the connection",
+    "src/database/connection/inspection.py": "ends the transaction of its questions, before anybody uses the connection",
     "src/database/provisioning/migrate.py": "holds the migration lock",
     "src/database/provisioning/apply.py": "applies as the owner what differs, a transaction for each table",
     "src/database/provisioning/comparison.py": "compares in a savepoint, and rolls it back",
@@ -27,7 +27,7 @@ OWNERS_WORK = {
     "src/database/testing.py": "makes and drops databases of tests as the owner",
 }
 OPENERS = {"begin", "begin_nested", "connect", "commit", "rollback"}
-SESSION_MAKERS = {"Session", "DoorSession", "sessionmaker", "scoped_session", "SessionTransaction"}
+SESSION_MAKERS = {"Session", "ActorSession", "sessionmaker", "scoped_session", "SessionTransaction"}
 FILE_OBJECTS = {"file", "configuration", "spool"}
 
 

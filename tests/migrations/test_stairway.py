@@ -9,7 +9,7 @@ import pytest
 from src.database import Base, Database
 from src.database.provisioning.logins import provide_login
 from src.database.provisioning.migrate import downgrade, upgrade
-from src.database.provisioning.seeding import sow
+from src.database.provisioning.seeding import apply_seeds
 from src.database.schema import SESSION_ROLES, head
 from src.services import cases
 from tests.migrations import catalog
@@ -62,7 +62,7 @@ def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server,
     downgrade(owner_url, "base")
     upgrade(owner_url, head())
     with engine_of(owner_url) as engine, engine.begin() as connection:
-        sow(connection)
+        apply_seeds(connection)
         keys = provide_login(
             connection, tmp_path / "keys.json", login=speech_server.keys.login, password=speech_server.keys.password
         )

@@ -41,7 +41,7 @@ SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()),
 """
 
 
-class Door:
+class ActorTransaction:
     """Begins transactions for actors whom `key` vouches for."""
 
     def __init__(self, key: SigningKey, *, application_name: str, statement_timeout: str, idle_timeout: str) -> None:
@@ -90,7 +90,7 @@ class Door:
         return self._begin(cursor, info, self._token(actor, info, _only_now(info)), actor)
 
     def _begin(self, cursor: Any, info: dict[str, Any], token: str | None, actor: Actor) -> int | None:
-        cursor.execute(info["veil"] + _BEGIN, (*self._settings, token, actor.reason, actor.request_id))
+        cursor.execute(info["padding"] + _BEGIN, (*self._settings, token, actor.reason, actor.request_id))
         entered: int | None
         *_, info["backend_pid"], info["started"], entered = cursor.fetchone()
         return entered

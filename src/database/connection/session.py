@@ -19,8 +19,8 @@ from sqlalchemy.orm.exc import StaleDataError
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import sign
 from src.database.connection.driver_errors import translate
-from src.database.connection.engine import PoolOptions, make_engine, serve_sessions, suspect
-from src.database.connection.stale_writes import DoorSession, explain
+from src.database.connection.engine import PoolOptions, make_engine, mark_for_ping, serve_sessions
+from src.database.connection.stale_writes import ActorSession, explain
 from src.errors import Forbidden, InvalidInput, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -92,15 +92,15 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, engine: Any) -> Iterator[Session]:
-        info = {"database": self, "actor": actor, "touched": (), "reads": []}
-        session = DoorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
+        info = {"database": self, "actor": actor, "pending_writes": (), "reads": []}
+        session = ActorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
         try:
             with session, _entered(session, engine):
                 yield session
         except StaleDataError as error:
             # Asked in a transaction of its own: the failed one is over.
             with self._begin(actor, self.side_engine) as fresh:
-                reason = explain(fresh, session.info["touched"])
+                reason = explain(fresh, session.info["pending_writes"])
             if isinstance(reason, Forbidden):
                 _note_refusal(session, reason)
             raise reason from error
@@ -149,7 +149,7 @@ def _entered(session: Session, engine: Engine) -> SessionTransaction:
         session.connection()
     except ServerUnreachable:
         # Nothing was done yet, so nothing is lost by trying once more, with connections that are asked first.
-        suspect(engine)
+        mark_for_ping(engine)
         transaction.rollback()
         transaction = session.begin()
         session.connection()

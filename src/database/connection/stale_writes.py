@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper, Session
 from src.errors import Forbidden, LostUpdate, NotFound, SpeechError
 
 
-class Touched(NamedTuple):
+class PendingWrite(NamedTuple):
     """A row that a flush was about to write: what it is, and its version when it was read."""
 
     mapper: Mapper[Any]
@@ -24,24 +24,24 @@ class Touched(NamedTuple):
     version: int | None
 
 
-class DoorSession(Session):
-    """The session of the door: remembers in `info["touched"]` what its last flush was about to write."""
+class ActorSession(Session):
+    """The session of the door: remembers in `info["pending_writes"]` what its last flush was about to write."""
 
 
-@event.listens_for(DoorSession, "before_flush")
+@event.listens_for(ActorSession, "before_flush")
 def _remember(session: Session, _context: Any, _instances: Any) -> None:
-    touched = []
+    pending = []
     for thing in (*session.dirty, *session.deleted):
         state = inspect_mapped(thing)
         column = state.mapper.version_id_col
         name = state.mapper.get_property_by_column(column).key if column is not None else None
-        touched.append(Touched(state.mapper, tuple(state.identity or ()), state.dict.get(name) if name else None))
-    session.info["touched"] = touched
+        pending.append(PendingWrite(state.mapper, tuple(state.identity or ()), state.dict.get(name) if name else None))
+    session.info["pending_writes"] = pending
 
 
-def explain(session: Session, touched: Sequence[Touched]) -> SpeechError:
+def explain(session: Session, pending: Sequence[PendingWrite]) -> SpeechError:
     """Return why these rows could not be written, as the actor of `session`, a fresh one, sees them now."""
-    for mapper, identity, version in touched:
+    for mapper, identity, version in pending:
         columns = mapper.primary_key if mapper.version_id_col is None else (mapper.version_id_col,)
         keys = zip(mapper.primary_key, identity, strict=True)
         found = session.execute(select(*columns).where(*(column == value for column, value in keys))).first()

@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 LONGEST_STATEMENT = "1h"
 
 
-def let_idle(session: Session) -> None:
+def disable_idle_timeout(session: Session) -> None:
     """Let this transaction idle as long as it takes: bytes travel slowly, recognisers work for hours."""
     session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
 
 
-def let_work(session: Session) -> None:
+def extend_statement_timeout(session: Session) -> None:
     """Let the statements of this transaction take as long as what they store may."""
     session.execute(select(func.set_config("statement_timeout", LONGEST_STATEMENT, True)))

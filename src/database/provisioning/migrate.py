@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Connection, Engine, text
 
 from src import errors
-from src.database.connection.engine import OLDEST_SERVER
+from src.database.connection.inspection import OLDEST_SERVER
 from src.database.schema import SESSION_ROLES, head, migrations_folder
 from src.database.schema.revisions import BASELINE
 

@@ -19,7 +19,7 @@ _LOCK_KEY = 7_311_860_220
 
 
 @dataclass
-class Sown:
+class SeedReport:
     """What became of one table's seeds, by code."""
 
     table: str
@@ -42,15 +42,15 @@ def hold_lock(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
 
-def sow(connection: Connection, *, force: bool = False) -> list[Sown]:
+def apply_seeds(connection: Connection, *, force: bool = False) -> list[SeedReport]:
     """Insert what is missing, bring untouched seeds up to date, and leave alone what an operator changed.
 
     `force` overwrites these too. Returns what was done, table by table.
     """
     report = []
     for model, rows in _lookups(connection):
-        report.append(_sow_table(connection, model, rows, force=force))
-    report.insert(0, _sow_roles(connection, force=force))
+        report.append(_seed_table(connection, model, rows, force=force))
+    report.insert(0, _seed_roles(connection, force=force))
     return report
 
 
@@ -86,25 +86,25 @@ def _lookups(connection: Connection) -> list[tuple[type[Lookup], list[dict[str, 
     return [(model, [{"description": "", "is_active": True, **row} for row in rows]) for model, rows in tables]
 
 
-def _sow_roles(connection: Connection, *, force: bool) -> Sown:
-    sown = Sown(UserRole.__tablename__)
+def _seed_roles(connection: Connection, *, force: bool) -> SeedReport:
+    report = SeedReport(UserRole.__tablename__)
     for seed in seeds.ROLES:
         parent = connection.scalar(select(UserRole.id).where(UserRole.code == seed.parent))
         row = {**seed._asdict(), "parent_id": parent}
         del row["parent"]
-        _sow_row(connection, UserRole, row, sown, force=force)
-    return sown
+        _seed_row(connection, UserRole, row, report, force=force)
+    return report
 
 
-def _sow_table(connection: Connection, model: type[Lookup], rows: list[dict[str, Any]], *, force: bool) -> Sown:
-    sown = Sown(model.__tablename__)
+def _seed_table(connection: Connection, model: type[Lookup], rows: list[dict[str, Any]], *, force: bool) -> SeedReport:
+    report = SeedReport(model.__tablename__)
     for row in rows:
-        _sow_row(connection, model, row, sown, force=force)
-    return sown
+        _seed_row(connection, model, row, report, force=force)
+    return report
 
 
-def _sow_row(
-    connection: Connection, model: type[Lookup | UserRole], row: dict[str, Any], sown: Sown, *, force: bool
+def _seed_row(
+    connection: Connection, model: type[Lookup | UserRole], row: dict[str, Any], report: SeedReport, *, force: bool
 ) -> None:
     table = model.__table__
     columns = [table.c[name] for name in row]
@@ -114,18 +114,18 @@ def _sow_row(
     wanted = _fingerprint(row)
     if present is None:
         connection.execute(insert(model).values(**row, seed_fingerprint=wanted))
-        sown.inserted.append(row["code"])
+        report.inserted.append(row["code"])
         return
     here = _fingerprint({name: getattr(present, name) for name in row})
     # A row that the migration had to bring (the log cannot work without its categories) has no fingerprint yet.
     touched = present.seed_fingerprint is not None and here != present.seed_fingerprint
     if here == wanted and present.seed_fingerprint == wanted:
-        sown.unchanged.append(row["code"])
+        report.unchanged.append(row["code"])
     elif touched and not force:
-        sown.kept.append(row["code"])
+        report.kept.append(row["code"])
     else:
         connection.execute(update(model).where(table.c.code == row["code"]).values(**row, seed_fingerprint=wanted))
-        sown.updated.append(row["code"])
+        report.updated.append(row["code"])
 
 
 def _fingerprint(row: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "audio.deleted", "name": "Deleted a recording", "category": "file"},
     {"code": "audio.verified", "name": "Verified a recording", "category": "file"},
     {"code": "audio.moved", "name": "Moved a recording", "category": "file"},
-    {"code": "audio.healed", "name": "Gave a recording its bytes back", "category": "file"},
+    {"code": "audio.repaired", "name": "Gave a recording its bytes back", "category": "file"},
     {"code": "audio.purged", "name": "Removed a deleted recording for good", "category": "file"},
     {"code": "storage.swept", "name": "Swept the storage", "category": "file"},
     {"code": "transcript.added", "name": "Added a transcription", "category": "work"},

@@ -94,7 +94,7 @@ def _initialise(engine: Engine, settings: Settings, *, force: bool) -> None:
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
-        report = seeding.sow(connection, force=force)
+        report = seeding.apply_seeds(connection, force=force)
     for sown in report:
         typer.echo(str(sown))
     typer.echo(f"activity_logs: {months} monthly partitions made")

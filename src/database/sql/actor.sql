@@ -1,4 +1,4 @@
--- build 1 · sha256 06b99bdc6ef1
+-- build 2 · sha256 df0297448bc0
 -- Who is acting: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the backend's process id
@@ -102,7 +102,7 @@ DECLARE
     pads record;
     u record;
     body text;
-    minted text := '';
+    transaction_token text := '';
 BEGIN
     database_role := 'sti_app';
     IF cardinality(part) IN (6, 7) AND octet_length(token) <= 2000 AND part[2] ~ '^[0-9]{1,18}$' THEN
@@ -124,7 +124,7 @@ BEGIN
         body := concat_ws('|', actor, pg_backend_pid(), public.transaction_start(), part[2],
             -- Reading the server's own number takes as long as all the rest, so whoever signs may tell it.
             coalesce(part[7], (SELECT system_identifier FROM pg_control_system())::text));
-        minted := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
+        transaction_token := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
         IF u.everything OR u.parent_id IS NOT NULL AND public.role_permits(u.role_id, '*', '*') THEN
             database_role := 'sti_admin';
         -- More than a thousand cases, and more than a tenth of all: read as sti_wide (decision 6).
@@ -139,7 +139,7 @@ BEGIN
     END IF;
     PERFORM set_config('sti.reason', coalesce(reason, ''), true),
             set_config('sti.request', coalesce(request_id, ''), true),
-            set_config('sti.actor', minted, true);
+            set_config('sti.actor', transaction_token, true);
     RETURN NEXT;
 END
 $body$;

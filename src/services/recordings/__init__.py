@@ -11,8 +11,8 @@ from src.database.models import AudioFile
 from src.services.recordings.fixity import Check, verify
 from src.services.recordings.ingestion import ingest
 from src.services.recordings.lifecycle import archive, delete, move, restore
-from src.services.recordings.locations import Stored, backend_of, keep_backend, storage_of, usage
-from src.services.recordings.playback import listing, open, url  # noqa: A004 - the verb of the contract
+from src.services.recordings.locations import Stored, backend_of, keep_backend, storage_of, storage_usage
+from src.services.recordings.playback import list_recordings, open, url  # noqa: A004 - the verb of the contract
 from src.services.recordings.uploads import Received, Source, UploadAddress, Uploaded, receive, upload_url
 
 __all__ = [
@@ -28,14 +28,14 @@ __all__ = [
     "delete",
     "ingest",
     "keep_backend",
-    "listing",
+    "list_recordings",
     "move",
     "open",
     "receive",
     "restore",
     "storage_of",
+    "storage_usage",
     "upload_url",
     "url",
-    "usage",
     "verify",
 ]

@@ -27,7 +27,7 @@ class Attempt:
 
 
 @contextmanager
-def attempt(
+def logged_attempt(
     session: Session,
     kind: str,
     *,
@@ -52,7 +52,7 @@ def attempt(
         raise
 
 
-def tell_as_owner(
+def log_as_owner(
     session: Session, kind: str, *, case_id: int | None = None, audio_id: int | None = None, detail: Mapping[str, Any]
 ) -> None:
     """Append what maintenance did, in this transaction of the owner's."""

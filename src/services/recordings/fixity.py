@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
-from src.database.connection.timeouts import let_idle
+from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
 from src.errors import InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.lookup import in_session
-from src.services.recordings.audit import attempt
-from src.services.recordings.locations import Place, backend_of, place_of, require
+from src.services.recordings.audit import logged_attempt
+from src.services.recordings.locations import AudioLocation, backend_of, location_of, require
 from src.services.recordings.uploads import sha256_of
 from src.storage import StorageBackend
 
@@ -68,32 +68,37 @@ def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) 
 
 
 def _verified(session: Session, audio: AudioFile) -> Check:
-    place = place_of(session, audio)
-    require(session, place.case_id, "write")
-    let_idle(session)
-    tried = attempt(
-        session, "audio.verified", case_id=place.case_id, audio=audio, name=place.name, size_bytes=place.size_bytes
+    location = location_of(session, audio)
+    require(session, location.case_id, "write")
+    disable_idle_timeout(session)
+    tried = logged_attempt(
+        session,
+        "audio.verified",
+        case_id=location.case_id,
+        audio=audio,
+        name=location.name,
+        size_bytes=location.size_bytes,
     )
     with tried:
-        outcome = _noted(session, place)
+        outcome = _noted(session, location)
         if outcome is None:
             # Moved while it was read: what was found concerns an object that is nobody's any more.
-            place = place_of(session, audio)
-            outcome = _noted(session, place)
+            location = location_of(session, audio)
+            outcome = _noted(session, location)
         if outcome is None:
             raise LostUpdate("The recording moves faster than it can be read; verify it again.")
     activity.record(
         session,
         "audio.verified",
-        case_id=place.case_id,
+        case_id=location.case_id,
         entity=in_session(session, audio),
-        detail={"name": place.name, "size_bytes": place.size_bytes, "outcome": outcome},
+        detail={"name": location.name, "size_bytes": location.size_bytes, "outcome": outcome},
     )
-    return Check(place.audio_id, place.path, place.size_bytes, outcome)
+    return Check(location.audio_id, location.path, location.size_bytes, outcome)
 
 
-def _noted(session: Session, place: Place) -> Outcome | None:
+def _noted(session: Session, location: AudioLocation) -> Outcome | None:
     """Read the bytes where the recording was said to be; None when it is there no more."""
-    outcome = read_again(backend_of(session, place.backend), place.path, place.size_bytes, place.sha256)
-    noted = session.scalar(select(func.public.note_check(place.audio_id, place.path, FAULTS.get(outcome))))
+    outcome = read_again(backend_of(session, location.backend), location.path, location.size_bytes, location.sha256)
+    noted = session.scalar(select(func.public.note_check(location.audio_id, location.path, FAULTS.get(outcome))))
     return outcome if noted else None

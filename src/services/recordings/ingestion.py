@@ -13,15 +13,15 @@ from sqlalchemy.orm import Session
 
 from src.audio.facts import AudioFacts
 from src.database.connection.session import database_of
-from src.database.connection.timeouts import let_idle
+from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
 from src.errors import Conflict, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.lookup import in_session, language_by_code
-from src.services.recordings.audit import Attempt, attempt
+from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.locations import backend_of, storage_of
 from src.services.recordings.uploads import (
-    NOBODYS,
+    ORPHANED,
     Received,
     Source,
     Uploaded,
@@ -29,7 +29,7 @@ from src.services.recordings.uploads import (
     content_type_of,
     facts_of,
     fetched,
-    hold,
+    lock_object,
     name_of,
     opened,
     probe_timeout,
@@ -52,14 +52,14 @@ def ingest(
     language: str | None = None,
     recorded_at: datetime | None = None,
     on_duplicate: OnDuplicate = "add",
-    insist: bool = False,
+    allow_non_audio: bool = False,
 ) -> AudioFile:
     """Store a recording in a case: a path, bytes, a binary file, what `receive` received, or an uploaded key.
 
     The audio is decoded once for its facts, and hashed while it is stored. When the session commits, the bytes are
     durable; when it does not, a sweep removes them. `language` is a BCP 47 code. Where the case has a recording of the
     same bytes, `on_duplicate` adds another, returns that one, or refuses with Conflict; one whose file is missing gets
-    these bytes in any case, and is returned. `insist` stores bytes that are no audio.
+    these bytes in any case, and is returned. `allow_non_audio` stores bytes that are no audio.
 
     Raises NotAudio for an empty file and for bytes that no decoder reads, NotFound for a case that is not the actor's,
     Forbidden where he may not write, InvalidInput for a name or language that cannot be, Conflict for received bytes
@@ -68,16 +68,16 @@ def ingest(
     if on_duplicate not in {"add", "return", "refuse"}:
         raise InvalidInput(f"on_duplicate is {on_duplicate!r}; say 'add', 'return' or 'refuse'.")
     require_case(session, case.id)
-    with attempt(session, "audio.ingested", case_id=case.id) as tried:
+    with logged_attempt(session, "audio.ingested", case_id=case.id) as tried:
         tried.name = source.name if isinstance(source, Received) and name is None else name_of(source, name)
         spoken = language_by_code(session, language) if language is not None else None
-        let_idle(session)
+        disable_idle_timeout(session)
         if isinstance(source, Received):
             received = _attached(session, case, source, tried)
         elif isinstance(source, Uploaded):
-            received = _uploaded(session, case, source, tried, insist=insist)
+            received = _uploaded(session, case, source, tried, allow_non_audio=allow_non_audio)
         else:
-            found = _stored(session, case, source, tried, on_duplicate, insist=insist)
+            found = _stored(session, case, source, tried, on_duplicate, allow_non_audio=allow_non_audio)
             if isinstance(found, AudioFile):
                 return _returned(session, found)
             received = found
@@ -85,21 +85,21 @@ def ingest(
 
 
 def _stored(
-    session: Session, case: Case, source: Source, tried: Attempt, on_duplicate: OnDuplicate, *, insist: bool
+    session: Session, case: Case, source: Source, tried: Attempt, on_duplicate: OnDuplicate, *, allow_non_audio: bool
 ) -> Received | AudioFile:
     """Put the bytes under a lock of the caller's own transaction; for a known duplicate nothing is put."""
     file_name = str(tried.name)
     storage, database = storage_of(session), database_of(session)
     with opened(source) as file:
         tried.size_bytes = os.fstat(file.fileno()).st_size
-        facts = facts_of(file, probe_timeout(database), insist=insist)
+        facts = facts_of(file, probe_timeout(database), allow_non_audio=allow_non_audio)
         if on_duplicate != "add":
-            twin = _twin(session, case.id, sha256_of(file)[0], on_duplicate)
-            if twin is not None and not _is_missing(session, twin):
-                return twin
+            duplicate = _duplicate(session, case.id, sha256_of(file)[0], on_duplicate)
+            if duplicate is not None and not _is_missing(session, duplicate):
+                return duplicate
         key = keys.case_key(case.id, keys.extension_of(file_name))
         announce(database, session, case.id, key, storage)
-        hold(session, key)
+        lock_object(session, key)
         stored = put(storage, key, file, facts)
     return Received(case.id, key, storage.name, file_name, stored.size, sha256_known(stored), facts)
 
@@ -108,24 +108,24 @@ def _attached(session: Session, case: Case, received: Received, tried: Attempt) 
     tried.size_bytes = received.size_bytes
     if received.case_id != case.id:
         raise InvalidInput("These bytes were received for another case; receive them for this one.")
-    hold(session, received.key)
+    lock_object(session, received.key)
     try:
         backend_of(session, received.backend).head(received.key)
     except ObjectNotFound as error:
         # A sweep that was killed had removed them and could not say so any more.
-        raise Conflict(NOBODYS) from error
+        raise Conflict(ORPHANED) from error
     return replace(received, name=str(tried.name))
 
 
-def _uploaded(session: Session, case: Case, source: Uploaded, tried: Attempt, *, insist: bool) -> Received:
+def _uploaded(session: Session, case: Case, source: Uploaded, tried: Attempt, *, allow_non_audio: bool) -> Received:
     keys.validate(source.key)
     if not source.key.startswith(f"cases/{case.id}/"):
         raise InvalidInput("This key was announced for another case.")
     storage = storage_of(session)
-    hold(session, source.key)
+    lock_object(session, source.key)
     with fetched(storage, source.key) as (file, sha256):
         size = tried.size_bytes = os.fstat(file.fileno()).st_size
-        facts = facts_of(file, probe_timeout(database_of(session)), insist=insist)
+        facts = facts_of(file, probe_timeout(database_of(session)), allow_non_audio=allow_non_audio)
     return Received(case.id, source.key, storage.name, str(tried.name), size, sha256, facts)
 
 
@@ -136,12 +136,12 @@ def _recorded(
     on_duplicate: OnDuplicate,
     told: Mapping[str, object],
 ) -> AudioFile:
-    twin = _twin(session, case.id, received.sha256, on_duplicate)
-    if twin is not None:
-        if _is_missing(session, twin):
-            return _healed(session, twin, received)
+    duplicate = _duplicate(session, case.id, received.sha256, on_duplicate)
+    if duplicate is not None:
+        if _is_missing(session, duplicate):
+            return _repaired(session, duplicate, received)
         if on_duplicate == "return":
-            return _returned(session, twin)
+            return _returned(session, duplicate)
     audio = AudioFile(
         case_id=case.id,
         name=received.name,
@@ -162,7 +162,7 @@ def _recorded(
     return audio
 
 
-def _twin(session: Session, case_id: int, sha256: str, on_duplicate: OnDuplicate) -> AudioFile | None:
+def _duplicate(session: Session, case_id: int, sha256: str, on_duplicate: OnDuplicate) -> AudioFile | None:
     """Return the case's recording of the same bytes, one whose file is missing first.
 
     Raises Conflict when there is one with its file and duplicates are to be refused.
@@ -171,17 +171,17 @@ def _twin(session: Session, case_id: int, sha256: str, on_duplicate: OnDuplicate
         # Two who bring the same bytes at once take turns: the second one sees what the first one committed.
         told = f"recording {case_id} {sha256}"
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(told, 0))))
-    twins = session.scalars(
+    duplicates = session.scalars(
         select(AudioFile)
         .where(AudioFile.case_id == case_id, AudioFile.sha256 == sha256, AudioFile.deleted_at.is_(None))
         .order_by(AudioFile.id)
     ).all()
-    missing = next((twin for twin in twins if _is_missing(session, twin)), None)
-    if twins and missing is None and on_duplicate == "refuse":
+    missing = next((duplicate for duplicate in duplicates if _is_missing(session, duplicate)), None)
+    if duplicates and missing is None and on_duplicate == "refuse":
         raise Conflict(
-            f"The case has these bytes already, as {twins[0].name!r}; ask for that one with on_duplicate='return'."
+            f"The case has these bytes already, as {duplicates[0].name!r}; ask for that one with on_duplicate='return'."
         )
-    return missing or next(iter(twins), None)
+    return missing or next(iter(duplicates), None)
 
 
 def _is_missing(session: Session, audio: AudioFile) -> bool:
@@ -192,32 +192,42 @@ def _is_missing(session: Session, audio: AudioFile) -> bool:
     return False
 
 
-def _returned(session: Session, twin: AudioFile) -> AudioFile:
-    detail = {"name": twin.name, "size_bytes": twin.size_bytes, "sha256": twin.sha256, "outcome": "returned"}
-    activity.record(session, "audio.ingested", case_id=twin.case_id, entity=twin, detail=detail)
-    return twin
+def _returned(session: Session, duplicate: AudioFile) -> AudioFile:
+    detail = {
+        "name": duplicate.name,
+        "size_bytes": duplicate.size_bytes,
+        "sha256": duplicate.sha256,
+        "outcome": "returned",
+    }
+    activity.record(session, "audio.ingested", case_id=duplicate.case_id, entity=duplicate, detail=detail)
+    return duplicate
 
 
-def _healed(session: Session, twin: AudioFile, received: Received) -> AudioFile:
+def _repaired(session: Session, duplicate: AudioFile, received: Received) -> AudioFile:
     """Let a recording whose file is missing have these bytes, where it lay: an archived one in the archive."""
     key = received.key
-    if twin.is_archived:
+    if duplicate.is_archived:
         # The key that was written names the case; a second copy is the price of a rare repair.
         storage = backend_of(session, received.backend)
-        key = keys.archive_key(twin.id, keys.extension_of(key))
-        announce(database_of(session), session, twin.case_id, key, storage)
-        hold(session, key)
+        key = keys.archive_key(duplicate.id, keys.extension_of(key))
+        announce(database_of(session), session, duplicate.case_id, key, storage)
+        lock_object(session, key)
         storage.copy(received.key, key)
     switched = func.public.place_recording(
-        twin.id, twin.path, key, received.backend, twin.is_archived, twin.archive_reason
+        duplicate.id, duplicate.path, key, received.backend, duplicate.is_archived, duplicate.archive_reason
     )
     if not session.scalar(select(switched)):
         raise LostUpdate("The recording was changed by somebody else meanwhile; repeat the whole transaction.")
-    twin = in_session(session, twin)
-    session.refresh(twin)
-    detail = {"name": twin.name, "size_bytes": twin.size_bytes, "sha256": twin.sha256, "outcome": "healed"}
-    activity.record(session, "audio.healed", case_id=twin.case_id, entity=twin, detail=detail)
-    return twin
+    duplicate = in_session(session, duplicate)
+    session.refresh(duplicate)
+    detail = {
+        "name": duplicate.name,
+        "size_bytes": duplicate.size_bytes,
+        "sha256": duplicate.sha256,
+        "outcome": "repaired",
+    }
+    activity.record(session, "audio.repaired", case_id=duplicate.case_id, entity=duplicate, detail=detail)
+    return duplicate
 
 
 def _columns(facts: AudioFacts) -> dict[str, object]:

@@ -60,7 +60,7 @@ def keep_backend(database: Database, backend: StorageBackend) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AudioLocation:
     """Where a recording is now, as the database says it, whatever the object of an earlier session remembers."""
 
     audio_id: int
@@ -75,7 +75,7 @@ class Place:
     deleted: bool
 
 
-def place_of(session: Session, audio: AudioFile, *, deleted: bool = False) -> Place:
+def location_of(session: Session, audio: AudioFile, *, deleted: bool = False) -> AudioLocation:
     """Return where a recording is. Raises NotFound for one that is not there, not the actor's, or marked as deleted."""
     actor_of(session)
     row = session.execute(
@@ -94,10 +94,10 @@ def place_of(session: Session, audio: AudioFile, *, deleted: bool = False) -> Pl
     ).one_or_none()
     if row is None:
         raise NotFound("There is no such recording, or it is not yours to see.")
-    place = Place(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types gives up at ten columns
-    if place.deleted and not deleted:
+    location = AudioLocation(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types gives up at ten columns
+    if location.deleted and not deleted:
         raise NotFound("This recording was deleted; restore() brings it back until a sweep removes it for good.")
-    return place
+    return location
 
 
 def require(session: Session, case_id: int, verb: str) -> None:
@@ -118,7 +118,7 @@ class Stored:
     size_bytes: int
 
 
-def usage(session: Session, case: object) -> list[Stored]:
+def storage_usage(session: Session, case: object) -> list[Stored]:
     """Return how much a case stores, by backend and state (`live`, `deleting`); nothing for a case that is not his.
 
     What was announced and never became a recording is not counted: it is nobody's yet.

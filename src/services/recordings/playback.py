@@ -13,8 +13,8 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case
 from src.errors import InvalidInput, ObjectNotFound
 from src.services import activity
-from src.services.recordings.audit import Attempt, attempt
-from src.services.recordings.locations import Place, backend_of, place_of
+from src.services.recordings.audit import Attempt, logged_attempt
+from src.services.recordings.locations import AudioLocation, backend_of, location_of
 
 
 def open(session: Session, audio: AudioFile) -> BinaryIO:  # noqa: A001 - the verb of the contract
@@ -23,18 +23,18 @@ def open(session: Session, audio: AudioFile) -> BinaryIO:  # noqa: A001 - the ve
     Raises NotFound when the recording is not there, deleted or not the actor's to read, ObjectNotFound when its bytes
     are gone.
     """
-    place = place_of(session, audio)
-    with _tried(session, audio, place):
+    location = location_of(session, audio)
+    with _tried(session, audio, location):
         try:
-            file = backend_of(session, place.backend).get(place.path)
+            file = backend_of(session, location.backend).get(location.path)
         except ObjectNotFound:
             # Archived and swept between the two: the row says where it is now.
-            moved = place_of(session, audio)
-            if moved.path == place.path:
+            moved = location_of(session, audio)
+            if moved.path == location.path:
                 raise
             file = backend_of(session, moved.backend).get(moved.path)
-    detail = {"name": place.name, "size_bytes": place.size_bytes, "outcome": "done"}
-    activity.note_read(session, "audio.opened", case_id=place.case_id, entity=audio, detail=detail)
+    detail = {"name": location.name, "size_bytes": location.size_bytes, "outcome": "done"}
+    activity.note_read(session, "audio.opened", case_id=location.case_id, entity=audio, detail=detail)
     return file
 
 
@@ -44,16 +44,18 @@ def url(session: Session, audio: AudioFile, *, expires_in: timedelta = timedelta
     Whoever has the address needs no account, so the log says now that it was opened. Raises NotFound like `open`, and
     UnsupportedOperation where the backend has no addresses.
     """
-    place = place_of(session, audio)
-    with _tried(session, audio, place):
-        address = backend_of(session, place.backend).url(place.path, expires_in=expires_in, filename=place.name)
-    detail = {"name": place.name, "size_bytes": place.size_bytes, "outcome": "done"}
+    location = location_of(session, audio)
+    with _tried(session, audio, location):
+        address = backend_of(session, location.backend).url(
+            location.path, expires_in=expires_in, filename=location.name
+        )
+    detail = {"name": location.name, "size_bytes": location.size_bytes, "outcome": "done"}
     detail["url_seconds"] = round(expires_in.total_seconds())
-    activity.note_read(session, "audio.opened", case_id=place.case_id, entity=audio, detail=detail)
+    activity.note_read(session, "audio.opened", case_id=location.case_id, entity=audio, detail=detail)
     return address
 
 
-def listing(
+def list_recordings(
     session: Session, case: Case, *, deleted: bool = False, after: AudioFile | None = None, limit: int = 100
 ) -> list[AudioFile]:
     """Return recordings of a case in the order of their ingest: those that are there, or those marked as deleted.
@@ -71,7 +73,12 @@ def listing(
     return list(session.scalars(query))
 
 
-def _tried(session: Session, audio: AudioFile, place: Place) -> AbstractContextManager[Attempt]:
-    return attempt(
-        session, "audio.opened", case_id=place.case_id, audio=audio, name=place.name, size_bytes=place.size_bytes
+def _tried(session: Session, audio: AudioFile, location: AudioLocation) -> AbstractContextManager[Attempt]:
+    return logged_attempt(
+        session,
+        "audio.opened",
+        case_id=location.case_id,
+        audio=audio,
+        name=location.name,
+        size_bytes=location.size_bytes,
     )

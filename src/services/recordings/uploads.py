@@ -20,17 +20,17 @@ from sqlalchemy.orm import Session
 from src.audio.facts import AudioFacts, read_facts
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.session import Database, actor_of, database_of
-from src.database.connection.timeouts import let_idle
+from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import Case
 from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotAudio, NotFound
-from src.services.recordings.audit import FAILURES, attempt
+from src.services.recordings.audit import FAILURES, logged_attempt
 from src.services.recordings.locations import require, storage_in, storage_of
 from src.storage import ObjectInfo, StorageBackend, keys
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 PROBE_TIMEOUT_SECONDS = 300.0
-NOBODYS = "These bytes are nobody's any more: they were ingested already, or a sweep removed them; send them anew."
+ORPHANED = "These bytes are nobody's any more: they were ingested already, or a sweep removed them; send them anew."
 LONGEST_UPLOAD = timedelta(hours=12)
 """How long an upload URL may be valid: half of what a sweep waits by default, so that no upload is swept on its way."""
 
@@ -65,7 +65,13 @@ class UploadAddress:
 
 
 def receive(
-    database: Database, case: Case | int, source: Source, *, actor: str, name: str | None = None, insist: bool = False
+    database: Database,
+    case: Case | int,
+    source: Source,
+    *,
+    actor: str,
+    name: str | None = None,
+    allow_non_audio: bool = False,
 ) -> Received:
     """Make the bytes of a recording durable without an open session; `ingest` attaches them in a short transaction.
 
@@ -81,17 +87,20 @@ def receive(
         file_name = name_of(source, name)
         storage = storage_in(database)
         with opened(source) as file:
-            facts = facts_of(file, timeout, insist=insist)
+            facts = facts_of(file, timeout, allow_non_audio=allow_non_audio)
             key = keys.case_key(case_id, keys.extension_of(file_name))
             announce(database, who, case_id, key, storage)
             with database.side_session(who) as side:
-                hold(side, key)
+                lock_object(side, key)
                 stored = put(storage, key, file, facts)
     except Forbidden:
         raise
     except FAILURES:
         # The side session that failed is over; this one only tells.
-        with database.side_session(who) as side, attempt(side, "audio.ingested", case_id=case_id, name=file_name):
+        with (
+            database.side_session(who) as side,
+            logged_attempt(side, "audio.ingested", case_id=case_id, name=file_name),
+        ):
             raise
     return Received(case_id, key, storage.name, file_name, stored.size, sha256_known(stored), facts)
 
@@ -138,14 +147,14 @@ def announce(database: Database, actor: Session | Actor, case_id: int, key: str,
         side.execute(select(func.public.announce_object(case_id, key, storage.name)))
 
 
-def hold(session: Session, key: str) -> None:
+def lock_object(session: Session, key: str) -> None:
     """Keep the sweep from an announced object until this transaction ends.
 
     The transaction may idle from here on. Raises Conflict when a sweep was here first, or the case is not the actor's.
     """
-    let_idle(session)
+    disable_idle_timeout(session)
     if not session.scalar(select(func.public.lock_object(key))):
-        raise Conflict(NOBODYS)
+        raise Conflict(ORPHANED)
 
 
 def put(storage: StorageBackend, key: str, file: BinaryIO, facts: AudioFacts | None) -> ObjectInfo:
@@ -155,12 +164,12 @@ def put(storage: StorageBackend, key: str, file: BinaryIO, facts: AudioFacts | N
     return storage.put(key, file, size=size, content_type=content_type_of(facts))
 
 
-def facts_of(file: BinaryIO, timeout_seconds: float, *, insist: bool) -> AudioFacts | None:
+def facts_of(file: BinaryIO, timeout_seconds: float, *, allow_non_audio: bool) -> AudioFacts | None:
     """Return what the audio is; None for bytes that are no audio, when the caller insists. Raises NotAudio."""
     try:
         return read_facts(file, timeout_seconds=timeout_seconds)
     except NotAudio:
-        if not insist or os.fstat(file.fileno()).st_size == 0:
+        if not allow_non_audio or os.fstat(file.fileno()).st_size == 0:
             raise
         return None
 

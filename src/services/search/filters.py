@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, AudioStatus, Case
 from src.errors import InvalidInput
-from src.services.lookup import by_code, language_by_code, storable
+from src.services.lookup import by_code, language_by_code, validate_text
 from src.services.search import highlighting
 
 Versions = Literal["newest", "accepted", "all"]
@@ -26,7 +26,7 @@ def require_query(query: str) -> str:
     """Return a query that can be asked. Raises InvalidInput for one that cannot be or that would take too long."""
     if not isinstance(query, str) or len(query) > LONGEST_QUERY or "\0" in query:
         raise InvalidInput(f"The query must be text of at most {LONGEST_QUERY} characters without NUL.")
-    storable(query, "query")
+    validate_text(query, "query")
     if len(highlighting.parts(query)) > MOST_PARTS:
         raise InvalidInput(f"The query has more than {MOST_PARTS} words and phrases; ask for fewer.")
     return query
@@ -70,9 +70,9 @@ def narrowing(
     if language is not None:
         asked["language"] = language_by_code(session, language).id
     if speaker is not None:
-        asked["speaker"] = storable(speaker, "speaker")
+        asked["speaker"] = validate_text(speaker, "speaker")
     if status is not None:
-        asked["status"] = by_code(session, AudioStatus, storable(status, "status")).id
+        asked["status"] = by_code(session, AudioStatus, validate_text(status, "status")).id
     if min_confidence is not None:
         if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
             raise InvalidInput(f"min_confidence is {min_confidence!r}; give a number from 0 to 1.")

@@ -13,7 +13,7 @@ from src.database.base import Record
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case, User
 from src.errors import InvalidInput
-from src.services.lookup import storable
+from src.services.lookup import validate_text
 from src.services.search.filters import number
 from src.services.search.pages import Page, read_cursor, require_limit, write_cursor
 
@@ -47,7 +47,7 @@ def _named(
     session: Session, model: type[R], pattern: str, asked: dict[str, Any], *, limit: int, after: str | None
 ) -> Page[R]:
     actor_of(session)
-    if not storable(pattern, "pattern").strip() or len(pattern) > LONGEST_PATTERN:
+    if not validate_text(pattern, "pattern").strip() or len(pattern) > LONGEST_PATTERN:
         raise InvalidInput(f"A pattern has from 1 to {LONGEST_PATTERN} characters.")
     return found_rows(session, model, pattern.strip(), asked, limit=require_limit(limit), after=after)
 

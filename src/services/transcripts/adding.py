@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from src.database.connection.session import actor_of
-from src.database.connection.timeouts import let_idle
+from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput, NotFound
 from src.formats.values import Segment, require_unused
 from src.services import activity
-from src.services.lookup import language_by_code, storable
+from src.services.lookup import language_by_code, validate_text
 from src.services.transcripts.segment_rows import require_probability
-from src.services.transcripts.staging import MOST_AS_PARAMETERS, Prepared
+from src.services.transcripts.staging import MOST_AS_PARAMETERS, StagedSegments
 
 UNDETERMINED = "und"
 
@@ -51,14 +51,14 @@ def add(
         raise InvalidInput("The version it is based on is of another recording; give one of this recording.")
     spoken = language_by_code(session, language) if language is not None else found.language
     spoken = spoken or language_by_code(session, UNDETERMINED)
-    with Prepared(session, given) as prepared:
+    with StagedSegments(session, given) as prepared:
         if len(given) > MOST_AS_PARAMETERS:
             recording(session, audio, take_turn=True)
         transcription = next_version(
             session,
             found,
             spoken,
-            content=storable(content, "content") if content is not None else prepared.content,
+            content=validate_text(content, "content") if content is not None else prepared.content,
             based_on_id=based_on.id if based_on is not None else None,
             confidence=confidence,
             model_name=model_name,
@@ -74,7 +74,7 @@ def gathered(session: Session, segments: Iterable[Segment]) -> Sequence[Segment]
     if isinstance(segments, Sequence):
         return segments
     require_unused(segments, "segments")
-    let_idle(session)
+    disable_idle_timeout(session)
     return list(segments)
 
 
@@ -105,7 +105,7 @@ def next_version(session: Session, audio: AudioFile, language: Language, **colum
     )
     for name in ("model_name", "model_version"):
         if columns.get(name) is not None:
-            columns[name] = storable(columns[name], name)
+            columns[name] = validate_text(columns[name], name)
     transcription = Transcription(
         case_id=audio.case_id,
         audio_file_id=audio.id,

@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 
 from src import formats
 from src.database.connection.session import actor_of
-from src.database.connection.timeouts import let_idle
+from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput
 from src.services.lookup import language_by_code
 from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
-from src.services.transcripts.sources import Kept, imported_before, taken
-from src.services.transcripts.staging import Prepared
+from src.services.transcripts.sources import StagedSource, imported_before, read_source
+from src.services.transcripts.staging import StagedSegments
 from src.services.transcripts.text_reading import note_read
 
 
@@ -47,8 +47,8 @@ def import_result(
     found = recording(session, audio, take_turn=False)
     given = language_by_code(session, language) if language is not None else None
     expected = given or found.language
-    let_idle(session)
-    result = taken(source, name)
+    disable_idle_timeout(session)
+    result = read_source(source, name)
     before = imported_before(session, found, result.sha256)
     if before is not None:
         note_read(session, before, name=found.name)
@@ -58,8 +58,8 @@ def import_result(
         dialect=dialect,
         expected_language=expected.code if expected is not None and expected.code != UNDETERMINED else None,
     )
-    with Prepared(session, parsed.segments) as prepared:
-        kept = Kept(session, result)
+    with StagedSegments(session, parsed.segments) as prepared:
+        kept = StagedSource(session, result)
         recording(session, audio, take_turn=True)
         before = imported_before(session, found, result.sha256)  # by somebody who was faster
         if before is None:

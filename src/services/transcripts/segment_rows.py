@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from src.errors import InvalidInput
 from src.formats.values import LONGEST_MS, Segment, Word
-from src.services.lookup import storable
+from src.services.lookup import validate_text
 
 LONGEST_SPEAKER = 200
 
@@ -44,7 +44,7 @@ def _row(position: int, segment: Segment) -> Row:
     text = segment.text
     words = None if segment.words is None else words_json(segment.words)
     if "\0" in text or (words is not None and "\\u0000" in words) or (speaker is not None and "\0" in speaker):
-        storable(text, f"segment {position}")
+        validate_text(text, f"segment {position}")
         require(segment, f"segment {position}")
     if speaker is not None and len(speaker) > LONGEST_SPEAKER:
         raise ValueError(speaker)
@@ -106,20 +106,20 @@ def require(segment: Any, place: str) -> None:
         raise InvalidInput(f"{place}: it is {type(segment).__name__}, not a Segment.")
     _require_span(segment.start_ms, segment.end_ms, place)
     require_probability(segment.confidence, place)
-    storable(segment.text, place)
-    if segment.speaker is not None and len(storable(segment.speaker, f"{place}, speaker")) > LONGEST_SPEAKER:
+    validate_text(segment.text, place)
+    if segment.speaker is not None and len(validate_text(segment.speaker, f"{place}, speaker")) > LONGEST_SPEAKER:
         raise InvalidInput(f"{place}: the speaker's name is longer than {LONGEST_SPEAKER} characters; shorten it.")
     for flag in segment.flags:
-        storable(flag, f"{place}, flags")
+        validate_text(flag, f"{place}, flags")
     for number, word in enumerate(segment.words if segment.words is not None else ()):
         at = f"{place}, word {number}"
         if not isinstance(word, Word):
             raise InvalidInput(f"{at}: it is {type(word).__name__}, not a Word.")
         _require_span(word.start_ms, word.end_ms, at)
         require_probability(word.confidence, at)
-        storable(word.text, at)
+        validate_text(word.text, at)
         if word.speaker is not None:
-            storable(word.speaker, f"{at}, speaker")
+            validate_text(word.speaker, f"{at}, speaker")
 
 
 def _require_span(start_ms: Any, end_ms: Any, place: str) -> None:

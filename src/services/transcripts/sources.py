@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from src.database.connection.timeouts import let_work
+from src.database.connection.timeouts import extend_statement_timeout
 from src.database.models import AudioFile, Transcription, TranscriptionSource
 from src.errors import IntegrityFailure, InvalidInput
 from src.formats.values import UNSTORABLE, named, opened, require_unused, whole
@@ -63,7 +63,7 @@ class Source:
     name: str | None = None
 
 
-def taken(source: Any, name: str | None) -> Source:
+def read_source(source: Any, name: str | None) -> Source:
     """Return the bytes of a path, of bytes, of an open binary file or, in canonical JSON, of a recogniser's objects.
 
     Raises InvalidInput for what cannot be read, is no JSON, or is larger than `LARGEST_BYTES`.
@@ -179,14 +179,14 @@ def imported_before(session: Session, audio: AudioFile, sha256: str) -> Transcri
     return session.scalars(query).one_or_none()
 
 
-class Kept:
+class StagedSource:
     """Bytes on their way into a version: large ones go to the server in pieces, so that they are never doubled here."""
 
     def __init__(self, session: Session, source: Source) -> None:
         self._session, self._source = session, source
         self._staged = len(source.content) > LARGEST_PARAMETER_BYTES
         if self._staged:
-            let_work(session)
+            extend_statement_timeout(session)
             session.execute(_STAGE)
             copy_in(session, "COPY pg_temp.staged_source FROM STDIN (FORMAT binary)", _Parts(source.content))
 

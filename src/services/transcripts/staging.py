@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Double, Text
 
 from src.database.connection.driver_errors import translate
-from src.database.connection.timeouts import let_work
+from src.database.connection.timeouts import extend_statement_timeout
 from src.formats.values import Segment
 from src.services.transcripts.segment_rows import Row, row_of
 
@@ -44,8 +44,8 @@ _STAGE = (
 )
 
 
-class Prepared:
-    """Segments that were checked and wait to be stored: `with Prepared(session, segments) as prepared:`.
+class StagedSegments:
+    """Segments that were checked and wait to be stored: `with StagedSegments(session, segments) as prepared:`.
 
     Raises InvalidInput that names segment and word; the transaction goes on then, for nothing was stored.
     """
@@ -90,7 +90,7 @@ class Prepared:
             yield row
 
     def _stage(self, segments: Iterable[Segment]) -> None:
-        let_work(self._session)
+        extend_statement_timeout(self._session)
         # What fails inside a COPY ends the transaction otherwise, and few segments leave it as it was.
         self._session.execute(text("SAVEPOINT staging"))
         self._session.execute(text(_STAGE))

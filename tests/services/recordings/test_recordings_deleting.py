@@ -155,8 +155,8 @@ def test_what_is_marked_as_deleted_is_found_by_no_service_and_shown_by_plain_que
             [hit.audio_file_id for hit in search.transcripts(session, "country")],
             [each.id for each in (audio, other) if transcripts.latest(session, each)],
             [each.id for each in (audio, other) if analyses.latest(session, each)],
-            [each.id for each in recordings.listing(session, case)],
-            [each.id for each in recordings.listing(session, case, deleted=True)],
+            [each.id for each in recordings.list_recordings(session, case)],
+            [each.id for each in recordings.list_recordings(session, case, deleted=True)],
         )
 
     for actor in ("alice", "root"):
@@ -173,11 +173,11 @@ def test_what_is_marked_as_deleted_is_found_by_no_service_and_shown_by_plain_que
 def test_a_listing_goes_by_pages_and_shows_nobody_elses(db, case, audio, make_audio):
     with db.session(actor="alice") as session:
         other = make_audio(session, case, content=b"RIFF other")
-        (first,) = recordings.listing(session, case, limit=1)
+        (first,) = recordings.list_recordings(session, case, limit=1)
         assert first.id == audio.id
-        assert [each.id for each in recordings.listing(session, case, after=first)] == [other.id]
+        assert [each.id for each in recordings.list_recordings(session, case, after=first)] == [other.id]
         for limit in (0, 1001):
             with pytest.raises(InvalidInput, match="limit"):
-                recordings.listing(session, case, limit=limit)
+                recordings.list_recordings(session, case, limit=limit)
     with db.session(actor="bob") as session:
-        assert recordings.listing(session, case) == []
+        assert recordings.list_recordings(session, case) == []

@@ -202,7 +202,7 @@ def test_usage_counts_what_a_case_keeps(db, case, audio):
     with db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
     with db.session(actor="alice") as session:
-        told = [(s.backend, s.state, s.objects, s.size_bytes) for s in recordings.usage(session, case)]
+        told = [(s.backend, s.state, s.objects, s.size_bytes) for s in recordings.storage_usage(session, case)]
     assert told == [("memory", "deleting", 1, len(BYTES)), ("memory", "live", 1, len(BYTES))]
     with db.session(actor="bob") as session:
-        assert recordings.usage(session, case) == []
+        assert recordings.storage_usage(session, case) == []

@@ -74,20 +74,22 @@ class Keeping(RuleBasedStateMachine):
     @rule(content=st.binary(min_size=1, max_size=3), fault=faults, ending=endings,
           on_duplicate=st.sampled_from(["add", "return", "refuse"]))  # fmt: skip
     def ingest(self, content, fault, ending, on_duplicate):
-        twins = [n for n, known in self.model.items() if known["bytes"] == content and not known["deleted"]]
+        duplicates = [n for n, known in self.model.items() if known["bytes"] == content and not known["deleted"]]
         made = []
 
         def deed(session):
-            made.append(recordings.ingest(session, self.case, content, insist=True, on_duplicate=on_duplicate).id)
+            made.append(
+                recordings.ingest(session, self.case, content, allow_non_audio=True, on_duplicate=on_duplicate).id
+            )
 
         try:
             done = self.attempt(deed, fault, ending)
         except Conflict:
-            assert twins
+            assert duplicates
             assert on_duplicate == "refuse"
             return
         if done:
-            assert (made[0] in twins) == (bool(twins) and on_duplicate == "return")
+            assert (made[0] in duplicates) == (bool(duplicates) and on_duplicate == "return")
             self.model.setdefault(made[0], {"bytes": content, "archived": False, "deleted": False})
 
     @rule(content=st.binary(min_size=1, max_size=3), fault=faults)
@@ -95,7 +97,7 @@ class Keeping(RuleBasedStateMachine):
         if fault is not None:
             self.storage.fail(fault, StorageUnavailable("a fault"))
         try:
-            received = recordings.receive(self.db, self.case, content, actor="alice", insist=True)
+            received = recordings.receive(self.db, self.case, content, actor="alice", allow_non_audio=True)
             self.received.append((received, content))
         except StorageUnavailable:
             pass

@@ -81,8 +81,10 @@ def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
     with db.session(actor="alice") as session:
         waiting.append(session)
         recordings.archive(session, audio, reason="finished")
-    hold = recordings.uploads.hold
-    monkeypatch.setattr(recordings.uploads, "hold", lambda side, key: (waiting.append(side), hold(side, key)))
+    lock_object = recordings.uploads.lock_object
+    monkeypatch.setattr(
+        recordings.uploads, "lock_object", lambda side, key: (waiting.append(side), lock_object(side, key))
+    )
     recordings.receive(db, case, tone, actor="alice")
     assert seen[0] != "0"
     assert len(seen) >= 5
@@ -119,10 +121,10 @@ def test_what_was_received_for_one_case_is_not_attached_to_another(db, case, ton
 @pytest.mark.parametrize("content", [b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_bytes_that_are_no_audio_are_stored_when_the_caller_insists(db, case, content):
     with db.session(actor="alice") as session:
-        audio = recordings.ingest(session, case, content, name="x.wav", insist=True)
+        audio = recordings.ingest(session, case, content, name="x.wav", allow_non_audio=True)
     assert (audio.duration_ms, audio.codec, audio.content_type) == (None, None, "application/octet-stream")
     with pytest.raises(NotAudio, match="empty"), db.session(actor="alice") as session:
-        recordings.ingest(session, case, b"", insist=True)
+        recordings.ingest(session, case, b"", allow_non_audio=True)
 
 
 def test_the_type_is_that_of_the_content_whatever_the_name(db, case, tone):
@@ -174,8 +176,8 @@ def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, y
     with db.session(actor="alice") as session, recordings.open(session, lost) as file:
         assert file.read() == tone
     with db.session(actor="alice") as session:
-        told = [entry.type for entry in activity.feed(session, case=case, type="audio.healed")]
-    assert told == ["audio.healed"]
+        told = [entry.type for entry in activity.feed(session, case=case, type="audio.repaired")]
+    assert told == ["audio.repaired"]
     yard.sweep()
     assert yard.states() == ["live"]
 
