@@ -36,7 +36,8 @@ from src.database.connection.key_file import KeyFile
 from src.database.connection.session import Database
 from src.database.embedded import EmbeddedServer
 from src.database.models import User, UserRole
-from src.database.provisioning.logins import create_extensions, provide_login
+from src.database.provisioning.extensions import create_extensions
+from src.database.provisioning.logins import provide_login
 from src.database.provisioning.migrate import upgrade
 from src.database.provisioning.seeding import apply_seeds
 from src.database.schema import SESSION_ROLES

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from src.database.provisioning.logins import create_name_indexes
+from src.database.provisioning.extensions import create_name_indexes
 
 # What is indexed as it would be today is left alone, so that going on after a stop, or twice, writes nothing again.
 _REINDEX = text("""

@@ -10,7 +10,7 @@ from sqlalchemy import Text, text
 from src.database import Base
 from src.database.connection.actor_tokens import Actor
 from src.database.models import Case, User
-from src.database.provisioning.logins import NAME_INDEXES, create_name_indexes
+from src.database.provisioning.extensions import NAME_INDEXES, create_name_indexes
 from src.services import cases
 from tests.declared import CASE_TABLES, DERIVED, UNSAMPLED_COLUMNS
 from tests.security.population import core

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, text
 
-from src.database.provisioning.logins import NAME_INDEXES, create_name_indexes
+from src.database.provisioning.extensions import NAME_INDEXES, create_name_indexes
 from src.errors import InvalidInput
 from src.maintenance import indexing
 from src.services import cases, recordings, search, transcripts

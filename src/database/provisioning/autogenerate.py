@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src.database.models import Base
-from src.database.provisioning.logins import NAME_INDEXES
+from src.database.provisioning.extensions import NAME_INDEXES
 
 
 def include_layer_name(name: str | None, kind: str, parents: Any) -> bool:  # noqa: ARG001 - Alembic's signature

@@ -15,14 +15,10 @@ from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
+from src.database.provisioning.databases import create_database
 from src.database.provisioning.differences import Difference
-from src.database.provisioning.logins import (
-    create_database,
-    create_extensions,
-    create_name_indexes,
-    provide_login,
-    rotate_key,
-)
+from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.logins import provide_login, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.scripts.command import Debug, owner_engine, run, storage_of

@@ -1,0 +1,83 @@
+"""What a new connection tells: the version of the server, the revision, and whether row security binds its login."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from src import errors
+from src.database.schema.revisions import require_revision
+
+OLDEST_SERVER = 150_000
+
+# Where a server shows more than this of a statement, its administrator has chosen so.
+LONGEST_PADDING = 16_384
+
+_INSPECT = """
+SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
+       pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
+       pg_catalog.to_regprocedure('public.schema_oldest_code()') IS NOT NULL,
+       (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
+       (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+       pg_catalog.concat_ws(' ',
+           -- What --check names too: these few leave somebody's rows open, so nobody is served until they are mended.
+           (SELECT pg_catalog.string_agg(
+                       pg_catalog.format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY;', c.relname), ' ')
+              FROM pg_catalog.pg_class c
+             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+               AND NOT c.relrowsecurity AND t.owner IS NOT NULL
+               AND EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname IN ('sti_app', 'sti_wide', 'sti_admin')
+                              AND (pg_catalog.has_table_privilege(g.oid, c.oid, 'DELETE')
+                                   OR pg_catalog.has_any_column_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE')))),
+           (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER %I;',
+                                                           c.relname, g.tgname), ' ' ORDER BY c.relname, g.tgname)
+              FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+             WHERE c.relnamespace = 'public'::regnamespace AND NOT g.tgisinternal AND g.tgenabled IN ('D', 'R')),
+           CASE WHEN r.rolsuper THEN pg_catalog.format('ALTER ROLE %I NOSUPERUSER;', r.rolname) END,
+           CASE WHEN r.rolbypassrls THEN pg_catalog.format('ALTER ROLE %I NOBYPASSRLS;', r.rolname) END,
+           -- Of whoever is unbound by himself, or owns the tables, one SET ROLE makes everybody unbound.
+           (SELECT pg_catalog.string_agg(pg_catalog.format('REVOKE %I FROM %I;', m.rolname, r.rolname), ' ')
+              FROM pg_catalog.pg_roles m
+             WHERE m.oid <> r.oid AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')
+               AND (m.rolsuper OR m.rolbypassrls OR m.oid = t.owner)),
+           CASE WHEN r.oid = t.owner THEN
+               pg_catalog.format('-- %I owns the tables: connect as the login that init_db makes;', r.rolname) END)
+  FROM (SELECT (SELECT c.relowner FROM pg_catalog.pg_class c
+                 WHERE c.oid = pg_catalog.to_regclass('public.cases')) AS owner) AS t,
+       pg_catalog.pg_roles r WHERE r.rolname = session_user
+"""
+
+
+def inspect_connection(connection: Any) -> dict[str, Any]:
+    if connection.server_version < OLDEST_SERVER:
+        raise errors.ServerTooOld(
+            f"The server is PostgreSQL {connection.server_version // 10_000}; this layer needs 15 or newer."
+        )
+    cursor = connection.cursor()
+    try:
+        cursor.execute(_INSPECT)
+        pid, server_time, has_schema, says_oldest, shown, cluster, remedy = cursor.fetchone()
+        revision, oldest_code = None, None
+        if has_schema:
+            cursor.execute(
+                f"SELECT public.schema_revision(), {'public.schema_oldest_code()' if says_oldest else 'NULL'}"
+            )
+            revision, oldest_code = cursor.fetchone()
+    finally:
+        cursor.close()
+        connection.rollback()
+    if remedy:
+        raise errors.UnsafeConnection(
+            f"Row security does not bind the login {connection.info.user}, or the tables lost a part of what protects"
+            " them. Serve sessions with the login that init_db makes (POSTGRES_APP_USER); what an administrator can do:"
+            f" {remedy}"
+        )
+    require_revision(revision, oldest_code)
+    return {
+        "backend_pid": connection.info.backend_pid,
+        "behind_pooler": connection.info.backend_pid != pid,
+        "clock_offset": float(server_time) - time.time(),
+        "cluster": cluster,
+        # pg_stat_activity shows the beginning of a statement to everybody of the same login: not as far as the token.
+        "padding": f"/*{' ' * min(shown, LONGEST_PADDING)}*/",
+    }

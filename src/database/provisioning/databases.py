@@ -1,0 +1,35 @@
+"""Creating the database itself, where the server does not have it yet."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+
+from src import errors
+from src.database.connection.engine import PoolOptions, make_engine
+
+
+def create_database(url: URL) -> bool:
+    """Create the database that `url` names when it does not exist; return whether it was created.
+
+    Raises DatabaseMissing when it does not exist and this login may not create it.
+    """
+    engine = make_engine(url, PoolOptions(size=1))
+    try:
+        engine.connect().close()
+    except errors.DatabaseMissing as missing:
+        maintenance = make_engine(url.set(database="postgres"), PoolOptions(size=1))
+        try:
+            with maintenance.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                name = connection.dialect.identifier_preparer.quote_identifier(str(url.database))
+                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) in {"42P04", "23505"}:
+                return False  # another process made it in between
+            raise missing from error
+        finally:
+            maintenance.dispose()
+        return True
+    finally:
+        engine.dispose()
+    return False

@@ -1,0 +1,87 @@
+"""Contrib extensions that make some work faster, and the indexes that only exist where they are installed."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from src import errors
+from src.database.schema.derivation import unsampled_index
+
+EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
+# For parts of names. No part of the schema: without the extension there are none, and names are found all the same.
+NAME_INDEXES = {
+    "cases_case_code_trgm_idx": ("cases", "lower(case_code)"),
+    "cases_title_trgm_idx": ("cases", "lower(title)"),
+    "audio_files_name_trgm_idx": ("audio_files", "lower(name)"),
+    "users_username_trgm_idx": ("users", "lower(username)"),
+    "users_full_name_trgm_idx": ("users", "lower(full_name)"),
+}
+
+# All actors share one database role, and the view shows a role its own statements: some with the words of other cases.
+_HIDE_STATEMENTS = """
+DO $body$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
+          JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+        UNION ALL
+        SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e
+          JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON p.oid = d.objid
+         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
+    END LOOP;
+END $body$
+""".replace("%", "%%")  # the driver halves them
+
+
+def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
+    """Create the contrib extensions that make some work faster; return which of them are there now.
+
+    The schema works without any. Raises ExtensionMissing for one that the settings require.
+    """
+    wanted = [name.strip() for name in required.split(",") if name.strip()]
+    present = {}
+    for name in (*EXTENSIONS, *(extra for extra in wanted if extra not in EXTENSIONS)):
+        quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE EXTENSION IF NOT EXISTS {quoted}")
+            present[name] = True
+        except DBAPIError as error:
+            if name in wanted:
+                raise errors.ExtensionMissing(
+                    f"The extension {name} cannot be created here. Install it on the server (Debian:"
+                    " postgresql-contrib) and let its administrator run: CREATE EXTENSION " + quoted
+                ) from error
+            present[name] = False
+    connection.exec_driver_sql(_HIDE_STATEMENTS)
+    return present
+
+
+def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
+    """Make the indexes for parts of names that are missing; return whether pg_trgm is there to make them.
+
+    Writers wait meanwhile, unless it is done concurrently, which no transaction can.
+    """
+    schema = connection.scalar(
+        text(
+            "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname = 'pg_trgm'"
+        )
+    )
+    if schema is None:
+        return False
+    how = "CONCURRENTLY " if concurrently else ""
+    for name, (table, expression) in NAME_INDEXES.items():
+        connection.exec_driver_sql(
+            f"CREATE INDEX {how}IF NOT EXISTS {name} ON public.{table} USING gin ({expression} {schema}.gin_trgm_ops)"
+        )
+        if table != "users":
+            connection.exec_driver_sql(unsampled_index(name))
+    return True
