@@ -46,8 +46,8 @@ WORDS: dict[str, str] = {
     r"\bhalf a character\b": "unpaired surrogate",
     r"\bcannot be (?:done|stored) so\b": "Rejected by a database rule: …",
     r"\bhad back\b|\btold anew\b": "write a new baseline entry, restore",
-    r"\b(?:knows?|sees?|says?|does|has|reads?|takes?|gives?|tells?|holds?|makes?|finds?|writes?|gets?) (?:it |them )?not\b": (
-        "does not …"
+    r"\b(?:knows?|sees?|says?|has|reads?|takes?|gives?|holds?|makes?|finds?|writes?|gets?) (?:it |them )?not\b": (
+        "does not know it"
     ),
     r"\bno such thing\b": "name what was not found",
     r"\b(?:whoever|whomever|whatever it be|be it)\b": "a user who …, any program that …",
