@@ -7,12 +7,25 @@ columns, defaults and triggers, so that SQL written by hand is right too.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, FetchedValue, Identity, LargeBinary, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column, relationship
 from sqlalchemy.types import UserDefinedType
 
 from src.database.schema import declaration
@@ -25,6 +38,9 @@ NAMING_CONVENTION = {
     "ck": "%(table_name)s_%(constraint_name)s_check",
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
 }
+
+ACTOR = text("public.actor_id()")
+"""The acting user, as a server default."""
 
 Timestamp = TIMESTAMP(timezone=True)
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
@@ -154,13 +170,41 @@ def guarded(
     return mapped_column(*arguments, info=info, **options)
 
 
+def case_key() -> MappedColumn[Any]:
+    """Return the `case_id` of a table directly below a case."""
+    return written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+
+
+def acting_user(*, once: bool = True) -> MappedColumn[Any]:
+    """Return a column that names the acting user: set by default when the row is added, or by a later change."""
+    user = ForeignKey("users.id", ondelete="RESTRICT")
+    return written(user, once=True, signed=True, server_default=ACTOR) if once else written(user, signed=True)
+
+
+def children(back_populates: str) -> Any:
+    """Return the collection of rows that the database deletes with their parent; loaded only when a query asks."""
+    return relationship(
+        back_populates=back_populates, lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+
+
+def sha256_form(column: str = "sha256") -> CheckConstraint:
+    """Return a named CHECK that admits a SHA-256 in lowercase hexadecimal."""
+    return CheckConstraint(f"{column} ~ '^[0-9a-f]{{64}}$'", name=f"{column}_form")
+
+
+def not_negative(column: str) -> CheckConstraint:
+    """Return a named CHECK that refuses numbers below zero."""
+    return CheckConstraint(f"{column} >= 0", name=f"{column}_positive")
+
+
 def length_limit(column: str, most: int, *, least: int = 0) -> CheckConstraint:
     """Return a named CHECK that keeps a text column between `least` and `most` characters."""
     low = f"char_length({column}) >= {least} AND " if least else ""
     return CheckConstraint(f"{low}char_length({column}) <= {most}", name=f"{column}_length")
 
 
-def one_of(column: str, *values: str) -> CheckConstraint:
-    """Return a named CHECK that admits only these values: text and CHECK, since enums are not leakproof."""
-    listed = ", ".join(f"'{value}'" for value in values)
+def one_of(column: str, literal: Any) -> CheckConstraint:
+    """Return a named CHECK that admits the values of a `Literal`: not a PostgreSQL enum, which is not leakproof."""
+    listed = ", ".join(f"'{value}'" for value in get_args(literal))
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from src.database.base import Base, Record, TransactionId, administered, guarded, one_of
+from src.database.base import Base, Record, TransactionId, administered, guarded, not_negative, one_of, sha256_form
 from src.database.models.lookups import Lookup
 from src.database.schema import LOOKUP, Protected, Trigger
 
@@ -22,7 +22,7 @@ _RECORDS = Protected(
 _IS_BUILT_IN = "OLD.code ~ '^(row|history|schema)[.]'"
 _BUILT_IN = ("the database itself writes entries of this type",)
 
-OPERATIONS = ("insert", "update", "delete", "baseline", "event")
+Operation = Literal["insert", "update", "delete", "baseline", "event"]
 
 
 class ActivityType(Lookup):
@@ -66,7 +66,7 @@ class ActivityLog(Base):
         triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry"),),
     )
     __table_args__ = (
-        one_of("operation", *OPERATIONS),
+        one_of("operation", Operation),
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
         Index("activity_logs_entity_entity_id_idx", "entity", "entity_id", "created_at", "id"),
         Index("activity_logs_actor_id_created_at_idx", "actor_id", "created_at", "id"),
@@ -83,7 +83,7 @@ class ActivityLog(Base):
     case_id: Mapped[int | None] = mapped_column(Integer)
     entity: Mapped[str | None] = mapped_column(comment="the table")
     entity_id: Mapped[int | None]
-    operation: Mapped[str]
+    operation: Mapped[Operation] = mapped_column(Text)
     old: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), comment="changed columns, as before")
     new: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True), comment="the whole row, or an event's detail"
@@ -120,7 +120,7 @@ class ActivitySeal(Record):
     )
     __table_args__ = (
         UniqueConstraint("previous_id"),
-        CheckConstraint("entry_count >= 0", name="entry_count_positive"),
+        not_negative("entry_count"),
         CheckConstraint("low_xid <= high_xid", name="xid_order"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
     )
@@ -151,7 +151,7 @@ class ActivityArchive(Record):
     __tablename__ = "activity_archives"
     __protection__ = _RECORDS
     __table_args__ = (
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sha256_form(),
         CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         Index("activity_archives_month_idx", "month"),

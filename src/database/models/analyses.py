@@ -9,14 +9,13 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, relationship
 
-from src.database.base import Record, Versioned, written
-from src.database.models.cases import ACTOR
+from src.database.base import Record, Versioned, acting_user, written
 from src.database.models.lookups import Lookup
-from src.database.models.transcriptions import Transcription
 from src.database.schema import Protected
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
+    from src.database.models.transcriptions import Transcription
 
 
 class Sentiment(Lookup):
@@ -64,10 +63,8 @@ class AnalysisResult(Versioned, Record):
     model_name: Mapped[str | None] = written(most=200, once=True)
     model_version: Mapped[str | None] = written(most=200, once=True)
     accepted_at: Mapped[datetime | None] = written()
-    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
-    created_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    accepted_by_id: Mapped[int | None] = acting_user(once=False)
+    created_by_id: Mapped[int] = acting_user()
 
     audio_file: Mapped[AudioFile] = relationship(
         back_populates="analyses",

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, guarded, one_of, user_text, written
-from src.database.models.cases import ACTOR, Case
+from src.database.base import (
+    Record,
+    Versioned,
+    acting_user,
+    case_key,
+    children,
+    guarded,
+    not_negative,
+    one_of,
+    sha256_form,
+    user_text,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.transcriptions import Language
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED, CAPTURED_WITHOUT_CASE
 
 if TYPE_CHECKING:
     from src.database.models.analyses import AnalysisResult
+    from src.database.models.cases import Case
     from src.database.models.jobs import ProcessingJob
-    from src.database.models.transcriptions import Transcription
+    from src.database.models.transcriptions import Language, Transcription
+    from src.database.models.users import User
 
-OBJECT_STATES = ("pending", "live", "deleting")
+ObjectState = Literal["pending", "live", "deleting"]
 
 
 class AudioStatus(Lookup):
@@ -94,10 +105,10 @@ class StorageObject(Record):
     )
     __table_args__ = (
         UniqueConstraint("key"),
-        one_of("state", *OBJECT_STATES),
-        CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        CheckConstraint("attempts >= 0", name="attempts_positive"),
+        one_of("state", ObjectState),
+        not_negative("size_bytes"),
+        sha256_form(),
+        not_negative("attempts"),
         Index("storage_objects_case_id_idx", "case_id"),
         # What the sweeper reads: it stays as small as the garbage is.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
@@ -106,7 +117,7 @@ class StorageObject(Record):
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
-    state: Mapped[str] = mapped_column(server_default="pending")
+    state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None]
     upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
@@ -134,8 +145,8 @@ class AudioFile(Versioned, Record):
         UniqueConstraint("case_id", "id"),
         UniqueConstraint("path"),
         CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
+        sha256_form(),
+        not_negative("duration_ms"),
         CheckConstraint("sample_rate_hz BETWEEN 1 AND 768000", name="sample_rate_hz_range"),
         CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
         CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
@@ -154,7 +165,7 @@ class AudioFile(Versioned, Record):
         ),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    case_id: Mapped[int] = case_key()
     name: Mapped[str] = user_text(1024, least=1, comment="the file name as the user gave it; never part of a path")
     path: Mapped[str] = written(
         ForeignKey("storage_objects.key", ondelete="RESTRICT"),
@@ -193,20 +204,12 @@ class AudioFile(Versioned, Record):
     deleted_at: Mapped[datetime | None] = mapped_column(
         server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
     )
-    uploaded_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    uploaded_by_id: Mapped[int] = acting_user()
 
     case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
     language: Mapped[Language | None] = relationship(lazy="joined")
     status: Mapped[AudioStatus] = relationship(lazy="joined", innerjoin=True)
     uploaded_by: Mapped[User] = relationship(back_populates="audio_files", lazy="raise_on_sql")
-    transcriptions: Mapped[list[Transcription]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    analyses: Mapped[list[AnalysisResult]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    jobs: Mapped[list[ProcessingJob]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    transcriptions: Mapped[list[Transcription]] = children("audio_file")
+    analyses: Mapped[list[AnalysisResult]] = children("audio_file")
+    jobs: Mapped[list[ProcessingJob]] = children("audio_file")

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Text,
     UniqueConstraint,
     func,
     text,
@@ -20,16 +21,27 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-from src.database.base import Record, TransactionId, Versioned, administered, one_of, user_text, versioned_by, written
+from src.database.base import (
+    ACTOR,
+    Record,
+    TransactionId,
+    Versioned,
+    acting_user,
+    administered,
+    case_key,
+    children,
+    one_of,
+    user_text,
+    versioned_by,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
-from src.database.schema.permissions import PARTICIPANT_ROLES
+from src.database.schema.permissions import CaseRole
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
-
-ACTOR = text("public.actor_id()")
+    from src.database.models.users import User
 
 
 class CaseStatus(Lookup):
@@ -122,18 +134,10 @@ class Case(Versioned, Record):
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)
     priority: Mapped[CasePriority] = relationship(lazy="joined", innerjoin=True)
     opened_by: Mapped[User] = relationship(lazy="raise_on_sql")
-    participants: Mapped[list[CaseParticipant]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    audio_files: Mapped[list[AudioFile]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    notes: Mapped[list[CaseNote]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    holds: Mapped[list[LegalHold]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    participants: Mapped[list[CaseParticipant]] = children("case")
+    audio_files: Mapped[list[AudioFile]] = children("case")
+    notes: Mapped[list[CaseNote]] = children("case")
+    holds: Mapped[list[LegalHold]] = children("case")
 
 
 class CaseParticipant(Versioned, Record):
@@ -159,23 +163,21 @@ class CaseParticipant(Versioned, Record):
     )
     __table_args__ = (
         UniqueConstraint("case_id", "user_id"),
-        one_of("role", *PARTICIPANT_ROLES),
+        one_of("role", CaseRole),
         CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
         CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         Index("case_participants_user_id_idx", "user_id", postgresql_include=["case_id", "role", "expires_at"]),
         Index("case_participants_added_by_id_idx", "added_by_id"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    case_id: Mapped[int] = case_key()
     user_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
-    role: Mapped[str] = written(comment="owner, editor or viewer")
+    role: Mapped[CaseRole] = written(Text, comment="owner, editor or viewer")
     permissions: Mapped[dict[str, Any]] = written(
         JSONB, server_default=text("'{}'::jsonb"), comment='{"allow": [verb, …], "deny": [verb, …]}'
     )
     expires_at: Mapped[datetime | None] = written()
-    added_by_id: Mapped[int | None] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    added_by_id: Mapped[int | None] = acting_user()
 
     case: Mapped[Case] = relationship(back_populates="participants", lazy="raise_on_sql")
     user: Mapped[User] = relationship(
@@ -194,10 +196,8 @@ class CaseNote(Versioned, Record):
         Index("case_notes_search_idx", text("search_vector_1('simple', body)"), postgresql_using="gin"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
-    author_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    case_id: Mapped[int] = case_key()
+    author_id: Mapped[int] = acting_user()
     body: Mapped[str] = user_text(100_000, least=1)
 
     case: Mapped[Case] = relationship(back_populates="notes", lazy="raise_on_sql")
@@ -225,13 +225,11 @@ class LegalHold(Versioned, Record):
         Index("legal_holds_released_by_id_idx", "released_by_id"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    case_id: Mapped[int] = case_key()
     reason: Mapped[str] = user_text(2000, least=1, once=True)
-    placed_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    placed_by_id: Mapped[int] = acting_user()
     released_at: Mapped[datetime | None] = written()
-    released_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
+    released_by_id: Mapped[int | None] = acting_user(once=False)
     release_reason: Mapped[str | None] = user_text(2000, least=1)
 
     case: Mapped[Case] = relationship(back_populates="holds", lazy="raise_on_sql")

@@ -22,14 +22,24 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
-from src.database.base import SENSITIVE, Record, Versioned, administered, user_text, written
-from src.database.models.cases import ACTOR
+from src.database.base import (
+    SENSITIVE,
+    Record,
+    Versioned,
+    acting_user,
+    administered,
+    children,
+    not_negative,
+    sha256_form,
+    user_text,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
+    from src.database.models.users import User
 
 
 # A version goes as a whole or not at all, and is finished when the transaction that made it commits.
@@ -115,10 +125,8 @@ class Transcription(Versioned, Record):
     model_name: Mapped[str | None] = written(most=200, once=True, comment="the recogniser; null where people wrote")
     model_version: Mapped[str | None] = written(most=200, once=True)
     accepted_at: Mapped[datetime | None] = written()
-    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
-    created_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    accepted_by_id: Mapped[int | None] = acting_user(once=False)
+    created_by_id: Mapped[int] = acting_user()
     segments_sha256: Mapped[str | None] = mapped_column(
         server_default=FetchedValue(), comment="over its segments and sources; set by a trigger at commit, then final"
     )
@@ -138,9 +146,7 @@ class Transcription(Versioned, Record):
         passive_deletes=True,
         cascade="save-update, merge, delete",
     )
-    sources: Mapped[list[TranscriptionSource]] = relationship(
-        back_populates="transcription", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    sources: Mapped[list[TranscriptionSource]] = children("transcription")
 
 
 class TranscriptionSegment(Record):
@@ -155,8 +161,8 @@ class TranscriptionSegment(Record):
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
         ),
-        CheckConstraint("position >= 0", name="position_positive"),
-        CheckConstraint("start_ms >= 0", name="start_ms_positive"),
+        not_negative("position"),
+        not_negative("start_ms"),
         CheckConstraint("end_ms >= start_ms", name="end_after_start"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
         CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
@@ -201,7 +207,7 @@ class TranscriptionSource(Record):
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
         ),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sha256_form(),
         # The same bytes of the same recording are one version, whoever imports them at once.
         UniqueConstraint("audio_file_id", "sha256"),
         Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),

@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 from src.database.schema.data_changes import update_in_batches
-from src.database.schema.declaration import CLOSED, LOOKUP, Protected, Verb
+from src.database.schema.declaration import CLOSED, LOOKUP, Protected
 from src.database.schema.derivation import Derived, captured_tables, derive, derived
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, WIDE_ROLE, Grant, Policy, Trigger
+from src.database.schema.permissions import CaseVerb
 from src.database.schema.revisions import head, migrations_folder, require_revision
 from src.database.schema.services import protect_table, record_columns, unprotect_table
 from src.database.schema.sql_files import Function, functions
@@ -28,13 +29,13 @@ __all__ = [
     "LOOKUP",
     "SESSION_ROLES",
     "WIDE_ROLE",
+    "CaseVerb",
     "Derived",
     "Function",
     "Grant",
     "Policy",
     "Protected",
     "Trigger",
-    "Verb",
     "captured_tables",
     "derive",
     "derived",

@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Column, Table
 
 from src.database.schema.objects import Trigger
+from src.database.schema.permissions import CaseVerb
 
-Verb = Literal["read", "write", "delete", "manage"]
 """What somebody may do in a case; see src/database/schema/permissions.py."""
 
 WRITTEN = "written"
@@ -58,9 +58,9 @@ class Protected:
     """
 
     case: str | None = "case_id"
-    insert: Verb | None = "write"
-    update: Verb | None = "write"
-    delete: Verb | None = "delete"
+    insert: CaseVerb | None = "write"
+    update: CaseVerb | None = "write"
+    delete: CaseVerb | None = "delete"
     visible: str = ""
     also_visible: str = ""
     insert_also: str = ""
@@ -70,7 +70,7 @@ class Protected:
     administrators: Literal["all", "read"] = "all"
     captured: bool = True
     not_captured: tuple[str, ...] = ()
-    restorable: Verb | None = "write"
+    restorable: CaseVerb | None = "write"
     held: bool = True
     touched: bool = True
     in_snapshot: bool = True

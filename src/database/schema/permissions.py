@@ -9,7 +9,7 @@ role has its parent's permissions and its own, and `{"*": ["*"]}` makes an admin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from src.errors import InvalidInput
 
@@ -18,9 +18,11 @@ ROLE_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "job": ("claim",),
     "*": ("*",),
 }
-CASE_VERBS = ("read", "write", "delete", "manage")
-# What each of them includes is said once, by the function `participant_verbs` of the database.
-PARTICIPANT_ROLES = ("owner", "editor", "viewer")
+CaseVerb = Literal["read", "write", "delete", "manage"]
+CASE_VERBS: tuple[CaseVerb, ...] = get_args(CaseVerb)
+# The verbs of each role are defined in one place, the function `participant_verbs` of the database.
+CaseRole = Literal["owner", "editor", "viewer"]
+PARTICIPANT_ROLES: tuple[CaseRole, ...] = get_args(CaseRole)
 PARTICIPATION_KEYS = ("allow", "deny")
 
 

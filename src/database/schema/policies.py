@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from src.database.schema.declaration import ACTOR, SIGNED, WRITTEN, Protected, Verb, protection_of
+from src.database.schema.declaration import ACTOR, SIGNED, WRITTEN, Protected, protection_of
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, WIDE_ROLE, Policy
+from src.database.schema.permissions import CaseVerb
 
 ADMINISTRATOR = "(SELECT public.actor_may('*', '*'))"
 
 
-def in_cases(role: str, column: str, verb: Verb) -> str:
+def in_cases(role: str, column: str, verb: CaseVerb) -> str:
     """Return the condition that the actor may do this in the row's case, in the shape that suits the role."""
     if role == WIDE_ROLE:
         return f"{column} IN (SELECT unnest((SELECT public.actor_case_ids('{verb}'))))"
