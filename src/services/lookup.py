@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -25,6 +25,33 @@ def in_session(session: Session, thing: R) -> R:
     if found is None:
         raise NotFound(f"There is no such {type(thing).__name__}, or it is not yours to see.")
     return found
+
+
+def id_of(model: type[Record], row: Record | int | None) -> int:
+    """Return the id of a row that a caller passed as an object or as its id.
+
+    Raises InvalidInput for anything else, another model's row and an object without an id included.
+    """
+    value = row.id if isinstance(row, model) else row
+    if isinstance(value, bool) or not isinstance(value, int):
+        what = f"{type(row).__name__} without an id" if isinstance(row, model) else f"{type(row).__name__}"
+        raise InvalidInput(f"{model.__name__}: pass a row or its id, not {what}.")
+    return value
+
+
+def row_of(model: type[R], row: R | int) -> R:
+    """Return a row that a caller passed as an object, or for an id an object that has only that id.
+
+    Such an object is never added to a session: `in_session` loads the row, other uses need its id only.
+    """
+    return row if isinstance(row, model) else model(id=id_of(model, row))
+
+
+def require_choice(value: object, choices: Any, field: str) -> None:
+    """Raise InvalidInput with the choices when a value is not one of a `Literal` type."""
+    known = get_args(choices)
+    if value not in known:
+        raise InvalidInput(f"{field}: {value!r}; pass one of {', '.join(map(repr, known))}.")
 
 
 def by_code(session: Session, table: type[L], code: str) -> L:

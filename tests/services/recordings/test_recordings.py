@@ -138,7 +138,7 @@ def test_sources_that_cannot_be_read_are_named(db, case, source):
 
 def test_a_fifo_does_not_hang(db, case, tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(InvalidInput, match="not a file"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="not a regular file"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tmp_path / "pipe.wav")
 
 

@@ -35,7 +35,7 @@ def test_a_deleted_recording_cannot_be_opened_comes_back_or_goes_for_good(db, ca
     done = sweep(grace=NOW)
     assert (done.purged_recordings, done.removed_objects, done.removed_bytes) == (1, 1, len(BYTES))
     assert states() == []
-    with pytest.raises(NotFound, match="no such recording"):
+    with pytest.raises(NotFound, match="does not exist"):
         read(db, audio)
     assert outcomes(db, case, "audio.purged") == ["done"]
 

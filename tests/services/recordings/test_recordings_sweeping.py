@@ -34,21 +34,21 @@ def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, yard, monkeypatc
     received = recordings.receive(db, case, tone, actor="alice")
     assert [(done.removed_objects, done.kept_back) for done in swept] == [(0, 1)] * 5
     assert yard.sweep().removed_objects == 1  # nobody holds it between receive and ingest
-    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="upload them again"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     with db.session(actor="alice") as session, recordings.open(session, audio) as file:
         assert file.read() == tone
 
 
 def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, yard, monkeypatch):
-    announce = recordings.ingestion.announce
+    announce = recordings.context.announce
 
     def paused(*arguments):
         announce(*arguments)
         assert yard.sweep().removed_objects == 1
 
-    monkeypatch.setattr(recordings.ingestion, "announce", paused)
-    with pytest.raises(Conflict, match="a sweep removed them"), db.session(actor="alice") as session:
+    monkeypatch.setattr(recordings.context, "announce", paused)
+    with pytest.raises(Conflict, match="removed by a sweep"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
     assert (yard.states(), list(yard.storage.list())) == ([], [])
 

@@ -27,7 +27,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
     assert (audio.name, audio.duration_ms, audio.language.code) == ("Интервью.wav", 500, "ru")
     with db.session(actor="alice") as session, recordings.open(session, audio) as file:
         assert file.read() == tone
-    with pytest.raises(Conflict, match="nobody's any more"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="already ingested"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     assert states() == ["live"]
 
@@ -36,7 +36,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
 def test_bytes_that_a_killed_sweep_removed_become_no_recording(db, case, tone, storage, states):
     received = recordings.receive(db, case, tone, actor="alice")
     storage.delete(received.key)  # what a sweep does last, and a kill before its commit leaves the row
-    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="upload them again"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     assert states() == ["pending"]
 
@@ -114,7 +114,7 @@ def test_who_may_not_write_receives_nothing(db, case, tone, states):
 
 def test_what_was_received_for_one_case_is_not_attached_to_another(db, case, tone):
     received = recordings.receive(db, case, tone, actor="alice")
-    with pytest.raises(InvalidInput, match="another case"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="received for case"), db.session(actor="alice") as session:
         recordings.ingest(session, cases.open_case(session, title="Other"), received)
 
 
@@ -230,5 +230,5 @@ def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone
     with by_address.session(actor="alice") as session:
         with urllib.request.urlopen(recordings.url(session, audio), timeout=10) as answer:
             assert answer.read() == tone
-        with pytest.raises(Conflict, match="ingested already"):
+        with pytest.raises(Conflict, match="already ingested"):
             recordings.ingest(session, case, uploaded)
