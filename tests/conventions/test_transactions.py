@@ -20,7 +20,6 @@ OWNERS_WORK = {
     "src/database/provisioning/databases.py": "creates the database, outside any transaction",
     "src/database/provisioning/extensions.py": "creates extensions that may fail in savepoints",
     "src/database/provisioning/logins.py": "rotates the signing key as the owner",
-    "src/database/scripts/init_db.py": "migrates and sows as the owner",
     "src/database/scripts/history.py": "keeps the log as the owner",
     "src/database/scripts/sweep.py": "sweeps and verifies as the owner",
     "src/maintenance/sweeping.py": "sweeps as the owner, and commits after each object",

@@ -51,13 +51,13 @@ def test_the_second_run_changes_nothing(set_up):
     assert {numbers[:2] for numbers in counts(again.stdout).values()} == {(0, 0)}
     assert "created" not in again.stdout
     assert set_up.key_file.read_bytes() == before
-    assert set_up.init_db("--check").stdout == "everything is in place\n"
+    assert set_up.init_db("--check").stdout == "the database is ready\n"
 
 
 def test_what_it_made_serves_sessions(set_up):
     created = set_up.init_db("--admin", "Root", ADMIN_PASSWORD="a good password")
     assert (created.returncode, "administrator Root: created" in created.stdout) == (0, True), created.stderr
-    for name, code, words in (("Root", 0, "is there already, left alone"), ("ROOT", 0, "is there already, left alone"),
+    for name, code, words in (("Root", 0, "exists already, not changed"), ("ROOT", 0, "exists already, not changed"),
                               ("a|b", 1, "printable"), ("", 1, "printable")):  # fmt: skip
         again = set_up.init_db("--admin", name, ADMIN_PASSWORD="another password")
         assert (again.returncode, words in again.stdout + again.stderr) == (code, True), (name, again)
@@ -72,7 +72,7 @@ def test_what_it_made_serves_sessions(set_up):
             assert session.scalars(select(Case.title)).all() == ["the first one"]
             assert len(session.scalars(select(User)).all()) == 2
     taken = set_up.init_db("--admin", "carol", ADMIN_PASSWORD="x")
-    assert (taken.returncode, "is no administrator" in taken.stderr) == (1, True)
+    assert (taken.returncode, "is not an administrator" in taken.stderr) == (1, True)
 
 
 def test_nobody_to_ask_for_the_password_is_exit_code_3_before_anything_happens(new_operator, speech_server):
@@ -138,7 +138,7 @@ def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, spee
     assert mended.returncode == 0, "the next run mends all of it"
     for name in CHECKS.keys() - {"seed", "table"}:
         assert f"repaired: {CHECKS[name][1]}" in mended.stderr, name
-    assert operator.init_db("--check").stdout == "everything is in place\n"
+    assert operator.init_db("--check").stdout == "the database is ready\n"
 
 
 def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(new_operator, speech_server):
@@ -176,7 +176,7 @@ def test_names_that_need_quoting_work(new_operator, speech_server):
     made = operator.init_db()
     assert made.returncode == 0, made.stderr
     checked = operator.init_db("--check")
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
     with database_of(operator) as db, db.session() as session:
         assert session.scalars(select(Case)).all() == []
 
@@ -217,7 +217,7 @@ def test_an_owner_who_may_not_create_roles_is_told_the_statements_which_then_hel
     done = operator.init_db(**login)
     assert done.returncode == 0, done.stderr
     checked = operator.init_db("--check", **login)
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
 
 
 def test_an_owner_who_may_not_create_the_database_is_told_how(bare_server, new_operator):
@@ -236,5 +236,5 @@ def test_a_superuser_as_the_owner_works_and_is_checked_well(bare_server, new_ope
     operator.url = server.url("super")
     assert operator.init_db().returncode == 0
     checked = operator.init_db("--check")
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
     assert [path.name for path in (operator.folder / "storage").iterdir() if path.name != "audio"] == ["keys"]

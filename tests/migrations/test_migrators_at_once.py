@@ -65,7 +65,7 @@ def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_u
     with engine_of(owner_url) as engine, engine.connect() as connection:
         assert ours == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
 
-    assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
+    assert "the database is ready" in finish(init_db(absent_url, tmp_path, "--check"))
 
 
 def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speech_server, tmp_path):

@@ -235,7 +235,7 @@ def test_an_operator_without_a_checkout_migrates_and_checks(python, operator):
     ready = operator(python, "-m", "src.database.scripts.init_db", "--admin", "root")
     assert ready.returncode == 0, ready.stderr
     checked = operator(python, "-m", "src.database.scripts.init_db", "--check")
-    assert checked.stdout == "everything is in place\n", checked.stdout + checked.stderr
+    assert checked.stdout == "the database is ready\n", checked.stdout + checked.stderr
     opened = operator(python, "-c", SESSION)
     assert opened.stdout == "C-000001\n", opened.stderr
 

@@ -204,7 +204,7 @@ def test_the_check_of_init_db_names_it(owner, speech_server, tmp_path, warm_pyth
     def check():
         return warm_python.run("src.database.scripts.init_db", ["--check"], folder=tmp_path, environment=environment)
 
-    assert check().stdout == "everything is in place\n"
+    assert check().stdout == "the database is ready\n"
     with owner.begin() as connection:
         connection.execute(text("DROP TRIGGER capture ON case_tags"))
     found = check()
