@@ -1,4 +1,4 @@
-"""What it means: versions of an analysis, and the sentiments they speak of."""
+"""Analyses: versions per recording, and the sentiments that they may have."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Sentiment(Lookup):
-    """How something was said: positive, neutral, negative, mixed."""
+    """Sentiment of a recording: positive, neutral, negative, mixed."""
 
     __tablename__ = "sentiments"
 
 
 class AnalysisResult(Versioned, Record):
-    """One version of what a recording means. It remembers the transcription that it read."""
+    """One version of the analysis of a recording, with the transcription that it is based on."""
 
     __tablename__ = "analysis_results"
     __protection__ = Protected()
@@ -51,14 +51,14 @@ class AnalysisResult(Versioned, Record):
 
     case_id: Mapped[int] = written(Integer, once=True)
     audio_file_id: Mapped[int] = written(once=True)
-    transcription_id: Mapped[int | None] = written(once=True, comment="the version that was read")
+    transcription_id: Mapped[int | None] = written(once=True, comment="the transcription version that was analysed")
     version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording")
     summary: Mapped[str] = written(once=True, sampled=False, server_default="")
     sentiment_id: Mapped[int | None] = written(ForeignKey("sentiments.id", ondelete="RESTRICT"), once=True)
     sentiment_score: Mapped[float | None] = written(once=True, comment="-1 negative … 1 positive")
     details: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
     details_schema: Mapped[str | None] = written(
-        most=200, least=1, once=True, comment="the name of the schema that the details keep to"
+        most=200, least=1, once=True, comment="name of the JSON Schema of the details"
     )
     model_name: Mapped[str | None] = written(most=200, once=True)
     model_version: Mapped[str | None] = written(most=200, once=True)

@@ -1,4 +1,4 @@
-"""Cases and who takes part in them."""
+"""Cases, their participants, notes and legal holds."""
 
 from __future__ import annotations
 
@@ -45,32 +45,32 @@ if TYPE_CHECKING:
 
 
 class CaseStatus(Lookup):
-    """Where a case stands: active, closed, pending."""
+    """Status of a case: active, closed, pending."""
 
     __tablename__ = "case_statuses"
 
 
 class CasePriority(Lookup):
-    """How urgent a case is: high, medium, low; the heavier, the sooner."""
+    """Urgency of a case: high, medium, low; a higher weight is more urgent."""
 
     __tablename__ = "case_priorities"
 
-    weight: Mapped[int] = administered(comment="sorts the levels; heavier is more urgent")
+    weight: Mapped[int] = administered(comment="sorts the levels; higher is more urgent")
 
 
 class Case(Versioned, Record):
-    """What recordings, people, notes and holds belong to. Opening one makes the actor its owner."""
+    """A case: recordings, participants, notes and legal holds belong to it. Opening one makes the actor its owner."""
 
     __tablename__ = "cases"
     __protection__ = Protected(
         case="id",
-        # A case is visible to the transaction that opened it before its owner stands in the participants: INSERT …
-        # RETURNING checks the SELECT policy first and fires the AFTER trigger that adds the owner last.
+        # A case is visible to the transaction that opened it before its owner is a participant: INSERT … RETURNING
+        # checks the SELECT policy first and fires the AFTER trigger that adds the owner last.
         also_visible="(opened_by_id = (SELECT public.actor_id()) AND opened_xid = pg_current_xact_id_if_assigned())",
         insert_rule="opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open'))",
         not_captured=("opened_xid", "active_holds"),
         triggers=(
-            # A hold that is placed meanwhile is no change that an editor of the case could lose.
+            # Placing a hold does not count as a change: an editor of the case must not get a LostUpdate from it.
             Trigger(
                 "touch",
                 "BEFORE UPDATE",
@@ -79,14 +79,13 @@ class Case(Versioned, Record):
                 always=False,
             ),
             Trigger("prepare", "BEFORE INSERT", "prepare_case", always=False),
-            # All owners at once: the log then takes their entries at once too.
+            # One statement for all owners, so that the log gets their entries in one statement too.
             Trigger("own", "AFTER INSERT", "own_case", each="STATEMENT", transition="new_cases", always=False),
             Trigger("count_holds", "BEFORE INSERT OR UPDATE OF active_holds", "count_holds"),
         ),
     )
     __table_args__ = (
-        # By it the row policy shows a new case to the transaction that opened it, before its owner is a participant.
-        # Not mapped: nobody but the policy reads it, and merge() would try to write it back.
+        # Read by the SELECT policy only, for new cases. Not mapped: merge() would try to write it back.
         Column(
             "opened_xid", TransactionId, server_default=FetchedValue(), comment="the transaction that opened the case"
         ),
@@ -113,7 +112,7 @@ class Case(Versioned, Record):
         least=1,
         unique=True,
         server_default=FetchedValue(),
-        comment="a trigger makes C-000042 of the id when none is given",
+        comment="when none is given, a trigger derives C-000042 from the id",
     )
     title: Mapped[str] = user_text(300, least=1)
     description: Mapped[str] = user_text(20_000, server_default="")
@@ -128,7 +127,7 @@ class Case(Versioned, Record):
     opened_by_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True, server_default=ACTOR)
     closed_at: Mapped[datetime | None] = written()
     active_holds: Mapped[int] = mapped_column(
-        server_default="0", server_onupdate=FetchedValue(), comment="legal holds not yet released; counted by a trigger"
+        server_default="0", server_onupdate=FetchedValue(), comment="unreleased legal holds; counted by a trigger"
     )
 
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)
@@ -141,7 +140,7 @@ class Case(Versioned, Record):
 
 
 class CaseParticipant(Versioned, Record):
-    """A user in a case: the role there, permissions added or denied, until when."""
+    """A user in a case: role, permissions added or denied, expiry."""
 
     __tablename__ = "case_participants"
     __protection__ = Protected(
@@ -186,7 +185,7 @@ class CaseParticipant(Versioned, Record):
 
 
 class CaseNote(Versioned, Record):
-    """What somebody wrote down about a case."""
+    """A note of a user about a case."""
 
     __tablename__ = "case_notes"
     __protection__ = Protected()
@@ -205,7 +204,7 @@ class CaseNote(Versioned, Record):
 
 
 class LegalHold(Versioned, Record):
-    """Why nothing in a case may be deleted, from when it is placed until it is released."""
+    """A legal hold: nothing in the case can be deleted from its placement until its release."""
 
     __tablename__ = "legal_holds"
     __protection__ = Protected(

@@ -1,4 +1,4 @@
-"""Work on recordings: jobs that pipeline services claim, keep alive and finish."""
+"""Jobs on recordings, which pipeline services claim, keep alive and complete."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ JobState = Literal["queued", "running", "done", "failed"]
 
 
 class ProcessingJob(Versioned, Record):
-    """One piece of work on one recording. Its lease is also the grant: whoever holds it sees the case meanwhile.
+    """One job on one recording. Its lease is also a grant: the worker may read the case while it holds the lease.
 
-    `lease` is the fencing token: it grows with every claim, so that a worker that lost its lease cannot store a result.
+    `lease` is the fencing number: it grows with every claim; a worker that lost its lease cannot store a result.
     """
 
     __tablename__ = "processing_jobs"
-    # Claimed, kept alive and finished through functions. A heartbeat is no event; what a job became is.
+    # Claimed, kept alive and completed by functions. Outcomes are captured, heartbeats are not.
     __protection__ = Protected(
         update=None,
         insert_also="state = 'queued'",
@@ -57,7 +57,7 @@ class ProcessingJob(Versioned, Record):
             "(state = 'running') = (lease_expires_at IS NOT NULL) AND (state = 'running') = (leased_by_id IS NOT NULL)",
             name="running_has_lease",
         ),
-        # One open job of a kind per recording: asking twice is not working twice.
+        # One open job of a kind per recording: enqueueing twice does not run it twice.
         Index(
             "processing_jobs_open_key",
             "case_id",
@@ -90,10 +90,10 @@ class ProcessingJob(Versioned, Record):
     run_after: Mapped[datetime] = written(once=True, server_default=func.now())
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int] = written(once=True, server_default="3")
-    lease: Mapped[int] = mapped_column(server_default="0", comment="grows with every claim; names the newest one")
+    lease: Mapped[int] = mapped_column(server_default="0", comment="fencing number: grows with every claim")
     leased_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
     lease_expires_at: Mapped[datetime | None] = written(once=True)
-    worker: Mapped[str | None] = written(most=200, once=True, comment="which process, as it calls itself")
+    worker: Mapped[str | None] = written(most=200, once=True, comment="name of the worker process, given by it")
     started_at: Mapped[datetime | None] = written(once=True)
     finished_at: Mapped[datetime | None] = written(once=True)
     error_message: Mapped[str | None] = user_text(4000, once=True)

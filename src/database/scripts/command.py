@@ -30,7 +30,7 @@ _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an 
 def owner_engine(settings: Settings, name: str) -> Iterator[Engine]:
     """Yield an engine of the database's owner, with one connection whose application name is `name`.
 
-    Raises DatabaseMissing when there is no embedded database yet; it is not created here.
+    Raises DatabaseMissing when the embedded database does not exist yet; it is not created here.
     """
     engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name=name, size=1))
     try:

@@ -66,7 +66,7 @@ def list_recordings(
     """Return recordings of a case in the order of their ingest; with `deleted`, those marked as deleted instead.
 
     The next page begins `after` the last one of this page. A query of your own over AudioFile returns both kinds;
-    `deleted_at` tells them apart.
+    `deleted_at` distinguishes them.
     """
     actor_of(session)
     if not 1 <= limit <= MOST_LISTED:
