@@ -46,7 +46,7 @@ WORDS: dict[str, str] = {
     r"\bhalf a character\b": "unpaired surrogate",
     r"\bcannot be (?:done|stored) so\b": "Rejected by a database rule: …",
     r"\bhad back\b|\btold anew\b": "write a new baseline entry, restore",
-    r"\b(?:knows?|sees?|says?|has|reads?|takes?|gives?|holds?|makes?|finds?|writes?|gets?) (?:it |them )?not\b": (
+    r"\b(?:knows?|sees?|says?|has|reads?|takes?|gives?|holds?|makes?|finds?|gets?) (?:(?:it|them|the \w+) )?not\b": (
         "does not know it"
     ),
     r"\bno such thing\b": "name what was not found",
