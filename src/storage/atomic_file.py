@@ -1,7 +1,7 @@
-"""A file that nobody can see until it is whole, and that can then get a name only if the name is free.
+"""A file that is invisible until it is complete, and then gets its name only if the name is free.
 
 Two kinds: one without a name (O_TMPFILE), which the kernel frees when the process dies; and, where the file system
-has no such thing, one under an exclusive name in a folder of its own, which a sweep finds.
+does not support that, one with an exclusive name in a folder of its own, which a sweep finds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class UnfinishedFile(Protocol):
     def descriptor(self) -> int: ...
 
     def publish(self, folder: int, name: str) -> None:
-        """Give it that name, atomically. Raises FileExistsError when the name is taken, by whatever it be."""
+        """Give it that name, atomically. Raises FileExistsError when anything has that name."""
         ...
 
     def close(self) -> None:

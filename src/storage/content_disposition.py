@@ -1,4 +1,4 @@
-"""The name of a file as a header that tells a browser what to call a download (RFC 6266, RFC 5987, RFC 8187)."""
+"""The Content-Disposition header that names a download (RFC 6266, RFC 5987, RFC 8187)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 _MOST_BYTES = 255  # what file systems take, and a fraction of what servers take in one header
 _ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187: these need no encoding
-# They reverse or hide what stands around them: "gpj.exe" would be shown as "exe.jpg".
+# They reverse or hide the characters around them: "gpj.exe" would be shown as "exe.jpg".
 _INVISIBLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _BARE = re.compile(r"[._ ]*?((?:\.[A-Za-z0-9]{1,10})?)", re.ASCII)
 _SEPARATORS = re.compile(r'[/\\:*?"<>|%]')

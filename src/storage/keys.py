@@ -1,8 +1,8 @@
-"""The names of objects: made by machines, matched whole, the same on every backend.
+"""Keys of objects: generated, matched as a whole, the same on every backend.
 
 `cases/{case_id}/{uuid}.{ext}` and `archive/{audio_id}/{uuid}.{ext}` for recordings, `history/{yyyymm}/{uuid}.gz` for
-months of the log and `heads/{seal_id}/{uuid}.json` for the heads of its seals. The name a person gave a file never becomes part
-of a key; only its extension does, and only from a white list. So one object has one spelling, on any file system.
+months of the log and `heads/{seal_id}/{uuid}.json` for the heads of its seals. File names given by users never become
+part of a key; only their extension does, from an allow list. So an object has one spelling on any file system.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _AUDIO = (
 )
 _ID = "[1-9][0-9]{0,18}"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ROOMS = {"cases": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "archive": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "history": "gz",
+_AREAS = {"cases": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "archive": f"{_AUDIO}|{UNKNOWN_EXTENSION}", "history": "gz",
           "heads": "json"}  # fmt: skip
-AREAS = tuple(sorted(_ROOMS))  # what keys begin with, in the order of keys
-_KEY = re.compile("|".join(f"{room}/(?P<{room}>{_ID})/{_UUID}\\.(?:{kinds})" for room, kinds in _ROOMS.items()))
-_PREFIX = re.compile(f"(?:{'|'.join(_ROOMS)})(?:/({_ID}))?")
+AREAS = tuple(sorted(_AREAS))  # what keys begin with, in the order of keys
+_KEY = re.compile("|".join(f"{area}/(?P<{area}>{_ID})/{_UUID}\\.(?:{kinds})" for area, kinds in _AREAS.items()))
+_PREFIX = re.compile(f"(?:{'|'.join(_AREAS)})(?:/({_ID}))?")
 _SHOWN = 80  # characters of a refused text that its error message repeats
 
 
@@ -53,10 +53,10 @@ def head_key(seal_id: int) -> str:
 def extension_of(file_name: str) -> str:
     """The extension of that name in lower case when it is a known one of audio, else `bin`; never raises.
 
-    It helps people who look into the storage; nothing decides by it what the bytes are.
+    For people who inspect the storage; no code derives the type of the bytes from it.
     """
     _, dot, extension = file_name.rpartition(".")
-    # The match is exact and ASCII: the lower case of a Kelvin sign is a k, and is no extension.
+    # Exact and ASCII: the lower case of the Kelvin sign is a k, which must not count as an extension.
     known = dot and extension.isascii() and re.fullmatch(_AUDIO, extension.lower())
     return extension.lower() if known else UNKNOWN_EXTENSION
 
@@ -89,7 +89,7 @@ def validate_prefix(prefix: str) -> str:
     bare = prefix.removesuffix("/") if isinstance(prefix, str) else prefix
     if prefix != "" and not is_prefix(bare):
         raise InvalidKey(
-            f"{_shown(prefix)} is no prefix of storage keys; list one such as 'cases', 'archive', 'cases/ID' or 'archive/ID'."
+            f"{_shown(prefix)} is not a prefix of storage keys; pass 'cases', 'archive', 'cases/ID' or 'archive/ID'."
         )
     return bare
 

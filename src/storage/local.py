@@ -1,6 +1,6 @@
 """Recordings as files in folders of this machine: `ROOT/cases/{case_id}/…` and `ROOT/archive/{audio_id}/…`.
 
-Written unseen, brought to the disk, then linked to a name that must be free: rename would replace silently.
+Written invisibly, synced to disk, then linked to a name that must be free: rename would replace silently.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.atomic_file import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
 from src.storage.folders import FolderTree, as_storage_error
 from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window, chunks
-from src.storage.atomic_file import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -40,7 +40,7 @@ class LocalStorage:
     """A `StorageBackend` on a file system with hard links; the constructor touches nothing.
 
     Folders get mode 0750 and objects 0440, less the process's umask for folders. `use_tmpfile=False` avoids O_TMPFILE
-    for a file system that has it and gets it wrong; where it has none, the detour is found without being told.
+    for a file system whose implementation is broken; where it is not supported, the alternative is used automatically.
     """
 
     def __init__(self, root: Path | str, *, name: str = "local", use_tmpfile: bool = True) -> None:
@@ -105,7 +105,7 @@ class LocalStorage:
             try:
                 with self._tree.folder(area, owner) as folder:
                     existed = _unlink(folder, name)
-                    # Also when it was gone: whoever removed it may have died before this line.
+                    # Also when it was gone: the process that removed it may have died before this line.
                     os.fsync(folder)
             except FileNotFoundError:
                 return False
@@ -117,7 +117,7 @@ class LocalStorage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
@@ -167,7 +167,7 @@ class LocalStorage:
                     raise _taken(key)
                 new = stack.enter_context(closing(self._unfinished(folder)))
                 self._reserve(new.descriptor, size)
-            # Outside of the translation: an OSError of the source is none of this storage.
+            # Not translated: an OSError of the source is not an error of this storage.
             written, digest = self._fill(new.descriptor, key, source, size)
             with as_storage_error(self.root):
                 os.fchmod(new.descriptor, _READ_ONLY)
@@ -191,7 +191,7 @@ class LocalStorage:
     def _reserve(self, descriptor: int, size: int | None) -> None:
         if not size:
             return
-        # Asked first: reserving more than there is would fill the disk under everybody else before it fails.
+        # Checked first: reserving more than there is would fill the disk for all other programs before it fails.
         room = os.fstatvfs(descriptor)
         free = room.f_bavail * room.f_frsize
         if size > free:
@@ -274,11 +274,11 @@ def _info(key: str, seen: os.stat_result, sha256: str | None = None) -> ObjectIn
 
 
 def _taken(key: str) -> ObjectExists:
-    return ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+    return ObjectExists(f"{key} is stored already; use a new key, objects are never replaced.")
 
 
 def _not_a_file(key: str) -> IntegrityFailure:
-    return IntegrityFailure(f"What lies under {key} is not a file of this storage; look who put it there.")
+    return IntegrityFailure(f"{key} is not a regular file; find out which program created it.")
 
 
 def _exists(folder: int, name: str) -> bool:

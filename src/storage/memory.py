@@ -1,9 +1,9 @@
-"""Objects in the memory of this process, with faults on demand: for the tests of everybody who stores recordings.
+"""Objects in the memory of this process, with fault injection: for tests of services that store recordings.
 
-It keeps every promise of the contract except those about power cuts and about memory. Faults strike at named steps:
+It keeps every guarantee of the contract except durability and constant memory. Faults are raised at named steps:
 
     storage = MemoryStorage()
-    storage.fail("put.after", StorageUnavailable("the answer got lost"))   # the object is stored, the caller not told
+    storage.fail("put.after", StorageUnavailable("the answer got lost"))   # stored, but the caller gets an error
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from src.errors import (
     IntegrityFailure,
@@ -24,7 +24,7 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
 from src.storage.streams import Window, buffered, checked_size, checked_window, chunks
 
 _VERBS = ("put", "get", "head", "list", "copy", "delete", "usage", "sweep_incomplete", "probe")
@@ -62,23 +62,23 @@ class MemoryStorage:
             self.fail(step, error)
 
     def fail(self, step: str, error: BaseException, *, times: int | None = 1) -> None:
-        """Raise `error` the next `times` times that step is reached, for ever with None.
+        """Raise `error` the next `times` times that step is reached; always with None.
 
-        Steps are `VERB.before` (nothing happened yet), `VERB.after` (all happened, the caller is not told) and, of
-        put and copy, `VERB.after_bytes` (every byte was read, none is visible). Raises InvalidInput for another step.
+        Steps are `VERB.before` (nothing happened yet), `VERB.after` (all happened, but the caller gets the error) and,
+        of put and copy, `VERB.after_bytes` (every byte was read, none is visible). Raises InvalidInput for others.
         """
         if step not in STEPS:
-            raise InvalidInput(f"There is no step {step!a}; the steps are {', '.join(sorted(STEPS))}.")
+            raise InvalidInput(f"step: {step!a}; pass one of {', '.join(sorted(STEPS))}.")
         with self._lock:
             self._faults[step] = _Fault(error, times)
 
-    def heal(self) -> None:
-        """Forget every fault that has not struck yet."""
+    def clear_faults(self) -> None:
+        """Remove every fault that was not raised yet."""
         with self._lock:
             self._faults.clear()
 
     def corrupt(self, key: str) -> None:
-        """Flip one bit of that object, as a bad disk would: size and time stay. Raises ObjectNotFound."""
+        """Flip one bit of an object, as a failing disk would; size and time stay. Raises ObjectNotFound."""
         with self._lock:
             info, data = self._find(key)
             if not data:
@@ -167,7 +167,7 @@ class MemoryStorage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:

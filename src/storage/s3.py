@@ -1,6 +1,6 @@
-"""Recordings in a bucket of S3, or of a server that speaks its language.
+"""Storage in a bucket of Amazon S3 or of an S3-compatible server.
 
-What the server guarantees is used, what it ignores is made up for, and what no server offers is said where it matters.
+Guarantees of the server are used, guards that it ignores are replaced, and what no server offers is documented.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from src.errors import (
     ConfigurationError,
@@ -20,18 +20,18 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
 from src.storage.content_disposition import content_disposition
-from src.storage.s3_bucket import Bucket
+from src.storage.contract import Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
+from src.storage.s3_bucket import Bucket, ObjectReader
 from src.storage.s3_probe import PROBES, probe
-from src.storage.s3_reading import ObjectReader
 from src.storage.s3_upload import Honoured, Uploader
 from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+"""Server-side encryption of new objects; None leaves it to the bucket."""
 _LONGEST_URL = timedelta(days=7)  # of the signature, version 4
 _SHA256 = re.compile("[0-9a-f]{64}")
 _CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w-]{1,40}=[\w.,+-]{1,100})*", re.ASCII)
@@ -39,16 +39,16 @@ _AMAZON = Honoured(conditional_put=True, conditional_complete=True, checksums=Tr
 
 
 class S3Storage:
-    """A `StorageBackend` on S3; the constructor touches nothing and needs no boto3 yet.
+    """A `StorageBackend` on S3; the constructor connects to nothing and does not import boto3 yet.
 
-    `endpoint_url` names a compatible server; what it honours is tried out before the first write. Without credentials
-    boto3 looks where it always does (environment, profile, role of the machine). Objects are encrypted as the bucket
-    says, or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
-    lies at `prefix` + key. Directory buckets, which list in no order, are not supported.
+    `endpoint_url` names a compatible server; its guards are probed before the first write. Without credentials boto3
+    searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the bucket,
+    or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
+    is stored at `prefix` + key. Directory buckets, which do not list in order, are not supported.
 
-    Raises ConfigurationError for settings that cannot be right; so does every verb for credentials or a bucket that
-    the server refuses. In a bucket that keeps versions `delete` hides the object, and its bytes go when the lifecycle
-    rules of the bucket or its object lock say so.
+    Raises ConfigurationError for invalid settings; so does every operation for credentials or a bucket that the server
+    rejects. In a bucket with versioning `delete` hides the object; the lifecycle rules or the object lock of the bucket
+    determine when its bytes are removed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class S3Storage:
         access_key_id: str | None = None,
         secret_access_key: SecretStr | None = None,
         session_token: SecretStr | None = None,
-        server_side_encryption: str | None = None,
+        server_side_encryption: Encryption | None = None,
         kms_key_id: str | None = None,
     ) -> None:
         self.name = name
@@ -153,7 +153,7 @@ class S3Storage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
@@ -164,8 +164,10 @@ class S3Storage:
         """
         keys.validate(key)
         if not timedelta(seconds=1) <= expires_in <= _LONGEST_URL:
-            raise InvalidInput("An address works for a second to 7 days; ask for a fresh one when it is needed.")
+            raise InvalidInput(f"expires_in: {expires_in}; an address is valid for 1 second to 7 days.")
         parameters: dict[str, Any] = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
+        if method not in get_args(UrlMethod):
+            raise InvalidInput(f"method: {method!r}; pass one of {', '.join(map(repr, get_args(UrlMethod)))}.")
         if method == "GET":
             operation = "get_object"
             parameters["ResponseContentDisposition"] = content_disposition(filename)
@@ -250,7 +252,9 @@ class S3Storage:
             for entry in self._pages("list_objects_v2", "Contents", Prefix=f"{root}{prefix}/", StartAfter=root + start):
                 key = entry["Key"].removeprefix(root)
                 if key <= previous:
-                    raise UnsupportedOperation(f"{self._bucket.place} lists in no order; use an ordinary bucket.")
+                    raise UnsupportedOperation(
+                        f"{self._bucket.place} does not list in order; use a general purpose bucket."
+                    )
                 previous = key
                 if keys.is_valid(key) and key > start:  # not every server knows StartAfter
                     yield ObjectInfo(key, entry["Size"], None, entry["LastModified"])
@@ -287,9 +291,11 @@ class S3Storage:
                 yield from page.get(field, ())
 
 
-def _encryption(algorithm: str | None, kms_key_id: str | None) -> dict[str, str]:
-    if algorithm is not None and algorithm not in _ENCRYPTIONS:
-        raise ConfigurationError(f"S3_SERVER_SIDE_ENCRYPTION must be one of {', '.join(_ENCRYPTIONS)}, or not set.")
+def _encryption(algorithm: Encryption | None, kms_key_id: str | None) -> dict[str, str]:
+    if algorithm is not None and algorithm not in get_args(Encryption):
+        raise ConfigurationError(
+            f"S3_SERVER_SIDE_ENCRYPTION must be one of {', '.join(get_args(Encryption))}, or not set."
+        )
     if kms_key_id is not None and (algorithm is None or algorithm == "AES256"):
         raise ConfigurationError("S3_KMS_KEY_ID needs S3_SERVER_SIDE_ENCRYPTION=aws:kms or aws:kms:dsse.")
     chosen = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": kms_key_id}
@@ -298,7 +304,7 @@ def _encryption(algorithm: str | None, kms_key_id: str | None) -> dict[str, str]
 
 def _checked_type(content_type: str | None) -> str | None:
     if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
-        raise InvalidInput(f"{content_type!a:.80} is no content type; write it like audio/flac.")
+        raise InvalidInput(f"content_type: {content_type!a:.80} is not a media type; write it like audio/flac.")
     return content_type
 
 

@@ -29,24 +29,24 @@ _BYTES = b"0123456789"
 _WRONG = base64.b64encode(hashlib.sha256(b"something else").digest()).decode()
 
 _NO_CONDITIONS = (
-    "The server replaces objects although it is told not to ({where}). Every write looks first whether its key is "
-    "free; of two writers that look at the same moment the later one wins, so never write one key twice."
+    "The server ignores the condition not to replace objects ({where}). Every write checks first whether its key is "
+    "free; of two writers that check at the same moment the later one wins, so never write one key twice."
 )
 _NO_CHECKSUMS = (
-    "The server takes bytes that do not fit their SHA-256. Every write compares the ETag of the server instead, or "
-    "reads back what was written where the ETag is no MD5."
+    "The server accepts bytes that do not match their SHA-256. Every write compares the ETag of the server instead, "
+    "or reads the object back where the ETag is not an MD5."
 )
 _VERSIONS = (
-    "The bucket keeps versions: delete() hides an object and its bytes stay, and cost, until a lifecycle rule for "
+    "The bucket keeps versions: delete() hides an object; its bytes remain, and cost, until a lifecycle rule for "
     "noncurrent versions removes them."
 )
 _LOCK = "The bucket has object lock: versions under retention or legal hold cannot be removed before their time."
-_NO_RANGES = "The server ignores ranges, so only whole objects could be read; get() refuses to."
+_NO_RANGES = "The server ignores range requests, which get() needs."
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that a probe saw. `versions` and `lock` are None where the login may not ask."""
+    """The results of a probe. `versions` and `lock` are None where the credentials may not read them."""
 
     honoured: Honoured
     ranges: bool
@@ -56,7 +56,7 @@ class Findings:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The same in the words of the contract."""
+        """The findings as the capabilities of the contract."""
         seen = self.honoured
         ignored = [
             name
@@ -74,7 +74,7 @@ class Findings:
             _LOCK: self.lock,
             "The login may not ask whether the bucket keeps versions (s3:GetBucketVersioning).": self.versions is None,
             "The login may not ask for object lock (s3:GetBucketObjectLockConfiguration).": self.lock is None,
-            f"What the probe wrote below {PROBES} could not be removed for good; a lifecycle rule may.": self.unclean,
+            f"Objects of the probe below {PROBES} could not be removed; a lifecycle rule can.": self.unclean,
         }
         return Capabilities(
             conditional_create=not ignored,

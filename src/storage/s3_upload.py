@@ -1,7 +1,7 @@
 """Writing to S3: whole when small, in parts when large, never over an object that is there.
 
-An answer that gets lost does not turn a success into a refusal: every write carries a token of its own in the metadata,
-so that "somebody has this key" is told from "that was me, asked again".
+A lost answer does not turn a success into an error: every write has a token of its own in the metadata, which
+distinguishes a retry of the same write from another writer of the key.
 """
 
 from __future__ import annotations
@@ -13,26 +13,92 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
-from src.errors import IntegrityFailure, ObjectExists, ObjectNotFound, SpeechError, StorageUnavailable
-from src.storage.s3_parts import MOST_PARTS, PART_BYTES, Received, check_size, cut
+from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, SpeechError, StorageUnavailable
+from src.storage.streams import chunks
 
 if TYPE_CHECKING:
     from src.storage.s3_bucket import Bucket
 
+MIB = 1024 * 1024
+PART_BYTES = 8 * MIB
+MOST_PARTS = 10_000
+_LARGEST_BYTES = 5 * 1024**4
 _IN_FLIGHT = 3  # parts on their way while the next one is read: four parts in memory at most
 _IN_FLIGHT_BYTES = _IN_FLIGHT * PART_BYTES
-# A copy moves inside the server and costs no memory here; a part must be done before the client loses patience.
+# A copy is made inside the server and costs no memory here; a part must finish within the read timeout.
 _COPY_PART_BYTES = 256 * 1024 * 1024
 _MD5 = re.compile('"?([0-9a-f]{32})"?')
 
 
+@dataclass(slots=True)
+class Received:
+    """Size and digest of what was read from a source so far."""
+
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def sha256(self) -> str:
+        return str(self.digest.hexdigest())
+
+
+def cut(source: BinaryIO | bytes, key: str, size: int | None, received: Received) -> Iterator[bytearray]:
+    """The rest of the source in parts, counted and hashed into `received`.
+
+    Raises IntegrityFailure when it does not hold exactly `size` bytes, NoSpace beyond 5 TiB, and what `chunks` raises.
+    """
+    pieces = (memoryview(piece) for piece in chunks(source))
+    rest = nothing = memoryview(b"")
+    for wanted in part_sizes(size):
+        part = bytearray()
+        while len(part) < wanted:
+            if not rest:
+                rest = next(pieces, nothing)
+                if not rest:
+                    break
+                received.digest.update(rest)
+                received.size += len(rest)
+                check_size(key, received.size, size, whole=False)
+            room = wanted - len(part)
+            part += rest[:room]
+            rest = rest[room:]
+        if not part:
+            check_size(key, received.size, size, whole=True)
+            return
+        yield part
+    if rest or next(pieces, nothing):
+        raise NoSpace(f"The source of {key} is larger than 5 TiB, the limit of an object of S3; split the recording.")
+    check_size(key, received.size, size, whole=True)
+
+
+def part_sizes(size: int | None) -> Iterator[int]:
+    """Bytes of each part, at most 10,000, that together hold `size` bytes, or 5 TiB when it is unknown.
+
+    Equal where the size is known, since some servers want that. Else doubled every 1,000 parts: flat memory up to
+    8 GiB, and a file of 100 GB costs parts of 64 MiB.
+    """
+    for number in range(MOST_PARTS):
+        if size is None:
+            yield PART_BYTES << number // 1000
+        else:
+            yield max(PART_BYTES, -(-size // MOST_PARTS // MIB) * MIB)
+
+
+def check_size(key: str, seen: int, said: int | None, *, whole: bool) -> None:
+    """Compare the bytes seen so far, or the whole, with what was said. Raises IntegrityFailure, NoSpace."""
+    if seen > _LARGEST_BYTES:
+        raise NoSpace(f"The source of {key} is larger than 5 TiB, the limit of an object of S3; split the recording.")
+    if said is not None and (seen > said or (whole and seen != said)):
+        raise IntegrityFailure(f"The source of {key} did not hold the {said} bytes it was said to hold.")
+
+
 @dataclass(frozen=True, slots=True)
 class Honoured:
-    """Which requests that guard a write this server honours instead of ignoring them."""
+    """Which guards of a write the server honours instead of ignoring them."""
 
     conditional_put: bool
     conditional_complete: bool
@@ -42,7 +108,7 @@ class Honoured:
 class Uploader:
     """Writes objects create-only and knows which uploads of this process are under way.
 
-    `read_back(key)` returns size and SHA-256 of what lies there; it is asked where the server proves nothing itself.
+    `read_back(key)` returns size and SHA-256 of the stored object, where the server verifies nothing itself.
     """
 
     def __init__(
@@ -61,11 +127,11 @@ class Uploader:
 
     def put(self, key: str, source: BinaryIO | bytes, *, size: int | None, content_type: str | None) -> tuple[int, str]:
         """Store the rest of the source and return size and SHA-256. Raises as `StorageBackend.put`."""
-        self._honoured()  # asks the server the first time; better before the source is touched
+        self._honoured()  # probes the server the first time, before the source is read
         received = Received()
         check_size(key, size or 0, size, whole=False)
         parts = cut(source, key, size, received)
-        # A second part is looked for before the first one goes: only then is it known whether one request will do.
+        # The second part is read before the first one is sent, to know whether one request is enough.
         held = deque(part for part in (next(parts, bytearray()), next(parts, None)) if part is not None)
         headers = {"ContentType": content_type} if content_type else {}
         if len(held) == 1:
@@ -101,7 +167,7 @@ class Uploader:
                 for number, start in enumerate(range(0, size, step), 1)
             ]
 
-        # CopyObject takes no condition that servers honour; an upload whose parts are copied ends in one that does.
+        # Servers ignore conditions of CopyObject, but honour those of completing an upload, here of copied parts.
         self._upload(target_key, {"sha256": sha256}, headers, send, lambda: size)
 
     def _put_whole(self, key: str, data: bytearray, sha256: str, headers: Mapping[str, str]) -> None:
@@ -111,7 +177,7 @@ class Uploader:
         token = uuid4().hex
         checksum = _checksum(honoured, bytes.fromhex(sha256))
         if not checksum:
-            # A bucket that retains what it gets insists on some checksum, and this one every server knows.
+            # A bucket with object lock requires a checksum, and MD5 is known to every server.
             md5 = hashlib.md5(data, usedforsecurity=False)
             checksum = {"ContentMD5": base64.b64encode(md5.digest()).decode()}
         try:
@@ -151,7 +217,7 @@ class Uploader:
         send: Callable[[str], list[dict[str, Any]]],
         size: Callable[[], int],
     ) -> str:
-        """Begin an upload, let `send` fill it, make it an object; whatever goes wrong, the upload is ended."""
+        """Begin an upload, let `send` fill it, complete it; on any error the upload is aborted."""
         honoured, token = self._honoured(), uuid4().hex
         algorithm = {"ChecksumAlgorithm": "SHA256"} if honoured.checksums else {}
         begun = self._bucket.call(
@@ -170,7 +236,7 @@ class Uploader:
                 self._refuse_taken(key)
             self._complete(key, upload, sent, size(), token)
         except BaseException:
-            # What cannot be ended now, sweep_incomplete() ends; the first error says more than this one.
+            # sweep_incomplete() aborts it later; the first error is the one to raise.
             with suppress(SpeechError):
                 self._bucket.call("abort_multipart_upload", key, UploadId=upload)
             raise
@@ -189,7 +255,7 @@ class Uploader:
                     waiting.append(pool.submit(self._send_part, key, upload, number, part, unproved))
                 sent.extend(future.result() for future in waiting)
             except BaseException:
-                # A part that arrives after the end of its upload would lie there for ever.
+                # A part that arrives after its upload was aborted would be stored forever.
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return sent
@@ -219,7 +285,10 @@ class Uploader:
                 IfNoneMatch="*",
                 MpuObjectSize=size,
             )
-        except (ObjectExists, ObjectNotFound) as refusal:  # not found is the upload: it was completed or ended
+        except (
+            ObjectExists,
+            ObjectNotFound,
+        ) as refusal:  # ObjectNotFound is about the upload: it was completed or aborted
             self._settle(key, token, refusal)
 
     def _refuse_taken(self, key: str) -> None:
@@ -235,7 +304,7 @@ class Uploader:
             found = self._bucket.head(key)
         except ObjectNotFound:
             raise StorageUnavailable(
-                f"Somebody else wrote or ended {key} at the same time and nothing is stored; try again."
+                f"Another program wrote {key} or ended its upload at the same time; nothing was stored, try again."
             ) from refusal
         if found.get("Metadata", {}).get("put") != token:
             raise _taken(key) from refusal
@@ -250,7 +319,7 @@ class Uploader:
 
 
 def _taken(key: str) -> ObjectExists:
-    return ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+    return ObjectExists(f"{key} is stored already; use a new key, objects are never replaced.")
 
 
 def _all_of(held: deque[bytearray], parts: Iterable[bytearray]) -> Iterator[bytearray]:
@@ -265,6 +334,6 @@ def _checksum(honoured: Honoured, sha256: bytes) -> dict[str, str]:
 
 
 def _etag_proves(etag: str, data: bytearray) -> bool:
-    """Whether the server's ETag is the MD5 of what was sent. It need not be: with KMS it is something else."""
+    """Return whether the ETag is the MD5 of the sent bytes; with KMS it is another value."""
     found = _MD5.fullmatch(etag)
     return found is not None and found[1] == hashlib.md5(data, usedforsecurity=False).hexdigest()

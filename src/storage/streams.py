@@ -1,4 +1,4 @@
-"""Streams in and out of a storage: reading a source in pieces, and a window onto something stored."""
+"""Streams: reading a source in pieces, and a seekable window into a stored object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chunks(source: BinaryIO | bytes) -> Iterator[bytes | memoryview]:
         return
     read = getattr(source, "read", None)
     if read is None:
-        raise InvalidInput(f"A {type(source).__name__} is no source of bytes; give bytes or a file opened with 'rb'.")
+        raise InvalidInput(f"source: pass bytes or a file opened with 'rb', not {type(source).__name__}.")
     while True:
         piece = read(CHUNK_BYTES)
         if not isinstance(piece, bytes | bytearray | memoryview):

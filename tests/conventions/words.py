@@ -27,13 +27,13 @@ EXEMPT = {
 
 # Pattern → what to write instead. Patterns are matched without regard to case, in text and in names.
 WORDS: dict[str, str] = {
-    r"\b(?:is|are|was|were|be|been) no (?!longer\b|more\b|later\b|earlier\b|larger\b|less\b|fewer\b)\w+": (
+    r"(?<!here )\b(?:is|are|was|were|be|been) no (?!longer\b|more\b|later\b|earlier\b|larger\b|less\b|fewer\b)\w+": (
         "is not a …, has no …: 'input that is not audio'"
     ),
     r"\bthat is none\b|\bwhat is none\b|\bwho is none\b": "that is not one",
     r"\bof (?:ours|yours|theirs|his|hers)\b": "our own …, your …: a possessive before the noun",
     r"\banew\b": "again, new",
-    r"\b(?:he|his|him|himself|she|her|hers|herself)\b": "they, the user, the actor; or the passive",
+    r"(?<![=\"])\b(?:he|his|him|himself|she|her|hers|herself)\b": "they, the user, the actor; or the passive",
     r"\bthe (?:one )?door\b|\bdoor_|_door\b|\bdoors\b": "db.session",
     r"\bthe house\b|\bin the house\b": "the package, the project",
     r"\b(?:a|the|one|this|other|these|such) rooms?\b|\brooms\b(?! of)": "module, package",
@@ -52,7 +52,7 @@ WORDS: dict[str, str] = {
     r"\bno such thing\b": "name what was not found",
     r"\b(?:whoever|whomever|whatever it be|be it)\b": "a user who …, any program that …",
     r"\bwhat (?:is|are|was) (?:no|none)\b": "input that is not …",
-    r"\b(?:tell|tells|told|telling)\b": "say, report, log, state, print",
+    r"\b(?:tell(?!\()|tells|told|telling)\b": "say, report, log, state, print",
     r"\bbeside each other\b": "side by side, at the same time",
     r"\bin each other's way\b": "conflict",
     r"\bat (?:his|their) leisure\b": "later",

@@ -50,7 +50,7 @@ def test_a_link_in_the_place_of_an_object_is_neither_read_nor_replaced(local, ou
     key = case_key(7, "wav")
     _put_link(local.root / key, secret)
     for verb in (local.get, local.head):
-        with pytest.raises(IntegrityFailure, match="not a file"):
+        with pytest.raises(IntegrityFailure, match="not a regular file"):
             verb(key)
     with pytest.raises(IntegrityFailure):
         local.copy(key, archive_key(1, "wav"))

@@ -55,7 +55,7 @@ def test_a_fault_strikes_as_often_as_it_was_told():
     for _ in range(5):
         with pytest.raises(StorageUnavailable):
             storage.usage()
-    storage.heal()
+    storage.clear_faults()
     storage.usage()
 
 

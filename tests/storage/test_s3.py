@@ -17,7 +17,7 @@ from src.config import load_settings
 from src.errors import ConfigurationError, IntegrityFailure, InvalidInput, InvalidKey, NoSpace, ObjectNotFound
 from src.storage import S3Storage, archive_key, case_key, open_backend
 from src.storage.keys import AREAS
-from src.storage.s3_parts import MOST_PARTS, PART_BYTES, Received, cut, part_sizes
+from src.storage.s3_upload import MOST_PARTS, PART_BYTES, Received, cut, part_sizes
 from tests.storage.conftest import SECRET
 from tests.storage.hostile_names import HOSTILE_NAMES
 
@@ -300,7 +300,7 @@ def test_parts_hold_five_tebibytes_whether_the_size_is_known_or_not():
 def test_more_than_s3_can_keep_is_refused(monkeypatch):
     with pytest.raises(NoSpace, match="5 TiB"):
         S3Storage("speech").put(case_key(1, "wav"), b"", size=5 * 1024**4 + 1)
-    monkeypatch.setattr("src.storage.s3_parts.part_sizes", lambda _size: iter([3, 3]))
+    monkeypatch.setattr("src.storage.s3_upload.part_sizes", lambda _size: iter([3, 3]))
     assert list(cut(b"123456", "k", None, Received())) == [b"123", b"456"]
     with pytest.raises(NoSpace, match="5 TiB"):
         list(cut(b"1234567", "k", None, Received()))

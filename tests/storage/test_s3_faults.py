@@ -19,7 +19,7 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import S3Storage, archive_key, case_key
-from src.storage.s3_parts import PART_BYTES
+from src.storage.s3_upload import PART_BYTES
 from tests.storage.conftest import SECRET
 from tests.storage.s3_proxy import CUT, FAILED, FLIPPED, LOST, UNANSWERED
 
@@ -192,7 +192,7 @@ def test_a_server_that_ignores_ranges_is_refused(proxy, spoiled):
     key = case_key(1, "wav")
     storage.put(key, b"0123456789")
     proxy.spoil = lambda request: request.drop.add("range")
-    with storage.get(key, offset=3) as stream, pytest.raises(StorageUnavailable, match="ignores ranges"):
+    with storage.get(key, offset=3) as stream, pytest.raises(StorageUnavailable, match="ignores range requests"):
         stream.read()
     assert any("ranges" in note for note in storage.probe().notes)
 
@@ -213,7 +213,7 @@ def test_a_server_that_ignores_ranges_is_refused(proxy, spoiled):
         ((418, "Teapot"), StorageUnavailable, "418 Teapot"),
         ((507, "Whatever"), NoSpace, "free space"),
         ((403, "QuotaExceeded"), NoSpace, "quota"),
-        ((400, "EntityTooLarge"), NoSpace, "as large"),
+        ((400, "EntityTooLarge"), NoSpace, "too large"),
         ((400, "BadDigest"), IntegrityFailure, "on its way"),
         ((501, "NotImplemented"), UnsupportedOperation, "cannot do that"),
     ],
