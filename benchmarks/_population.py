@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 FEW = 20
 PAGE = 50
 
-# As the owner, past the door. Colleagues have a caseload of twenty; Alice's cases lie far from one another and from the
+# As the owner, without db.session. Colleagues have twenty cases each; the cases of alice lie far apart and are not the
 # newest.
 _CASES = (
     "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",

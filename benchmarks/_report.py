@@ -36,7 +36,7 @@ Benchmark = Callable[[bool], tuple[Sequence[str], Sequence[Row], Sequence[Goal]]
 
 
 def main(benchmark: Benchmark, description: str) -> None:
-    """Run a benchmark (it is told whether to be quick) and print what it returns: header, rows, goals."""
+    """Run a benchmark, quick or not, and print what it returns: header, rows, goals."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")

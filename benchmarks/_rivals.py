@@ -62,7 +62,7 @@ class Contender:
 def model_of_cases(
     versioned: dict[str, Any] | None = None, *, same_work: bool = False, prepare: Callable[[Any], Any] | None = None
 ) -> tuple[Any, Any]:
-    """Return a fresh base, and a case with the columns, checks, indexes and foreign keys of ours; nothing else.
+    """Return a new base, and a case with the columns, checks, indexes and foreign keys of this package, nothing else.
 
     `same_work`: as an application does by hand what ours does too: the owner is a row of the participants, a lost
     update is refused, and what the server sets is read back. `prepare` is called with the base before it has models.
@@ -176,7 +176,7 @@ def work(pipe: Connection, name: str, url: URL, key: SigningKey) -> None:
     """
     try:
         contender = writer(name, url, key)
-    except Exception as error:  # noqa: BLE001 - whatever keeps a peer from running is told in the table
+    except Exception as error:  # noqa: BLE001 - the table shows any error of a peer
         pipe.send(f"does not run: {error}")
         return
     pipe.send("")

@@ -31,7 +31,7 @@ class _Shared:
 
 @contextmanager
 def running_writers(url: URL, key: SigningKey) -> Iterator[Callable[[], int]]:
-    """Keep writers writing while the block runs; yields a function that tells how many notes were committed."""
+    """Keep writers writing while the block runs; yields a function that counts the committed notes."""
     context = multiprocessing.get_context("fork")  # what is imported already is not imported once more by each
     written = context.Array("q", PROCESSES * THREADS, lock=False)
     shared = _Shared(written, context.Barrier(PROCESSES + 1), context.Event())

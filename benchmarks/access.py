@@ -1,4 +1,4 @@
-"""What row security costs: queries of members and administrators beside the same queries without it, and the door."""
+"""The cost of row security: queries of members and administrators beside the same without it, and db.session."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Size:
     cases: int
     segments: int
     rounds: int
-    doors: int
+    sessions: int
 
 
-FULL = Size(cases=10_000, segments=100, rounds=25, doors=400)
-QUICK = Size(cases=400, segments=50, rounds=7, doors=60)
+FULL = Size(cases=10_000, segments=100, rounds=25, sessions=400)
+QUICK = Size(cases=400, segments=50, rounds=7, sessions=60)
 
 # Bob takes part in every second case; one transcription and its segments for each.
 POPULATION = (
@@ -92,7 +92,7 @@ def queries(case: int, where: Sequence[Any] = ()) -> dict[str, Query]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Somebody who reads: how a session of his is opened, and the queries that he makes in it."""
+    """A reader: how its session is opened, and its queries."""
 
     name: str
     opened: Callable[[], AbstractContextManager[Session]]
@@ -144,8 +144,8 @@ def read(people: Sequence[Reader], rounds: int) -> dict[tuple[str, str], float]:
     return {key: statistics.median(measured) for key, measured in times.items()}
 
 
-def go_through(database: Database, plain: Engine, rounds: int) -> tuple[float, float, float]:
-    """Return the median milliseconds to read a case through the door and without it, and the extra round trips."""
+def measure_session(database: Database, plain: Engine, rounds: int) -> tuple[float, float, float]:
+    """Return the median milliseconds to read a case in a session and without one, and the extra round trips."""
     with database.session(actor="alice") as session:
         case = session.scalars(select(Case.id).limit(1)).one()
 
@@ -186,7 +186,7 @@ def round_trips(engine: Engine, way: Callable[[], None], times: int = 10) -> flo
         options["cursor_factory"] = CountingCursor
 
     engine.dispose()
-    way()  # what is sent once for a new connection is not the door's
+    way()  # excludes what is sent once per connection
     sent = 0
     for _ in range(times):
         way()
@@ -201,7 +201,7 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         populate(owner, size)
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
             times = read(readers(database, owner, size), size.rounds)
-            door, without, extra = go_through(database, plain, size.doors)
+            within, without, extra = measure_session(database, plain, size.sessions)
         owner.dispose()
         plain.dispose()
 
@@ -215,7 +215,7 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         for reader, beside in pairs
         for name in names
     ]
-    rows.append(("read one case", "the door", door, without, door / without))
+    rows.append(("read one case", "db.session", within, without, within / without))
     goals = [
         *(Goal(f"{MEMBER}: {name}", ratio(name, MEMBER, BY_HAND), 1.5) for name in names),
         *(Goal(f"{ADMINISTRATOR}: {name}", ratio(name, ADMINISTRATOR, UNPROTECTED), 1.2) for name in names),
@@ -223,10 +223,10 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             Goal(f"{WIDE_MEMBER} × {MEMBER}: {name}", ratio(name, WIDE_MEMBER, MEMBER), 3)
             for name in (NEWEST, ONE_CASE)
         ),
-        # No more than what he asks for takes by hand, give or take the reading of a whole table instead of an index.
+        # As fast as the query by hand, except that it may read a whole table instead of an index.
         Goal(f"{WIDE_MEMBER}: {COUNT}", ratio(COUNT, WIDE_MEMBER, WIDE_BY_HAND), 3),
-        Goal("the door: read one case", door / without, 2),
-        Goal("the door: extra round trips", extra, 2),
+        Goal("db.session: read one case", within / without, 2),
+        Goal("db.session: extra round trips", extra, 2),
     ]
     return ("query", "who", "median ms", "without ms", "ratio"), rows, goals
 

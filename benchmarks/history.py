@@ -46,7 +46,7 @@ class Size:
 FULL = Size(5_000, 1_000, 3, 1_000_000, 10_000, 25, 60_000, 8, 3)
 QUICK = Size(100, 100, 1, 10_000, 100, 3, 1_500, 1, 0.5)
 
-# As the owner, past the door. Entries stand in every month alike, a hundred for each case; their hashes are of no use.
+# As the owner, without db.session. Every month has the same entries, a hundred for each case; their hashes are unused.
 POPULATION = (
     # What the population itself did would be the newest entry of each case.
     "ALTER TABLE cases DISABLE TRIGGER capture",

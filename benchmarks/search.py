@@ -236,7 +236,7 @@ def finding(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             readers, others = stack.enter_context(populated(server, size))
             ready.append((size, readers))
             beside += others
-        # All sizes are asked in turns, so that a busy minute of the machine is no growth.
+        # All sizes are measured in turns, so that a busy minute of the machine does not look like growth.
         measured = measure(ready)
     for size in sizes:
         count = f"{size.cases * SEGMENTS:,}"
@@ -252,7 +252,7 @@ def finding(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             if size is not sizes[0]:
                 goals += [
                     Goal(f"{name}, {count}: median", ours / hand, 1.5),
-                    # A millisecond of the machine's own is no cost of ours.
+                    # A millisecond of jitter of the machine is not counted.
                     Goal(f"{name}, {count}: p95 less 1 ms", (ours_p95 - 1) / hand_p95, 2),
                 ]
     rare = [measured[size, "rare word", MEMBER][0] for size in sizes]

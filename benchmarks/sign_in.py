@@ -1,4 +1,4 @@
-"""Whether the time that a refused sign-in takes tells if there is such a user."""
+"""Whether the duration of a rejected sign-in reveals that a user exists."""
 
 from __future__ import annotations
 

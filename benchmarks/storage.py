@@ -146,7 +146,7 @@ def s3(url: str, mebibytes: int, rounds: int, rows: list[Row], goals: list[Goal]
     kept: list[str] = []
 
     def put() -> None:
-        # Theirs replaces its object, so the server is not to keep more of ours either.
+        # The peer replaces its object, so the server must not keep more of our objects either.
         for key in kept:
             ours.delete(key)
         kept[:] = [ours.put(case_key(1, "wav"), io.BytesIO(data), size=len(data)).key]

@@ -223,12 +223,12 @@ def memory(stage: Stage, url: str, size: Size) -> tuple[float, float, float]:
         write_result(path, size.megabytes * 1_000_000)
         key = stage.database.signing_key
         started = time.perf_counter()
-        told = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", CHILD, url, str(key.id), key.encode(), str(stage.audio.id), str(path)],
             check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         ).stdout  # fmt: skip
         taken = time.perf_counter() - started
-        before, after = map(int, told.split())
+        before, after = map(int, output.split())
         return path.stat().st_size / 1e6, (after - before) / 1e6, taken
 
 

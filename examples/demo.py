@@ -35,7 +35,7 @@ from src.services import accounts, activity, analyses, cases, recordings, search
 ROOT = Path(__file__).resolve().parents[1]
 
 # harbour.txt, spoken by `espeak-ng -v en-us+klatt -s 150 -p 30` line by line with half a second between the lines,
-# resampled to 16 kHz, under white noise of 40 in 32768: recognisers know rooms, not the silence of a machine.
+# resampled to 16 kHz, under white noise of 40 in 32768: recognisers expect background noise, not digital silence.
 RECORDING = ROOT / "examples" / "harbour.flac"
 PHRASE = "harbor was empty"
 
@@ -234,7 +234,7 @@ def say(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the main job, end to end.")
-    parser.add_argument("audio", nargs="?", type=Path, default=RECORDING, help="a recording of yours")
+    parser.add_argument("audio", nargs="?", type=Path, default=RECORDING, help="your own recording")
     recording = parser.parse_args().audio
     try:
         demo(recording, PHRASE if recording == RECORDING else None)

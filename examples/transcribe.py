@@ -100,9 +100,9 @@ def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
 
 
 def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
-    """Do a claimed job, or give it back with the reason; return whether its results are stored.
+    """Run a claimed job, or give it back with the reason; return whether its results are stored.
 
-    Raises Unavailable when the database cannot be told: the lease runs out then, and the job is the next worker's.
+    Raises Unavailable when the database does not answer: the lease expires then, and another worker gets the job.
     """
     say(f"job {job.id}, attempt {job.attempts}: {job.audio_file.name}")
     try:
@@ -131,7 +131,7 @@ def listen(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> list[Seg
     audio = job.audio_file
     if audio.language is not None and audio.language.code.partition("-")[0] != LANGUAGE:
         raise InvalidInput(f"The recording is in {audio.language.name}; this transcriber knows English only.")
-    # No session stays open while the machine works: a transaction of minutes is in everybody's way.
+    # No session stays open while the recogniser runs: a transaction of minutes blocks vacuum and sealing.
     with db.session(actor=actor) as session:
         file = recordings.open(session, audio)
     keep_alive = heart(db, actor, job)
@@ -169,7 +169,7 @@ def store(db: Database, actor: str, job: ProcessingJob, segments: Sequence[Segme
 def give_back(
     db: Database, actor: str, job: ProcessingJob, why: str, *, retry: bool = True, delay_seconds: int = 30
 ) -> None:
-    """Tell why the job is not done. Whoever may try again, and when, is the queue's to decide."""
+    """Report why the job is not done. The queue decides whether and when it is tried again."""
     try:
         with db.session(actor=actor) as session:
             state = work.fail(session, job, why, retry=retry, delay_seconds=delay_seconds)

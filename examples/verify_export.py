@@ -41,13 +41,13 @@ def root_of(leaves: list[bytes]) -> bytes:
 
 def check_entry(line: Line) -> Iterator[str]:
     number, payload_hash = line["entry"], bytes.fromhex(line["payload_hash"])
-    told = None if line["payload"] is None else bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
-    if told is not None and sha256(told) != payload_hash:
-        yield f"entry {number}: what it says does not give its hash"
+    salted = None if line["payload"] is None else bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
+    if salted is not None and sha256(salted) != payload_hash:
+        yield f"entry {number}: its payload does not match its hash"
     if sha256(b"\x00", line["head"].encode("utf-8"), payload_hash).hex() != line["leaf_hash"]:
-        yield f"entry {number}: it does not give its own hash"
+        yield f"entry {number}: it does not match its own hash"
     if json.loads(line["head"])[0] != number:
-        yield f"entry {number}: its head speaks of another one"
+        yield f"entry {number}: its head names another entry"
 
 
 def check_seal(line: Line, entries: list[Line]) -> Iterator[str]:
@@ -56,14 +56,14 @@ def check_seal(line: Line, entries: list[Line]) -> Iterator[str]:
     if len(leaves) != line["entry_count"]:
         yield f"seal {number}: it holds {line['entry_count']} entries, the file has {len(leaves)} of them"
     if root_of(leaves).hex() != line["root"]:
-        yield f"seal {number}: the entries do not give its root"
-    told = [
+        yield f"seal {number}: the entries do not match its root"
+    fields = [
         number, line["previous_id"], line["month"], line["epoch"], line["low_xid"], line["high_xid"], line["next_xid"],
         line["entry_count"], line["root"], line["sealed_at_us"],
     ]  # fmt: skip
     before = bytes.fromhex(line["previous_hash"]) if line["previous_hash"] else bytes(32)
-    if sha256(b"\x02", before, json.dumps(told).encode("ascii")).hex() != line["seal_hash"]:
-        yield f"seal {number}: it was changed, its hash is another one"
+    if sha256(b"\x02", before, json.dumps(fields).encode("ascii")).hex() != line["seal_hash"]:
+        yield f"seal {number}: it was changed: its hash differs"
 
 
 def check_signature(line: Line, key: Path) -> Iterator[str]:
@@ -85,7 +85,7 @@ def check(lines: list[Line], key: Path | None, heads: dict[int, str]) -> Iterato
     """Yield a sentence for everything in an export that does not fit."""
     head = lines[0] if lines else {}
     if (head.get("format"), head.get("version")) != FORMAT:
-        yield "this is no exported month in the form that this program knows"
+        yield "this file is not an exported month of a known version"
         return
     entries = [line for line in lines if "entry" in line]
     if len(entries) != head["entries"] or len({line["entry"] for line in entries}) != len(entries):

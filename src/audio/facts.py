@@ -50,7 +50,7 @@ def read_facts(file: BinaryIO, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECON
     network. Where a file holds several sound tracks, the first one counts.
 
     Raises NotAudio for bytes without sound, an empty file included, and when the reader crashes or hits a limit;
-    InvalidInput when `file` is no regular file; PackageMissing without PyAV.
+    InvalidInput when `file` is not a regular file; PackageMissing without PyAV.
     """
     descriptor = _open_again(file)
     try:
@@ -71,7 +71,7 @@ def _open_again(file: BinaryIO) -> int:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise InvalidInput("Facts are read from a regular file, not from a pipe, device or folder.")
     try:
-        # Opened anew: the child gets no right to write and shares no position with the caller.
+        # Opened again: the child cannot write, and does not share the position with the caller.
         return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return os.dup(descriptor)  # no /proc, or a file of somebody else; the child reads without moving the position

@@ -31,7 +31,7 @@ def _turn(value: Any, index: int) -> Segment:
         raw = named(item, reading.place + place)
         times = reading.span(raw.get("BeginOffsetMillis"), raw.get("EndOffsetMillis"), 1, place)
         punctuation = raw.get("Type") == "punctuation"
-        # Punctuation carries 0.0, which is no judgement of the recogniser.
+        # Punctuation carries 0.0, which is not a score of the recogniser.
         sure = None if punctuation else raw.get("Confidence")
         words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
         said += (" " if said and not punctuation else "") + words[-1].text
@@ -66,7 +66,7 @@ def parse_batch(document: Mapping[str, Any]) -> Parsed:
 
 
 def _tracks(results: Mapping[str, Any]) -> list[tuple[str | None, Iterable[Any]]]:
-    """The items of each channel with its label; those of the whole where channels are not told apart."""
+    """The items of each channel with its label; all items where channels are not separated."""
     tracks: list[tuple[str | None, Iterable[Any]]] = []
     if results.get("channel_labels") is not None:
         channels = listed(named(results["channel_labels"], "channel_labels").get("channels"), "channels")

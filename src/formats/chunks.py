@@ -71,7 +71,7 @@ def _whole(text: Any) -> Any:
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return text  # half a character that was written as an escape
+        return text  # an unpaired surrogate that was written as an escape
 
 
 def _words(reading: Reading, tokens: Any) -> list[Word]:

@@ -84,7 +84,7 @@ def _as_document(value: Any) -> Mapping[str, Any]:
 
 
 def _of_list(value: Any) -> Mapping[str, Any]:
-    """What a list holds: `(segments, info)`, segments that tell by their first one whose they are, or one result."""
+    """The content of a list: `(segments, info)`, segments of the dialect of their first one, or one result."""
     first = list(islice(value, 2))
     if not first:
         return {"segments": []}

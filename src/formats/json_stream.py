@@ -24,7 +24,7 @@ FEW = 2
 DEPTH = 4
 Source = bytes | bytearray | memoryview | mmap.mmap
 
-# What is no JSON, but could be made some.
+# Not JSON, but can be converted to it.
 _FOREIGN = {
     codecs.BOM_UTF16_LE: "they are UTF-16, to be converted first",
     codecs.BOM_UTF16_BE: "they are UTF-16, to be converted first",
@@ -39,7 +39,7 @@ _LONGEST_TAIL = 3
 
 
 def _integer(digits: str) -> int | float:
-    # Python refuses to convert more than 4300 digits; a number of that size is no time and no identifier.
+    # Python refuses to convert more than 4300 digits; such a number is neither a time nor an identifier.
     return int(digits) if len(digits) < 400 else float(digits)
 
 
@@ -48,7 +48,7 @@ _PATIENT = json.JSONDecoder(strict=False, parse_int=_integer)
 
 
 class Elements:
-    """The elements of a list in the source, decoded anew by each iteration."""
+    """The elements of a list in the source, decoded again by each iteration."""
 
     __slots__ = ("_count", "_errors", "_source", "_start")
 
@@ -89,7 +89,7 @@ class _Reader:
 
     def refusal(self, reason: str) -> InvalidInput:
         return InvalidInput(
-            f"These bytes are no JSON in UTF-8 that can be read (byte {self._byte()}: {reason}); give the "
+            f"These bytes are not valid JSON in UTF-8 (byte {self._byte()}: {reason}); give the "
             f"recogniser's output as it came."
         )
 

@@ -29,7 +29,7 @@ _CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*", re.ASCII | re.IGNORECAS
 
 
 def code_of(name: str | None) -> str | None:
-    """Return the BCP 47 code of a name or code (`Arabic` → `ar`, `en_us` → `en-US`), None for what is no language."""
+    """Return the BCP 47 code of a name or code (`Arabic` → `ar`, `en_us` → `en-US`), None for anything else."""
     if name is None:
         return None
     found = LANGUAGES.get(name.strip().lower())

@@ -85,5 +85,5 @@ def _word_fields(word: Word) -> dict[str, Any]:
 
 
 def compact(value: Any) -> str:
-    """Return JSON as people of any script can read it. Raises ValueError for NaN, which is no JSON."""
+    """Return JSON without escapes for other scripts. Raises ValueError for NaN, which JSON does not have."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

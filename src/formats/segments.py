@@ -127,12 +127,12 @@ class _Block:
         words_each = struct.unpack(f"={count}q", self._words_each) if self._words_each else (ABSENT,) * count
         speakers, flags = self._speakers or (None,) * count, self._flags or ((),) * count
         words = iter(self._words)
-        for index, (text, told) in enumerate(zip(self.texts.split("\0"), words_each, strict=True)):
+        for index, (text, word_count) in enumerate(zip(self.texts.split("\0"), words_each, strict=True)):
             start, end, sure = numbers[2 * index], numbers[2 * index + 1], numbers[2 * count + index]
             spoken: Sequence[Word] | None = None
-            if told != ABSENT:
+            if word_count != ABSENT:
                 # A long segment stands alone: its words are made one by one, as long as they are asked for.
-                spoken = self._words if count == 1 else list(islice(words, told))
+                spoken = self._words if count == 1 else list(islice(words, word_count))
             yield Segment(
                 text,
                 None if start == ABSENT else start,

@@ -40,7 +40,7 @@ def parse(content: bytes, dialect: str) -> Parsed:
     if dialect == "srt":
         return Parsed(dialect, Segments(_srt(lines)))
     language = None
-    # A header may be followed by rules that are no cues; the first blank line or time line ends it.
+    # A header may be followed by lines that are not cues; the first blank line or time line ends it.
     while (lines.peek() or "").strip() and not lines.at_time():
         name, _, value = str(lines.take()).partition(":")
         if name == "Language":

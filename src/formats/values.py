@@ -2,7 +2,7 @@
 
 Normalisation, always with a flag on the segment: a time that is not a finite number from 0 on becomes absent, and so
 does an end before its start (`invalid_time`); a confidence that is not a number from 0 to 1 becomes absent
-(`invalid_confidence`); NUL and half a character become U+FFFD (`replaced_characters`). The bytes keep what was written.
+(`invalid_confidence`); NUL and unpaired surrogates become U+FFFD (`replaced_characters`). The source bytes are kept.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Reading:
             self.flags.append(name)
 
     def text(self, value: Any, place: str = "") -> str:
-        """Return a storable text, '' for None. Raises InvalidInput for what is no text."""
+        """Return a text that can be stored, '' for None. Raises InvalidInput for other types."""
         if value is None:
             return ""
         if not isinstance(value, str):
@@ -223,7 +223,7 @@ def filled(value: Any) -> bool:
 
 def named(value: Any, place: str) -> Mapping[str, Any]:
     """Return an object's fields: of a dict, a dataclass, a named tuple, a model of pydantic or any object that has one
-    of a result's; what begins with an underscore is nobody's business.
+    of a result's; names that begin with an underscore are private.
 
     Raises InvalidInput for anything else.
     """

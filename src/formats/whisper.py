@@ -93,7 +93,7 @@ def _segment(value: Any, index: int) -> Segment:
 
 
 def _mean_probability(reading: Reading, raw: Mapping[str, Any]) -> float | None:
-    """`avg_logprob` on the scale of a confidence: Whisper's own mean probability of a token, not a guess of ours."""
+    """`avg_logprob` on the scale of a confidence: Whisper's own mean probability of a token."""
     logprob = reading.number(raw.get("avg_logprob"), "measure", "")
     return math.exp(logprob) if logprob is not None and logprob <= 0 else None
 
@@ -138,7 +138,7 @@ def joined(texts: Sequence[str]) -> str:
 def _placed(segments: Segments, value: Any) -> Segments:
     """Words that lie beside the segments go to the one that they are spoken in, by their middle; no word is lost.
 
-    A word that a segment has already, wherever its middle is, is not told again.
+    A word that is part of a segment already, wherever its middle is, is not added again.
     """
     known = collections.Counter(_identity(word) for segment in segments for word in segment.words or ())
     starts = array("q", [0])

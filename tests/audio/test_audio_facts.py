@@ -1,4 +1,4 @@
-"""Facts come from the content, whatever the name; what is no audio is refused, whatever it does."""
+"""Facts come from the content and not from the name; input that is not audio is rejected."""
 
 import io
 import os
@@ -179,7 +179,7 @@ NO_AUDIO = {
 
 
 @pytest.mark.parametrize("data", NO_AUDIO.values(), ids=NO_AUDIO)
-def test_what_is_no_audio_is_refused(data):
+def test_input_that_is_not_audio_is_rejected(data):
     with pytest.raises(NotAudio, match=rf"^These {len(data):,} bytes cannot be read as audio: .+\.$"):
         facts_of(data)
 
@@ -242,7 +242,7 @@ def test_what_a_local_storage_gives_can_be_read(tmp_path):
         assert read_facts(stream).duration_ms == 2000
 
 
-def test_what_is_no_regular_file_is_refused():
+def test_only_regular_files_are_accepted():
     with pytest.raises(InvalidInput, match="temporary file"):
         read_facts(io.BytesIO(wav(1)))
     receiving, sending = os.pipe()

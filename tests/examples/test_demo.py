@@ -126,7 +126,7 @@ def test_a_recording_of_ones_own_is_searched_for_words_that_were_heard(place, sh
     assert re.search(r"^ +0:\d\d\.\d  .*\[country\]", said, re.MULTILINE), said
 
 
-def test_bytes_that_are_no_audio_are_refused_in_one_sentence(place):
+def test_input_that_is_not_audio_is_rejected_in_one_sentence(place):
     junk = place.folder / "junk.wav"
     junk.write_bytes(random.Random(SEED).randbytes(3000))
 
@@ -148,7 +148,7 @@ def test_a_missing_file_is_refused_before_anything_is_set_up(fresh):
 
 def test_whatever_is_killed_the_next_run_works(fresh):
     chance = random.Random(SEED)
-    # Whoever is killed leaves a recording to the last run; of twenty seconds each they would take most of the time.
+    # Each killed run leaves a recording to the last one; of twenty seconds each they would take most of the time.
     recording = beginning(ROOT / "examples" / "harbour.flac", fresh.folder / "harbour.wav", seconds=8)
     for phase, longest, victim in (
         ("Setting up", 2.0, "demo"),

@@ -46,13 +46,13 @@ def test_the_code_of_the_recipes_runs(db, make_audio, tmp_path, monkeypatch, cap
     for block in blocks:
         exec(compile(block, str(RECIPES), "exec"), names)
 
-    told = capsys.readouterr().out
-    assert "60000 B At the <mark>harbour</mark>." in told
-    assert "The <mark>masters</mark> count boats [inaudible]." in told
-    assert "alice accepted version 3 of" in told
+    output = capsys.readouterr().out
+    assert "60000 B At the <mark>harbour</mark>." in output
+    assert "The <mark>masters</mark> count boats [inaudible]." in output
+    assert "alice accepted version 3 of" in output
     assert names["spoken"] == {"A": 1000, "B": 500}
     assert names["original"] == result("ABA").encode()
-    assert "2500" in told.split()
+    assert "2500" in output.split()
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in RECIPES.parent.glob("*.md")))

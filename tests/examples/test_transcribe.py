@@ -63,12 +63,12 @@ def test_a_job_becomes_a_transcription_an_analysis_and_a_done_job(db, ask, stop)
     assert (analysis.transcription_id, analysis.sentiment.code) == (transcription.id, "neutral")
 
 
-def test_nothing_to_do_is_no_failure(db, stop, capsys):
+def test_an_empty_queue_is_not_a_failure(db, stop, capsys):
     assert transcribe.serve(db, ACTOR, stop, once=True)
     assert "nothing to do" in capsys.readouterr().err
 
 
-def test_whoever_is_asked_to_stop_gives_the_job_back_at_once(db, ask, stop):
+def test_a_stopped_worker_gives_the_job_back_at_once(db, ask, stop):
     audio_id = ask(HARBOUR)
     with db.session(actor=ACTOR) as session:
         job = work.claim(session, transcribe.KIND)
@@ -82,7 +82,7 @@ def test_whoever_is_asked_to_stop_gives_the_job_back_at_once(db, ask, stop):
         assert work.claim(session, transcribe.KIND).id == job.id
 
 
-def test_another_language_is_refused_for_good(db, ask, stop):
+def test_another_language_is_rejected_permanently(db, ask, stop):
     audio_id = ask(language="ja")
 
     assert not transcribe.serve(db, ACTOR, stop, once=True)

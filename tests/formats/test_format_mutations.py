@@ -1,4 +1,4 @@
-"""Damaged results are read into storable values or refused: never a crash, and what is read can be written."""
+"""Damaged results are read into values that can be stored, or rejected; nothing crashes, all output can be written."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_errors_name_the_byte(content, place):
         formats.parse(content)
 
 
-def test_numbers_beyond_every_range_are_no_crash():
+def test_numbers_beyond_every_range_do_not_crash():
     digits = b"9" * 5000
     content = b'{"seed": %b, "segments": [{"text": "a", "start": %b, "end": 1e400}]}' % (digits, digits)
     (segment,) = formats.parse(content).segments

@@ -51,7 +51,7 @@ def shape(source):
         ([], "whisper", 0, None),
     ],
 )
-def test_lists_and_wrappings_are_told_apart_whatever_their_size(source, dialect, segments, start):
+def test_lists_and_wrappings_are_distinguished_at_any_size(source, dialect, segments, start):
     assert shape(source) == (dialect, segments, start)
 
 
@@ -88,7 +88,7 @@ def test_models_and_objects_with_slots_are_read_and_private_attributes_are_not()
     assert (one.start_ms, one.speaker, two.start_ms) == (500, "S1", 1000)
 
 
-def test_a_word_that_is_told_twice_is_one_word_even_where_it_ends_in_the_next_segment():
+def test_a_word_given_twice_is_one_word_even_where_it_ends_in_the_next_segment():
     segments = [{"start": 0, "end": 2, "text": " a b", "words": [{"word": " a", "start": 0, "end": 1},
                                                                    {"word": " b", "start": 1.9, "end": 2.9}]},
                 {"start": 2, "end": 4, "text": " c", "words": [{"word": " c", "start": 3, "end": 4}]}]  # fmt: skip
@@ -111,7 +111,7 @@ def test_letters_are_cut_between_words():
     assert max(len(segment.text) for segment in segments) < 130
 
 
-def test_special_tokens_of_whisper_cpp_are_no_words():
+def test_special_tokens_of_whisper_cpp_are_not_words():
     tokens = [
         {"text": text} for text in ("[_SOT_]", "[_LANG_en]", "[_BEG_]", " ask", "[_TT_9]", "[_extra_token_50365]")
     ]

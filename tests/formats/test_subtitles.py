@@ -1,4 +1,4 @@
-"""WebVTT and SRT: every cue of the real files, and a refusal with its place for what is no cue."""
+"""WebVTT and SRT: every cue of the real files, and an error with its place for anything else."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_words_beside_the_segments_are_placed():
 @pytest.mark.parametrize(
     ("source", "place"),
     [
-        (b"", "nothing in them"), (b"\xff", "no JSON"), (b"[" * 100_000, "no JSON"),
+        (b"", "nothing in them"), (b"\xff", "not valid JSON"), (b"[" * 100_000, "not valid JSON"),
         (b"[1]", "not an object"), (b"{}", "No known"),
         ({"segments": [{"text": "x"}, 5]}, "segment 1"),
         ({"segments": [{"text": "x", "start": True}]}, "segment 0"),

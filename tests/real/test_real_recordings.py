@@ -51,7 +51,7 @@ def test_half_a_real_recording_is_kept_and_flagged_or_measured(db, shared_data, 
         assert audio.is_truncated
 
 
-def test_subtitles_and_transcripts_are_no_recordings(db, shared_data):
+def test_subtitles_and_transcripts_are_not_recordings(db, shared_data):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Not audio")
     for path in (shared_data / "subtitles" / "sample.vtt", shared_data / "whisper" / "bonjour.words.json"):

@@ -32,7 +32,7 @@ class Request:
 
     @property
     def operation(self):
-        """The kinds that tests tell apart."""
+        """The kinds that tests distinguish."""
         query = self.query
         if self.method == "PUT" and urlsplit(self.path).path.count("/") > 1:
             if "partNumber" in query:

@@ -19,7 +19,7 @@ def test_there_are_79_hostile_names():
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
-def test_hostile_names_are_no_keys_in_any_position(name):
+def test_hostile_names_are_not_keys_in_any_position(name):
     positions = [
         name,
         f"cases/{name}/{UUID}.wav",
@@ -114,6 +114,6 @@ def test_what_is_nearly_a_key_is_accepted_only_if_it_is_one(text):
 
 
 @pytest.mark.parametrize("key", [None, 7, b"cases/1/x.wav", ["cases"]])
-def test_what_is_no_text_is_no_key(key):
+def test_other_types_than_text_are_not_keys(key):
     with pytest.raises(InvalidKey):
         validate(key)

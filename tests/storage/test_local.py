@@ -155,7 +155,7 @@ def test_a_system_without_o_tmpfile_takes_the_detour_by_itself(tmp_path, monkeyp
 
     def without(path, flags, *rest, **options):
         if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, "no such thing here")
+            raise OSError(errno.EOPNOTSUPP, "not supported")
         return real(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", without)

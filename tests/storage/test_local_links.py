@@ -1,4 +1,4 @@
-"""Whatever lies in the way of a key, and whoever swaps it meanwhile: no byte leaves the root."""
+"""Links and special files in the path of a key, also swapped concurrently: no byte leaves the root."""
 
 import ctypes
 import os
@@ -62,7 +62,7 @@ def test_a_link_in_the_place_of_an_object_is_neither_read_nor_replaced(local, ou
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
-def test_what_is_no_regular_file_never_hangs_a_reader(local, make):
+def test_special_files_never_hang_a_reader(local, make):
     key = case_key(7, "wav")
     (local.root / key).parent.mkdir(parents=True)
     make(local.root / key)

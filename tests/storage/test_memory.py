@@ -1,4 +1,4 @@
-"""Faults strike where they are told to, and only there."""
+"""Faults are raised at their step, and only there."""
 
 import hashlib
 import io
@@ -43,7 +43,7 @@ def test_every_step_can_fail_once_and_shows_how_far_it_came(step):
     assert stored == (done if moment == "after" else {key})
 
 
-def test_a_fault_strikes_as_often_as_it_was_told():
+def test_a_fault_is_raised_as_often_as_requested():
     storage = MemoryStorage(faults={"usage.before": DOWN})
     for times in (1, 2):
         for _ in range(times):
@@ -68,7 +68,7 @@ def test_a_kill_can_be_played():
     storage = MemoryStorage(faults={"put.after": KeyboardInterrupt()})
     key = case_key(1, "wav")
     with pytest.raises(KeyboardInterrupt):
-        storage.put(key, b"stored, and nobody was told")
+        storage.put(key, b"stored, but reported as an error")
     with pytest.raises(ObjectExists):
         storage.put(key, b"again")
 

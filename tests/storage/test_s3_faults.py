@@ -59,14 +59,14 @@ def test_every_third_request_going_wrong_is_survived(proxy, spoiled, fate):
     assert storage.delete(small) is True
     with pytest.raises(ObjectNotFound):
         storage.head(small)
-    # Whoever never learns the name of an upload that was begun cannot end it: the sweep is for that.
+    # A writer that never gets the id of its upload cannot abort it: the sweep does.
     assert (storage.sweep_incomplete(timedelta(0)).removed > 0) == (fate == LOST)
     assert storage.sweep_incomplete(timedelta(0)).found == 0
     assert any(request.fate == fate for request in proxy.requests)
 
 
 @pytest.mark.parametrize(("data", "operation"), [(b"speech", "put"), (LARGE, "complete")])
-def test_a_lost_answer_is_no_refusal(proxy, spoiled, data, operation):
+def test_a_lost_answer_is_not_an_error(proxy, spoiled, data, operation):
     storage = spoiled()
     storage.probe()
 
@@ -95,7 +95,7 @@ def test_an_upload_that_somebody_else_ended_can_be_tried_again(proxy, spoiled, c
 
 
 @pytest.mark.parametrize("data", [b"speech", LARGE])
-def test_a_server_that_fails_for_good_is_given_up_and_nothing_is_left(proxy, spoiled, data):
+def test_a_server_that_keeps_failing_is_given_up_and_nothing_is_left(proxy, spoiled, data):
     storage = spoiled()
     storage.probe()
     proxy.reset()
@@ -172,7 +172,7 @@ def test_a_connection_that_always_breaks_is_given_up(proxy, spoiled):
         stream.read()
 
 
-def test_an_object_replaced_or_removed_while_it_is_read_is_no_mixture(s3):
+def test_an_object_replaced_or_removed_while_it_is_read_is_never_mixed(s3):
     storage = s3()
     replaced, removed = case_key(1, "wav"), case_key(2, "wav")
     for key in (replaced, removed):
@@ -194,7 +194,7 @@ def test_a_server_that_ignores_ranges_is_refused(proxy, spoiled):
     proxy.spoil = lambda request: request.drop.add("range")
     with storage.get(key, offset=3) as stream, pytest.raises(StorageUnavailable, match="ignores range requests"):
         stream.read()
-    assert any("ranges" in note for note in storage.probe().notes)
+    assert any("range requests" in note for note in storage.probe().notes)
 
 
 @pytest.mark.parametrize(

@@ -127,5 +127,5 @@ def test_a_name_survives_as_far_as_it_may(name, full, plain):
 
 
 @pytest.mark.parametrize("name", [None, "", "...", " . ", "_/_"])
-def test_no_name_is_no_name(name):
+def test_a_name_without_characters_is_not_sent(name):
     assert content_disposition(name) == "attachment"

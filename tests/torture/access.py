@@ -1,4 +1,4 @@
-"""Thousands of hostile attempts at once, from every kind of session, on one case that is none of theirs."""
+"""Thousands of concurrent hostile attempts, from every kind of session, on a case of other users."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def torture(chance: random.Random, rounds: int) -> list[str]:
 
 
 def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]:
-    """Make one attempt for each seed, several at a time, while the other case's owner reads his own."""
+    """Make one attempt for each seed, several at a time, while the owner of the other case reads it."""
     lock, over = threading.Lock(), threading.Event()
 
     def one(seed: int) -> list[str]:

@@ -61,7 +61,7 @@ def kill_postmaster(place: Place) -> None:
         return  # it has just ended, or is just being written down
     try:
         signal.pidfd_send_signal(victim, signal.SIGKILL)
-        # Until the kernel has taken it apart it still looks alive, to whoever asks within that millisecond.
+        # Until the kernel has removed the process it still looks alive, for about a millisecond.
         select.select([victim], [], [], 10)
     finally:
         os.close(victim)

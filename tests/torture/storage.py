@@ -29,10 +29,10 @@ def torture(chance: random.Random, rounds: int) -> list[str]:
         while done < rounds:
             kills = min(KILLS_BEFORE_A_JUDGEMENT, rounds - done)
             backend = ("local", "s3")[done // KILLS_BEFORE_A_JUDGEMENT % 2]
-            found, told = one_storage(server, chance, kills, backend, address)
+            found, journal = one_storage(server, chance, kills, backend, address)
             findings += [f"{backend}, kills {done} to {done + kills}: {what}" for what in found]
             done += kills
-            print(f"{done} kills, {backend}: {dict(sorted(told.items()))}, {len(findings)} findings", flush=True)
+            print(f"{done} kills, {backend}: {dict(sorted(journal.items()))}, {len(findings)} findings", flush=True)
     return findings
 
 
@@ -49,8 +49,8 @@ def one_storage(
             if backend == "s3":
                 make_bucket(stage.storage())
             kill_many(stage, chance, kills, at_once=AT_ONCE)
-            told = read_diaries(folder)
-            return judge(stage, told), told.ended + Counter({"interrupted": told.interrupted})
+            journal = read_diaries(folder)
+            return judge(stage, journal), journal.ended + Counter({"interrupted": journal.interrupted})
     finally:
         shutil.rmtree(folder)
 

@@ -1,6 +1,6 @@
 """Every damage of the catalog from a whole database, in combinations, and while writers and readers work on the tables.
 
-After each round the catalog is compared with the code: nothing may be left but what is left for a reason that was told.
+After each round the catalog is compared with the code: differences may remain only with a stated reason.
 While it is mended, writers say how long the longest of them waited.
 """
 

@@ -92,7 +92,7 @@ def at_once(db: Database, audio: AudioFile, chance: random.Random) -> list[str]:
     with ThreadPoolExecutor(WRITERS) as pool:
         outcomes = list(pool.map(write, enumerate(deeds)))
     findings = [deed for deed, version in outcomes if version is None and deed != "undone"]
-    told = {version for _, version in outcomes if version is not None} | {1}
+    reported = {version for _, version in outcomes if version is not None} | {1}
     with db.session(actor="alice") as session:
         stored = session.execute(
             select(Transcription.version, func.count(TranscriptionSegment.id))
@@ -101,8 +101,8 @@ def at_once(db: Database, audio: AudioFile, chance: random.Random) -> list[str]:
             .group_by(Transcription.version)
         ).all()
     versions = sorted(version for version, _ in stored)
-    if versions != list(range(1, len(versions) + 1)) or set(versions) != told:
-        findings.append(f"{WRITERS} writers left the versions {versions}, and were told of {sorted(told)}")
+    if versions != list(range(1, len(versions) + 1)) or set(versions) != reported:
+        findings.append(f"{WRITERS} writers left the versions {versions} and reported {sorted(reported)}")
     if not {count for _, count in stored} <= {1, 2, 600}:
         findings.append(f"a version is half there: {stored}")
     return findings
