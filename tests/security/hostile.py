@@ -5,7 +5,8 @@ Every text of the other case is a canary: a word that stands nowhere else. An in
 missing thing and a forbidden one answer alike, and the other case's rows stay as they were.
 
 Left out on purpose, since the answer is known and named elsewhere: what other sessions run at this moment
-(docs/security.md), and objects that are announced but nobody's yet (`announce_object` asks for no right in the case).
+(docs/security.md), and objects that are announced but not part of a recording yet (`announce_object` requires no right
+in the case).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CAST: dict[str, str | None] = {
     "unknown": "mallory",
     "nobody": None,
 }
-# What a canary cannot be put into, beside words of a fixed list: names that are everybody's to know or to guess.
+# What a canary cannot be put into, beside words of a fixed list: names that are public or can be guessed.
 NO_CANARY = {
     "activity_logs": {"entity", "actor", "schema_revision", "salt", "payload_hash", "leaf_hash"},
     "case_participants": {"permissions"},
@@ -78,7 +79,7 @@ class Stage:
         prints = {
             table: f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY id), '')) FROM public.{table} t"
             f" WHERE {case_column(Base.metadata.tables[table])} = :other"
-            # Announced by anybody, and nobody's until a recording of the case adopts it.
+            # Announced by any user, and not part of the case until a recording adopts it.
             + (" AND state <> 'pending'" if table == "storage_objects" else "")
             for table in CASE_TABLES
         }
@@ -137,7 +138,7 @@ class Intruder:
         """These rows speak of the other case only: a value that is not nothing is a leak."""
         for row in rows:
             if any(value not in (None, 0, False, [], {}, "") for value in row):
-                self.found(f"was told {_spoken(row)[:200]!r} about the other case")
+                self.found(f"received {_spoken(row)[:200]!r} about the other case")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -246,7 +247,7 @@ def set_stage(db: Database, owner: Engine) -> Stage:
         canaries=(canary, digest, *(key.rpartition("/")[2].partition(".")[0] for key in keys)),
         rows={table: sorted(populated.rows_of("bob", table)) for table in CASE_TABLES},
         forged=rows_written_by(populated, "alice", other),
-        # What takes nothing tells a constant.
+        # A function without arguments returns a constant.
         functions=[(row[0], list(row[1])) for row in functions if row[1]],
         partitions=list(partitions),
         relations=list(toast),
@@ -264,7 +265,7 @@ def _cast(connection: Connection, own: int, other: int) -> None:
         ("vera", own, "viewer", {}, None),
         ("eddy", own, "editor", {}, None),
         ("emil", other, "editor", {}, "2020-01-01"),
-        # Without a verb at all: whoever may write what he may not read hears of it, see test_case_35.
+        # Without any verb: a user with write but without read learns of rows, see test_case_35.
         ("dora", other, "viewer", {"deny": list(CASE_VERBS)}, None),
     ):
         connection.execute(

@@ -15,7 +15,7 @@ from tests.security.hostile import REFUSED, Intruder, masked
 from tests.security.hostile_reading import (
     PRELUDES,
     column_of,
-    go_around_the_door,
+    go_around_the_session,
     look_into_the_catalogue,
     make_temporary_things,
     prepare,
@@ -62,8 +62,8 @@ def use_a_stolen_proof(intruder: Intruder) -> None:
         parts, mine = proof.split("|"), backend_of(connection)
         own = (connection.scalar(text("SELECT current_setting('sti.actor')")) or "|||||").split("|")
         spliced = [chance.choice(pair) for pair in zip(parts, own, strict=True)]
-        # Ones that really are the own or really the victim's are no theft.
-        minted = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",
+        # Own tokens, and real ones of the victim, do not count as theft.
+        tokens = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",
                   "|".join([*own[:5], parts[5]]),
                   *(["|".join(spliced)] if spliced not in (parts, own) else [])]  # fmt: skip
         key, now = db.signing_key, time.time()
@@ -73,7 +73,7 @@ def use_a_stolen_proof(intruder: Intruder) -> None:
         begun.append(begun[0].replace(f"|{backend_of(victim)}|", f"|{mine}|"))
         for _ in range(3):
             if chance.random() < 0.5:
-                intruder.ask(connection, "SELECT set_config('sti.actor', :p, :l)", p=chance.choice(minted),
+                intruder.ask(connection, "SELECT set_config('sti.actor', :p, :l)", p=chance.choice(tokens),
                              l=chance.random() < 0.5)  # fmt: skip
             else:
                 rows = intruder.ask(connection, "SELECT actor FROM public.begin_actor(:t, 'r', 'q')",
@@ -149,20 +149,20 @@ def probe_constraints(intruder: Intruder) -> None:
         ("cases", "SELECT {id} = ANY (actor_case_ids('read'))"),
     )  # fmt: skip
     case = intruder.pick(own, other)
-    told = []
+    observed = []
     for number in (intruder.guess(table), MISSING):
         sql = statement.format(case=MISSING if case == other and number == MISSING else case, id=number)
         with intruder.transaction() as connection:
             try:
                 with connection.begin_nested():
                     result = connection.execute(text(sql))
-                    told.append(str(result.all() if result.returns_rows else result.rowcount))
+                    observed.append(str(result.all() if result.returns_rows else result.rowcount))
             except REFUSED as error:
                 intruder.hear(error)
-                told.append(masked(str(error)))
+                observed.append(masked(str(error)))
             connection.get_transaction().rollback()
-    if told[0] != told[1]:
-        intruder.found(f"tells forbidden from missing: {told}")
+    if observed[0] != observed[1]:
+        intruder.found(f"reveals forbidden from missing: {observed}")
 
 
 def use_channels(intruder: Intruder) -> None:
@@ -193,7 +193,7 @@ KINDS: tuple[Callable[[Intruder], None], ...] = (
     use_a_stolen_proof,
     write,
     probe_constraints,
-    go_around_the_door,
+    go_around_the_session,
     use_channels,
     call_a_service,
     history,

@@ -165,7 +165,7 @@ def make_temporary_things(intruder: Intruder) -> None:
             intruder.ask(connection, f"SELECT id FROM public.{table} t ORDER BY pg_temp.leak(t::text)")
             intruder.ask(connection, f"UPDATE public.{table} t SET id = id WHERE pg_temp.leak(t::text)")
         elif made == "shadow":
-            # All columns and rows that would make everybody an owner of everything, for whoever looks here first.
+            # All columns and rows that would make every user an owner of every case.
             intruder.ask(connection, "CREATE TEMP TABLE case_participants AS SELECT c.id AS case_id, u.id AS user_id,"
                          " 'owner' AS role, '{}'::jsonb AS permissions, NULL::timestamptz AS expires_at"
                          f" FROM users u, (VALUES ({intruder.stage.other}::bigint)) c (id)")  # fmt: skip
@@ -203,12 +203,12 @@ def look_into_the_catalogue(intruder: Intruder) -> None:
             "SELECT last_value FROM cases_id_seq", "SELECT pg_read_file('postgresql.conf')",
             "SELECT * FROM pg_ls_logdir()", "SELECT heap_page_items(get_raw_page('cases', 0))",
         )  # fmt: skip
-        if "stat_activity" not in place:  # whoever gives its role up sees what runs: docs/security.md
+        if "stat_activity" not in place:  # a login that resets its role sees running statements: docs/security.md
             prepare(intruder, connection)
         intruder.ask(connection, place)
 
 
-def go_around_the_door(intruder: Intruder) -> None:
+def go_around_the_session(intruder: Intruder) -> None:
     engine, (sql, _) = intruder.stage.db.engine, question(intruder)
     if intruder.chance.random() < 0.5:
         with engine.execution_options(isolation_level="AUTOCOMMIT", actor=Actor(intruder.name)).connect() as connection:

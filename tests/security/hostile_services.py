@@ -70,14 +70,14 @@ def call_a_service(intruder: Intruder) -> None:
     table, call = CALLS[name]
     forbidden, missing = (answer(intruder, call, number) for number in (intruder.guess(table), MISSING))
     if forbidden != missing:
-        intruder.found(f"{name} tells forbidden from missing: {forbidden} / {missing}")
+        intruder.found(f"{name} reveals forbidden from missing: {forbidden} / {missing}")
     codes = [answer(intruder, lambda s, _, code=code: cases.get_case(s, code), 0) for code in ("CASE-BOB", "CASE-NOPE")]
     if codes[0] != codes[1]:
-        intruder.found(f"get_case tells forbidden from missing: {codes}")
+        intruder.found(f"get_case reveals forbidden from missing: {codes}")
 
 
 def history(intruder: Intruder) -> None:
-    """What happened in the other case is in no feed and in no log, whoever is asked for."""
+    """Events of the other case are in no feed and in no log, for any user that is asked for."""
     filters: dict[str, object] = {
         "changes": intruder.pick(True, False),
         "limit": intruder.pick(1, 100, 10_000),

@@ -62,7 +62,7 @@ class Populated:
     def rows_of(self, name: str, table: str) -> set[int]:
         """The ids that belong to the case of this user, as the owner sees them."""
         column = case_column(Base.metadata.tables[table])
-        # What somebody did himself and in no case is his to see.
+        # Users see their own entries that belong to no case.
         done = " OR (actor = :name AND case_id IS NULL)" if table == "activity_logs" else ""
         with self.owner.connect() as connection:
             return set(

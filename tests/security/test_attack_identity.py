@@ -160,7 +160,7 @@ def test_case_04_locks_and_listeners_of_one_request_are_not_the_next_ones(lastin
             assert session.scalars(text("SELECT pg_listening_channels()")).all() == []
 
 
-def test_case_05_every_way_around_the_door_fails_closed(shared):
+def test_case_05_every_way_around_the_session_fails_closed(shared):
     """AUTOCOMMIT, raw_connection(), COPY, server-side cursors; table by table in test_pooled_connections.py."""
     autocommit = shared.db.engine.execution_options(isolation_level="AUTOCOMMIT", actor=Actor("alice"))
     with autocommit.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
@@ -198,7 +198,7 @@ def test_case_05_threads_and_tasks_that_share_a_context_have_no_actor_of_it(shar
     assert seen == {"thread": [], "copied context": []}
 
 
-@pytest.mark.xfail(strict=True, reason="documented: whoever takes connections past the door has the signing key too")
+@pytest.mark.xfail(strict=True, reason="documented: a program with connections of its own has the signing key too")
 def test_case_05_a_raw_connection_shows_nothing_that_an_earlier_session_left(lasting):
     with one_connection(lasting.db) as single:
         with single.session(actor="bob") as session:
@@ -269,7 +269,7 @@ def test_case_07_no_role_and_no_switch_shows_a_foreign_row(unchanged, statement)
 
 
 def test_case_48_what_one_actor_names_like_ours_is_met_by_nothing_of_the_next(lasting):
-    """Temporary tables, functions and views left on a pooled connection by the door itself.
+    """Temporary tables, functions and views left on a pooled connection by a session.
 
     Those that no door tidied, for each table, read, write, trigger and function: test_pooled_connections.py.
     """

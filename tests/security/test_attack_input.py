@@ -51,7 +51,7 @@ def test_case_36_a_name_is_looked_up_and_never_run(unchanged, name):
 
 @pytest.mark.parametrize("actor", ["alice", "root"])
 def test_case_36_nobody_sorts_or_filters_by_a_private_column(shared, actor):
-    """The order of hashes would tell them; more ways to name the column: test_credentials.py."""
+    """The order of hashes would reveal them; more ways to name the column: test_credentials.py."""
     with core(shared.db, Actor(actor)) as connection:
         for query in (
             "SELECT id FROM users ORDER BY password_hash",
@@ -74,7 +74,7 @@ def test_case_37_an_unknown_filter_key_finds_nothing(shared, key):
             found = session.scalars(select(Case).filter_by(**{key: "x"})).all()
         except InvalidRequestError:
             return
-    assert found == [], "an attribute of the class is no column: it equals nothing"
+    assert found == [], "an attribute of the class is not a column: it equals nothing"
 
 
 @pytest.mark.parametrize("query", [
@@ -91,7 +91,7 @@ def test_case_37_no_query_breaks_search_or_finds_more(shared, query):
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", "x\udfff"])
-def test_case_37_a_nul_or_half_a_character_is_refused_with_a_sentence(unchanged, value):
+def test_case_37_a_nul_or_an_unpaired_surrogate_is_rejected_with_a_sentence(unchanged, value):
     calls = (
         lambda s: search.transcripts(s, value),
         lambda s: cases.get_case(s, value),
@@ -118,7 +118,7 @@ def test_case_37_a_query_of_a_megabyte_is_refused(shared):
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 10**12, 2**63, float("nan"), float("inf"), "10; --", None, [1]])
-def test_case_38_a_limit_that_is_none_is_refused_before_anything_is_asked(shared, limit):
+def test_case_38_an_invalid_limit_is_rejected_before_any_query(shared, limit):
     with shared.db.session(actor="alice") as session:
         for ask in (lambda: activity.feed(session, limit=limit), lambda: search.transcripts(session, "x", limit=limit)):
             with pytest.raises((InvalidInput, TypeError)):
@@ -128,7 +128,7 @@ def test_case_38_a_limit_that_is_none_is_refused_before_anything_is_asked(shared
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
-def test_case_38_a_number_beyond_the_tables_is_an_error_of_ours(shared, number):
+def test_case_38_a_number_beyond_the_tables_is_a_speech_error(shared, number):
     for ask in (
         lambda s: s.execute(text("SELECT id FROM cases ORDER BY id OFFSET CAST(:n AS bigint)"), {"n": number}),
         lambda s: s.execute(
@@ -141,7 +141,7 @@ def test_case_38_a_number_beyond_the_tables_is_an_error_of_ours(shared, number):
             ask(session)
 
 
-def test_case_38_a_cursor_of_somebody_else_is_no_cursor(shared):
+def test_case_38_a_cursor_of_another_user_is_rejected(shared):
     """Pages are cursors of the transaction: a foreign or invented name is none."""
     with core(shared.db, Actor("bob")) as other, core(shared.db, Actor("alice")) as connection:
         other.execute(text("DECLARE page CURSOR FOR SELECT * FROM cases"))
@@ -200,23 +200,23 @@ def test_case_40_ten_thousand_keys_and_a_deep_document_come_back_as_they_were(la
     wide = {f"key {number}": number for number in range(10_000)}
     deep = nested(400)
     composed, decomposed = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
-    twins = {composed: 1, decomposed: 2, "A": 3, "a": 4, "": 5, "__proto__": {"x": 1}}
+    doubled = {composed: 1, decomposed: 2, "A": 3, "a": 4, "": 5, "__proto__": {"x": 1}}
     with lasting.db.session(actor="alice") as session:
         audio = session.get(AudioFile, lasting.audio_of["alice"])
-        stored = [analyses.add(session, audio, details=details).id for details in (wide, deep, twins)]
+        stored = [analyses.add(session, audio, details=details).id for details in (wide, deep, doubled)]
     with lasting.db.session(actor="alice") as session:
-        assert [session.get(analyses.AnalysisResult, number).details for number in stored] == [wide, deep, twins]
+        assert [session.get(analyses.AnalysisResult, number).details for number in stored] == [wide, deep, doubled]
         logged = session.scalar(
             text("SELECT new -> 'details' FROM activity_logs WHERE entity = 'analysis_results' AND entity_id = :id"
                  " AND operation = 'insert'"), {"id": stored[2]}
         )  # fmt: skip
-    assert logged == twins
+    assert logged == doubled
 
 
 @pytest.mark.parametrize("document", [
     {"x": float("nan")}, {"x": float("inf")}, {"x": "\0"}, {"x": "\ud800"}, {"\0": 1}, {"x": b"bytes"}, {"x": {1, 2}},
 ], ids=repr)  # fmt: skip
-def test_case_40_what_is_no_json_is_refused_with_a_sentence(unchanged, document):
+def test_case_40_values_that_are_not_json_are_rejected_with_a_sentence(unchanged, document):
     with pytest.raises(InvalidInput), unchanged.db.session(actor="alice") as session:
         analyses.add(session, session.get(AudioFile, unchanged.audio_of["alice"]), details=document)
 

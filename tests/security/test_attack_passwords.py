@@ -1,4 +1,4 @@
-"""Attack cases 41-44: what a password may be, what a stored hash may be, and what signing in tells.
+"""Attack cases 41-44: valid passwords, valid stored hashes, and what signing in reveals.
 
 The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
 """
@@ -185,7 +185,7 @@ def read_only(dana):
         yield db
 
 
-def test_case_43_a_database_that_takes_no_writes_signs_nobody_in_and_tells_no_secret(read_only):
+def test_case_43_a_read_only_database_signs_nobody_in_and_reveals_no_secret(read_only):
     """Nobody is let in whose coming cannot be written down."""
     with pytest.raises((SpeechError, DBAPIError)) as caught, read_only.session() as session:
         accounts.authenticate(session, "bob", "right")
@@ -194,7 +194,7 @@ def test_case_43_a_database_that_takes_no_writes_signs_nobody_in_and_tells_no_se
         assert secret not in str(caught.value)
 
 
-def test_case_43_and_says_so_in_a_sentence_of_ours(read_only):
+def test_case_43_a_read_only_database_is_a_speech_error(read_only):
     with pytest.raises(SpeechError), read_only.session() as session:
         accounts.authenticate(session, "bob", "right")
 
@@ -202,7 +202,7 @@ def test_case_43_and_says_so_in_a_sentence_of_ours(read_only):
 def test_case_44_every_failure_is_logged_and_none_says_which_part_was_wrong(dana):
     """The waits after five failures: tests/services/test_accounts.py."""
     secret = "a password that was tried"
-    told = set()
+    observed = set()
     for user in ("bob", "nobody-here", "dormant", secret) * 3:
         with pytest.raises(Forbidden) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, secret)
@@ -210,8 +210,8 @@ def test_case_44_every_failure_is_logged_and_none_says_which_part_was_wrong(dana
         while error is not None:
             assert secret not in str(error)
             error = error.__cause__ or error.__context__
-        told.add((type(caught.value), str(caught.value)))
-    assert told == {(Forbidden, WORDS)}
+        observed.add((type(caught.value), str(caught.value)))
+    assert observed == {(Forbidden, WORDS)}
     with dana.db.session(actor="root") as session:
         failed = activity.feed(session, type="login.failed")
     assert [entry.actor for entry in failed] == ["bob", "(unknown)", "dormant", "(unknown)"] * 3

@@ -1,4 +1,4 @@
-"""Attack cases 31-35: secrets that must never be told, roles that would go round, rights that nobody holds.
+"""Attack cases 31-35: secrets that must never be observed, roles that would go round, rights that nobody holds.
 
 The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
 """
@@ -174,7 +174,7 @@ def test_case_33_python_refuses_them_with_a_sentence(document):
 
 
 @pytest.mark.own_database
-def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(populated):
+def test_case_34_nobody_grants_permissions_that_they_do_not_hold(populated):
     """To another: test_permissions.py, which also keeps the last administrator by four ways and two at once."""
     with populated.db.session(actor="alice") as session:
         case = session.get(Case, populated.case_of["alice"])
@@ -196,7 +196,7 @@ def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(
 
 
 @pytest.mark.own_database
-def test_case_34_a_role_in_use_is_not_deleted_and_an_administrator_edits_his_own_with_care(populated):
+def test_case_34_a_role_in_use_is_not_deleted_and_administrators_cannot_lock_themselves_out(populated):
     with pytest.raises((Conflict, IntegrityError)), populated.db.session(actor="root") as session:
         session.execute(text("DELETE FROM user_roles WHERE code = 'user'"))
     for change in ("UPDATE user_roles SET permissions = '{}' WHERE code = 'admin'",
@@ -263,7 +263,7 @@ def helper(populated):
 
 
 @pytest.mark.own_database
-def test_case_35_claiming_nothing_tells_a_service_nothing(helper):
+def test_case_35_claiming_nothing_reveals_a_service_nothing(helper):
     with helper.owner.begin() as connection:
         connection.execute(text(EXHAUSTED), {"alice": helper.case_of["alice"]})
     with helper.db.session(actor="helper") as session:

@@ -33,7 +33,7 @@ tables = pytest.mark.parametrize("table", CASE_TABLES)
 def shapes_of(model, column, foreign):
     """The same question in the shapes that SQLAlchemy can write; each gives ids, or counts of the other case."""
     inner = select(model.id, column.label("case_id")).subquery()
-    twin = aliased(model)
+    other = aliased(model)
     cte = select(model.id).where(column == foreign).cte()
     sampled = tablesample(model, func.bernoulli(100))
     yield "where", select(model.id).where(column == foreign)
@@ -42,7 +42,7 @@ def shapes_of(model, column, foreign):
     yield "aggregate", select(func.max(model.id)).where(column == foreign)
     yield "window", select(func.max(model.id).over(partition_by=column)).where(column == foreign)
     yield "cte", select(cte.c.id)
-    yield "join", select(twin.id).join(model, model.id == twin.id).where(column == foreign)
+    yield "join", select(other.id).join(model, model.id == other.id).where(column == foreign)
     yield "union", union_all(select(model.id).where(column == foreign), select(inner.c.id).where(
         inner.c.case_id == foreign))  # fmt: skip
     yield "subquery", select(select(func.max(model.id)).where(column == foreign).scalar_subquery())
@@ -52,7 +52,7 @@ def shapes_of(model, column, foreign):
 
 
 @tables
-def test_case_08_no_shape_of_a_query_tells_a_row_of_another_case(shared, table):
+def test_case_08_no_shape_of_a_query_reveals_a_row_of_another_case(shared, table):
     """SELECT, COUNT, EXISTS, aggregate, window, CTE, JOIN, UNION, subquery, LATERAL, TABLESAMPLE; ORM and Core.
 
     By text() in the same shapes: test_reading.py; at random: test_hostile.py.
@@ -62,8 +62,8 @@ def test_case_08_no_shape_of_a_query_tells_a_row_of_another_case(shared, table):
         with shared.db.session(actor="alice") as session, core(shared.db, Actor("alice")) as connection:
             for shape, query in shapes_of(model, column, foreign):
                 for run in (session.scalars, connection.scalars):
-                    told = [value for value in run(query) if value is not None]
-                    assert bool(told) == expected, (shape, told)
+                    observed = [value for value in run(query) if value is not None]
+                    assert bool(observed) == expected, (shape, observed)
 
 
 WAYS_AROUND = {
@@ -81,26 +81,26 @@ WAYS_AROUND = {
 
 @tables
 @pytest.mark.parametrize("way", WAYS_AROUND)
-def test_case_09_no_way_around_the_table_tells_what_another_case_holds(shared, table, way):
+def test_case_09_no_way_around_the_table_reveals_another_case(shared, table, way):
     """View (owner's, invoker's), function, search function, COPY TO, EXPLAIN ANALYZE.
 
     Partitions, history and pg_stats: test_reading.py; seals: test_log.py; all of it at random: test_hostile.py.
     """
     with core(shared.db, Actor("alice")) as connection:
         driver = connection.connection.dbapi_connection
-        told = io.StringIO()
+        observed = io.StringIO()
         with driver.cursor() as cursor:
             *before, last = WAYS_AROUND[way].format(table=table).split("; ")
             try:
                 for statement in before:
                     cursor.execute(statement)
-                cursor.copy_expert(last, told) if way == "COPY" else cursor.execute(last)
+                cursor.copy_expert(last, observed) if way == "COPY" else cursor.execute(last)
             except psycopg2.Error as error:
                 assert "unsupported XML" in str(error) or "permission denied" in str(error), error  # noqa: PT017
             else:
-                told.write("" if way == "COPY" else str(cursor.fetchall()))
+                observed.write("" if way == "COPY" else str(cursor.fetchall()))
             for word in ("Case of bob", "Secret note of bob", "bobsecret", "Summary of bob", "bob.wav"):
-                assert word not in told.getvalue()
+                assert word not in observed.getvalue()
         connection.get_transaction().rollback()
 
 
@@ -174,18 +174,18 @@ def test_case_11_asking_for_a_foreign_row_takes_no_longer_than_for_none(shared):
     ("MERGE INTO case_notes n USING (VALUES ({case})) v (id) ON n.case_id = v.id"
      " WHEN NOT MATCHED THEN INSERT (case_id, body) VALUES (v.id, 'x')"),
 ])  # fmt: skip
-def test_case_12_keys_and_merges_do_not_tell_a_foreign_case_from_none(unchanged, statement):
+def test_case_12_keys_and_merges_do_not_reveal_a_foreign_case_from_none(unchanged, statement):
     """FK to an invisible parent, unique-key probe, ON CONFLICT, MERGE; more of them in test_writing.py."""
-    told = []
+    observed = []
     for number in (unchanged.case_of["bob"], MISSING):
         with core(unchanged.db, Actor("alice")) as connection:
             try:
                 with connection.begin_nested():
-                    told.append(connection.execute(text(statement.format(case=number))).rowcount)
+                    observed.append(connection.execute(text(statement.format(case=number))).rowcount)
             except DBAPIError as error:
-                told.append(masked(str(error.orig)))
+                observed.append(masked(str(error.orig)))
             connection.get_transaction().rollback()
-    assert told[0] == told[1]
+    assert observed[0] == observed[1]
 
 
 def test_case_13_a_word_of_a_forbidden_case_has_no_hit_count_headline_or_suggestion(shared):
@@ -233,7 +233,7 @@ def test_case_14_a_right_that_is_taken_away_ends_inside_an_open_transaction(popu
 
 
 def test_case_14_a_right_whose_time_runs_out_ends_inside_an_open_transaction(populated):
-    """As when somebody is removed under a legal hold: his part expires that moment."""
+    """As when a participant is removed under a legal hold: the participation expires at once."""
     case = take_part(populated)
     with populated.db.session(actor="alice") as session:
         cases.place_hold(session, session.get(Case, case.id), reason="order")
@@ -265,7 +265,7 @@ def test_case_15_a_table_without_protection_is_read_by_nobody_and_named(populate
     with populated.owner.begin() as connection:
         connection.execute(text(NEW_TABLE))
         connection.execute(text("INSERT INTO forgotten VALUES (1, 1, 'secret')"))
-        # Of nobody's concern while no session may use it.
+        # Irrelevant while no session may use it.
         assert compare(connection) == []
         connection.execute(text("GRANT SELECT (secret) ON forgotten TO sti_wide"))
         (named,) = [each for each in compare(connection) if each.kind == "table"]

@@ -26,7 +26,7 @@ BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity
 
 @pytest.fixture
 def of_both(populated):
-    """Bob is an owner in alice's case too: what stops him now is not that he cannot see the rows."""
+    """Bob is an owner in alice's case too: the rows are visible, and other guards must apply."""
     with populated.db.session(actor="alice") as session:
         cases.add_participant(session, session.get(Case, populated.case_of["alice"]), "bob", role="owner")
     return populated
@@ -67,7 +67,7 @@ def test_case_16_a_bulk_update_without_where_touches_the_own_rows_only(populated
 
 
 def test_case_16_an_object_announced_in_a_foreign_case_is_seen_by_nobody_and_kept_by_no_hold(populated):
-    """Announcing asks for no right (ADR 0003): what waits is nobody's, and garbage is garbage under a hold too."""
+    """Announcing requires no right (ADR 0003): pending objects belong to no recording, and go under a hold too."""
     bob, key = populated.case_of["bob"], keys.case_key(populated.case_of["bob"], "wav")
     with populated.db.session(actor="alice") as session:
         session.execute(select(func.public.announce_object(bob, key, "memory")))
@@ -78,7 +78,7 @@ def test_case_16_an_object_announced_in_a_foreign_case_is_seen_by_nobody_and_kep
         assert connection.execute(text("DELETE FROM storage_objects WHERE key = :key"), {"key": key}).rowcount == 1
 
 
-def test_case_17_deleting_an_invisible_row_is_no_success(populated):
+def test_case_17_deleting_an_invisible_row_fails(populated):
     """By SQL 0 rows; by the ORM NotFound, in the words of a row that is not there any more."""
     words = []
     for table in ("case_notes", "analysis_results", "transcriptions", "audio_files", "cases"):
@@ -183,7 +183,7 @@ SHADOWS = (
 
 
 def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(populated):
-    """Tables, views, functions, operators and types, made before any function of ours was compiled in this backend."""
+    """Tables, views, functions, operators and types, made before any of our functions was compiled in this backend."""
     alice, bob = populated.case_of["alice"], populated.case_of["bob"]
     with one_connection(populated.db) as fresh, core(fresh, Actor("alice")) as connection:
         for shadow in SHADOWS:
@@ -203,7 +203,7 @@ def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(p
         assert tuple(newest.one()) == ("alice", "case_notes", alice)
 
 
-def test_case_49_no_trigger_function_of_ours_is_attached_to_a_table_of_ones_own(unchanged):
+def test_case_49_our_trigger_functions_cannot_be_attached_to_foreign_tables(unchanged):
     """All of them, to a temporary table and to one in public; that capture refuses it anyway: test_functions.py."""
     with unchanged.owner.connect() as connection:
         functions = connection.scalars(

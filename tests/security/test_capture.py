@@ -103,7 +103,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("operation", "change"), [(op, way) for op, ways in CHANGES.items() for way in ways])
-def test_a_change_is_captured_once_whoever_makes_it_and_however(populated, log, operation, change):
+def test_a_change_is_captured_once_for_every_writer_and_statement(populated, log, operation, change):
     case = populated.case_of["alice"]
     before = "Secret note of alice"
     with populated.db.session(**DOOR) as session:

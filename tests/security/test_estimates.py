@@ -1,4 +1,4 @@
-"""What the planner knows of text of other cases, which EXPLAIN tells whoever asks."""
+"""What the planner knows of text of other cases, which EXPLAIN reveals to every session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.services import cases
 from tests.declared import CASE_TABLES, DERIVED, UNSAMPLED_COLUMNS
 from tests.security.population import core
 
-# Codes of ours, hashes and addresses made of chance: no words that people wrote.
+# Seeded codes, hashes and random keys: not words that people wrote.
 PLAIN = {
     "role", "path", "sha256", "content_type", "codec", "storage_type", "key", "backend", "state", "upload_id", "kind",
     "worker", "model_name", "model_version", "segments_sha256", "details_schema", "search_config", "dialect",
@@ -52,7 +52,7 @@ def estimate(connection, asked):
     return re.findall(r"rows=(\d+)", plan[0])
 
 
-def test_no_estimate_tells_words_of_other_cases(sampled):
+def test_no_estimate_reveals_words_of_other_cases(sampled):
     with core(sampled, Actor("alice")) as connection:
         for asked in ASKED:
             words = ("a", "plan", "secret", "secret-0500", "zzz")

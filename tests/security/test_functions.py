@@ -17,10 +17,10 @@ from tests.security.population import backend_of, core
 
 # What each may be called for, and the test below that calls it. A new function stands here or fails.
 KNOWN = {
-    "actor_case_ids": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_id": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_may": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_name": "test_what_tells_who_acts_tells_nothing_else",
+    "actor_case_ids": "test_functions_that_return_the_actor_reveal_nothing_else",
+    "actor_id": "test_functions_that_return_the_actor_reveal_nothing_else",
+    "actor_may": "test_functions_that_return_the_actor_reveal_nothing_else",
+    "actor_name": "test_functions_that_return_the_actor_reveal_nothing_else",
     "announce_object": "test_an_announced_object_is_garbage_until_the_own_case_adopts_it",
     "append_seal": "tests/services/history",
     "begin_seal": "tests/services/history",
@@ -36,8 +36,8 @@ KNOWN = {
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",
     "mark_deleted": "tests/services/recordings/test_recordings_deleting.py",
     "note_check": "tests/services/recordings/test_recordings_deleting.py",
-    "participant_may": "test_what_tells_who_acts_tells_nothing_else",
-    "participation_known_1": "test_what_tells_who_acts_tells_nothing_else",
+    "participant_may": "test_functions_that_return_the_actor_reveal_nothing_else",
+    "participation_known_1": "test_functions_that_return_the_actor_reveal_nothing_else",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
     "record_activity": "test_nothing_is_recorded_in_a_foreign_case",
     "record_login": "test_credentials.py",
@@ -105,7 +105,7 @@ def test_only_known_functions_can_be_executed(shared, role):
     assert executable == expected | (FOR_ADMINISTRATORS if role == "sti_admin" else set())
 
 
-def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared):
+def test_our_functions_cannot_be_shadowed_and_ignore_the_search_path_of_the_caller(shared):
     with shared.owner.connect() as connection:
         careless = connection.scalars(
             text(
@@ -165,7 +165,7 @@ def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populate
             connection.execute(text("INSERT INTO pg_temp.cases VALUES (1)"))
 
 
-def test_what_tells_who_acts_tells_nothing_else(shared):
+def test_functions_that_return_the_actor_reveal_nothing_else(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(select(func.public.actor_name())) == "alice"
         for verb in ("read", "write", "delete", "manage"):
@@ -301,7 +301,7 @@ def test_only_a_key_of_the_named_case_can_be_announced(unchanged, key):
 
 
 def test_the_program_alone_can_sign(shared):
-    """A login's token read by SQL in one session is worth nothing in the next, whoever acts there."""
+    """A login's token read by SQL in one session is worth nothing in the next one, for any actor."""
     with core(shared.db, Actor("bob")) as connection:
         token = shared.db.signing_key.token("login", "bob", backend_pid=backend_of(connection), server_time=time.time())
         assert connection.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).one()

@@ -49,10 +49,10 @@ def test_no_attempt_hears_or_touches_anything_of_the_other_case(stage):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_whoever_takes_part_hears_the_canary(stage, kind):
-    """The same attempts by bob himself: a kind that never hears anything would prove nothing."""
+def test_participants_see_the_canary(stage, kind):
+    """The same attempts by bob: a kind of attempt that never sees anything would prove nothing."""
     deaf = {
-        "look_into_the_catalogue", "write", "probe_constraints", "go_around_the_door", "use_channels",
+        "look_into_the_catalogue", "write", "probe_constraints", "go_around_the_session", "use_channels",
     }  # fmt: skip
     chance = random.Random(SEED)
     intruder = Intruder(stage, "the other case's owner", chance)
@@ -85,7 +85,7 @@ TAMPERINGS = {
         BEGIN
             RAISE EXCEPTION 'not yours: %', (SELECT c.title FROM public.cases c WHERE c.id = record_activity.case_id);
         END $body$""",
-    "an actor taken at his word": f"""
+    "an actor without a proof": f"""
         CREATE OR REPLACE FUNCTION public.signed_actor() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
             SELECT nullif(split_part(current_setting('sti.actor', true), '|', 1), '')::bigint $body$;
         CREATE OR REPLACE FUNCTION public.actor_id() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
@@ -122,7 +122,7 @@ TAMPERINGS = {
 def test_the_oracle_finds_what_was_broken_on_purpose(db, owner, tampering):
     stage = set_stage(db, owner)
     with ExitStack() as pool:
-        # Whoever connects is told what is broken; the oracle is for those who are connected.
+        # New connections are refused with a reason; the oracle is for existing ones.
         for _ in range(3):
             pool.enter_context(core(db, Actor("alice")))
     with owner.begin() as connection:

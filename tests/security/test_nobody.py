@@ -136,7 +136,7 @@ def test_services_raise_a_clear_sentence(unchanged, name, tone):
 
 
 @pytest.mark.parametrize("name", ["mallory", "dormant"])
-def test_a_log_line_names_whoever_is_not_known(shared, name, caplog):
+def test_a_log_line_names_an_unknown_actor(shared, name, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session(actor=name) as session:
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
@@ -144,7 +144,7 @@ def test_a_log_line_names_whoever_is_not_known(shared, name, caplog):
     ]
 
 
-def test_nobody_at_all_is_no_warning(shared, caplog):
+def test_a_session_without_an_actor_logs_no_warning(shared, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session() as session:
         session.execute(select(1))
     assert not caplog.records

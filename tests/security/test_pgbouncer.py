@@ -102,7 +102,7 @@ def test_32_clients_on_4_server_connections_never_see_or_write_as_another(people
 
 
 def test_the_pooler_hides_the_backend_and_costs_one_round_trip_more_for_an_actor(peopled):
-    """Counted by PgBouncer: BEGIN, the question which backend it is, the door, the statement, COMMIT."""
+    """Counted by PgBouncer: BEGIN, the query for the backend, begin_actor, the statement, COMMIT."""
 
     def asked(db, name):
         before = peopled.bouncer.queries()
@@ -139,7 +139,7 @@ def test_a_token_serves_one_transaction_and_not_its_neighbours(peopled):
             query = text("SELECT actor FROM public.begin_actor(:token, NULL, NULL)")
             assert thief.scalar(query, {"token": stolen}) is None
             assert thief.scalar(text("SELECT count(*) FROM cases")) == 0
-        # Here the next transaction on the backend may be anybody's: what stays good for another one is under a second.
+        # Here the next transaction on the backend may be that of any client: a token stays valid for under a second.
         begun = victim.scalar(text("SELECT extract(epoch FROM now())"))
         assert begun <= int(stolen.split("|")[3]) <= begun + 1
         assert victim.scalar(query, {"token": stolen}) is not None, "it is good where it belongs"
@@ -203,7 +203,7 @@ def test_text_arrives_as_it_was_written_whatever_the_environment_and_the_server_
 
 
 def test_recordings_are_stored_and_opened_under_the_right_names(peopled, owner, tone):
-    """With side sessions: one upload holds two server connections, so of four three uploads can be sure of theirs."""
+    """With side sessions: one upload holds two server connections, so that three uploads fit into four connections."""
     uploaders, failures, barrier = ("alice", "bob", "root"), [], threading.Barrier(3)
     with peopled.client(size=4) as db:
 

@@ -57,7 +57,7 @@ def test_many_clients_on_few_server_connections_import_and_insert_whole_versions
                     backends.add(backend_of(session))
                 rows = ({"case_id": audio_of[name].case_id, "body": f"{name} {number} {n}"} for n in range(NOTES))
                 bulk.insert(db, CaseNote, rows, actor=name, chunk=NOTES // 3)
-            except Exception as error:  # noqa: BLE001 - told by the test, not by the thread
+            except Exception as error:  # noqa: BLE001 - reported by the test, not by the thread
                 wrong.append(error)
 
         running = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]

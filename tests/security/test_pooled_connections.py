@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import ActivityLog, Base, Case, CaseNote, User
-from src.database.connection import actor_transaction as door_module
+from src.database.connection import actor_transaction
 from src.database.connection.actor_tokens import Actor
 from src.errors import ServerUnreachable, SpeechError
 from tests.security.population import ALL_TABLES, CASE_TABLES, backend_of, core, one_connection
@@ -82,7 +82,7 @@ def test_a_session_left_in_a_savepoint_or_a_generator_leaves_nothing(single):
 def test_temporary_tables_named_like_ours_do_not_stand_in_front(populated, single, monkeypatch):
     with single.session(actor="alice") as session:
         pid = backend_of(session)
-    # Left behind by a connection that the door did not tidy: the worst that the next actor can meet.
+    # Left behind on a connection that was not reset: the worst case for the next actor.
     held = single.engine.raw_connection()
     assert held.info["backend_pid"] == pid
     with held.cursor() as cursor:
@@ -93,7 +93,7 @@ def test_temporary_tables_named_like_ours_do_not_stand_in_front(populated, singl
             cursor.execute(f"GRANT ALL ON pg_temp.{table} TO PUBLIC")
     held.commit()
     held.close()
-    monkeypatch.setattr(door_module, "_BEGIN", door_module._BEGIN.replace("DISCARD TEMP;", ""))
+    monkeypatch.setattr(actor_transaction, "_BEGIN", actor_transaction._BEGIN.replace("DISCARD TEMP;", ""))
     with single.session(actor="bob") as session:
         assert backend_of(session) == pid
         assert session.scalars(select(Case.title)).all() == TITLES["bob"]

@@ -1,4 +1,4 @@
-"""Alice sees exactly her own rows and Bob his, whichever way they look."""
+"""Alice and Bob see exactly the rows of their own cases, in every kind of query."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_views_of_ones_own_show_no_more(shared, options):
 
 @both
 @tables
-def test_explain_analyze_tells_no_foreign_value(shared, name, table):
+def test_explain_analyze_reveals_no_foreign_value(shared, name, table):
     other = shared.other(name)
     with core(shared.db, Actor(name)) as connection:
         plan = "\n".join(connection.scalars(text(f"EXPLAIN (ANALYZE, VERBOSE, BUFFERS OFF) SELECT * FROM {table} t")))
@@ -131,28 +131,28 @@ def test_a_cheap_predicate_sees_no_row_before_the_policy_does(shared):
             for table in CASE_TABLES:
                 cursor.execute(f"SELECT id FROM {table} t WHERE pg_temp.leak(t::text)")
                 cursor.execute(f"SELECT id FROM {table} t ORDER BY pg_temp.leak(t::text) LIMIT 1")
-                told = "".join(driver.notices)
-                assert "leaked" in told, table
-                assert "CASE-BOB" not in told
-                assert "Secret note of bob" not in told
+                observed = "".join(driver.notices)
+                assert "leaked" in observed, table
+                assert "CASE-BOB" not in observed
+                assert "Secret note of bob" not in observed
         connection.get_transaction().rollback()
 
 
 @pytest.mark.parametrize("bait", ["1 / (id - {id})", "(CASE WHEN id = {id} THEN 'x' ELSE '1' END)::int"])
-def test_an_error_in_a_condition_does_not_tell_a_foreign_row(shared, bait):
+def test_an_error_in_a_condition_does_not_reveal_a_foreign_row(shared, bait):
     with core(shared.db, Actor("alice")) as connection:
         condition = bait.format(id=shared.case_of["bob"])
         assert connection.execute(text(f"SELECT id FROM cases WHERE {condition} > -9")).rowcount == 1
 
 
-def test_statistics_tell_no_value(populated):
+def test_statistics_reveal_no_value(populated):
     with populated.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     for view in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"):
         with core(populated.db, Actor("alice")) as connection:
-            told = connection.execute(text(f"SELECT * FROM {view} WHERE schemaname = 'public'")).all()
-            assert "CASE-BOB" not in str(told)
-            assert [row.tablename for row in told if row.tablename in CASE_TABLES] == [], view
+            observed = connection.execute(text(f"SELECT * FROM {view} WHERE schemaname = 'public'")).all()
+            assert "CASE-BOB" not in str(observed)
+            assert [row.tablename for row in observed if row.tablename in CASE_TABLES] == [], view
 
 
 def test_partitions_of_the_log_cannot_be_read_past_the_policy(shared):

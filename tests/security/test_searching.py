@@ -39,7 +39,7 @@ def test_every_way_of_searching_stays_in_the_own_case(shared, name):
 
 
 @pytest.mark.parametrize("name", ["alice", "bob"])
-def test_the_functions_behind_it_tell_ids_of_the_own_case_only(shared, name):
+def test_the_functions_behind_it_reveal_ids_of_the_own_case_only(shared, name):
     own, other = shared.case_of[name], shared.case_of[shared.other(name)]
     chosen = [None, [other], [own, other], [], [-1], [own] * 500]
     with shared.db.session(actor=name) as session:
@@ -76,10 +76,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("filters", HOSTILE)
-def test_no_filter_shows_more_or_tells_of_what_it_may_not(shared, filters):
-    """Refused or answered: and the same for a case that is not the actor's as for one that is nobody's."""
+def test_no_filter_shows_or_reveals_other_cases(shared, filters):
+    """Rejected or answered: the same for a case of other users as for one that does not exist."""
     mine = shared.rows_of("alice", "transcription_segments") | shared.rows_of("alice", "case_notes")
-    told = []
+    observed = []
     for other in (shared.case_of["bob"], 987_654_321):
         for call in (
             f"SELECT segment_id FROM search_page('common bobsecret', CAST(:f AS jsonb) || '{{\"cases\": [{other}]}}')",
@@ -89,8 +89,8 @@ def test_no_filter_shows_more_or_tells_of_what_it_may_not(shared, filters):
             rows, code = answer(shared, call, filters)
             assert rows <= mine
             assert code[:2] in {"", "22"}, "a value that cannot be, never a query that cannot be"
-            told.append(code)
-    assert told[: len(told) // 2] == told[len(told) // 2 :]
+            observed.append(code)
+    assert observed[: len(observed) // 2] == observed[len(observed) // 2 :]
 
 
 def answer(shared, call, filters):

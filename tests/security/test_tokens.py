@@ -96,7 +96,7 @@ def test_a_tampered_token_is_nobody(shared, tamper):
 def test_a_tampered_proof_inside_a_session_loses_the_rights_and_gives_none(shared, tamper):
     with shared.db.session(actor="alice") as session:
         parts = session.scalar(ACTOR).split("|")
-        # The minted proof carries its signature last; the tamperings expect it first.
+        # The proof of a transaction has its signature last; the tamperings expect it first.
         swapped = tamper([parts[-1], *parts[:-1]])
         forged = None if swapped is None else "|".join([*swapped.split("|")[1:], swapped.split("|")[0]])
         session.execute(select(func.set_config("sti.actor", forged, True)))
@@ -105,7 +105,7 @@ def test_a_tampered_proof_inside_a_session_loses_the_rights_and_gives_none(share
 
 
 @pytest.mark.parametrize("position", range(6))
-def test_every_part_of_the_minted_proof_is_signed_or_checked(shared, position):
+def test_every_part_of_the_proof_is_signed_or_checked(shared, position):
     with shared.db.session(actor="alice") as session:
         parts = session.scalar(ACTOR).split("|")
         bob = session.scalar(text("SELECT id::text FROM users WHERE username = 'bob'"))
@@ -148,7 +148,7 @@ def test_a_proof_of_an_earlier_transaction_of_this_backend_is_nobody(populated, 
             assert session.scalar(text("SELECT count(*) FROM cases")) == 0
 
 
-def test_a_token_is_no_admission_to_a_retired_key(populated):
+def test_a_token_of_a_retired_key_is_rejected(populated):
     with populated.owner.begin() as connection:
         connection.execute(text("UPDATE actor_keys SET retired_at = now() - interval '1 s'"))
     with populated.db.session(actor="alice") as session:

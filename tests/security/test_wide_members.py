@@ -37,14 +37,14 @@ def role_of(db: Database, name: str) -> str:
         return session.scalar(select(func.current_user()))
 
 
-def test_one_case_more_makes_a_member_wide_and_nothing_else_of_him(db, owner):
+def test_one_case_more_makes_a_member_wide_and_changes_nothing_else(db, owner):
     take_part(owner, WIDE_CASES)
     assert role_of(db, "alice") == APP_ROLE
     with owner.begin() as connection:
         connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'one more', id FROM users"
                                 " WHERE username = 'alice'"))  # fmt: skip
     assert role_of(db, "alice") == WIDE_ROLE
-    # Bob owns as many cases of his own.
+    # Bob owns as many other cases.
     assert role_of(db, "bob") == APP_ROLE
     with db.session(actor="alice") as session:
         assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 1

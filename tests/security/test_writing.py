@@ -25,7 +25,7 @@ SIGNED_COLUMNS = {
 @pytest.mark.parametrize("table", CASE_TABLES)
 def test_no_row_can_be_put_into_a_foreign_case(unchanged, table):
     values = rows_written_by(unchanged, "alice", unchanged.case_of["bob"])[table]
-    # As herself wherever a column asks who wrote: only the case is foreign.
+    # As alice wherever a column names the writer: only the case is foreign.
     values = {
         name: value for name, value in values.items() if table == "cases" or name not in SIGNED_COLUMNS.get(table, ())
     }
@@ -262,7 +262,7 @@ def test_a_segment_is_never_edited(unchanged):
 
 @pytest.mark.parametrize("who", ["alice", "root"])
 def test_only_the_verbs_say_what_lies_in_the_archive(unchanged, who):
-    """Whoever may change the recording, and even its keeper, moves bytes or leaves the flag alone."""
+    """Editors and owners of the case move bytes by the functions only; the flag cannot be changed."""
     said = "The actor of this session may not do that: permission denied for table audio_files"
     for change in ("is_archived = true, archive_reason = 'x'", "archive_reason = 'x'", "is_archived = is_archived"):
         with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
@@ -318,7 +318,7 @@ def test_profiles_are_changed_by_their_owners_only(populated):
 
 @pytest.mark.parametrize("table", [table for table in CASE_TABLES if table not in {"storage_objects", "activity_logs"}])
 def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
-    """An id taken in advance would make somebody else's next row fail; a timestamp of one's own would tell a lie."""
+    """A chosen id would make a later row of another user fail; a chosen timestamp would be false."""
     kept = {"id", "created_at", "updated_at", "row_version", "opened_xid", "search"}
     with core(unchanged.db, Actor("alice")) as connection:
         for column in kept & set(Base.metadata.tables[table].columns.keys()):
