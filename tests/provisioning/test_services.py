@@ -267,7 +267,7 @@ def test_nobody_is_served_beside_an_open_table_until_its_rights_are_taken(db, ow
 
 
 def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):
-    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Your own table beside these")[1]
+    page = (ROOT / "docs" / "how-to" / "own-tables.md").read_text(encoding="utf-8")
     files = dict(re.findall(r"```(?:py|ini)\n# (\S+)\n(.*?)```", page, re.DOTALL))
     service = Service(tmp_path / "recipe", owner.url)
     (service.folder / "migrations" / "versions" / "1_tags.py").unlink()
