@@ -53,11 +53,11 @@ def no_database(operator):
 
 
 URLS = {
-    wrong_password: "refuses the login",
-    unknown_login: "refuses the login nobody_here",
-    no_such_host: "There is no host no-such-host.invalid",
-    refused_port: "No PostgreSQL answers at 127.0.0.1, port",
-    no_socket: "No PostgreSQL answers at /no/such/folder",
+    wrong_password: "rejects the login",
+    unknown_login: "rejects the login nobody_here",
+    no_such_host: "Unknown host no-such-host.invalid",
+    refused_port: "No PostgreSQL server answers at 127.0.0.1, port",
+    no_socket: "No PostgreSQL server answers at /no/such/folder",
     no_database: f"has no database {NO_DATABASE}. Create it with: createdb {NO_DATABASE}",
 }
 COMMANDS = {
