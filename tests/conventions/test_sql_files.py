@@ -18,8 +18,8 @@ WHOLE = (FOLDER / "rows.sql").read_text(encoding="utf-8")
 
 BREAKAGES = {
     "another body": ("NEW.updated_at := now();", "NEW.updated_at := NULL;", "make stamp"),
-    "no header": ("-- Values that the database maintains", "\n-- Values that the database maintains", "says which protocol"),
-    "a long line": ("-- Values that the database maintains", f"-- {'x' * 120}\n-- What", "at most 120"),
+    "no header": ("-- Values that", "\n-- Values that", "says which protocol"),
+    "a long line": ("-- Values that", f"-- {'x' * 120}\n-- Values", "at most 120"),
     "a statement that is wrong": ("RETURNS trigger", "RETURN trigger", "cannot be parsed"),
     "a body that is wrong": ("NEW.created_at := OLD", "NEW.created_at = = OLD", "a body cannot"),
     "a function that stays open": ("REVOKE ALL ON FUNCTION public.touch_row() FROM PUBLIC;", "", "touch_row: REVOKE"),

@@ -139,7 +139,7 @@ def test_a_forked_child_has_connections_of_its_own_and_the_parent_keeps_its(db):
 def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
     with (
         Database(owner_url, signing_key=speech_server.signing_key) as db,
-        pytest.raises(UnsafeConnection, match="Row security does not bind") as caught,
+        pytest.raises(UnsafeConnection, match="Row security does not apply") as caught,
         db.session(actor="alice") as session,
     ):
         backend(session)

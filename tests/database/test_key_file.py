@@ -84,11 +84,11 @@ def test_a_damaged_file_is_named_and_not_quoted(path, content):
 
 def test_a_folder_or_a_pipe_is_no_key_file(path):
     path.mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
         KeyFile.load(path)
     path.rmdir()
     os.mkfifo(path, 0o600)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
         KeyFile.load(path)
 
 

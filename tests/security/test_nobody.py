@@ -140,7 +140,7 @@ def test_a_log_line_names_whoever_is_not_known(shared, name, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session(actor=name) as session:
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
-        f"No active user is named {name!r}, or the key file is another database's: this session sees nothing."
+        f"No active user is named {name!r}, or the key file belongs to another database: this session reads no rows."
     ]
 
 
