@@ -188,7 +188,7 @@ def powerful(speech_server, owner_url):
 
 @pytest.mark.parametrize(
     ("revision", "oldest", "words"),
-    [("9999", "9999", "ahead of this code"), ("0011", "0011", "before the first release")],
+    [("9999", "9999", "newer than this code"), ("0011", "0011", "before the first release")],
 )
 def test_a_schema_that_does_not_admit_this_code_serves_no_session(db, owner, revision, oldest, words):
     with owner.begin() as connection:
@@ -206,7 +206,7 @@ def test_a_newer_schema_that_admits_this_code_serves_it(db, owner):
 
 def test_code_that_is_newer_than_the_schema_asks_for_an_upgrade(monkeypatch):
     monkeypatch.setattr(revisions, "head", lambda: "1009")
-    with pytest.raises(SchemaMismatch, match=r"behind this code.*alembic upgrade head"):
+    with pytest.raises(SchemaMismatch, match=r"older than this code.*alembic upgrade head"):
         revisions.require_revision("1008", "1001")
 
 

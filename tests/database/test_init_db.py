@@ -20,7 +20,7 @@ from src.database.testing import FAST
 from src.services import accounts, cases
 from tests.declared import LOOKUP_TABLES
 
-COUNTS = re.compile(r"^(\w+): (\d+) inserted, (\d+) updated, (\d+) left alone", re.MULTILINE)
+COUNTS = re.compile(r"^(\w+): (\d+) inserted, (\d+) updated, (\d+) unchanged", re.MULTILINE)
 
 
 def counts(output):
@@ -91,9 +91,9 @@ def test_seeds_that_an_operator_changed_are_kept_unless_forced(set_up):
     set_up.sql("INSERT INTO case_statuses (code, name) VALUES ('waiting', 'Waiting')")
     set_up.sql("DELETE FROM sentiments WHERE code = 'mixed'")
     kept = set_up.init_db()
-    assert "1 changed here and kept (en)" in kept.stdout
-    assert "1 changed here and kept (high)" in kept.stdout
-    assert "1 changed here and kept (user)" in kept.stdout
+    assert "1 changed by an operator and kept (en)" in kept.stdout
+    assert "1 changed by an operator and kept (high)" in kept.stdout
+    assert "1 changed by an operator and kept (user)" in kept.stdout
     assert counts(kept.stdout)["sentiments"][0] == 1
     assert set_up.sql("SELECT name FROM languages WHERE code = 'en'") == "Anglais"
     forced = set_up.init_db("--force")
@@ -108,10 +108,10 @@ CHECKS = {
     "policy": ("DROP POLICY case_notes_app_delete ON case_notes", "the policy case_notes_app_delete on case_notes"),
     "row security": ("ALTER TABLE cases DISABLE ROW LEVEL SECURITY", "row security is off on cases"),
     "trigger": ("ALTER TABLE cases DISABLE TRIGGER capture", "the trigger capture on cases is disabled"),
-    "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, a grant too many"),
+    "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, which is not declared"),
     "table": ("CREATE TABLE bare (id int); GRANT SELECT ON bare TO sti_app", "the table bare is not protected"),
     "seed": ("DELETE FROM sentiments WHERE code = 'mixed'", "the seed sentiments.mixed is missing"),
-    "function": ("ALTER FUNCTION actor_may SECURITY INVOKER", "the function actor_may is not the one of this version"),
+    "function": ("ALTER FUNCTION actor_may SECURITY INVOKER", "the function actor_may differs from this version"),
 }
 
 
@@ -129,7 +129,7 @@ def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, spee
     for name, (_, sentence) in CHECKS.items():
         assert sentence in checked.stdout, name
     assert re.search(r"the key file \S+ is missing", checked.stdout)
-    assert "sti_app has SELECT on bare, a grant too many" in checked.stdout
+    assert "sti_app has SELECT on bare, which is not declared" in checked.stdout
     assert len(checked.stdout.splitlines()) == len(CHECKS) + 2
     assert operator.sql("SELECT count(*) FROM sentiments WHERE code = 'mixed'") == 0, "a check changes nothing"
 

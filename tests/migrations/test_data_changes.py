@@ -90,7 +90,7 @@ def test_a_condition_that_still_holds_is_refused(noted, copy):
     copy.add_revision("update_in_batches(op, revision, 'case_notes', set_='body = body', where='id > 0')", "pass")
     failed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "head")
     assert failed.returncode == 3
-    assert "rows that were changed are still selected by: id > 0" in failed.stderr
+    assert "updated rows still match the condition: id > 0" in failed.stderr
 
 
 def test_offline_it_is_one_statement(noted, copy, tmp_path):

@@ -101,7 +101,7 @@ def test_a_revision_that_old_code_cannot_live_with_says_so(newer, old_service, o
     newer.alembic(owner_url, "upgrade", "head")
 
     old_service.close()
-    refused = pytest.raises(SchemaMismatch, match=rf"ahead of this code.*{NEXT}.*Install the newer version")
+    refused = pytest.raises(SchemaMismatch, match=rf"newer than this code.*{NEXT}.*Install the newer version")
     with refused, old_service.session(actor="alice"):
         pass
 
@@ -113,7 +113,7 @@ def test_new_code_waits_for_its_upgrade(newer, owner_url, speech_server):
     done = newer.run(owner_url, "-c", SERVES, url, str(key.id), key.encode())
 
     assert done.returncode == 1
-    assert f"behind this code: it is at revision {NOW}, the code expects {NEXT}" in done.stderr
+    assert f"older than this code: it is at revision {NOW}, the code expects {NEXT}" in done.stderr
 
 
 @pytest.mark.parametrize("with_revision", [False, True], ids=["function only", "revision too"])
@@ -126,7 +126,7 @@ def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, t
 
     code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
     assert code == 0, complaint
-    assert "newer code has applied its functions here" in output
+    assert "the functions were applied by newer code" in output
     assert catalog.differences(fixed, picture_of(owner_url)) == []
     code, output, _ = older_init_db(owner_url, older_key_file, tmp_path, "--check")
     assert code == 1

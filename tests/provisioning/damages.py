@@ -17,7 +17,7 @@ class Damage(NamedTuple):
 
 
 BY_REVISION = "tables change by revisions"
-UNKNOWN = "unless you know it"
+UNKNOWN = "unless it is intended"
 
 DAMAGES = {
     # Functions
@@ -28,22 +28,22 @@ DAMAGES = {
     "a function replaced": Damage(
         "CREATE OR REPLACE FUNCTION actor_id() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
         " SET search_path = pg_catalog, pg_temp AS 'SELECT 1::bigint'",
-        "the function actor_id is not the one",
+        "the function actor_id differs from this version",
     ),
     "an expression replaced": Damage(
         "CREATE OR REPLACE FUNCTION is_signed(fields text[], inner_pad bytea, outer_pad bytea) RETURNS boolean"
         " LANGUAGE sql STABLE PARALLEL SAFE RETURN true",
-        "the function is_signed is not the one",
+        "the function is_signed differs from this version",
     ),
     "a function of a CHECK replaced": Damage(
         "CREATE OR REPLACE FUNCTION participation_known_1(permissions jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE"
         " PARALLEL SAFE AS 'SELECT true'",
-        "the function participation_known_1 is not the one",
+        "the function participation_known_1 differs from this version",
     ),
-    "a function's settings reset": Damage("ALTER FUNCTION actor_id() RESET ALL", "actor_id is not the one"),
-    "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id is not the one"),
-    "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id is not the one"),
-    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids is not the"),
+    "a function's settings reset": Damage("ALTER FUNCTION actor_id() RESET ALL", "actor_id differs from this version"),
+    "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id differs from this version"),
+    "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id differs from this version"),
+    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids differs from"),
     "a function for everybody": Damage(
         "GRANT EXECUTE ON FUNCTION capture_change TO PUBLIC", "PUBLIC may execute the function capture_change"
     ),
@@ -55,7 +55,7 @@ DAMAGES = {
     ),
     "an overload": Damage(
         "CREATE FUNCTION actor_id(x int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::bigint'",
-        "the function actor_id(integer) runs with the rights of its owner",
+        "the function actor_id(integer) is SECURITY DEFINER",
         UNKNOWN,
         "DROP FUNCTION actor_id(int)",
     ),
@@ -63,7 +63,7 @@ DAMAGES = {
     "row security off": Damage("ALTER TABLE audio_files DISABLE ROW LEVEL SECURITY", "row security is off on audio_files"),
     "row security forced": Damage("ALTER TABLE cases FORCE ROW LEVEL SECURITY", "row security is forced on cases"),
     "a policy dropped": Damage("DROP POLICY cases_app_select ON cases", "the policy cases_app_select on cases is missing"),
-    "a policy wide open": Damage("ALTER POLICY cases_app_select ON cases USING (true)", "cases_app_select on cases is not"),
+    "a policy wide open": Damage("ALTER POLICY cases_app_select ON cases USING (true)", "cases_app_select on cases differs"),
     "a policy unchecked": Damage(
         "ALTER POLICY case_notes_app_insert ON case_notes WITH CHECK (true)", "the policy case_notes_app_insert"
     ),
@@ -88,12 +88,12 @@ DAMAGES = {
     "a trigger of another kind": Damage(
         "CREATE OR REPLACE TRIGGER capture AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION"
         " capture_change('', '', '')",
-        "the trigger capture on users is not the one",
+        "the trigger capture on users differs from this version",
     ),
     "a trigger with other arguments": Damage(
         "CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON cases FOR EACH ROW EXECUTE FUNCTION"
         " capture_change('id', 'title', '', 'write')",
-        "the trigger capture_change on cases is",
+        "the trigger capture_change on cases differs",
     ),
     "a constraint trigger dropped": Damage(
         "DROP TRIGGER finish_version ON transcriptions", "the trigger finish_version on transcriptions is missing"
@@ -112,7 +112,7 @@ DAMAGES = {
         "CREATE FUNCTION notify_us() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
         " CREATE TRIGGER tell AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION notify_us()",
         "the trigger tell on cases is unknown to this version",
-        "a function of somebody else",
+        "a function outside this layer",
         "DROP FUNCTION notify_us CASCADE",
     ),
     "a trigger of a partition disabled": Damage(
@@ -126,9 +126,9 @@ DAMAGES = {
         "DROP RULE quiet ON case_notes",
     ),
     # Rights
-    "a table granted": Damage("GRANT INSERT ON activity_logs TO sti_app", "sti_app has INSERT on activity_logs, a grant"),
+    "a table granted": Damage("GRANT INSERT ON activity_logs TO sti_app", "sti_app has INSERT on activity_logs, which is not"),
     "a partition granted": Damage(
-        "GRANT SELECT ON activity_logs_default TO PUBLIC", "PUBLIC has SELECT on activity_logs_default, a grant too many"
+        "GRANT SELECT ON activity_logs_default TO PUBLIC", "PUBLIC has SELECT on activity_logs_default, which is not declared"
     ),
     "a secret column granted": Damage(
         "GRANT SELECT (password_hash) ON users TO sti_admin", "sti_admin has SELECT on users.password_hash"
@@ -136,7 +136,7 @@ DAMAGES = {
     "a sequence granted": Damage(
         "GRANT USAGE ON SEQUENCE activity_logs_id_seq TO sti_app", "sti_app has USAGE on activity_logs_id_seq"
     ),
-    "truncating granted": Damage("GRANT TRUNCATE ON cases TO sti_wide", "sti_wide has TRUNCATE on cases, a grant too many"),
+    "truncating granted": Damage("GRANT TRUNCATE ON cases TO sti_wide", "sti_wide has TRUNCATE on cases, which is not declared"),
     "a grant with an option": Damage(
         "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION", "sti_app may grant SELECT on cases to others"
     ),
@@ -152,7 +152,7 @@ DAMAGES = {
     ),
     "a grant to somebody else": Damage(
         "GRANT SELECT ON cases TO pg_monitor",
-        "pg_monitor has SELECT on cases, a grant too many",
+        "pg_monitor has SELECT on cases, which is not declared",
         UNKNOWN,
         "REVOKE SELECT ON cases FROM pg_monitor",
     ),
@@ -163,7 +163,7 @@ DAMAGES = {
         "REVOKE ALL ON SCHEMA public FROM sti_app, sti_wide", "sti_app, sti_wide may not use the schema public"
     ),
     "rights by default": Damage(
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app", "sti_app gets rights on every new"
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app", "sti_app gets privileges on all new"
     ),
     # Tables
     "a table dropped": Damage("DROP TABLE activity_archives", "the table activity_archives is missing", BY_REVISION),
@@ -211,7 +211,7 @@ DAMAGES = {
     "a CHECK more": Damage(
         "ALTER TABLE cases ADD CONSTRAINT polite CHECK (title <> '!')",
         "the constraint polite on cases is unknown to this version",
-        "it narrows what may be stored",
+        "it only restricts the stored rows",
         "ALTER TABLE cases DROP CONSTRAINT polite",
     ),
     "a foreign key that cascades": Damage(
@@ -243,7 +243,7 @@ DAMAGES = {
         " ALTER INDEX cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0",
     ),
     "text that is sampled": Damage(
-        "ALTER TABLE case_notes ALTER body SET STATISTICS 100", "ANALYZE takes samples of text of cases: case_notes.body"
+        "ALTER TABLE case_notes ALTER body SET STATISTICS 100", "ANALYZE samples text of cases: case_notes.body"
     ),
     "an index that is sampled": Damage(
         "ALTER INDEX case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 100", "case_notes_search_idx"

@@ -48,7 +48,7 @@ def test_a_lock_that_is_never_free_is_an_error_that_says_what_to_do(owner, db, m
         connection.execute(WIDE_OPEN)
     with db.engine.connect() as holder:
         holder.execute(text("SELECT count(*) FROM case_notes"))
-        with pytest.raises(Conflict, match=r"case_notes is in use by long transactions.*pg_stat_activity"):
+        with pytest.raises(Conflict, match=r"case_notes is locked by long transactions.*pg_stat_activity"):
             apply(owner)
     assert apply(owner) == []
 

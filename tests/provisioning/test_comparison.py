@@ -19,9 +19,9 @@ from src.database.schema.creation import execute
 from tests.provisioning.damages import BY_REVISION, DAMAGES
 
 LOGINS = {
-    "ALTER ROLE {login} INHERIT": "the login {login} inherits rights",
+    "ALTER ROLE {login} INHERIT": "the login {login} inherits privileges",
     "ALTER ROLE {login} NOLOGIN": "the login {login} may not log in",
-    "ALTER ROLE {login} CREATEDB": "the login {login} is too powerful",
+    "ALTER ROLE {login} CREATEDB": "the login {login} has too many privileges",
     "REVOKE sti_admin FROM {login}": "the login {login} is not a member of sti_admin",
     "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE sentiments OWNER TO {login}":
         "the login {login} owns tables",
@@ -153,7 +153,7 @@ def test_a_login_that_could_do_more_or_less_is_named(whole, speech_server, damag
 
 def test_a_missing_login_is_named(whole):
     assert [str(one) for one in differences(whole, "nobody_here")] == [
-        "the login nobody_here is missing (init_db makes it again)"
+        "the login nobody_here is missing (init_db creates it)"
     ]
 
 

@@ -148,17 +148,17 @@ DAMAGES = {
     "DROP TRIGGER capture_change ON case_tags": "the trigger capture_change on case_tags is missing",
     "ALTER TABLE case_tags DISABLE TRIGGER guard_hold": "the trigger guard_hold on case_tags is disabled",
     "CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION touch_row()":
-        "the trigger touch on case_tags is not the one",
+        "the trigger touch on case_tags differs from this version",
     "CREATE TRIGGER twice AFTER UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION capture_change('', '', '', '')":
         "the trigger twice on case_tags calls capture_change and is not declared",
     "ALTER POLICY case_tags_wide_insert ON case_tags WITH CHECK (true)": "the policy case_tags_wide_insert on",
-    "GRANT SELECT ON case_tags TO PUBLIC": "PUBLIC has SELECT on case_tags, a grant too many",
-    "GRANT TRUNCATE ON case_tags TO sti_app": "sti_app has TRUNCATE on case_tags, a grant too many",
+    "GRANT SELECT ON case_tags TO PUBLIC": "PUBLIC has SELECT on case_tags, which is not declared",
+    "GRANT TRUNCATE ON case_tags TO sti_app": "sti_app has TRUNCATE on case_tags, which is not declared",
     "ALTER TABLE case_tags FORCE ROW LEVEL SECURITY": "row security is forced on case_tags",
-    "GRANT SELECT (token) ON case_tags TO sti_admin": "sti_admin has SELECT on case_tags.token, a grant too many",
+    "GRANT SELECT (token) ON case_tags TO sti_admin": "sti_admin has SELECT on case_tags.token, which is not declared",
     "REVOKE INSERT (tag) ON case_tags FROM sti_app": "sti_app lacks INSERT on case_tags.tag",
     "ALTER TABLE case_tags DISABLE ROW LEVEL SECURITY": "row security is off on case_tags",
-    "ALTER TABLE case_tags ALTER tag SET STATISTICS 50": "ANALYZE takes samples of text of cases: case_tags.tag",
+    "ALTER TABLE case_tags ALTER tag SET STATISTICS 50": "ANALYZE samples text of cases: case_tags.tag",
 }  # fmt: skip
 LEFT = {
     "CREATE RULE quiet AS ON DELETE TO case_tags DO INSTEAD NOTHING": "the rule quiet on case_tags",
