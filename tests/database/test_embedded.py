@@ -201,7 +201,7 @@ def test_without_a_server_there_is_one_clear_sentence(base):
         server.url()
     with server:
         pass
-    with pytest.raises(ServerUnreachable, match=r"does not answer: see .*server\.log"):
+    with pytest.raises(ServerUnreachable, match=r"does not answer; see .*server\.log"):
         server.ensure_database("speech")
     server.stop()
 
@@ -230,7 +230,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(base, cluster, monkeypatch)
     server = copy_of(cluster, base / "a b")
     (base / "theirs").mkdir(mode=0o700)
     server.socket_directory.symlink_to(base / "theirs")
-    with pytest.raises(ConfigurationError, match="is not a folder of user"):
+    with pytest.raises(ConfigurationError, match="is not a private folder of user"):
         server.start()
     assert not runs(server)
 
@@ -253,15 +253,15 @@ def test_a_failed_initdb_quotes_the_log(base):
     )
     for path in broken.iterdir():
         path.chmod(0o755)
-    with pytest.raises(ServerUnreachable, match=r"cannot be made: no room\. .*server\.log"):
+    with pytest.raises(ServerUnreachable, match=r"cannot be created: no room\. .*server\.log"):
         EmbeddedServer(base / "server", binaries=broken).start()
 
 
 def test_data_of_another_version_is_refused(made):
     (made.folder / "data" / "PG_VERSION").write_text("12\n")
-    with pytest.raises(PackageMissing, match="PostgreSQL 12, which made the data"):
+    with pytest.raises(PackageMissing, match="PostgreSQL 12, which created the data"):
         made.start()
-    with pytest.raises(ConfigurationError, match=r"was made by PostgreSQL 12 and .* is PostgreSQL \d\d"):
+    with pytest.raises(ConfigurationError, match=r"was created by PostgreSQL 12, but .* is PostgreSQL \d\d"):
         EmbeddedServer(made.folder, binaries=find_binaries()).start()
 
 
@@ -500,7 +500,7 @@ def test_folders_made_are_open_above_and_closed_at_the_end(base):
 @as_root
 def test_root_is_told_of_a_folder_that_the_server_cannot_reach(base):
     (base / "closed").mkdir(mode=0o700)
-    with pytest.raises(ConfigurationError, match="cannot write"):
+    with pytest.raises(ConfigurationError, match="cannot write to"):
         EmbeddedServer(base / "closed" / "server").start()
     assert mode(base / "closed") == 0o700
 
@@ -546,17 +546,17 @@ def test_programs_are_found_in_order():
 
 
 def test_without_programs_the_ways_out_are_named(monkeypatch):
-    monkeypatch.setattr(programs, "_places", lambda: iter([Path("/nowhere")]))
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
     with pytest.raises(PackageMissing, match=r"speech-to-information\[embedded\].*POSTGRES_HOST"):
         find_binaries()
 
 
 def test_programs_that_are_no_server_are_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="does not run here"):
+    with pytest.raises(ConfigurationError, match="does not run"):
         major_version(tmp_path)
     (tmp_path / "postgres").write_text("#!/bin/sh\necho hello\n")
     (tmp_path / "postgres").chmod(0o755)
-    with pytest.raises(ConfigurationError, match="calls itself 'hello'"):
+    with pytest.raises(ConfigurationError, match="its version is 'hello'"):
         major_version(tmp_path)
 
 
