@@ -1,11 +1,11 @@
-"""The baseline: all tables of the layer, by subject.
+"""The baseline: all tables of the layer, grouped by subject.
 
 Revision ID: 1001
 Revises: none
 
-Functions, triggers, policies and grants are no part of revisions: they are compared with the code after every upgrade.
-Open until the issues on security, trust, input, work and versions have landed, each of which changes it in place
-(decision 10); from then on it is never rewritten.
+Revisions do not contain functions, triggers, policies and grants: these are compared with the code after every upgrade.
+The baseline may be changed in place until the issues on security, trust, input, work and versions are closed
+(decision 10); after that it is never changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOMENT = postgresql.TIMESTAMP(timezone=True)
 
 
 def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple[Any, ...]:
-    """The columns that every table has, but the log's: an id, when it was made and changed, how often it was."""
+    """The columns of every table except those of the log: id, timestamps and, optionally, the row version."""
     columns = [
         sa.Column("id", identity(), sa.Identity(), nullable=False),
         sa.Column("created_at", MOMENT, server_default=sa.text("now()"), nullable=False),
@@ -44,7 +44,7 @@ def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple
 
 
 def look_up(name: str, *columns: sa.Column[Any]) -> None:
-    """Create a table of named values, keyed by a code."""
+    """Create a lookup table, keyed by a code."""
     op.create_table(
         name,
         *record(),
@@ -54,7 +54,7 @@ def look_up(name: str, *columns: sa.Column[Any]) -> None:
         sa.Column(
             "is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False, comment="offered for new rows"
         ),
-        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed"),
         *columns,
         sa.CheckConstraint("code ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'", name="code_form"),
         sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
@@ -99,7 +99,7 @@ def users() -> None:
             nullable=False,
             comment='{"subject": ["verb", …]}; "*" is all',
         ),
-        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed"),
         sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
         sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
         sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
@@ -191,7 +191,7 @@ def cases() -> None:
             sa.BigInteger(),
             server_default="0",
             nullable=False,
-            comment="legal holds not yet released; counted by a trigger",
+            comment="number of active legal holds; counted by a trigger",
         ),
         sa.Column(
             "opened_xid",
@@ -896,5 +896,5 @@ def downgrade() -> None:
         "activity_types",
     ):
         op.drop_table(table)
-    # The functions go with the last table that they serve, the roles with the last database of the server.
+    # Functions are dropped after the last table that uses them, roles with the last database of the server.
     op.execute(sa.text(after_drop().replace(":", r"\:")))

@@ -116,7 +116,7 @@ class Case(Versioned, Record):
     opened_by_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True, server_default=ACTOR)
     closed_at: Mapped[datetime | None] = written()
     active_holds: Mapped[int] = mapped_column(
-        server_default="0", server_onupdate=FetchedValue(), comment="legal holds not yet released; counted by a trigger"
+        server_default="0", server_onupdate=FetchedValue(), comment="number of active legal holds; counted by a trigger"
     )
 
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)

@@ -22,7 +22,7 @@ class Lookup(Record):
     description: Mapped[str] = administered(server_default="")
     is_active: Mapped[bool] = administered(server_default=text("true"), comment="offered for new rows")
     # What init_db wrote, as a hash: a row that differs from it was changed by an operator, on purpose.
-    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed")
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - declared_attr calls it with the class

@@ -44,7 +44,7 @@ class UserRole(Versioned, Record):
     permissions: Mapped[dict[str, Any]] = administered(
         JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
     )
-    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed")
 
     parent: Mapped[UserRole | None] = relationship(remote_side="UserRole.id", lazy="raise_on_sql")
 
