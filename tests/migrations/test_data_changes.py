@@ -52,7 +52,7 @@ def kinds(url):
         )
 
 
-def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
+def test_rows_are_updated_in_batches_and_logged_as_the_revision(noted, copy):
     copy.add_revision(UP, DOWN)
     copy.alembic(noted, "upgrade", "head")
 
@@ -69,7 +69,7 @@ def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
         assert len(contents(connection)["case_notes"]) == len(whole) == 35
 
 
-def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
+def test_an_interrupted_update_resumes(noted, copy):
     # The 22nd row fails until somebody corrects it; two batches are committed by then.
     copy.add_revision(UP.replace("'question' ELSE", "(1 / (id <> 22)::int)::text ELSE"), DOWN)
     with engine_of(noted) as engine, engine.begin() as connection:
@@ -86,14 +86,14 @@ def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
     assert entries(noted)[0][:3] == (f"migration:{NEXT}", 35, 35)
 
 
-def test_a_condition_that_still_holds_is_refused(noted, copy):
+def test_rows_that_still_match_are_an_error(noted, copy):
     copy.add_revision("update_in_batches(op, revision, 'case_notes', set_='body = body', where='id > 0')", "pass")
     failed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "head")
     assert failed.returncode == 3
     assert "updated rows still match the condition: id > 0" in failed.stderr
 
 
-def test_offline_it_is_one_statement(noted, copy, tmp_path):
+def test_offline_mode_prints_one_statement(noted, copy, tmp_path):
     copy.add_revision(UP, DOWN)
     printed = copy.run(
         noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", f"{NOW}:head", "--sql"

@@ -78,7 +78,7 @@ def old_service(speech_server, owner_url) -> Iterator[Database]:
         yield db
 
 
-def test_old_and_new_code_serve_beside_each_other(newer, old_service, speech_server, owner_url):
+def test_old_and_new_code_serve_at_the_same_time(newer, old_service, speech_server, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     with old_service.session(actor="alice") as session:
         case = session.query(Case).one()
@@ -96,7 +96,7 @@ def test_old_and_new_code_serve_beside_each_other(newer, old_service, speech_ser
         assert session.query(Case).count() == 2
 
 
-def test_a_revision_that_old_code_cannot_live_with_says_so(newer, old_service, owner_url):
+def test_a_revision_can_exclude_older_code(newer, old_service, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN, oldest=NEXT)
     newer.alembic(owner_url, "upgrade", "head")
 
@@ -106,7 +106,7 @@ def test_a_revision_that_old_code_cannot_live_with_says_so(newer, old_service, o
         pass
 
 
-def test_new_code_waits_for_its_upgrade(newer, owner_url, speech_server):
+def test_new_code_needs_its_upgrade(newer, owner_url, speech_server):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     key = speech_server.signing_key
     url = speech_server.serving_url(owner_url).render_as_string(hide_password=False)
@@ -133,7 +133,7 @@ def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, t
     assert "check with the newer version" in output
 
 
-def test_a_fix_is_taken_back_by_going_down_with_the_code_that_made_it(newer, owner_url, older_key_file, tmp_path):
+def test_a_downgrade_with_the_newer_code_lets_older_code_revert_functions(newer, owner_url, older_key_file, tmp_path):
     assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
     before = picture_of(owner_url)
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
@@ -149,7 +149,7 @@ def test_a_fix_is_taken_back_by_going_down_with_the_code_that_made_it(newer, own
         assert compare(connection) == []
 
 
-def test_a_change_of_functions_alone_is_taken_back_the_same_way(newer, owner_url, older_key_file, tmp_path):
+def test_a_change_of_functions_only_is_reverted_by_a_downgrade(newer, owner_url, older_key_file, tmp_path):
     assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
     before = picture_of(owner_url)
     newer.alembic(owner_url, "upgrade", "head")
@@ -161,7 +161,7 @@ def test_a_change_of_functions_alone_is_taken_back_the_same_way(newer, owner_url
     assert catalog.differences(before, picture_of(owner_url)) == []
 
 
-def test_a_function_that_a_new_column_calls_is_there_before_the_column_is(newer, owner_url):
+def test_functions_are_created_before_columns_that_call_them(newer, owner_url):
     newer.edit(
         "src/database/sql/rows.sql",
         "CREATE OR REPLACE FUNCTION public.touch_row()",

@@ -57,7 +57,7 @@ def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speec
             assert session.query(Case).count() == 0
 
 
-def test_a_dump_without_owners_and_rights_is_made_whole_by_init_db(filled_url, server_of_our_own, tmp_path):
+def test_init_db_completes_a_dump_without_owners_and_privileges(filled_url, server_of_our_own, tmp_path):
     """As another owner, on another server: whatever the restore left out comes back with `init_db`, all of it."""
     binaries = programs_for(filled_url)
     file = tmp_path / "backup.dump"

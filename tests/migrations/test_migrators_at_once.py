@@ -43,7 +43,7 @@ def init_db(url: URL, folder: Path, *arguments: str):
     return start(*command, environment=environment, folder=folder)
 
 
-def test_two_upgrades_at_once_both_succeed(empty_url, owner_url, tmp_path):
+def test_concurrent_upgrades_succeed(empty_url, owner_url, tmp_path):
     for process in [start_alembic(empty_url, tmp_path, "upgrade", "head") for _ in range(2)]:
         finish(process)
 
@@ -51,7 +51,7 @@ def test_two_upgrades_at_once_both_succeed(empty_url, owner_url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_url, owner_url, tmp_path):
+def test_concurrent_initialisations_of_a_missing_database_apply_seeds_once(absent_url, owner_url, tmp_path):
     outputs = [finish(process) for process in [init_db(absent_url, tmp_path) for _ in range(2)]]
 
     assert sum("created" in output for output in outputs) == 1
@@ -68,7 +68,7 @@ def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_u
     assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
 
 
-def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speech_server, tmp_path):
+def test_initialisations_are_serialised_and_apply_seeds_once(absent_url, speech_server, tmp_path):
     speech_server.create(str(absent_url.database))
     upgrade(absent_url)
     with engine_of(absent_url) as engine:
@@ -87,7 +87,7 @@ def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speec
             assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
 
 
-def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_database(empty_url, owner_url):
+def test_a_lock_timeout_names_the_holder_in_this_database(empty_url, owner_url):
     with (
         engine_of(owner_url) as elsewhere,
         engine_of(empty_url, "the holder") as holder,
@@ -105,7 +105,7 @@ def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_databa
             pass
 
 
-def test_the_lock_is_free_again_when_its_holder_fails(empty_url):
+def test_the_lock_is_released_when_its_holder_fails(empty_url):
     class MigrationFailed(Exception):
         pass
 
@@ -116,7 +116,7 @@ def test_the_lock_is_free_again_when_its_holder_fails(empty_url):
             pass
 
 
-def test_an_error_of_the_command_is_one_line_and_exit_code_3(empty_url, tmp_path):
+def test_an_error_of_alembic_is_one_line_and_exit_code_3(empty_url, tmp_path):
     process = start_alembic(empty_url.set(database="no_such_database"), tmp_path, "upgrade", "head")
     _, complaint = process.communicate(timeout=60)
 

@@ -68,7 +68,7 @@ def test_migrations_and_models_make_the_same_database(owner_url, empty_url):
     assert catalog.differences(picture_of(owner_url), picture_of(empty_url)) == []
 
 
-def test_the_picture_holds_every_table_and_what_protects_it(owner_url):
+def test_the_picture_contains_all_tables_and_their_protection(owner_url):
     picture = picture_of(owner_url)
 
     for table in Base.metadata.tables:
@@ -79,7 +79,7 @@ def test_the_picture_holds_every_table_and_what_protects_it(owner_url):
     assert not any("alembic" in name for name in picture)
 
 
-def test_every_tampering_changes_the_picture(owner):
+def test_tampering_changes_the_picture(owner):
     with owner.connect() as connection:
         whole = catalog.read(connection)
         unseen = []
@@ -97,7 +97,7 @@ def test_alembic_check_finds_nothing(owner_url):
     command.check(alembic_config(owner_url))
 
 
-def test_alembic_check_would_find_a_column(owner_url, owner):
+def test_alembic_check_finds_an_added_column(owner_url, owner):
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE cases ADD nickname text"))
 
@@ -105,7 +105,7 @@ def test_alembic_check_would_find_a_column(owner_url, owner):
         command.check(alembic_config(owner_url))
 
 
-def test_creating_all_twice_changes_neither_schema_nor_rows(filled_url):
+def test_create_all_twice_changes_neither_schema_nor_rows(filled_url):
     before = picture_of(filled_url)
     with engine_of(filled_url) as engine, engine.connect() as connection:
         rows = contents(connection)
@@ -119,14 +119,14 @@ def test_creating_all_twice_changes_neither_schema_nor_rows(filled_url):
     assert catalog.differences(before, picture_of(filled_url)) == []
 
 
-def test_a_database_made_from_the_models_has_no_weakness(empty_url):
+def test_a_database_created_from_the_models_has_no_differences(empty_url):
     with engine_of(empty_url) as engine, engine.connect() as connection:
         Base.metadata.create_all(connection)
 
         assert compare(connection) == []
 
 
-def test_dropping_all_leaves_nothing_and_may_be_repeated(empty_url):
+def test_drop_all_removes_everything_and_is_repeatable(empty_url):
     empty = picture_of(empty_url)
     with engine_of(empty_url) as engine:
         Base.metadata.create_all(engine)
@@ -136,7 +136,7 @@ def test_dropping_all_leaves_nothing_and_may_be_repeated(empty_url):
             assert catalog.differences(empty, picture_of(empty_url)) == []
 
 
-def test_creating_some_tables_is_refused_before_anything_is_made(empty_url):
+def test_create_all_of_a_subset_is_rejected_before_any_change(empty_url):
     empty = picture_of(empty_url)
     languages = Base.metadata.tables["languages"]
     # In AUTOCOMMIT no rollback would tidy up after a refusal that came too late.
@@ -146,7 +146,7 @@ def test_creating_some_tables_is_refused_before_anything_is_made(empty_url):
     assert catalog.differences(empty, picture_of(empty_url)) == []
 
 
-def test_dropping_some_tables_is_refused_since_the_others_would_lose_their_protection(owner, owner_url):
+def test_drop_all_of_a_subset_is_rejected_before_any_change(owner, owner_url):
     whole = picture_of(owner_url)
     seals = Base.metadata.tables["activity_seals"]
     with pytest.raises(InvalidInput, match="cases"):

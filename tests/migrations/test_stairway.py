@@ -22,7 +22,7 @@ STEPS = list(zip(["base", *revisions()], revisions(), strict=False))
 
 
 @pytest.mark.parametrize(("before", "revision"), STEPS)
-def test_a_revision_goes_up_down_and_up_to_the_same_schema(empty_url, before, revision):
+def test_upgrade_downgrade_and_upgrade_give_the_same_schema(empty_url, before, revision):
     if before != "base":
         upgrade(empty_url, before)
     below = tables_of(empty_url)
@@ -46,7 +46,7 @@ def tables_of(url) -> catalog.Picture:
     return {name: text for name, text in tables.items() if text}
 
 
-def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty_url):
+def test_a_database_with_rows_can_be_downgraded_stepwise_and_upgraded(filled_url, empty_url):
     whole = picture_of(filled_url)
     for before, revision in reversed(STEPS):
         downgrade(filled_url, before)
@@ -58,7 +58,7 @@ def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty
     assert catalog.differences(whole, picture_of(filled_url)) == []
 
 
-def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server, tmp_path):
+def test_a_downgraded_and_upgraded_database_serves_sessions(owner_url, speech_server, tmp_path):
     downgrade(owner_url, "base")
     upgrade(owner_url, head())
     with engine_of(owner_url) as engine, engine.begin() as connection:
@@ -75,7 +75,7 @@ def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server,
         assert cases.open_case(session, title="After the fall").case_code == "C-000001"
 
 
-def test_group_roles_go_with_the_last_database_that_uses_them(server_of_our_own, tmp_path):
+def test_group_roles_are_dropped_with_the_last_database_that_uses_them(server_of_our_own, tmp_path):
     first, second = (server_of_our_own.set(database=name) for name in ("first", "second"))
     with engine_of(server_of_our_own) as engine:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")

@@ -183,7 +183,7 @@ def run(python, *arguments, folder, **variables):
     )
 
 
-def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
+def test_the_wheel_contains_all_modules_and_nothing_else(wheel):
     source = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "src").rglob("*")
@@ -198,7 +198,7 @@ def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
     assert contents(wheel).keys() == source | migrations | {"src/py.typed"}
 
 
-def test_a_wheel_from_the_source_archive_is_the_same_and_the_archive_holds_no_secret(checkout, wheel, tmp_path):
+def test_the_source_archive_builds_the_same_wheel_and_contains_no_secrets(checkout, wheel, tmp_path):
     pytest.importorskip("hatchling", reason="hatchling is not installed, and pip makes no source archives")
     used = tmp_path / "used"
     shutil.copytree(checkout, used)
@@ -258,7 +258,7 @@ def test_alembic_works_with_an_ini_of_two_lines(python, operator, ini):
     assert alembic("upgrade", "head", "--sql") == printed.getvalue()
 
 
-def test_it_is_imported_from_where_it_was_installed(python, service):
+def test_the_installed_package_is_imported(python, service):
     code = "import src.database, src.services.work, pathlib; print(pathlib.Path(src.__file__).parent)"
     done = run(python, "-c", code, folder=service)
 
@@ -267,14 +267,14 @@ def test_it_is_imported_from_where_it_was_installed(python, service):
     assert (Path(done.stdout.strip()) / "py.typed").is_file()
 
 
-def test_the_fixture_gives_a_service_a_database_for_its_tests(python, service):
+def test_a_service_can_use_the_database_fixture(python, service):
     done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", folder=service)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
-def test_its_types_reach_a_service(python, service):
+def test_a_service_is_type_checked_against_the_package(python, service):
     pytest.importorskip("mypy", reason="mypy is not installed")
     wrong = service / "wrong.py"
     wrong.write_text(SERVICE.replace("words)[0].snippet", "words)[0].start_ms"))

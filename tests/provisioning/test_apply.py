@@ -26,7 +26,7 @@ def wait_until(connection, wanted: int) -> None:
     raise AssertionError(f"never {wanted} waiting for a lock on case_notes")
 
 
-def test_a_lock_is_waited_for_in_turns_between_which_others_go_on(owner, db):
+def test_apply_waits_for_a_lock_in_short_turns(owner, db):
     with owner.begin() as connection:
         connection.execute(WIDE_OPEN)
     left: list[object] = []
@@ -42,7 +42,7 @@ def test_a_lock_is_waited_for_in_turns_between_which_others_go_on(owner, db):
     assert left == [[]]
 
 
-def test_a_lock_that_is_never_free_is_an_error_that_says_what_to_do(owner, db, monkeypatch):
+def test_an_unavailable_lock_is_an_error_with_the_remedy(owner, db, monkeypatch):
     monkeypatch.setattr(applying, "ATTEMPTS", 2)
     with owner.begin() as connection:
         connection.execute(WIDE_OPEN)
@@ -53,7 +53,7 @@ def test_a_lock_that_is_never_free_is_an_error_that_says_what_to_do(owner, db, m
     assert apply(owner) == []
 
 
-def test_what_is_applied_is_one_transaction_for_each_table(owner):
+def test_apply_uses_one_transaction_for_each_table(owner):
     """A function never is without its rights, nor a table half protected, whatever ends the program."""
     damages = ("DROP POLICY cases_app_select ON cases", "DROP TRIGGER touch ON cases", "DROP FUNCTION lease_end")
     with owner.begin() as connection:

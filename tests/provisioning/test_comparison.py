@@ -40,13 +40,13 @@ def differences(engine: Engine, login: str | None = None) -> list[Difference]:
         return compare(connection, login)
 
 
-def test_a_migrated_database_has_none_and_looking_changes_nothing(whole, speech_server):
+def test_a_migrated_database_has_no_differences(whole, speech_server):
     assert differences(whole, speech_server.keys.login) == []
     with whole.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()")) == 0
 
 
-def test_a_database_made_by_create_all_has_none_either(empty_url, speech_server):
+def test_a_database_created_by_create_all_has_no_differences(empty_url, speech_server):
 
     engine = make_engine(empty_url)
     Base.metadata.create_all(engine)
@@ -54,12 +54,12 @@ def test_a_database_made_by_create_all_has_none_either(empty_url, speech_server)
     engine.dispose()
 
 
-def test_there_are_enough_damages():
+def test_the_number_of_damages():
     assert len(DAMAGES) >= 50
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damage_is_named(whole, name):
+def test_a_damage_is_reported(whole, name):
     damage = DAMAGES[name]
     with whole.connect() as connection:
         execute(connection, damage.statement)
@@ -70,7 +70,7 @@ def test_a_damage_is_named(whole, name):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_whatever_is_damaged_together_is_mended_at_once(owner, seed):
+def test_combined_damages_are_repaired_at_once(owner, seed):
     """One after the other, each from a whole database: `make torture WHAT=structure`."""
     names = [name for name in DAMAGES if name not in GONE]
     random.Random(seed).shuffle(names)
@@ -91,13 +91,13 @@ def test_whatever_is_damaged_together_is_mended_at_once(owner, seed):
 
 
 @pytest.mark.parametrize("name", sorted(GONE))
-def test_what_is_gone_is_named_with_what_brings_it_back(owner, name):
+def test_lost_data_is_reported_with_the_remedy(owner, name):
     damage = DAMAGES[name]
     run(owner, damage.statement)
     assert any(damage.named in str(one) and damage.left in one.left for one in apply(owner))
 
 
-def test_a_missing_function_does_not_hide_what_else_is_there(whole):
+def test_a_missing_function_does_not_hide_other_differences(whole):
     with whole.connect() as connection:
         called = connection.scalars(
             text(
@@ -129,7 +129,7 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_the_statement_that_is_told_repairs_by_hand(owner, name):
+def test_the_reported_statement_repairs_the_damage(owner, name):
     run(owner, STATEMENTS[name])
     told = differences(owner)
     assert told
@@ -141,7 +141,7 @@ def test_the_statement_that_is_told_repairs_by_hand(owner, name):
 
 
 @pytest.mark.parametrize(("damage", "sentence"), LOGINS.items(), ids=[words.partition(" ")[0] for words in LOGINS])
-def test_a_login_that_could_do_more_or_less_is_named(whole, speech_server, damage, sentence):
+def test_a_login_with_other_privileges_is_reported(whole, speech_server, damage, sentence):
     login = speech_server.keys.login
     with whole.connect() as connection:
         for statement in damage.format(login=login).split("; "):
@@ -151,13 +151,13 @@ def test_a_login_that_could_do_more_or_less_is_named(whole, speech_server, damag
     assert any(sentence.format(login=login) in str(one) for one in told), told
 
 
-def test_a_missing_login_is_named(whole):
+def test_a_missing_login_is_reported(whole):
     assert [str(one) for one in differences(whole, "nobody_here")] == [
         "the login nobody_here is missing (init_db creates it)"
     ]
 
 
-def test_what_was_mended_is_in_the_log_with_the_build(whole):
+def test_repairs_are_logged_with_the_build(whole):
     run(whole, "DROP POLICY cases_app_select ON cases")
     apply(whole)
     with whole.connect() as connection:
@@ -170,7 +170,7 @@ def test_what_was_mended_is_in_the_log_with_the_build(whole):
     assert said["build"] > sql_files.build()
 
 
-def test_applying_where_nothing_differs_writes_nothing(whole):
+def test_apply_without_differences_writes_nothing(whole):
     count = text("SELECT count(*) FROM activity_logs")
     with whole.connect() as connection:
         before = connection.scalar(count)

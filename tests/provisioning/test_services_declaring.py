@@ -53,7 +53,7 @@ def of_case(name="case_id"):
 
 
 @pytest.mark.usefixtures("service")
-def test_another_declaration_takes_the_place_of_the_first(owner):
+def test_a_new_declaration_replaces_the_previous_one(owner):
     with owner.begin() as connection:
         connection.execute(text("CREATE POLICY hours ON case_tags AS RESTRICTIVE USING (true)"))
         # Of the first one and of an older version of this layer.
@@ -73,7 +73,7 @@ def test_another_declaration_takes_the_place_of_the_first(owner):
         assert [one for one in compare(connection) if not one.foreign] == []
 
 
-def test_without_columns_to_write_nobody_writes(db, owner):
+def test_a_table_without_writable_columns_is_read_only(db, owner):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Read only")
     with owner.begin() as connection:
@@ -86,7 +86,7 @@ def test_without_columns_to_write_nobody_writes(db, owner):
             session.execute(text(statement), {"case": case.id})
 
 
-def test_a_lookup_belongs_to_administrators_and_its_secrets_to_nobody(db, owner):
+def test_only_administrators_change_a_lookup_and_secrets_are_unreadable(db, owner):
     with owner.begin() as connection:
         table = make(connection, "colours", sa.Column("name", sa.Text), sa.Column("token", sa.Text))
         protect_table(operations(connection), table, secret=("token",), protected=LOOKUP)
@@ -102,7 +102,7 @@ def test_a_lookup_belongs_to_administrators_and_its_secrets_to_nobody(db, owner)
             session.execute(text(statement))
 
 
-def test_the_column_of_the_case_may_have_another_name(db, owner):
+def test_the_case_column_can_have_another_name(db, owner):
     with owner.begin() as connection:
         protect_table(
             operations(connection),
@@ -178,7 +178,7 @@ def test_a_table_of_this_layer_keeps_its_own_protection(owner):
 
 
 @pytest.mark.usefixtures("service")
-def test_a_table_that_stays_without_its_declaration_is_closed(db, owner):
+def test_a_kept_table_without_a_declaration_is_closed(db, owner):
     with owner.begin() as connection:
         unprotect_table(operations(connection), "case_tags")
     with owner.connect() as connection:
@@ -188,7 +188,7 @@ def test_a_table_that_stays_without_its_declaration_is_closed(db, owner):
         session.execute(text("SELECT id FROM case_tags"))
 
 
-def test_offline_it_makes_the_same_and_percent_signs_and_colons_stay(tmp_path, speech_server):
+def test_offline_mode_creates_the_same_objects_and_keeps_special_characters(tmp_path, speech_server):
     declared = REVISION.replace('unsampled=("tag",),', 'unsampled=("tag",), protected=Protected(visible=VISIBLE),')
     declared = declared.replace("import protect_table", "import Protected, protect_table").replace(
         "down_revision = None", "down_revision = None\nVISIBLE = \"(tag NOT LIKE '%:hidden' OR tag = '100 %s')\""
@@ -225,14 +225,14 @@ def test_offline_it_makes_the_same_and_percent_signs_and_colons_stay(tmp_path, s
         ((*COLUMNS, sa.Column("order", sa.Integer)), {}, "'order' would need quotes"),
     ],
 )
-def test_a_declaration_that_does_not_fit_the_table_is_refused(columns, arguments, words):
+def test_a_declaration_that_does_not_match_the_table_is_rejected(columns, arguments, words):
     table = sa.Table("t", sa.MetaData(), *(column._copy() for column in columns))
     with pytest.raises(InvalidInput, match=words):
         protect_table(None, table, **arguments)
 
 
 @pytest.mark.parametrize("name", ["Tags", "case tags", "order", "user", "tags'; --", "größe"])
-def test_a_name_that_needs_quotes_is_refused(name):
+def test_a_name_that_needs_quotes_is_rejected(name):
     table = sa.Table(name, sa.MetaData(), *(column._copy() for column in COLUMNS))
     words = "lowercase letters, digits and underscores"
     with pytest.raises(InvalidInput, match=words):
@@ -241,7 +241,7 @@ def test_a_name_that_needs_quotes_is_refused(name):
         unprotect_table(None, name)
 
 
-def test_a_name_has_room_for_those_of_its_policies(owner):
+def test_the_length_of_a_table_name_allows_for_policy_names(owner):
     with owner.begin() as connection:
         protect_table(operations(connection), make(connection, "t" * 50, of_case()), insert=("case_id",))
         read_by_administrators = Protected(case=None, administrators="read", restorable=None)
@@ -252,7 +252,7 @@ def test_a_name_has_room_for_those_of_its_policies(owner):
         connection.rollback()
 
 
-def test_a_table_of_another_schema_is_refused():
+def test_a_table_in_another_schema_is_rejected():
     table = sa.Table("tags", sa.MetaData(), *(column._copy() for column in COLUMNS), schema="private")
     with pytest.raises(InvalidInput, match="is in the schema private"):
         protect_table(None, table)

@@ -6,7 +6,7 @@ from src.database.provisioning.comparison import compare
 from tests.migrations.conftest import engine_of, finish, start_alembic
 
 
-def test_a_stamp_without_tables_is_named_table_by_table(empty_url, tmp_path):
+def test_missing_tables_after_a_stamp_are_reported(empty_url, tmp_path):
     finish(start_alembic(empty_url, tmp_path, "stamp", "head"))
 
     with engine_of(empty_url) as engine, engine.connect() as connection:

@@ -142,8 +142,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop the server if no other process uses it; open transactions are rolled back.
 
-        Does nothing when not started, and in a forked child. Raises ServerUnreachable when it still runs after 60
-        s.
+        Does nothing when not started, and in a forked child. Raises ServerUnreachable after 60 s.
         """
         if self._lock is None or self._user != os.getpid():
             return
