@@ -1,4 +1,4 @@
-"""`alembic revision --autogenerate` writes lines that can land: right, safe beside sessions, and repeatable."""
+"""`alembic revision --autogenerate` renders revisions that are correct, without long locks, and repeatable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def copy(tmp_path) -> Copy:
 
 
 def generate(copy: Copy, url, subject: str = "subject") -> str:
-    """The revision that the command writes; it is in the copy afterwards."""
+    """Return the revision that the command generates in the copy."""
     copy.alembic(url, "revision", "--autogenerate", "--rev-id", NEXT, "-m", subject)
     (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_{subject}.py")
     return path.read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_the_second_example_creates_the_same_tables_as_the_generated_revision(co
     written = generate(copy, filled_url, "exhibits")
     copy.alembic(filled_url, "upgrade", "head")
 
-    # A table that is new holds nobody up.
+    # A new table needs no concurrent operations.
     assert "autocommit_block" not in written
     assert 'name="label_length"' in written
     assert catalog.differences(shown, picture_of(filled_url)) == []

@@ -1,4 +1,4 @@
-"""Two versions of the code beside each other: migrate first, deploy second; older code never undoes what newer did."""
+"""Two versions of the code at the same time: migrate first, deploy second; older code never reverts newer code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DROP_COLUMN = "op.drop_column('case_notes', 'language')"
 
 @pytest.fixture
 def newer(tmp_path) -> Copy:
-    """Code of tomorrow: one revision more, and a function that changed."""
+    """Newer code with a changed function."""
     copy = Copy(tmp_path / "newer")
     copy.edit(JOBS, OLD_WAIT, NEW_WAIT)
     return copy
@@ -59,8 +59,8 @@ def older_init_db(url: URL, key_file: str, tmp_path, *arguments: str):
     command = [os.sys.executable, "-m", "src.database.scripts.init_db", *arguments]
     environment = {**outside(url), "KEY_FILE": key_file, "PYTHONPATH": os.fspath(ROOT)}
     process = start(*command, environment=environment, folder=tmp_path)
-    output, complaint = process.communicate(timeout=120)
-    return process.returncode, output, complaint
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
 
 
 def lease_end(url: URL) -> str:
@@ -70,7 +70,7 @@ def lease_end(url: URL) -> str:
 
 @pytest.fixture
 def old_service(speech_server, owner_url) -> Iterator[Database]:
-    """The code of today, which keeps serving."""
+    """A service with the current code, which stays running."""
     url = speech_server.serving_url(owner_url)
     with Database(url, signing_key=speech_server.signing_key) as db:
         with db.session(actor="alice") as session:
@@ -82,15 +82,15 @@ def test_old_and_new_code_serve_at_the_same_time(newer, old_service, speech_serv
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     with old_service.session(actor="alice") as session:
         case = session.query(Case).one()
-        # The upgrade runs while a session of the old code is open.
+        # Upgrade during an open session of the old code.
         printed = newer.alembic(owner_url, "upgrade", "head")
         assert f"{NOW} -> {NEXT}" in printed
-        cases.add_note(session, case, "said meanwhile")
+        cases.add_note(session, case, "during the upgrade")
     assert "3600" in lease_end(owner_url)
 
-    old_service.close()  # its next connection is a new one
+    old_service.close()  # forces new connections
     with old_service.session(actor="alice") as session:
-        cases.add_note(session, session.query(Case).one(), "said by the old code after the upgrade")
+        cases.add_note(session, session.query(Case).one(), "by the old code after the upgrade")
     assert opens_a_case(newer, speech_server, owner_url) == "C-000002"
     with old_service.session(actor="alice") as session:
         assert session.query(Case).count() == 2
@@ -124,8 +124,8 @@ def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, t
     fixed = picture_of(owner_url)
     assert "3600" in lease_end(owner_url)
 
-    code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
-    assert code == 0, complaint
+    code, output, errors = older_init_db(owner_url, older_key_file, tmp_path)
+    assert code == 0, errors
     assert "the functions were applied by newer code" in output
     assert catalog.differences(fixed, picture_of(owner_url)) == []
     code, output, _ = older_init_db(owner_url, older_key_file, tmp_path, "--check")
@@ -139,10 +139,10 @@ def test_a_downgrade_with_the_newer_code_lets_older_code_revert_functions(newer,
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     newer.alembic(owner_url, "downgrade", NOW)
-    assert "3600" in lease_end(owner_url), "the newer functions stay until the older code brings its own"
+    assert "3600" in lease_end(owner_url), "the newer functions stay until the older code applies its own"
 
-    code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
-    assert code == 0, complaint
+    code, output, errors = older_init_db(owner_url, older_key_file, tmp_path)
+    assert code == 0, errors
     assert "newer code" not in output
     assert catalog.differences(before, picture_of(owner_url)) == []
     with engine_of(owner_url) as engine, engine.connect() as connection:
@@ -184,7 +184,7 @@ def test_an_interrupted_upgrade_is_completed_by_the_next(newer, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     with engine_of(owner_url) as engine, engine.begin() as connection:
-        # As a kill between the revision and what follows it leaves the database.
+        # The state after a crash between the revision and the following steps.
         connection.execute(text(f"SELECT record_schema('{NOW}', 1, '{NOW}')"))
         connection.execute(text("DROP POLICY case_notes_app_select ON case_notes"))
     newer.alembic(owner_url, "upgrade", "head")

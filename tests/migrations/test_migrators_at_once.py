@@ -1,4 +1,4 @@
-"""Several at once, as real processes: migrations wait for each other, initialisations sow one set of seeds."""
+"""Concurrent processes: migrations are serialised, initialisations apply the seeds once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = """
 
 @pytest.fixture
 def absent_url(speech_server) -> Iterator[URL]:
-    """The owner's URL of a database that does not exist yet; what a program makes of it is removed afterwards."""
+    """The URL of the owner, for a database that does not exist; if created, it is removed afterwards."""
     with speech_server.empty() as url:
         speech_server.drop(str(url.database))
         yield url
@@ -61,9 +61,9 @@ def test_concurrent_initialisations_of_a_missing_database_apply_seeds_once(absen
         assert missing(connection) == []
         assert compare(connection, keys["login"]) == []
         assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
-        ours = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+        codes = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
     with engine_of(owner_url) as engine, engine.connect() as connection:
-        assert ours == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+        assert codes == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
 
     assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
 
@@ -77,7 +77,7 @@ def test_initialisations_are_serialised_and_apply_seeds_once(absent_url, speech_
             processes = [init_db(absent_url, tmp_path) for _ in range(2)]
             deadline = time.monotonic() + 60
             while connection.scalar(text(WAITING)) < 2:
-                assert time.monotonic() < deadline, "an initialisation does not wait for the one that is at work"
+                assert time.monotonic() < deadline, "an initialisation does not wait for the running one"
                 assert all(process.poll() is None for process in processes)
         outputs = [finish(process) for process in processes]
 
@@ -92,7 +92,7 @@ def test_a_lock_timeout_names_the_holder_in_this_database(empty_url, owner_url):
         engine_of(owner_url) as elsewhere,
         engine_of(empty_url, "the holder") as holder,
         engine_of(empty_url) as waiter,
-        # The lock of another database is another lock, although the server lists both.
+        # Locks are local to a database, although pg_locks lists those of the whole server.
         migration_lock(elsewhere),
         migration_lock(holder),
     ):
@@ -100,8 +100,8 @@ def test_a_lock_timeout_names_the_holder_in_this_database(empty_url, owner_url):
             find = text("SELECT pid FROM pg_stat_activity WHERE application_name = 'the holder'")
             pid = connection.scalar(find)
 
-        named = rf"backend {pid}\b.*pg_terminate_backend\({pid}\)"
-        with pytest.raises(Conflict, match=named), migration_lock(waiter, wait_seconds=0.05):
+        message = rf"backend {pid}\b.*pg_terminate_backend\({pid}\)"
+        with pytest.raises(Conflict, match=message), migration_lock(waiter, wait_seconds=0.05):
             pass
 
 
@@ -118,9 +118,9 @@ def test_the_lock_is_released_when_its_holder_fails(empty_url):
 
 def test_an_error_of_alembic_is_one_line_and_exit_code_3(empty_url, tmp_path):
     process = start_alembic(empty_url.set(database="no_such_database"), tmp_path, "upgrade", "head")
-    _, complaint = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 3
-    assert complaint.count("\n") == 1
-    assert "createdb no_such_database" in complaint
-    assert str(empty_url.password) not in complaint
+    assert errors.count("\n") == 1
+    assert "createdb no_such_database" in errors
+    assert str(empty_url.password) not in errors

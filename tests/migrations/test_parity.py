@@ -1,4 +1,4 @@
-"""Migrations and models make the same database, as the catalog shows it; and a difference would be seen."""
+"""Migrations and models create the same catalog, and differences are detected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.migrations.conftest import alembic_config, contents, engine_of, pictu
 
 TAMPERINGS = {
     "a policy dropped": "DROP POLICY cases_app_select ON cases",
-    "a policy for everybody": "ALTER POLICY cases_app_select ON cases TO PUBLIC",
+    "a policy for PUBLIC": "ALTER POLICY cases_app_select ON cases TO PUBLIC",
     "a policy wide open": "ALTER POLICY cases_app_select ON cases USING (true)",
     "row security off": "ALTER TABLE cases DISABLE ROW LEVEL SECURITY",
     "row security forced": "ALTER TABLE cases FORCE ROW LEVEL SECURITY",
@@ -33,31 +33,31 @@ TAMPERINGS = {
     " FOR EACH ROW EXECUTE FUNCTION capture_change('id', 'title', '')",
     "a table granted too much": "GRANT DELETE ON users TO sti_app",
     "a column granted too much": "GRANT SELECT (password_hash) ON users TO sti_app",
-    "a grant that may be passed on": "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION",
-    "a grant lost": "REVOKE INSERT ON cases FROM sti_app",
-    "a function for everybody": "GRANT EXECUTE ON FUNCTION mint_actor(bigint, bigint) TO PUBLIC",
-    "a function without its definer": "ALTER FUNCTION actor_id() SECURITY INVOKER",
+    "a grant with grant option": "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION",
+    "a grant revoked": "REVOKE INSERT ON cases FROM sti_app",
+    "a function granted to PUBLIC": "GRANT EXECUTE ON FUNCTION mint_actor(bigint, bigint) TO PUBLIC",
+    "a function with SECURITY INVOKER": "ALTER FUNCTION actor_id() SECURITY INVOKER",
     "a function without search_path": "ALTER FUNCTION actor_id() RESET search_path",
     "a function with another body": "CREATE OR REPLACE FUNCTION schema_revision() RETURNS text LANGUAGE sql"
     " IMMUTABLE PARALLEL SAFE AS 'SELECT ''0000''::text'",
-    "a function more": "CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "an added function": "CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "the schema granted": "GRANT CREATE ON SCHEMA public TO sti_app",
     "a default grant": "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app",
     "a sequence granted": "GRANT USAGE ON SEQUENCE cases_id_seq TO sti_app",
-    "a sequence that goes round": "ALTER TABLE cases ALTER id SET CYCLE",
+    "a sequence with CYCLE": "ALTER TABLE cases ALTER id SET CYCLE",
     "an identity always": "ALTER TABLE cases ALTER id SET GENERATED ALWAYS",
     "a default changed": "ALTER TABLE cases ALTER description SET DEFAULT 'none'",
     "a column nullable": "ALTER TABLE cases ALTER title DROP NOT NULL",
     "a column of another type": "ALTER TABLE sentiments ALTER description TYPE varchar(2000)",
-    "a column more": "ALTER TABLE cases ADD nickname text",
-    "a comment lost": "COMMENT ON COLUMN cases.case_code IS NULL",
+    "an added column": "ALTER TABLE cases ADD nickname text",
+    "a comment removed": "COMMENT ON COLUMN cases.case_code IS NULL",
     "an index dropped": "DROP INDEX cases_created_at_idx",
     "an index of other columns": "DROP INDEX cases_created_at_idx;"
     " CREATE INDEX cases_created_at_idx ON cases (closed_at)",
-    "a table more": "CREATE TABLE extras (id bigint)",
+    "an added table": "CREATE TABLE extras (id bigint)",
     "a view": "CREATE VIEW everything AS SELECT * FROM cases",
     "an enum": "CREATE TYPE mood AS ENUM ('good', 'bad')",
-    "the DEFAULT partition gone": "DROP TABLE activity_logs_default",
+    "the DEFAULT partition dropped": "DROP TABLE activity_logs_default",
 }
 
 
@@ -85,7 +85,7 @@ def test_tampering_changes_the_picture(owner):
         unseen = []
         for what, statement in TAMPERINGS.items():
             connection.execute(text(f"{statement}; SELECT set_config('search_path', '', true)"))
-            # Within the transaction that tampers, so that one database serves them all.
+            # In the same transaction, so that one database suffices for all cases.
             if not catalog.differences(whole, catalog.look(connection)):
                 unseen.append(what)
             connection.rollback()
@@ -139,7 +139,7 @@ def test_drop_all_removes_everything_and_is_repeatable(empty_url):
 def test_create_all_of_a_subset_is_rejected_before_any_change(empty_url):
     empty = picture_of(empty_url)
     languages = Base.metadata.tables["languages"]
-    # In AUTOCOMMIT no rollback would tidy up after a refusal that came too late.
+    # With AUTOCOMMIT, a late error would leave changes behind.
     with engine_of(empty_url) as engine, pytest.raises(InvalidInput, match="users"):
         Base.metadata.create_all(engine.execution_options(isolation_level="AUTOCOMMIT"), tables=[languages])
 

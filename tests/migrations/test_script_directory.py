@@ -1,4 +1,4 @@
-"""The revisions as files: one head, named by date, short; and the SQL that `--sql` prints."""
+"""The revision files: one head, names, length; and the SQL of `--sql`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ STEPS = list(zip([None, *revisions()], revisions(), strict=False))
 
 # Excluded rules of squawk, each with its reason.
 EXCLUDED = {
-    "prefer-text-field": "Alembic's own table alembic_version has a varchar, and it stays small",
-    "ban-drop-constraint": "a CHECK is made again where a revision that was interrupted runs a second time",
-    "prefer-bigint-over-int": "cases.id and what refers to it are integer, so that policies cost nothing to ask",
+    "prefer-text-field": "the table alembic_version of Alembic has a varchar column",
+    "ban-drop-constraint": "an interrupted revision that runs again recreates its CHECKs",
+    "prefer-bigint-over-int": "cases.id and its foreign keys are integer, so that policies have no cost",
 }
 
 UNSAFE = {
@@ -53,10 +53,10 @@ def offline_sql(before: str | None, revision: str) -> str:
     return printed.getvalue()
 
 
-def complaints_of_squawk(path: Path) -> list[str]:
+def squawk(path: Path) -> list[str]:
     program = Path(sys.executable).with_name("squawk")
     if not program.is_file():
-        pytest.skip("squawk-cli is not installed beside this Python")
+        pytest.skip("squawk-cli is not installed in this environment")
     options = ["--pg-version", "15", "--reporter", "gcc", f"--exclude={','.join(EXCLUDED)}"]
     found = subprocess.run([program, *options, path], capture_output=True, text=True, check=False, timeout=60)
     assert found.returncode in {0, 1}, found.stderr
@@ -73,7 +73,7 @@ def test_code_and_database_have_the_same_single_head(owner):
 def test_revisions_are_linear_and_numbered_consecutively():
     scripts = list(ScriptDirectory.from_config(alembic_config()).walk_revisions())[::-1]
 
-    # The engine tells "behind" from "ahead" by comparing the numbers as text.
+    # `require_revision` compares the numbers as text.
     assert [script.revision for script in scripts] == [str(int(BASELINE) + number) for number in range(len(scripts))]
     assert [script.down_revision for script in scripts] == [before for before, _ in STEPS]
 
@@ -112,7 +112,7 @@ def test_squawk_accepts_the_sql_of_a_revision(tmp_path, before, revision):
     path = tmp_path / f"{revision}.sql"
     path.write_text(offline_sql(before, revision), encoding="utf-8")
 
-    assert complaints_of_squawk(path) == []
+    assert squawk(path) == []
 
 
 @pytest.mark.parametrize("rule", UNSAFE)
@@ -120,7 +120,7 @@ def test_squawk_rejects_an_unsafe_statement(tmp_path, rule):
     path = tmp_path / "unsafe.sql"
     path.write_text(f"SET lock_timeout = '5s'; SET statement_timeout = '5s'; {UNSAFE[rule]}", encoding="utf-8")
 
-    assert any(rule in line for line in complaints_of_squawk(path))
+    assert any(rule in line for line in squawk(path))
 
 
 def test_offline_sql_creates_the_same_database_as_the_migrations(owner_url, empty_url, tmp_path):

@@ -1,4 +1,4 @@
-"""Every revision goes up, down and up again, with rows in the tables, and leaves nothing behind at the bottom."""
+"""Upgrade, downgrade and upgrade of every revision, also with rows; a downgrade to base removes everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.services import cases
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, finish, picture_of, revisions, roles_of, start_alembic
 
-# Protection is applied at the newest revision only, and stays on the way down until older code brings its own.
+# Protection is applied at the newest revision only; a downgrade keeps it until older code applies its own.
 TABLES = ("relation ", "column ", "constraint ", "index ", "sequence ")
 PROTECTION = re.compile(r"(sti_|OWNER=|row security|t$|TRIGGER)")
 STEPS = list(zip(["base", *revisions()], revisions(), strict=False))
@@ -37,7 +37,7 @@ def test_upgrade_downgrade_and_upgrade_give_the_same_schema(empty_url, before, r
 
 
 def tables_of(url) -> catalog.Picture:
-    """What revisions make: tables without their rights, row security and constraint triggers."""
+    """Return the objects that revisions create: tables without privileges, row security and constraint triggers."""
     tables = {
         name: " | ".join(part for part in text.split(" | ") if not PROTECTION.match(part))
         for name, text in picture_of(url).items()
@@ -83,7 +83,7 @@ def test_group_roles_are_dropped_with_the_last_database_that_uses_them(server_of
             for url in (first, second):
                 connection.exec_driver_sql(f"CREATE DATABASE {url.database} TEMPLATE template0")
     assert roles_of(server_of_our_own) == set()
-    # Both make the roles, of which the server can have each only once, at the same moment.
+    # Both create the group roles of the server at the same time.
     for process in [start_alembic(url, tmp_path, "upgrade", "head") for url in (first, second)]:
         finish(process)
     whole = picture_of(second)
@@ -97,7 +97,7 @@ def test_group_roles_are_dropped_with_the_last_database_that_uses_them(server_of
     upgrade(second)
     assert roles_of(server_of_our_own) == set(SESSION_ROLES)
     with engine_of(second) as engine:
-        # The second time there are no roles any more whose rights it could take away.
+        # Repeated, when the roles no longer exist.
         for _ in range(2):
             Base.metadata.drop_all(engine)
             assert roles_of(server_of_our_own) == set()

@@ -1,7 +1,7 @@
-"""What can happen to a catalog: each damage with the sentence that names it, and what becomes of it.
+"""Damages of a catalog: each with the reported sentence and the result of `apply`.
 
-Those without `left` are gone after `apply`. The others are left alone, for the reason that the sentence gives; `undo`
-is what an administrator does then.
+Damages without `left` are repaired by `apply`. The others are kept for the reported reason; `undo` is the statement of
+an administrator.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ DAMAGES = {
     "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id differs from this version"),
     "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id differs from this version"),
     "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids differs from"),
-    "a function for everybody": Damage(
+    "a function granted to PUBLIC": Damage(
         "GRANT EXECUTE ON FUNCTION capture_change TO PUBLIC", "PUBLIC may execute the function capture_change"
     ),
-    "a function for members": Damage(
+    "a function granted to members": Damage(
         "GRANT EXECUTE ON FUNCTION mint_actor TO sti_app", "sti_app may execute the function mint_actor"
     ),
-    "a function for nobody": Damage(
+    "a function revoked": Damage(
         "REVOKE EXECUTE ON FUNCTION actor_id FROM sti_app", "sti_app may not execute the function actor_id"
     ),
     "an overload": Damage(
@@ -67,11 +67,11 @@ DAMAGES = {
     "a policy unchecked": Damage(
         "ALTER POLICY case_notes_app_insert ON case_notes WITH CHECK (true)", "the policy case_notes_app_insert"
     ),
-    "a policy for everybody": Damage(
+    "a policy for PUBLIC": Damage(
         "ALTER POLICY case_notes_app_select ON case_notes TO PUBLIC", "the policy case_notes_app_select"
     ),
-    "a policy more": Damage("CREATE POLICY open ON cases USING (true)", "the policy open on cases is not declared"),
-    "a policy more, of a service's role": Damage(
+    "an added policy": Damage("CREATE POLICY open ON cases USING (true)", "the policy open on cases is not declared"),
+    "an added policy for a session role": Damage(
         'CREATE POLICY "Open One" ON users FOR SELECT TO sti_admin USING (true)', "the policy Open One on users"
     ),
     "a restrictive policy": Damage(
@@ -108,10 +108,10 @@ DAMAGES = {
         " capture_change('', '', '', '')",
         "the trigger capture_keys on actor_keys calls capture_change",
     ),
-    "a trigger of somebody else": Damage(
+    "a trigger outside this layer": Damage(
         "CREATE FUNCTION notify_us() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-        " CREATE TRIGGER tell AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION notify_us()",
-        "the trigger tell on cases is unknown to this version",
+        " CREATE TRIGGER notify AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION notify_us()",
+        "the trigger notify on cases is unknown to this version",
         "a function outside this layer",
         "DROP FUNCTION notify_us CASCADE",
     ),
@@ -147,10 +147,10 @@ DAMAGES = {
     "a view that reads for others": Damage(
         "CREATE VIEW peep AS SELECT * FROM cases; GRANT SELECT ON peep TO sti_app", "sti_app has SELECT on peep"
     ),
-    "a table of nobody": Damage(
+    "an undeclared table": Damage(
         "CREATE TABLE added (id int); GRANT SELECT ON added TO sti_app", "the table added is not protected"
     ),
-    "a grant to somebody else": Damage(
+    "a grant to another role": Damage(
         "GRANT SELECT ON cases TO pg_monitor",
         "pg_monitor has SELECT on cases, which is not declared",
         UNKNOWN,
@@ -168,7 +168,7 @@ DAMAGES = {
     # Tables
     "a table dropped": Damage("DROP TABLE activity_archives", "the table activity_archives is missing", BY_REVISION),
     "a column dropped": Damage("ALTER TABLE audio_files DROP COLUMN codec", "audio_files.codec is missing", BY_REVISION),
-    "a column more": Damage(
+    "an added column": Damage(
         "ALTER TABLE cases ADD nickname text",
         "the column cases.nickname is unknown to this version",
         "no session may write it",
@@ -208,7 +208,7 @@ DAMAGES = {
         BY_REVISION,
         "ALTER TABLE cases VALIDATE CONSTRAINT cases_closed_after_created_check",
     ),
-    "a CHECK more": Damage(
+    "an added CHECK": Damage(
         "ALTER TABLE cases ADD CONSTRAINT polite CHECK (title <> '!')",
         "the constraint polite on cases is unknown to this version",
         "it only restricts the stored rows",
@@ -255,5 +255,5 @@ DAMAGES = {
         "ALTER TABLE activity_types DISABLE TRIGGER USER; DELETE FROM activity_types WHERE code = 'row.update'",
         "activity types are missing: row.update",
     ),
-    "what the schema says of itself": Damage("DROP FUNCTION schema_build", "the function schema_build() is missing"),
+    "a function with the build dropped": Damage("DROP FUNCTION schema_build", "the function schema_build() is missing"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whatever differs from the code has a name, and is mended or left alone for a reason that is told."""
+"""Every difference from the code is reported, and is repaired or kept for a reported reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOGINS = {
     "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE sentiments OWNER TO {login}":
         "the login {login} owns tables",
 }  # fmt: skip
-# Nothing brings these back but a backup, or another database.
+# Only a backup restores these.
 GONE = {"a table dropped", "a column dropped"}
 
 
@@ -63,20 +63,20 @@ def test_a_damage_is_reported(whole, name):
     damage = DAMAGES[name]
     with whole.connect() as connection:
         execute(connection, damage.statement)
-        told = [one for one in compare(connection) if damage.named in str(one)]
+        reported = [one for one in compare(connection) if damage.named in str(one)]
         connection.rollback()
-    assert told
-    assert all(damage.left in one.left for one in told)
+    assert reported
+    assert all(damage.left in one.left for one in reported)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_combined_damages_are_repaired_at_once(owner, seed):
-    """One after the other, each from a whole database: `make torture WHAT=structure`."""
+    """`make torture WHAT=structure` tests them one by one, each on an undamaged database."""
     names = [name for name in DAMAGES if name not in GONE]
     random.Random(seed).shuffle(names)
     done = []
     for name in names:
-        # What an earlier damage took along cannot be damaged again.
+        # Fails for objects that an earlier damage dropped.
         with suppress(DBAPIError), owner.begin() as connection:
             execute(connection, DAMAGES[name].statement)
             done.append(name)
@@ -109,10 +109,10 @@ def test_a_missing_function_does_not_hide_other_differences(whole):
         assert len(called) > 5
         for function in called:
             execute(connection, f"DROP FUNCTION {function} CASCADE")
-            told = [str(one) for one in compare(connection)]
+            reported = [str(one) for one in compare(connection)]
             connection.rollback()
-            assert any(one.startswith(f"the function {function.partition('(')[0]} is missing") for one in told)
-            assert not [one for one in told if "unknown to this version" in one], function
+            assert any(one.startswith(f"the function {function.partition('(')[0]} is missing") for one in reported)
+            assert not [one for one in reported if "unknown to this version" in one], function
 
 
 STATEMENTS = {
@@ -131,10 +131,10 @@ STATEMENTS = {
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_the_reported_statement_repairs_the_damage(owner, name):
     run(owner, STATEMENTS[name])
-    told = differences(owner)
-    assert told
+    reported = differences(owner)
+    assert reported
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for one in (one for one in told if "by hand: " in one.left):
+        for one in (one for one in reported if "by hand: " in one.left):
             for statement in one.left.partition("by hand: ")[2].split("; "):
                 execute(connection, statement)
     assert apply(owner) == []
@@ -146,9 +146,9 @@ def test_a_login_with_other_privileges_is_reported(whole, speech_server, damage,
     with whole.connect() as connection:
         for statement in damage.format(login=login).split("; "):
             connection.execute(text(statement))
-        told = compare(connection, login)
+        reported = compare(connection, login)
         connection.rollback()
-    assert any(sentence.format(login=login) in str(one) for one in told), told
+    assert any(sentence.format(login=login) in str(one) for one in reported), reported
 
 
 def test_a_missing_login_is_reported(whole):
@@ -161,13 +161,13 @@ def test_repairs_are_logged_with_the_build(whole):
     run(whole, "DROP POLICY cases_app_select ON cases")
     apply(whole)
     with whole.connect() as connection:
-        actor, said = connection.execute(
+        actor, detail = connection.execute(
             text("SELECT l.actor, l.new FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
                  " WHERE t.code = 'schema.applied' ORDER BY l.id DESC LIMIT 1")
         ).one()  # fmt: skip
     assert actor == f"operator:{whole.url.username}"
-    assert said["mended"] == ["the policy cases_app_select on cases is missing"]
-    assert said["build"] > sql_files.build()
+    assert detail["mended"] == ["the policy cases_app_select on cases is missing"]
+    assert detail["build"] > sql_files.build()
 
 
 def test_apply_without_differences_writes_nothing(whole):

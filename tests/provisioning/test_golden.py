@@ -1,4 +1,4 @@
-"""What declarations turn into is on file, so that a changed right is a changed line under review."""
+"""protection.sql is the SQL derived from the declarations, so that changed privileges are reviewed."""
 
 from __future__ import annotations
 

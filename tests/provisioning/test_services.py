@@ -1,6 +1,6 @@
-"""A table of a service beside those of this layer: protected, captured, checked and mended like its own.
+"""A table of a service: protected, captured, checked and repaired like those of this layer.
 
-The service is a real one: a folder with its own Alembic history, run as a process.
+The service is a folder with its own Alembic history, run as a process.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def test_a_hold_prevents_deletes_and_deleted_rows_can_be_restored(db, owner, cas
         )
     with db.session(actor="alice") as session:
         session.execute(text("SELECT restore_deleted(:entry)"), {"entry": entry})
-        # Of what is sensitive the log has a hash only.
+        # The log contains only hashes of sensitive columns.
         assert [row[:3] for row in tags(session)] == [(case_id, "urgent", None)]
 
 
@@ -184,10 +184,10 @@ def test_differences_for_an_administrator_are_reported(owner, speech_server, dam
     with owner.connect() as connection:
         for statement in damage.format(login=speech_server.keys.login).split("; "):
             connection.execute(text(statement))
-        told = [one for one in compare(connection) if LEFT[damage] in one.sentence]
+        reported = [one for one in compare(connection) if LEFT[damage] in one.sentence]
         connection.rollback()
-    assert told
-    assert all(one.left and not one.mend for one in told)
+    assert reported
+    assert all(one.left and not one.mend for one in reported)
 
 
 @pytest.mark.usefixtures("service")
@@ -230,7 +230,7 @@ def test_a_downgrade_removes_everything(service, owner):
 
 
 def test_each_history_ignores_the_tables_of_the_other(service, owner_url):
-    from alembic import command  # noqa: PLC0415 - Alembic is not what the module is about
+    from alembic import command  # noqa: PLC0415 - only this test uses Alembic directly
 
     assert "No new upgrade operations detected" in service.alembic("check")
     command.check(alembic_config(owner_url))
@@ -255,8 +255,8 @@ def test_no_session_is_served_while_an_unprotected_table_has_privileges(db, owne
         connection.execute(text("CREATE TABLE scratch (id int)"))
         connection.execute(text(f"GRANT {right}"))
     with owner.connect() as connection:
-        told = [str(one) for one in compare(connection)]
-    assert any(f"scratch is not protected by row security, and {who} may use it" in one for one in told), told
+        reported = [str(one) for one in compare(connection)]
+    assert any(f"scratch is not protected by row security, and {who} may use it" in one for one in reported), reported
     url, key = db.engine.url, db.signing_key
     refused = pytest.raises(UnsafeConnection, match="scratch")
     with Database(url, signing_key=key) as fresh, refused, fresh.session(actor="alice"):

@@ -1,4 +1,4 @@
-"""What a service may declare of its table: before and after somebody uses it, again, offline, and what is refused."""
+"""Declarations of a service's table: on new and used tables, repeated, offline, invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.migrations import catalog
 from tests.migrations.conftest import finish, outside, picture_of, programs_for, start
 from tests.provisioning.service import REVISION, Service, operations
 
-# All columns of the table of the service, as a later revision names them.
+# All columns of the service's table, as in a later revision.
 TAGS = sa.table(
     "case_tags",
     *(sa.column(name) for name in ("id", "created_at", "updated_at", "row_version", "case_id", "tag", "phone", "token",
@@ -27,7 +27,7 @@ COLUMNS = (*record_columns(), sa.Column("case_id", sa.Integer), sa.Column("tag",
 
 
 def rights(connection, role="sti_app", table="case_tags"):
-    """The rights of a role: those on the whole table, and those on columns."""
+    """Return the privileges of a role on the whole table and on columns."""
     return set(connection.scalars(
         text("SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name = :table"
              " AND grantee = :role UNION ALL SELECT privilege_type || ' ' || column_name FROM"
@@ -44,7 +44,7 @@ def names(connection, kind, table="case_tags"):
 
 
 def make(connection, name, *columns):
-    """Create a table with the columns that every protected one has; return it."""
+    """Create a table with the required columns of a protected table; return it."""
     return operations(connection).create_table(name, *record_columns(), *columns)
 
 
@@ -56,7 +56,7 @@ def of_case(name="case_id"):
 def test_a_new_declaration_replaces_the_previous_one(owner):
     with owner.begin() as connection:
         connection.execute(text("CREATE POLICY hours ON case_tags AS RESTRICTIVE USING (true)"))
-        # Of the first one and of an older version of this layer.
+        # A trigger of an older version of this layer.
         connection.execute(text("CREATE TRIGGER old_capture AFTER UPDATE ON case_tags FOR EACH ROW"
                                 " EXECUTE FUNCTION capture_change('case_id', '', '', 'write')"))  # fmt: skip
         assert {"INSERT phone", "UPDATE tag", "DELETE"} < rights(connection)
@@ -68,7 +68,7 @@ def test_a_new_declaration_replaces_the_previous_one(owner):
         assert {name for name in names(connection, "policies") if "_app_" in name} == {
             "case_tags_app_select", "case_tags_app_insert"
         }  # fmt: skip
-        # What only narrows access is the service's own.
+        # A restrictive policy of the service is kept.
         assert "hours" in names(connection, "policies")
         assert [one for one in compare(connection) if not one.foreign] == []
 
@@ -148,7 +148,7 @@ def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
             assert not stop.wait(0.01)
             assert thread.is_alive()
             watcher.rollback()
-        # Neither waits for the other: this one reads no more, it goes first.
+        # No deadlock: this session continues, and the other transaction waits for it.
         session.execute(add, {"case": case.id, "body": "before"})
     thread.join()
 

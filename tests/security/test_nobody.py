@@ -99,7 +99,7 @@ def test_a_write_that_a_grant_allows_still_finds_no_row(unchanged, name):
 
 @nobodies
 def test_services_raise_a_clear_sentence(unchanged, name, tone):
-    sentence = "Nobody acts" if name is None else "No active user is named"
+    sentence = "This session has no actor" if name is None else "No active user is named"
     with unchanged.db.session(actor="alice") as session:
         case = session.get(Case, unchanged.case_of["alice"])
         audio = session.get(MODELS["audio_files"], unchanged.audio_of["alice"])
