@@ -1,4 +1,4 @@
--- build 3 · sha256 f7a71f50441d
+-- build 4 · sha256 cfe06ceb22e8
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -37,7 +37,7 @@ BEGIN
     IF e.entity = 'case_participants' AND NOT public.actor_may('*', '*') THEN
         PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
     END IF;
-    -- The log contains only hashes of sensitive columns: these columns are restored as NULL.
+    -- The log contains only hashes of sensitive columns: these columns are not restored.
     image := e.old - string_to_array(coalesce(arguments[3], ''), ',')
              || jsonb_build_object('updated_at', now(), 'row_version', (e.old ->> 'row_version')::bigint + 1);
     SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) INTO columns FROM pg_attribute a
