@@ -1,11 +1,11 @@
-"""The baseline: all tables of the layer, by subject.
+"""The baseline: all tables of the layer, grouped by subject.
 
 Revision ID: 1001
 Revises: none
 
-Functions, triggers, policies and grants are no part of revisions: they are compared with the code after every upgrade.
-Open until the issues on security, trust, input, work and versions have landed, each of which changes it in place
-(decision 10); from then on it is never rewritten.
+Revisions do not contain functions, triggers, policies and grants: these are compared with the code after every upgrade.
+The baseline may be changed in place until the issues on security, trust, input, work and versions are closed
+(decision 10); after that it is never changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOMENT = postgresql.TIMESTAMP(timezone=True)
 
 
 def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple[Any, ...]:
-    """The columns that every table has, but the log's: an id, when it was made and changed, how often it was."""
+    """The columns of every table except those of the log: id, timestamps and, optionally, the row version."""
     columns = [
         sa.Column("id", identity(), sa.Identity(), nullable=False),
         sa.Column("created_at", MOMENT, server_default=sa.text("now()"), nullable=False),
@@ -44,7 +44,7 @@ def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple
 
 
 def look_up(name: str, *columns: sa.Column[Any]) -> None:
-    """Create a table of named values, keyed by a code."""
+    """Create a lookup table, keyed by a code."""
     op.create_table(
         name,
         *record(),
@@ -904,5 +904,5 @@ def downgrade() -> None:
         "activity_types",
     ):
         op.drop_table(table)
-    # The functions go with the last table that they serve, the roles with the last database of the server.
+    # Functions are dropped after the last table that uses them, roles with the last database of the server.
     op.execute(sa.text(after_drop().replace(":", r"\:")))

@@ -1,4 +1,4 @@
-"""What is written about the layer is true: settings, scripts, commands."""
+"""The documentation matches the code: settings, scripts, commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGETS = ("demo", "test", "lint", "bench", "torture")
 
 
 def settings() -> dict[str, tuple[str, str]]:
-    """Default and meaning of each variable, as the code has them."""
+    """The default and description of each variable in the code."""
 
     def shown(default: Any) -> str:
         return "" if default is None or isinstance(default, SecretStr) else str(default)
@@ -43,11 +43,11 @@ def settings_of_readme() -> dict[str, tuple[str, str]]:
 
 
 def settings_of_example() -> dict[str, tuple[str, str]]:
-    """Value and comment of each variable in .env.example; the value of a default, or an example where there is none."""
+    """The value and comment of each variable in .env.example: the default, or an example without a default."""
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     rows = re.findall(r"^# (.+)\n#? ?([A-Z][A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
     assert len(rows) == len(re.findall(r"^#? ?[A-Z][A-Z0-9_]+=", text, re.MULTILINE)), (
-        "a variable without its meaning above it"
+        "a variable without a description above it"
     )
     return {name: (value, meaning) for meaning, name, value in rows}
 
@@ -60,26 +60,26 @@ def run_script(name: str, *arguments: str, folder) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
-def test_every_setting_has_a_meaning():
+def test_every_setting_has_a_description():
     assert [name for name, (_, meaning) in settings().items() if not meaning] == []
 
 
-def test_the_readme_lists_the_settings_with_their_defaults_and_meanings():
+def test_the_readme_lists_the_settings_with_defaults_and_descriptions():
     assert settings_of_readme() == settings()
 
 
-def test_the_example_lists_the_settings_with_their_defaults_and_meanings():
+def test_the_example_lists_the_settings_with_defaults_and_descriptions():
     example = settings_of_example()
-    wanted = settings()
+    expected = settings()
 
     assert {name: meaning for name, (_, meaning) in example.items()} == {
-        name: meaning for name, (_, meaning) in wanted.items()
+        name: meaning for name, (_, meaning) in expected.items()
     }
-    defaults = {name: default for name, (default, _) in wanted.items() if default}
+    defaults = {name: default for name, (default, _) in expected.items() if default}
     assert {name: example[name][0] for name in defaults} == defaults
 
 
-def test_the_example_with_every_line_switched_on_is_accepted(tmp_path, monkeypatch):
+def test_the_example_with_every_line_uncommented_is_valid(tmp_path, monkeypatch):
     for name in settings():
         monkeypatch.delenv(name, raising=False)
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_the_example_with_every_line_switched_on_is_accepted(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_explains_itself_and_stands_in_the_readme(name, tmp_path):
+def test_a_script_has_help_and_is_in_the_readme(name, tmp_path):
     helped = run_script(name, "--help", folder=tmp_path)
 
     assert helped.returncode == 0, helped.stderr
@@ -100,7 +100,7 @@ def test_a_script_explains_itself_and_stands_in_the_readme(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_ends_with_2_for_an_option_that_it_does_not_have(name, tmp_path):
+def test_a_script_exits_with_2_for_an_unknown_option(name, tmp_path):
     refused = run_script(name, "--no-such-option", folder=tmp_path)
 
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -109,13 +109,13 @@ def test_a_script_ends_with_2_for_an_option_that_it_does_not_have(name, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_readme_names_no_script_that_is_not_there():
+def test_the_readme_names_only_existing_scripts():
     named = set(re.findall(r"src\.database\.scripts\.(\w+)", README.read_text(encoding="utf-8"))) - {"NAME"}
 
     assert named == set(SCRIPTS)
 
 
-def test_make_alone_prints_the_targets_and_what_they_do():
+def test_make_without_a_target_prints_help():
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     printed = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30, env=environment
@@ -125,7 +125,7 @@ def test_make_alone_prints_the_targets_and_what_they_do():
         assert re.search(rf"\bmake {target}\b +\w", printed), f"{target} is not in:\n{printed}"
 
 
-def test_the_makefile_and_ci_have_every_command_of_the_design():
+def test_the_makefile_and_ci_have_all_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
     assert set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) >= set(TARGETS)
@@ -138,5 +138,5 @@ def test_the_readme_is_one_page():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_the_types_of_the_layer_are_given_to_those_who_install_it():
+def test_the_package_is_marked_as_typed():
     assert (SRC / "py.typed").is_file()

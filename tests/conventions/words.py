@@ -1,9 +1,9 @@
-"""The words that this project does not use, each with the standard term that says the same.
+"""Words that this project does not use, each with a standard term to use instead.
 
-    python tests/conventions/words.py [PATH …]     lists every line below the paths that uses one of them
+    python tests/conventions/words.py [PATH …]     lists the lines below the paths that use one of them
 
-Everything that people read is held to it: code, comments, messages, documentation, SQL, names of tests. Standard terms
-let a newcomer read a sentence once, and find a rule under the name that it has everywhere else.
+The list applies to code, comments, messages, documentation, SQL and test names. With standard terms, new readers
+understand a sentence at first reading and find rules under their usual names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {".py", ".sql", ".md", ".toml", ".ini", ".mako", ".txt", ".example"}
 NAMED = {"Makefile", ".ci/run"}
-# This list; the changelog, which names what was renamed; what a program printed; data of others.
+# This list, its test, generated output, data of others.
 EXEMPT = {
     "tests/conventions/words.py",
     "tests/conventions/test_words.py",
@@ -62,7 +62,7 @@ INSTEAD = tuple(WORDS.values())
 
 
 def files(*below: str) -> list[Path]:
-    """The files of the repository that are held to the words, below the given paths."""
+    """Return the files of the repository to check, below the given paths."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *below],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -75,7 +75,7 @@ def files(*below: str) -> list[Path]:
 
 
 def found_in(text: str) -> Iterator[tuple[int, str, str]]:
-    """Every use of such a word: the line, what stands there, what to write instead."""
+    """Yield each use of such a word: the line number, the text, what to write instead."""
     for number, line in enumerate(text.splitlines(), 1):
         for match in PATTERN.finditer(line.replace("_", " ") if "def test_" in line else line):
             yield number, match[0], INSTEAD[int(str(match.lastgroup)[1:])]

@@ -194,7 +194,7 @@ def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(p
         assert connection.scalars(text("SELECT title FROM public.cases")).all() == ["Case of alice"]
         assert connection.execute(text("SELECT * FROM public.search_page('bobsecret', '{}')")).all() == []
         assert refused(connection, "SELECT public.claim_job('{transcribe}', 'w', 60)")
-        with pytest.raises(DBAPIError, match="no such case"), connection.begin_nested():
+        with pytest.raises(DBAPIError, match="does not exist, or you may not write in it"), connection.begin_nested():
             connection.execute(text(f"SELECT public.record_activity('note', {bob}, NULL, NULL, '{{}}')"))
         assert connection.execute(text("UPDATE public.case_notes SET body = 'shadowed'")).rowcount == 1
         assert connection.scalar(text("SELECT pg_catalog.count(*) FROM pg_temp.activity_logs")) == 0

@@ -74,7 +74,7 @@ def test_a_credential_is_given_for_a_login_token_only(shared):
 def test_a_password_is_not_changed_without_the_proof_for_it(unchanged, purpose, subject):
     with core(unchanged.db, Actor("bob")) as connection:
         proof = token(unchanged.db, connection, purpose, subject)
-        with pytest.raises(DBAPIError, match="no proof"), connection.begin_nested():
+        with pytest.raises(DBAPIError, match="the token does not allow this actor"), connection.begin_nested():
             connection.execute(text("SELECT store_credential(:t, 'bcrypt:mine')"), {"t": proof})
 
 

@@ -161,7 +161,7 @@ def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populate
             text(f"CREATE TRIGGER forge AFTER INSERT ON pg_temp.cases {each} EXECUTE FUNCTION"
                  f" public.{function}('id', '', '')")
         )  # fmt: skip
-        with pytest.raises(DBAPIError, match=f"{function} was not made for"):
+        with pytest.raises(DBAPIError, match=f"{function} cannot be used on"):
             connection.execute(text("INSERT INTO pg_temp.cases VALUES (1)"))
 
 
@@ -215,7 +215,7 @@ def test_code_id_reads_with_the_callers_rights(shared):
     for lookup in ("activity_seals", "actor_keys", "login_throttles"):
         with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
             connection.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="no lookup table"):
+    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="unknown lookup table"):
         connection.scalar(text("SELECT code_id('users; DROP TABLE cases --', 'x')"))
 
 
@@ -259,7 +259,7 @@ def test_nothing_is_recorded_in_a_foreign_case(unchanged):
     for case in (unchanged.case_of["bob"], 10**12):
         with pytest.raises(NotFound) as caught, unchanged.db.session(actor="alice") as session:
             session.execute(text("SELECT record_activity('case.opened', :case, NULL, NULL, '{}')"), {"case": case})
-        assert str(caught.value) == "There is no such thing, or it is not yours to see."
+        assert str(caught.value) == "The row does not exist, or you may not see it."
 
 
 @pytest.mark.parametrize(

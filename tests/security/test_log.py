@@ -57,7 +57,7 @@ OWNERS_ATTACKS = (
 
 @pytest.mark.parametrize("statement", OWNERS_ATTACKS)
 def test_the_owner_is_stopped_by_triggers_until_they_are_removed(populated, statement):
-    with pytest.raises(DBAPIError, match="is refused"), populated.owner.begin() as connection:
+    with pytest.raises(DBAPIError, match="is not allowed"), populated.owner.begin() as connection:
         connection.execute(text(statement))
 
 

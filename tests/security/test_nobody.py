@@ -99,7 +99,7 @@ def test_a_write_that_a_grant_allows_still_finds_no_row(unchanged, name):
 
 @nobodies
 def test_services_raise_a_clear_sentence(unchanged, name, tone):
-    sentence = "Nobody acts" if name is None else "No active user is named"
+    sentence = "This session has no actor" if name is None else "No active user is named"
     with unchanged.db.session(actor="alice") as session:
         case = session.get(Case, unchanged.case_of["alice"])
         audio = session.get(MODELS["audio_files"], unchanged.audio_of["alice"])
@@ -140,7 +140,7 @@ def test_a_log_line_names_an_unknown_actor(shared, name, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session(actor=name) as session:
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
-        f"No active user is named {name!r}, or the key file is another database's: this session sees nothing."
+        f"No active user is named {name!r}, or the key file belongs to another database: this session reads no rows."
     ]
 
 

@@ -276,7 +276,10 @@ def test_only_the_verbs_say_what_lies_in_the_archive(unchanged, who):
             session.execute(*insert_statement("audio_files", values | archived))
     place = text("SELECT place_recording(a.id, a.path, :key, 'memory', :archived, 'x') FROM audio_files a LIMIT 1")
     for key, archived in (("cases/1/x.wav", True), ("archive/1/x.wav", False), ("archive/1/x.wav", None)):
-        with pytest.raises(InvalidInput, match="exactly when"), unchanged.db.session(actor=who) as session:
+        with (
+            pytest.raises(InvalidInput, match="archived: must be true for keys below"),
+            unchanged.db.session(actor=who) as session,
+        ):
             session.execute(place, {"key": key, "archived": archived})
 
 

@@ -84,7 +84,7 @@ def test_a_detail_is_an_object_and_an_old_one_that_is_not_spoils_nobodys_feed(db
                  " 'detail', CAST(:detail AS jsonb))))")  # fmt: skip
     values = {"case": audio.case_id, "detail": detail}
     for statement in (told, reads):
-        with pytest.raises(InvalidInput, match="an object with names"), db.session(actor="alice") as session:
+        with pytest.raises(InvalidInput, match="must be a JSON object"), db.session(actor="alice") as session:
             session.execute(statement, values)
     # Such entries were taken before revision 0005.
     with owner.begin() as connection:

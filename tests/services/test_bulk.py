@@ -208,7 +208,7 @@ def test_what_is_taken_is_named_by_its_index(db, case):
     with db.session(actor="root") as session:
         users = session.execute(select(CaseParticipant.user_id)).scalars().all()
     rows = [{"case_id": case.id, "user_id": users[0], "role": "viewer"}]
-    with pytest.raises(Conflict, match=r"row 0: .*taken already"):
+    with pytest.raises(Conflict, match=r"row 0: .*already exists"):
         bulk.insert(db, CaseParticipant, rows, actor="alice")
 
 

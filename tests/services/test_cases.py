@@ -169,6 +169,6 @@ def test_bad_input_is_named(db, values, word):
 def test_a_taken_code_names_its_constraint(db):
     with db.session(actor="alice") as session:
         cases.open_case(session, title="One", case_code="H-1")
-    with pytest.raises(Conflict, match="taken") as caught, db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="already exists") as caught, db.session(actor="alice") as session:
         cases.open_case(session, title="Two", case_code="H-1")
     assert caught.value.constraint == "cases_case_code_key"

@@ -39,7 +39,7 @@ def test_an_owner_is_told_by_which_part(db, case):
 
     assert {verb for _, verb in found} == set(CASE_VERBS)
     assert all(permission.allowed for permission in found.values())
-    assert str(found["case", "manage"]) == "manage case: yes, takes part as owner"
+    assert str(found["case", "manage"]) == "manage case: yes, participant with the role owner"
 
 
 def test_additions_denials_and_ends_are_told(db, case):
@@ -48,18 +48,20 @@ def test_additions_denials_and_ends_are_told(db, case):
         cases.add_participant(session, case, "bob", role="editor", expires_at=end, allow=["manage"], deny=["write"])
     found = answers(db, "bob", "bob", case)
 
-    assert str(found["case", "read"]) == "read case: yes, takes part as editor until 2040-05-06 07:08:09 UTC"
-    assert str(found["case", "write"]) == "write case: no, denied to this participant until 2040-05-06 07:08:09 UTC"
+    until = "until 2040-05-06 07:08:09 UTC"
+    assert str(found["case", "read"]) == f"read case: yes, participant with the role editor {until}"
+    assert str(found["case", "write"]) == f"write case: no, denied to this participant {until}"
     assert str(found["case", "manage"]).startswith("manage case: yes, allowed to this participant until 2040")
-    assert str(found["case", "delete"]) == "delete case: no, takes part as editor, which does not include it"
+    excluded = "participant with the role editor, which does not include it"
+    assert str(found["case", "delete"]) == f"delete case: no, {excluded}"
 
 
 def test_what_is_over_never_was_or_comes_from_above_is_told(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", expires_at=datetime.now(UTC) - timedelta(hours=1))
-    assert "took part as viewer until" in answers(db, "alice", "bob", case)["case", "read"].why
-    assert answers(db, "alice", "transcriber", case)["case", "read"].why == "does not take part"
-    assert answers(db, "root", "root", case)["case", "delete"].why == "the role admin has it"
+    assert "was a participant with the role viewer until" in answers(db, "alice", "bob", case)["case", "read"].why
+    assert answers(db, "alice", "transcriber", case)["case", "read"].why == "not a participant"
+    assert answers(db, "root", "root", case)["case", "delete"].why == "granted by the role admin"
 
 
 def test_a_lease_is_told_as_long_as_it_lasts(db, case, audio):
@@ -80,9 +82,9 @@ def test_outside_cases_the_role_and_its_parents_are_told(db):
     found = answers(db, "bob", "clara")
 
     assert set(found) == {(subject, verb) for subject, verbs in ROLE_PERMISSIONS.items() for verb in verbs}
-    assert str(found["case", "open"]) == "open case: yes, the role clerk has it from user"
-    assert str(found["job", "claim"]) == "claim job: yes, the role clerk has it"
-    assert str(found["*", "*"]) == "* *: no, neither the role nor a parent of it has it"
+    assert str(found["case", "open"]) == "open case: yes, granted by the role clerk, inherited from user"
+    assert str(found["job", "claim"]) == "claim job: yes, granted by the role clerk"
+    assert str(found["*", "*"]) == "* *: no, not granted by the role or its parents"
 
 
 def test_nobody_learns_of_a_case_that_is_not_his(db, case):

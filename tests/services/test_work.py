@@ -112,7 +112,7 @@ def test_a_job_whose_workers_all_died_is_failed_by_the_next_claim(db, audio, own
         assert work.claim(session, "transcribe") is None
     with db.session(actor="alice") as session:
         job = session.scalars(select(ProcessingJob)).one()
-        assert (job.state, job.error_message) == ("failed", "the worker stopped answering, 3 times")
+        assert (job.state, job.error_message) == ("failed", "the lease expired without a result, attempts: 3")
 
 
 def test_many_workers_share_the_queue_without_meeting(db, audio, make_audio):

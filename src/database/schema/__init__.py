@@ -1,14 +1,14 @@
-"""What protects the tables: SQL functions, and the policies, triggers and grants that declarations of tables turn into.
+"""The protection of the tables: SQL functions, and the policies, triggers and grants derived from declarations.
 
-| module | what |
+| module | contents |
 |---|---|
 | `sql_files` | the functions, read from `src/database/sql` |
-| `declaration` | what a table and its columns say about their protection |
-| `derivation`, `policies` | what follows from that |
-| `revisions` | which revisions of the tables there are |
+| `declaration` | the declarations of tables and columns |
+| `derivation`, `policies` | triggers, grants and policies derived from the declarations |
+| `revisions` | the revisions of the tables |
 | `creation` | the SQL around the tables, for `create_all()` and for migrations |
-| `services` | the same for a table of a service's own: `protect_table` |
-| `data_changes` | changing data in a revision, in batches: `update_in_batches` |
+| `services` | protection for tables of services: `protect_table` |
+| `data_changes` | data migrations in batches: `update_in_batches` |
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_a_strangers_case_and_recording_look_missing(db, case, tone):
         recordings.ingest(session, case, tone)
     with pytest.raises(NotFound), db.session(actor="bob") as session:
         recordings.open(session, audio)
-    with pytest.raises(Forbidden, match="Nobody acts"), db.session() as session:
+    with pytest.raises(Forbidden, match="This session has no actor"), db.session() as session:
         recordings.open(session, audio)
 
 

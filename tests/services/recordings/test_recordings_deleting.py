@@ -69,7 +69,7 @@ def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
         for number in (audio.id, 10**12):
             with pytest.raises(NotFound) as caught, db.session(actor="bob") as session:
                 session.execute(text(f"SELECT {name}({arguments})"), {"id": number})
-            assert str(caught.value) == "There is no such thing, or it is not yours to see."
+            assert str(caught.value) == "The row does not exist, or you may not see it."
         with pytest.raises(NotFound), db.session() as session:
             session.execute(text(f"SELECT {name}({arguments})"), {"id": audio.id})
     with db.session(actor="alice") as session:

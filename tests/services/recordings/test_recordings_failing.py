@@ -139,6 +139,6 @@ def test_a_failure_in_a_case_that_was_rolled_back_stands_without_it(db):
 @pytest.mark.parametrize("detail", [{}, {"outcome": "stored"}, {"outcome": None}])
 def test_nobody_notes_a_success_that_way(db, case, detail):
     entries = [{"type": "audio.ingested", "case_id": case.id, "detail": detail}]
-    with pytest.raises(InvalidInput, match="no kind of reading"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="does not write entries of type"), db.session(actor="alice") as session:
         session.execute(select(func.public.record_reads(cast(entries, JSONB))))
     assert told(db, case, "audio.ingested") == []
