@@ -1,7 +1,7 @@
 """The contract of storage backends; `src.storage.conformance` tests it for our own and for third-party backends.
 
-A backend knows keys and bytes only; cases, users, rights and the log belong to the services. Without rename, mkdir,
-append or paths: each is a race, absent on object stores, or a way around the guarantees.
+A backend knows keys and bytes only; cases, users, rights and the log belong to the services. There is no rename,
+mkdir, append or path: each is a race, missing on object stores, or a way around the guarantees.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, get_args, runtime_checkable
 
 UrlMethod = Literal["GET", "PUT"]
-"""What an address is for: a download or an upload."""
+"""The HTTP method of a presigned address: GET downloads, PUT uploads."""
+URL_METHODS: tuple[UrlMethod, ...] = get_args(UrlMethod)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """One stored object. `sha256` is 64 lowercase hex digits, or None where the backend would have to read every byte
-    to know it; `put` and `copy` always know it. `modified` carries a time zone.
+    to compute it; `put` and `copy` always return it. `modified` has a time zone.
     """
 
     key: str
@@ -48,18 +49,18 @@ class SweepReport:
 class Capabilities:
     """Which guards the server was observed to honour.
 
-    The guarantees of `StorageBackend` hold either way: the backend replaces what a server ignores, at a cost.
+    The guarantees of `StorageBackend` hold either way: the backend compensates for missing guards, at a cost.
     """
 
     conditional_create: bool
-    """The server itself rejects replacing an object, also when two writers race."""
+    """The server itself refuses to replace an object, also when two writers race."""
     verified_checksums: bool
-    """The server compares a digest (or the write is local), so that written bytes need not be read back."""
+    """The server compares a digest, or the write is local: written bytes need not be read back."""
     presigned_urls: bool
     object_versions: bool = False
     object_lock: bool = False
     notes: tuple[str, ...] = field(default=())
-    """Sentences for the operator of the server: what is missing and what it costs."""
+    """Sentences for the operator of the server: which guards are missing and what that costs."""
 
 
 @runtime_checkable
@@ -87,7 +88,7 @@ class StorageBackend(Protocol):
         presigned addresses.
 
         Raises ObjectExists, NoSpace, StorageUnavailable; IntegrityFailure when `source` does not hold exactly `size`
-        bytes; InvalidInput when it is not binary; and whatever `source.read` raises, as it is.
+        bytes; InvalidInput when it is not binary; and the exceptions of `source.read`, unchanged.
         """
         ...
 
@@ -104,9 +105,9 @@ class StorageBackend(Protocol):
         ...
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
-        """Every object below `prefix`, in ascending order of the key's bytes, from the first key behind `after` on.
+        """Every object below `prefix`, in ascending order of the bytes of keys, starting after the key `after`.
 
-        `prefix` is empty or whole components (`cases`, `cases/12`, one slash at the end allowed). Pass the last key
+        `prefix` is empty or whole components (`cases`, `cases/12`, optionally with a final slash). Pass the last key
         as `after` to continue later. Objects added or removed in the meantime may or may not be listed; all others are.
         Files with a name that is not a key are not objects and are not listed.
         """
@@ -140,13 +141,14 @@ class StorageBackend(Protocol):
     ) -> str:
         """A presigned address that works without credentials until it expires. Raises UnsupportedOperation.
 
-        A GET downloads under `filename`, whatever it holds. A PUT stores exactly `size` bytes of `content_type` where
-        they are given, and never replaces an object; its client sends the headers of `upload_headers`.
+        The response to a GET is a download named `filename`, never a page to display. A PUT stores exactly `size` bytes
+        of `content_type` where they are given, and never replaces an object; its client sends the headers of
+        `upload_headers`. Raises InvalidInput for another method.
         """
         ...
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
-        """What a client sends with a PUT to the `url` of the same size and type. Raises UnsupportedOperation."""
+        """The headers of a PUT to the `url` of the same size and type. Raises UnsupportedOperation."""
         ...
 
     def usage(self) -> Usage:

@@ -1,4 +1,4 @@
-"""Storage backends by name; deployments can register their own."""
+"""Storage backends by name; a deployment can register its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _factories: dict[str, BackendFactory] = {"local": LocalStorage, "memory": Memory
 
 
 def register_backend(name: str, factory: BackendFactory) -> None:
-    """Make `open_backend(name, …)` call `factory(…)`; naming the same factory twice is harmless.
+    """Make `open_backend(name, …)` call `factory(…)`; registering the same factory again has no effect.
 
     The name is stored in the rows of recordings and cannot be changed later. Raises InvalidInput when it is not 1 to 32
     of `a-z 0-9 _ -`, or when another factory has it.
@@ -29,18 +29,22 @@ def register_backend(name: str, factory: BackendFactory) -> None:
             f"name: {name!a} is not valid for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first."
         )
     if _factories.setdefault(name, factory) is not factory:
-        raise InvalidInput(f"Another backend is called {name!a} already; rows of recordings rely on it.")
+        raise InvalidInput(
+            f"name: {name!a} is registered for another backend, and rows of recordings use it; choose another name."
+        )
 
 
 def open_backend(name: str, /, **options: Any) -> StorageBackend:
     """The backend of that name, built by its factory from `options`; the built-in ones do not access the storage yet.
 
-    Raises ConfigurationError when no backend has the name, or when the backend has another name: rows
-    that it writes could never be resolved.
+    Raises ConfigurationError when no backend has the name, or when the backend built has another name: the rows that
+    it writes could not be resolved.
     """
     factory = _factories.get(name)
     if factory is None:
-        raise ConfigurationError(f"Unknown storage backend {name!a}; registered are {', '.join(sorted(_factories))}.")
+        raise ConfigurationError(
+            f"Unknown storage backend {name!a}; use one of {', '.join(sorted(_factories))}, or register_backend()."
+        )
     backend = factory(**options)
     if backend.name != name:
         raise ConfigurationError(

@@ -213,7 +213,7 @@ def test_hostile_names_survive_or_are_refused(db, case, storage):
                     assert file.read() == BYTES
         except InvalidInput:
             refused.add(what)
-    assert {"nothing", "zero byte"} <= refused
+    assert {"empty", "zero byte"} <= refused
     assert all(not HOSTILE_NAMES[what] or len(HOSTILE_NAMES[what]) > 1024 or "\0" in HOSTILE_NAMES[what]
                or any("\ud800" <= c <= "\udfff" for c in HOSTILE_NAMES[what]) for what in refused)  # fmt: skip
     assert len(refused) < 10

@@ -6,11 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from src.errors import (
-    InvalidKey,
-    UnsupportedOperation,
-)
-from src.storage.conformance.sources import BackendTests, content_of, drip
+from src.errors import InvalidInput, InvalidKey, UnsupportedOperation
+from src.storage.conformance.fixtures import BackendTests, content_of, slow_source
 from src.storage.contract import StorageBackend
 from src.storage.keys import case_key
 
@@ -34,26 +31,26 @@ BAD_KEYS = (
 
 
 class AdministrationConformance(BackendTests):
-    """Invalid keys are rejected; probe, usage and sweeps change nothing that is stored."""
+    """Invalid keys are rejected; probe, usage and sweeps do not change stored objects."""
 
     @pytest.mark.parametrize("key", BAD_KEYS)
-    def test_every_verb_rejects_invalid_keys(self, backend: StorageBackend, key: str) -> None:
-        good = case_key(1, "wav")
-        backend.put(good, b"good")
+    def test_every_operation_rejects_invalid_keys(self, backend: StorageBackend, key: str) -> None:
+        valid_key = case_key(1, "wav")
+        backend.put(valid_key, b"x")
         attempts = (
             lambda: backend.put(key, b"x"),
             lambda: backend.get(key),
             lambda: backend.head(key),
             lambda: backend.delete(key),
             lambda: backend.copy(key, case_key(1, "wav")),
-            lambda: backend.copy(good, key),
+            lambda: backend.copy(valid_key, key),
             lambda: backend.url(key, expires_in=DAY),
             lambda: list(backend.list(after=key)),
         )
         for attempt in attempts:
             with pytest.raises(InvalidKey):
                 attempt()
-        assert [info.key for info in backend.list()] == [good]
+        assert [info.key for info in backend.list()] == [valid_key]
 
     def test_url_agrees_with_probe(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")
@@ -62,13 +59,15 @@ class AdministrationConformance(BackendTests):
             assert backend.url(key, expires_in=DAY, filename='a"\r\nb.wav').startswith(("http://", "https://"))
             assert backend.url(case_key(1, "wav"), expires_in=DAY, method="PUT", size=1).startswith("http")
             assert all(isinstance(value, str) for value in backend.upload_headers(size=1).values())
+            with pytest.raises(InvalidInput):
+                backend.url(key, expires_in=DAY, method="POST")  # type: ignore[arg-type]  # the mistake under test
         else:
             with pytest.raises(UnsupportedOperation):
                 backend.url(key, expires_in=DAY)
             with pytest.raises(UnsupportedOperation):
                 backend.upload_headers()
 
-    def test_probe_says_whether_creating_is_atomic(self, backend: StorageBackend) -> None:
+    def test_probe_reports_whether_creating_is_atomic(self, backend: StorageBackend) -> None:
         assert backend.probe().conditional_create == self.atomic_create
 
     def test_probe_leaves_nothing_behind(self, backend: StorageBackend) -> None:
@@ -78,18 +77,18 @@ class AdministrationConformance(BackendTests):
         assert [info.key for info in backend.list()] == [key]
         assert backend.sweep_incomplete(timedelta(0), dry_run=True).found == 0
 
-    def test_usage_is_plausible(self, backend: StorageBackend) -> None:
+    def test_usage_is_consistent(self, backend: StorageBackend) -> None:
         usage = backend.usage()
-        for number in (usage.total_bytes, usage.free_bytes):
-            assert number is None or number >= 0
+        for size in (usage.total_bytes, usage.free_bytes):
+            assert size is None or size >= 0
         if usage.total_bytes is not None and usage.free_bytes is not None:
             assert usage.free_bytes <= usage.total_bytes
 
-    def test_sweeping_never_takes_an_object(self, backend: StorageBackend) -> None:
+    def test_a_sweep_never_removes_an_object(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")
         backend.put(key, b"x")
         with pytest.raises(ConnectionResetError):
-            backend.put(case_key(1, "wav"), drip(100, breaks_at=50, at_most=50))
+            backend.put(case_key(1, "wav"), slow_source(100, breaks_at=50, max_read=50))
         backend.sweep_incomplete(timedelta(0), dry_run=True)
         report = backend.sweep_incomplete(timedelta(0))
         assert report.removed == report.found

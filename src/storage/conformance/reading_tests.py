@@ -7,12 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from src.errors import (
-    InvalidInput,
-    InvalidKey,
-    ObjectNotFound,
-)
-from src.storage.conformance.sources import BackendTests, assert_absent
+from src.errors import InvalidInput, InvalidKey, ObjectNotFound
+from src.storage.conformance.fixtures import BackendTests, assert_absent
 from src.storage.contract import StorageBackend
 from src.storage.keys import archive_key, case_key
 
@@ -20,7 +16,7 @@ DAY = timedelta(days=1)
 
 
 class ReadingConformance(BackendTests):
-    """Objects are read in windows and listed in order."""
+    """Objects are read in windows and listed in the order of keys."""
 
     @pytest.mark.parametrize(
         ("offset", "length", "expected"),
@@ -34,7 +30,9 @@ class ReadingConformance(BackendTests):
             (99, 1, b""),
         ],
     )
-    def test_a_window(self, backend: StorageBackend, offset: int, length: int | None, expected: bytes) -> None:
+    def test_a_window_is_read_like_a_slice(
+        self, backend: StorageBackend, offset: int, length: int | None, expected: bytes
+    ) -> None:
         key = case_key(1, "wav")
         backend.put(key, b"0123456789")
         with backend.get(key, offset=offset, length=length) as stream:
@@ -59,30 +57,30 @@ class ReadingConformance(BackendTests):
         with pytest.raises(ValueError, match="closed"):
             stream.read(1)
 
-    def test_negative_windows_are_refused(self, backend: StorageBackend) -> None:
+    def test_negative_windows_are_rejected(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")
         backend.put(key, b"0123456789")
         for offset, length in ((-1, None), (0, -1)):
             with pytest.raises(InvalidInput):
                 backend.get(key, offset=offset, length=length)
 
-    def test_head_knows_size_and_never_lies_about_the_hash(self, backend: StorageBackend) -> None:
+    def test_head_returns_the_size_and_no_wrong_hash(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")
         stored = backend.put(key, b"0123456789")
-        seen = backend.head(key)
-        assert (seen.key, seen.size) == (key, 10)
-        assert seen.sha256 in (None, stored.sha256)
-        assert abs(seen.modified - stored.modified) < DAY
+        info = backend.head(key)
+        assert (info.key, info.size) == (key, 10)
+        assert info.sha256 in (None, stored.sha256)
+        assert abs(info.modified - stored.modified) < DAY
 
-    def test_what_is_absent_is_not_found(self, backend: StorageBackend) -> None:
+    def test_missing_objects_are_not_found(self, backend: StorageBackend) -> None:
         key = case_key(1, "wav")
         assert_absent(backend, key)
         with pytest.raises(ObjectNotFound):
             backend.copy(key, case_key(1, "wav"))
-        backend.put(case_key(1, "wav"), b"a neighbour")
+        backend.put(case_key(1, "wav"), b"another object")
         assert_absent(backend, key)
 
-    def test_list_is_sorted_and_can_go_on(self, backend: StorageBackend) -> None:
+    def test_list_is_sorted_and_continues_after_a_key(self, backend: StorageBackend) -> None:
         keys = [case_key(number, "wav") for number in (1, 2, 10, 100, 11)] + [archive_key(3, "mp3")]
         keys += [case_key(1, "bin"), case_key(10, "flac")]
         for key in keys:
@@ -103,17 +101,17 @@ class ReadingConformance(BackendTests):
         assert found == {"cases": [one, ten], "cases/1": [one], "cases/1/": [one], "archive/2": []}
         assert [info.key for info in backend.list("cases", after=one)] == [ten]
         assert list(backend.list("archive", after=one)) == []
-        for wrong in ("case", "cases/1*", "cases/../archive", "/", "cases/01", "cases//"):
+        for invalid in ("case", "cases/1*", "cases/../archive", "/", "cases/01", "cases//"):
             with pytest.raises(InvalidKey):
-                backend.list(wrong)
+                backend.list(invalid)
 
-    def test_list_goes_beyond_one_page(self, backend: StorageBackend) -> None:
+    def test_list_returns_more_than_one_page(self, backend: StorageBackend) -> None:
         keys = sorted(case_key(1 + number % 3, "wav") for number in range(self.many))
         for key in keys:
             backend.put(key, b"")
         assert [info.key for info in backend.list()] == keys
         assert [info.key for info in backend.list(after=keys[10])] == keys[11:]
 
-    def test_list_of_nothing_is_empty(self, backend: StorageBackend) -> None:
+    def test_list_of_an_empty_storage_is_empty(self, backend: StorageBackend) -> None:
         assert list(backend.list()) == []
         assert list(backend.list("cases/5")) == []
