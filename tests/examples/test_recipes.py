@@ -1,4 +1,4 @@
-"""The recipes of docs/ do what they say: their code, one block after the other, in a database of its own."""
+"""The code of docs/recipes.md runs, one block after the other, in a database of its own."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_the_code_of_the_recipes_runs(db, make_audio, tmp_path, monkeypatch, cap
     for block in blocks:
         exec(compile(block, str(RECIPES), "exec"), names)
 
-    told = capsys.readouterr().out
-    assert "60000 B At the <mark>harbour</mark>." in told
-    assert "The <mark>masters</mark> count boats [inaudible]." in told
-    assert "alice accepted version 3 of" in told
+    printed = capsys.readouterr().out
+    assert "60000 B At the <mark>harbour</mark>." in printed
+    assert "The <mark>masters</mark> count boats [inaudible]." in printed
+    assert "alice accepted version 3 of" in printed
     assert names["spoken"] == {"A": 1000, "B": 500}
     assert names["original"] == result("ABA").encode()
-    assert "2500" in told.split()
+    assert "2500" in printed.split()
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in RECIPES.parent.glob("*.md")))
