@@ -1,8 +1,8 @@
-"""What every dialect is read into, and how values that no database stores are made safe.
+"""The result types shared by all dialects, and the normalisation of values that a database cannot store.
 
-Normalisation, always with a flag on the segment: a time that is not a finite number from 0 on becomes absent, and so
-does an end before its start (`invalid_time`); a confidence that is not a number from 0 to 1 becomes absent
-(`invalid_confidence`); NUL and unpaired surrogates become U+FFFD (`replaced_characters`). The source bytes are kept.
+Each normalisation sets a flag on the segment. A time that is negative or not finite becomes None, and so does an end
+before its start (`invalid_time`). A confidence outside 0 to 1 becomes None (`invalid_confidence`). NUL and unpaired
+surrogates become U+FFFD (`replaced_characters`). The stored source file keeps the original values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from src.errors import InvalidInput
 from src.formats.languages import code_of
 
-_OF_A_RESULT = frozenset({"text", "word", "segments", "language"})
+_RESULT_FIELDS = frozenset({"text", "word", "segments", "language"})
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 LONGEST_MS = 2**53
 
@@ -30,8 +30,8 @@ LONGEST_MS = 2**53
 class Word:
     """A word with its time in milliseconds and its confidence from 0 to 1, where they are known.
 
-    `text` is as the source has it, a leading space included. `speaker` is there only where the source names one for
-    the word itself.
+    `text` is unchanged from the source and includes a leading space. `speaker` is set only if the source names a
+    speaker for the word itself.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech. Times are milliseconds from the start of the recording; what is not known stays None."""
+    """A passage of speech. Times are milliseconds from the start of the recording; unknown values are None."""
 
     text: str
     start_ms: int | None = None
@@ -56,10 +56,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A recogniser's result. `language` is what the source says: a code, a name, or None.
+    """A recogniser's result. `language` is the value of the source: a code, a name, or None.
 
-    Segments stand in the order of the source. `language_probability` (0 to 1), `model_name` and `duration_ms` are
-    there where the source states them.
+    Segments are in the order of the source. `language_probability` (0 to 1), `model_name` and `duration_ms` are set if
+    the source contains them.
     """
 
     dialect: str
@@ -71,12 +71,12 @@ class Parsed:
 
     @property
     def language_code(self) -> str | None:
-        """The BCP 47 code of `language`: "english" and "EN" are `en`. None where the name is not known."""
+        """The BCP 47 code of `language`: "english" and "EN" are `en`. None for an unknown name."""
         return code_of(self.language)
 
 
 class Reading:
-    """Reads the values of one segment and collects its flags; `place` names it in errors."""
+    """Converts the values of one segment and collects its flags; `place` names the segment in errors."""
 
     __slots__ = ("flags", "place")
 
@@ -89,24 +89,24 @@ class Reading:
             self.flags.append(name)
 
     def text(self, value: Any, place: str = "") -> str:
-        """Return a text that can be stored, '' for None. Raises InvalidInput for other types."""
+        """Return text that a database can store, '' for None. Raises InvalidInput for a value that is not a str."""
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InvalidInput(f"{self.place}{place}: the text is {type(value).__name__}, not text.")
+            raise InvalidInput(f"{self.place}{place}: the text is {type(value).__name__}; a str is required.")
         if UNSTORABLE.search(value) is None:
             return value
         self.flag("replaced_characters")
         return UNSTORABLE.sub("\ufffd", value)
 
     def label(self, value: Any, place: str) -> str | None:
-        """Return a name, also from a number; None where there is none. Raises InvalidInput for anything else."""
+        """Return a name from a str or an int, None for an empty one. Raises InvalidInput for other types."""
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LONGEST_MS:
             value = str(value)
         return self.text(value, place) or None
 
     def span(self, start: Any, end: Any, per_unit: float, place: str = "") -> tuple[int | None, int | None]:
-        """Return start and end in milliseconds; `per_unit` is the milliseconds of one unit of the source."""
+        """Return start and end in milliseconds; `per_unit` is the number of milliseconds per unit of the source."""
         start_ms, end_ms = self.time(start, per_unit, place), self.time(end, per_unit, place)
         if start_ms is not None and end_ms is not None and end_ms < start_ms:
             self.flag("invalid_time")
@@ -114,7 +114,7 @@ class Reading:
         return start_ms, end_ms
 
     def confidence(self, value: Any, place: str = "") -> float | None:
-        """Return a number from 0 to 1, None where there is none: never an invented one."""
+        """Return a number from 0 to 1; None, with a flag, for a number outside; None for None."""
         found = self.number(value, "confidence", place)
         if found is not None and not 0 <= found <= 1:
             self.flag("invalid_confidence")
@@ -122,7 +122,7 @@ class Reading:
         return found
 
     def time(self, value: Any, per_unit: float, place: str = "") -> int | None:
-        """Return milliseconds, None where there are none that a recording can have."""
+        """Return milliseconds; None, with a flag, for a time that a recording cannot have; None for None."""
         found = self.number(value, "time", place)
         if found is None:
             return None
@@ -133,7 +133,7 @@ class Reading:
         return round(scaled)
 
     def number(self, value: Any, kind: str, place: str) -> float | None:
-        """Return a finite number, also from text; None, with a flag, for one that is not finite."""
+        """Return a finite number from a number or a str; None, with a flag, for one that is not finite."""
         if value is None:
             return None
         if type(value) is not float:
@@ -144,88 +144,87 @@ class Reading:
         return float(value)
 
     def _float(self, value: Any, kind: str, place: str) -> float:
-        # Arrays of one number (numpy, torch) hand out a plain one without being imported here.
+        # Arrays of one element (numpy, torch) convert to a Python number without an import of their library.
         if not isinstance(value, str | Real | Decimal) and callable(getattr(value, "item", None)):
             try:
                 value = value.item()
             except (TypeError, ValueError, RuntimeError) as error:
-                raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}.") from error
+                raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}; pass a number.") from error
         if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
-            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}.")
+            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.")
         try:
             return float(value)
         except OverflowError:
-            return math.inf  # an integer beyond any float: not finite, flagged by the caller
+            return math.inf  # an integer larger than any float: not finite, the caller sets the flag
         except ValueError as error:
-            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}.") from error
+            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.") from error
 
 
 def _short(value: Any) -> str:
-    # Never the text of a whole structure: it may be large, or nested deeper than repr can go.
+    # Never the repr of a structure: it may be large, or nested deeper than repr supports.
     return repr(value[:60]) if isinstance(value, str) else type(value).__name__
 
 
 def listed(value: Any, place: str) -> Iterable[Any]:
-    """Return a list, a tuple or what a recogniser yields; empty for None. Raises InvalidInput for anything else."""
+    """Return a list, tuple or other iterable unchanged, () for None. Raises InvalidInput for other types."""
     if value is None:
         return ()
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidInput(f"{place} is {type(value).__name__}, not a list.")
+        raise InvalidInput(f"{place}: {type(value).__name__} found; a list is required.")
     return value
 
 
 def opened(path: os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading. Raises InvalidInput for one that does not open.
+    """Open a file for reading. Raises InvalidInput if it cannot be opened.
 
-    The path is not named: it may be the content itself, taken for a path, and that stays out of logs.
+    The error does not contain the path: a caller may pass content as a path by mistake, and content stays out of logs.
     """
     try:
         return open(path, "rb")  # noqa: PTH123 - os.PathLike has no open of its own
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(
-            f"The result cannot be read: {reason}; give the path of a file, or content as bytes."
+            f"The result cannot be read: {reason}; pass the path of a readable file, or the content as bytes."
         ) from error
 
 
 def whole(file: Any, most: int = -1) -> bytes:
-    """Return what an open binary file holds from here on, up to `most` bytes; also one that hands out less at a time.
+    """Return the rest of an open binary file, up to `most` bytes. Supports files whose `read` returns less than asked.
 
-    Raises InvalidInput for a file of text, and for one that cannot be read.
+    Raises InvalidInput for a file in text mode, and for one that cannot be read.
     """
     parts: list[bytes] = []
-    room = most
-    while room:
+    remaining = most
+    while remaining:
         try:
-            part = file.read(room)
+            part = file.read(remaining)
         except (OSError, EOFError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InvalidInput(f"The result cannot be read: {reason}; give a file that opens.") from error
+            raise InvalidInput(f"The result cannot be read: {reason}; pass a readable file.") from error
         if not isinstance(part, bytes | bytearray | memoryview):
-            raise InvalidInput(f"The file hands out {type(part).__name__}, not bytes; open it in binary mode.")
+            raise InvalidInput(f"The file returns {type(part).__name__}, not bytes; open it in binary mode.")
         if not part:
             break
         parts.append(bytes(part))
-        room -= len(part) if most > 0 else 0
+        remaining -= len(part) if most > 0 else 0
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def require_unused(value: Any, place: str) -> None:
-    """Raise InvalidInput for a generator that was used up: it would pass for silence."""
+    """Raise InvalidInput for a consumed generator, which would otherwise be read as a result without segments."""
     if isinstance(value, GeneratorType) and value.gi_frame is None:
-        raise InvalidInput(f"{place}: the generator was used up before; recognise again, or hand over a list.")
+        raise InvalidInput(f"{place}: the generator is already consumed; run the recogniser again, or pass a list.")
 
 
 def filled(value: Any) -> bool:
-    """Whether something listed has elements, or may have; an iterator is not touched to find out."""
+    """Whether an iterable has elements, or may have: an iterator counts as filled and is not advanced."""
     return value is not None and (not isinstance(value, Sized) or len(value) > 0)
 
 
 def named(value: Any, place: str) -> Mapping[str, Any]:
-    """Return an object's fields: of a dict, a dataclass, a named tuple, a model of pydantic or any object that has one
-    of a result's; names that begin with an underscore are private.
+    """Return the fields of a dict, a dataclass, a named tuple, a pydantic model, or an object with fields of a result.
 
-    Raises InvalidInput for anything else.
+    Names with a leading underscore are skipped. Raises InvalidInput for other values.
     """
     if isinstance(value, Mapping):
         return value
@@ -235,13 +234,13 @@ def named(value: Any, place: str) -> Mapping[str, Any]:
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return dict(zip(value._fields, value, strict=True))
         fields = _attributes(value)
-        if _OF_A_RESULT & fields.keys():
+        if _RESULT_FIELDS & fields.keys():
             return fields
-    raise InvalidInput(f"{place} is {type(value).__name__}, not an object.")
+    raise InvalidInput(f"{place}: {type(value).__name__} found; an object with fields is required.")
 
 
 def _attributes(value: Any) -> Mapping[str, Any]:
-    if callable(getattr(value, "model_dump", None)):  # knows the fields, too, that its model does not
+    if callable(getattr(value, "model_dump", None)):  # also returns the extra fields that the model does not declare
         dumped = value.model_dump()
         return dumped if isinstance(dumped, Mapping) else {}
     slots = [slot for kind in type(value).__mro__ for slot in _names(kind.__dict__.get("__slots__", ()))]

@@ -76,10 +76,10 @@ def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
         ({"segments": [{"start": 10**5000}]}, "segments, element 0, start: an integer of"),
         (
             {"segments": [{"words": [{}, {"start": object()}]}]},
-            "segments, element 0, words, element 1, start is object",
+            "segments, element 0, words, element 1, start: object",
         ),
         (([{"text": b"x"}], None), "segments, element 0, text: bytes"),
-        ({"segments": [{"a": {"b": {"c": {1j}}}}]}, "segments, element 0, a, b, c, element 0 is complex"),
+        ({"segments": [{"a": {"b": {"c": {1j}}}}]}, "segments, element 0, a, b, c, element 0: complex"),
     ],
 )
 def test_what_has_no_json_is_refused_with_its_place(value, place):
@@ -98,7 +98,7 @@ def test_a_generator_that_was_used_up_is_no_silence(db, audio):
             lambda: transcripts.import_result(session, audio, (used, {"language": "en"})),
             lambda: transcripts.add(session, audio, again),
         ):
-            with pytest.raises(InvalidInput, match="used up before"):
+            with pytest.raises(InvalidInput, match="already consumed"):
                 store()
         assert transcripts.versions(session, audio) == []
         assert transcripts.add(session, audio, (each for each in ())).version == 1  # silence stays a result

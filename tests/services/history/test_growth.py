@@ -196,14 +196,14 @@ def damage(exported: Path, change) -> Path:
 def test_an_export_is_checked_without_us(scene, exported):
     public, heads = scene.heads.path.parent / "seal.pem.pub", scene.heads.path
     code, said = audit(exported, "--key", public, "--heads", heads)
-    assert (code, "all fits; 0 entries not sealed yet" in said) == (0, True), said
+    assert (code, "no findings; 0 entries not sealed yet" in said) == (0, True), said
     other = history.SealKey.create(exported.parent / "other.pem")
     assert other.fingerprint != scene.key.fingerprint
     code, said = audit(exported, "--key", exported.parent / "other.pem.pub")
-    assert (code, said.count("the signature is not that of the key")) == (1, 4)
+    assert (code, said.count("the signature does not verify with the key")) == (1, 4)
     other_heads = exported.parent / "other.jsonl"
     other_heads.write_text(scene.heads.path.read_text().replace('"seal_hash": "', '"seal_hash": "00'))
-    assert audit(exported, "--heads", other_heads)[1].count("not the one that was exported") == 4
+    assert audit(exported, "--heads", other_heads)[1].count("differs from the exported head") == 4
     assert audit(exported.parent / "none.gz")[0] == 2
     assert audit()[0] == 2
     assert audit(exported, "--key", exported.parent / "none.pem")[0] == 2
@@ -222,18 +222,21 @@ def seal(lines, which=1):
 
 
 DAMAGES = {
-    "says another thing": (lambda ls: entry(ls).update(payload='{"new": 1, "old": null}'), "does not give its hash"),
-    "other salt": (lambda ls: entry(ls).update(salt="00"), "does not give its hash"),
-    "other head": (lambda ls: entry(ls).update(head=entry(ls, 6)["head"]), "does not give its own hash"),
-    "other number": (lambda ls: entry(ls).update(entry=999_999), "speaks of another one"),
-    "other leaf": (lambda ls: entry(ls).update(leaf_hash="00" * 32), "do not give its root"),
-    "entry gone": (lambda ls: ls.remove(entry(ls)), "the file says that it has"),
-    "entry twice": (lambda ls: [*ls, entry(ls)], "one of them twice"),
-    "seal changed": (lambda ls: seal(ls).update(sealed_at_us=1), "its hash is another one"),
-    "root changed": (lambda ls: seal(ls).update(root="00" * 32), "do not give its root"),
-    "count changed": (lambda ls: seal(ls).update(entry_count=1), "it holds 1 entries"),
-    "chain broken": (lambda ls: seal(ls).update(previous_hash="00" * 32), "does not follow"),
-    "another format": (lambda ls: ls[0].update(version=2), "no exported month"),
+    "says another thing": (
+        lambda ls: entry(ls).update(payload='{"new": 1, "old": null}'),
+        "does not match payload_hash",
+    ),
+    "other salt": (lambda ls: entry(ls).update(salt="00"), "does not match payload_hash"),
+    "other head": (lambda ls: entry(ls).update(head=entry(ls, 6)["head"]), "do not match leaf_hash"),
+    "other number": (lambda ls: entry(ls).update(entry=999_999), "contains the id of another entry"),
+    "other leaf": (lambda ls: entry(ls).update(leaf_hash="00" * 32), "do not match the root"),
+    "entry gone": (lambda ls: ls.remove(entry(ls)), "the header declares"),
+    "entry twice": (lambda ls: [*ls, entry(ls)], "or duplicates"),
+    "seal changed": (lambda ls: seal(ls).update(sealed_at_us=1), "do not match seal_hash"),
+    "root changed": (lambda ls: seal(ls).update(root="00" * 32), "do not match the root"),
+    "count changed": (lambda ls: seal(ls).update(entry_count=1), "entry_count is 1"),
+    "chain broken": (lambda ls: seal(ls).update(previous_hash="00" * 32), "previous_hash does not match"),
+    "another format": (lambda ls: ls[0].update(version=2), "not an exported month"),
     "nothing": (lambda ls: [ls[1:1]], "damaged"),
     "a key is missing": (lambda ls: entry(ls).pop("head"), "damaged"),
     "another type": (lambda ls: seal(ls).update(low_xid="x"), "damaged"),
