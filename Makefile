@@ -8,7 +8,7 @@ WHAT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint stamp golden bench torture clean
+.PHONY: help demo test lint docs stamp golden bench torture clean
 
 help: ## Print the targets
 	@grep -E --no-filename '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
@@ -39,6 +39,9 @@ lint: $(VENV)/dev.stamp ## Check format, lint and types, and the form of the SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python tests/conventions/sql_form.py
+
+docs: $(VENV)/dev.stamp ## Build the documentation as a site in build/docs; fails on a broken link or reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 stamp: $(VENV)/dev.stamp ## Update the first line of changed SQL files
 	@$(BIN)/python tests/conventions/sql_form.py --stamp

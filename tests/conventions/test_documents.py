@@ -15,12 +15,13 @@ from src.config import Settings
 from tests.conventions.sources import MODULES, ROOT, SRC
 
 README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 SCRIPTS = sorted(
     module.rpartition(".")[2]
     for module in MODULES
     if module.startswith("src.database.scripts.") and not module.endswith(".command")
 )
-TARGETS = ("demo", "test", "lint", "bench", "torture")
+TARGETS = ("demo", "test", "lint", "docs", "bench", "torture")
 
 
 def settings() -> dict[str, tuple[str, str]]:
@@ -34,9 +35,9 @@ def settings() -> dict[str, tuple[str, str]]:
     }
 
 
-def settings_of_readme() -> dict[str, tuple[str, str]]:
+def settings_of_reference() -> dict[str, tuple[str, str]]:
     rows = re.findall(
-        r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) ?\| (.+?) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) ?\| (.+?) \|$", SETTINGS.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len({name for name, _, _ in rows}) == len(rows)
     return {name: (default.strip().strip("`"), meaning) for name, default, meaning in rows}
@@ -65,7 +66,7 @@ def test_every_setting_has_a_description():
 
 
 def test_the_readme_lists_the_settings_with_defaults_and_descriptions():
-    assert settings_of_readme() == settings()
+    assert settings_of_reference() == settings()
 
 
 def test_the_example_lists_the_settings_with_defaults_and_descriptions():
@@ -131,7 +132,7 @@ def test_the_makefile_and_ci_have_all_targets():
     assert set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) >= set(TARGETS)
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     called = set(re.findall(r"\bmake ([a-z]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8")))
-    assert {"test", "lint", "bench"} <= called
+    assert {"test", "lint", "docs", "bench"} <= called
 
 
 def test_the_readme_is_one_page():
