@@ -49,7 +49,7 @@ def program(sealed: Sealed, chance: random.Random, rounds: int) -> list[str]:
     while done < rounds and len(findings) < MOST_FINDINGS:
         done = min(rounds, done + OPERATIONS_BETWEEN_LOOKS)
         running.run(done)
-        findings += complaints(running, pictures=60)
+        findings += complaints(running, snapshots=60)
         looked = f"{len(running.moments)} moments, {len(running.seals)} seals"
         print(f"{done} operations, {looked}, {len(findings)} findings", flush=True)
     print_counts(running.counts)
