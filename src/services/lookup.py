@@ -1,4 +1,4 @@
-"""What callers hand over: codes, objects of earlier sessions, texts; each with an error that says what is wrong."""
+"""Validate arguments of callers: codes, objects of earlier sessions, texts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ R = TypeVar("R", bound=Record)
 
 
 def in_session(session: Session, thing: R) -> R:
-    """Return this session's object for one that may come from an earlier session, so that changes are written.
+    """Return this session's object for one that may belong to an earlier session: its changes are then flushed.
 
-    Raises NotFound when the row is gone or not the actor's to see.
+    Raises NotFound when the row is deleted or the actor may not see it.
     """
     found = session.get(type(thing), thing.id)
     if found is None:
-        raise NotFound(f"There is no such {type(thing).__name__}, or it is not yours to see.")
+        raise NotFound(f"{type(thing).__name__} {thing.id} does not exist, or you may not see it.")
     return found
 
 
@@ -55,33 +55,35 @@ def require_choice(value: object, choices: Any, field: str) -> None:
 
 
 def by_code(session: Session, table: type[L], code: str) -> L:
-    """Return the row of a look-up table with this code. Raises InvalidInput that lists the codes there are."""
+    """Return the row of a look-up table with this code. Raises InvalidInput, which lists the active codes."""
     found = session.scalars(select(table).where(table.code == code)).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(table.code).where(table.is_active).order_by(table.id)))
-        raise InvalidInput(f"{table.__tablename__} has no {code!r}; there are: {known or 'none (run init_db)'}.")
+        raise InvalidInput(
+            f"{code!r} is not a code of {table.__tablename__}; use one of: {known or 'none (run init_db)'}."
+        )
     return found
 
 
 def language_by_code(session: Session, code: str) -> Language:
-    """Return the language of a BCP 47 tag; `pt-BR` is found as `pt` where it has no row of its own.
+    """Return the language of a BCP 47 tag; `pt-BR` falls back to `pt` when it has no row.
 
-    Raises InvalidInput when there is neither.
+    Raises InvalidInput when neither exists.
     """
     tag = code.strip().replace("_", "-")
     candidates = [tag.lower(), tag.partition("-")[0].lower()]
-    fitting = select(Language).where(Language.is_active, func.lower(Language.code).in_(candidates))
-    rows = {row.code.lower(): row for row in session.scalars(fitting)}
+    query = select(Language).where(Language.is_active, func.lower(Language.code).in_(candidates))
+    rows = {row.code.lower(): row for row in session.scalars(query)}
     for candidate in candidates:
         if candidate in rows:
             return rows[candidate]
-    raise InvalidInput(f"There is no language {code!r}; give a BCP 47 code such as en, pt-BR or zh (table languages).")
+    raise InvalidInput(f"language: {code!r} is unknown; give a BCP 47 code such as en, pt-BR or zh (table languages).")
 
 
 def validate_text(value: str, place: str) -> str:
-    """Return a text that the database can store. Raises InvalidInput that names the place for any other value."""
+    """Return the text if the database can store it. Raises InvalidInput, which names the place, otherwise."""
     if not isinstance(value, str):
-        raise InvalidInput(f"{place}: the text is {type(value).__name__}, not text.")
+        raise InvalidInput(f"{place}: {type(value).__name__} is not text.")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInput(f"{place}: the text holds a NUL or half a character, which no database stores; remove it.")
+        raise InvalidInput(f"{place}: the text contains a NUL character or an unpaired surrogate; remove it.")
     return value

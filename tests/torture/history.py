@@ -49,9 +49,9 @@ def program(sealed: Sealed, rng: random.Random, rounds: int) -> list[str]:
     while done < rounds and len(findings) < MOST_FINDINGS:
         done = min(rounds, done + OPERATIONS_BETWEEN_CHECKS)
         running.run(done)
-        findings += complaints(running, pictures=60)
-        progress = f"{len(running.moments)} moments, {len(running.seals)} seals"
-        print(f"{done} operations, {progress}, {len(findings)} findings", flush=True)
+        findings += complaints(running, snapshots=60)
+        looked = f"{len(running.moments)} moments, {len(running.seals)} seals"
+        print(f"{done} operations, {looked}, {len(findings)} findings", flush=True)
     print_counts(running.counts)
     return findings
 

@@ -1,7 +1,7 @@
-"""Finding: what was said, with its time and speaker, and cases, recordings, people, notes and summaries.
+"""Search: transcripts, with time and speaker, and cases, recordings, users, notes and summaries.
 
-The indexes are read by functions that apply the actor's cases and return ids; the rows are read again under row
-security. So hits, totals, snippets and suggestions are of what the actor may read, and nothing else.
+SECURITY DEFINER functions read the indexes, filter by the actor's cases and return ids; the rows are then read under
+row security. Hits, totals, snippets and suggestions therefore only include rows that the actor may read.
 """
 
 from src.services.search.filters import Moments, Versions

@@ -1,4 +1,4 @@
-"""Reading versions, and accepting one of them. Whatever hands out what people said is noted in the log."""
+"""Read and accept versions. Every read of transcript text is logged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def latest(
 ) -> Transcription | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
-    Newest is by the time it was added, in one language or in all of them. None too for a recording that is marked as
+    The newest version is the one added last, in one language or in all. Also None for a recording that is marked as
     deleted.
     """
     query = select(Transcription).join(AudioFile, AudioFile.id == Transcription.audio_file_id)
@@ -41,7 +41,7 @@ def latest(
 
 
 def versions(session: Session, audio: AudioFile, *, language: str | None = None) -> list[Transcription]:
-    """Return all versions that the actor may see, in one language or in all, in the order in which they were added."""
+    """Return all versions that the actor may see, in one language or in all, oldest first."""
     query = select(Transcription).where(Transcription.audio_file_id == audio.id)
     if language is not None:
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
@@ -52,9 +52,9 @@ def versions(session: Session, audio: AudioFile, *, language: str | None = None)
 
 
 def segments(session: Session, transcription: Transcription) -> list[Segment]:
-    """Return the segments of a version in the order of its source, as they were added.
+    """Return the segments of a version, in the order in which they were added.
 
-    Raises NotFound for a version that is not the actor's.
+    Raises NotFound for a version that the actor may not see.
     """
     transcription = in_session(session, transcription)
     note_read(session, transcription)
@@ -62,19 +62,19 @@ def segments(session: Session, transcription: Transcription) -> list[Segment]:
 
 
 def accept(session: Session, transcription: Transcription) -> Transcription:
-    """Mark a version as the accepted one: who and when. Newest is not the same as accepted.
+    """Mark a version as accepted, with actor and time. The newest version need not be the accepted one.
 
-    Of several that were accepted in one language, the last one counts. Accepting the one that counts changes nothing;
-    an earlier one counts again when it is accepted again. The log keeps every time.
+    Per language, the version that was accepted last is the current one. Accepting the current one changes nothing; an
+    earlier one becomes current when it is accepted again. Each acceptance is logged.
     """
     actor = actor_of(session)
     transcription = in_session(session, transcription)
     if transcription.accepted_at is not None and accepted_one(session, transcription) == transcription.id:
         return transcription
     transcription.accepted_by_id = actor
-    # By the clock: of two that are accepted in one transaction the second one counts.
+    # Not now(): of two versions that are accepted in one transaction, the second one is current.
     transcription.accepted_at = func.clock_timestamp()
-    session.flush()  # refused here rather than at the end, when it is not the actor's to accept
+    session.flush()  # raises here, not at commit, if the actor may not accept it
     name = session.scalar(select(AudioFile.name).where(AudioFile.id == transcription.audio_file_id))
     activity.record(
         session,
@@ -87,7 +87,7 @@ def accept(session: Session, transcription: Transcription) -> Transcription:
 
 
 def accepted_one(session: Session, like: Transcription) -> int | None:
-    """Return the id of the version that counts as accepted, of the same recording and language."""
+    """Return the id of the current accepted version of the same recording and language."""
     found: int | None = session.scalar(
         select(Transcription.id)
         .where(
@@ -112,18 +112,18 @@ def note_read(session: Session, transcription: Transcription, **detail: Any) -> 
 
 
 def stored_segments(session: Session, transcription: Transcription) -> Iterator[Segment]:
-    """Yield the segments of a version that this session sees; a part of them in memory at a time."""
+    """Yield the segments of a version that this session can see, in batches."""
     row = TranscriptionSegment
     query = (
         select(row.text, row.start_ms, row.end_ms, row.speaker, row.words, row.confidence, row.flags)
         .where(row.case_id == transcription.case_id, row.transcription_id == transcription.id)
         .order_by(row.position)
     )
-    for said, start, end, speaker, words, sure, flags in session.execute(
+    for content, start, end, speaker, words, sure, flags in session.execute(
         query, execution_options={"yield_per": _AT_ONCE}
     ):
-        heard = None if words is None else [_word(word) for word in words]
-        yield Segment(said, start, end, speaker, heard, sure, tuple(flags))
+        parsed = None if words is None else [_word(word) for word in words]
+        yield Segment(content, start, end, speaker, parsed, sure, tuple(flags))
 
 
 def _word(fields: dict[str, Any]) -> Word:
