@@ -33,7 +33,7 @@ WORDS: dict[str, str] = {
     r"\bthat is none\b|\bwhat is none\b|\bwho is none\b": "that is not one",
     r"\bof (?:ours|yours|theirs|his|hers)\b": "our own …, your …: a possessive before the noun",
     r"\banew\b": "again, new",
-    r"(?<![=\"/])\b(?:he(?!/)|his|him|himself|she|her|hers|herself)\b": "they, the user, the actor; or the passive",
+    r"(?<![=\"/])\b(?:he(?![/|])|his|him|himself|she|her|hers|herself)\b": "they, the user, the actor; or the passive",
     r"\bthe (?:one )?door\b|\bdoor_|_door\b|\bdoors\b": "db.session",
     r"\bthe house\b|\bin the house\b": "the package, the project",
     r"\b(?:a|the|one|this|other|these|such) rooms?\b|\brooms\b(?! of)": "module, package",

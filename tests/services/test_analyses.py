@@ -40,7 +40,7 @@ def test_details_are_validated_and_stored_with_the_name_of_their_schema(db, audi
         ):
             with pytest.raises(InvalidInput, match=place):
                 analyses.add(session, audio, details=wrong, schema="topics/1")
-        with pytest.raises(InvalidInput, match="schema: 'topics/2' is not registered .*: topics/1"):
+        with pytest.raises(InvalidInput, match=r"schema: 'topics/2' is not registered .*: topics/1"):
             analyses.add(session, audio, schema="topics/2")
     with db.session(actor="alice") as session:
         assert session.get(AnalysisResult, added.id).details_schema == "topics/1"

@@ -1,4 +1,4 @@
-"""Roles, participants and holds: rules across rows, which the database enforces for every path and under concurrency."""
+"""Roles, participants and holds: rules across rows, enforced by the database for every path and under concurrency."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from _options import main
 
 from src.database.testing import SpeechServer, running_server
-from tests.services.recordings.killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.services.recordings.killing import judge, kill_many, read_journals, s3_options, set_stage
 from tests.storage.s3_server import running_moto
 
 KILLS_BETWEEN_CHECKS = 50
@@ -49,7 +49,7 @@ def one_storage(
             if backend == "s3":
                 make_bucket(stage.storage())
             kill_many(stage, rng, kills, at_once=CONCURRENCY)
-            diary = read_diaries(folder)
+            diary = read_journals(folder)
             return judge(stage, diary), diary.ended + Counter({"interrupted": diary.interrupted})
     finally:
         shutil.rmtree(folder)

@@ -27,7 +27,7 @@ from src.storage import MemoryStorage
 from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, server_of_our_own, start
 from tests.security.population import core
 from tests.services.history import tampering
-from tests.services.history.conftest import clock_moved, live, snapshot, remove, revert, versions_of
+from tests.services.history.conftest import clock_moved, live, remove, revert, snapshot, versions_of
 
 __all__ = ["server_of_our_own"]
 

@@ -138,7 +138,8 @@ def test_missing_and_changed_archives_are_detected(archived):
     assert "missing in the storage" in findings_in_archives(archived)[0]
     storage.put(first, whole[:-9])
     storage.delete(second)
-    assert [("does not match its sha256" in one, "missing in the storage" in one) for one in findings_in_archives(archived)] == [
+    found = findings_in_archives(archived)
+    assert [("does not match its sha256" in one, "missing in the storage" in one) for one in found] == [
         (True, False), (False, True)]  # fmt: skip
     with archived.owner.begin() as connection:
         connection.execute(text("DELETE FROM activity_archives WHERE storage_key = :key"), {"key": second})

@@ -13,7 +13,7 @@ from src.errors import InvalidInput, NotFound
 from src.services import accounts, activity, analyses, cases, history, transcripts
 from src.services.history import Change
 from src.services.transcripts import Segment
-from tests.services.history.conftest import snapshot, remove, revert, versions_of
+from tests.services.history.conftest import remove, revert, snapshot, versions_of
 
 pytestmark = pytest.mark.shared_database
 

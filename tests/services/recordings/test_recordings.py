@@ -58,8 +58,8 @@ def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone,
 
     assert objects() == {audio.path: "live"}
     with db.session(actor="alice") as session:
-        told = [str(entry) for entry in activity.feed(session, case=fresh)]
-    assert told == [
+        entries = [str(entry) for entry in activity.feed(session, case=fresh)]
+    assert entries == [
         "alice opened the case New: first interview",
         "alice ingested a.wav: first interview",
     ]
@@ -124,7 +124,7 @@ def test_a_row_cannot_claim_the_bytes_of_another_recording(db, case, tone, make_
 
 
 @pytest.mark.parametrize("content", [b"", b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
-def test_bytes_that_are_no_audio_are_refused_before_anything_is_stored(db, case, objects, content):
+def test_input_that_is_not_audio_is_rejected_before_anything_is_stored(db, case, objects, content):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, case, content, name="x.wav")
     assert objects() == {}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.shared_database
 NOW = timedelta(0)
 
 
-def test_a_deleted_recording_cannot_be_opened_comes_back_or_goes_for_good(db, case, audio, sweep, states):
+def test_a_deleted_recording_cannot_be_opened_is_restored_or_removed_permanently(db, case, audio, sweep, states):
     with db.session(actor="alice") as session:
         recordings.delete(session, audio, reason="wrong person")
     with pytest.raises(NotFound, match="restore"):
@@ -59,7 +59,7 @@ def test_a_hold_refuses_deletion_and_keeps_what_was_marked_and_replaced_before(d
 
 
 @pytest.mark.own_database
-def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
+def test_the_functions_check_the_rights_of_their_caller(db, case, audio, states):
     calls = (
         ("place_recording", ":id, 'x', 'y', 'memory', false, NULL"),
         ("mark_deleted", ":id, true"),

@@ -179,7 +179,7 @@ def test_s3_that_answers_500_every_third_time_is_survived(place, proxy, spoiled)
         ((404, "NoSuchBucket"), ConfigurationError, "S3_BUCKET"),
     ],
 )
-def test_s3_that_refuses_for_good(place, proxy, spoiled, fate, error, match):  # noqa: PLR0917 - fixtures
+def test_s3_that_keeps_failing(place, proxy, spoiled, fate, error, match):  # noqa: PLR0917 - fixtures
     here = place(spoiled())
     proxy.spoil = lambda request: setattr(request, "fate", fate)
     here.is_refused(error, match)
