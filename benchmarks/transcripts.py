@@ -27,7 +27,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services import cases, transcripts
 from src.services.transcripts import Segment, Word
-from src.services.transcripts.segment_rows import row_of
+from src.services.transcripts.segment_rows import segment_row
 from src.services.transcripts.staging import COLUMNS, Lines
 from src.storage import MemoryStorage
 
@@ -113,7 +113,7 @@ def seconds(way: Callable[[], None]) -> float:
 def many(stage: Stage, size: Size) -> dict[str, float]:
     """Return the median seconds of each way to store many segments, from the first byte until it is committed."""
     said = speech(size.segments, seed=1)
-    lines = Lines(row_of(number, segment) for number, segment in enumerate(said))
+    lines = Lines(segment_row(number, segment) for number, segment in enumerate(said))
     raw = "".join(iter(lambda: lines.read(1 << 20).decode(), ""))
     numbers = iter(range(1, 1_000))
 

@@ -14,16 +14,16 @@ from typing import Any
 
 from src.errors import InvalidInput
 from src.formats import amazon, chunks, detection, json_stream, native_json, quality, subtitles, whisper
-from src.formats.detection import DIALECTS
+from src.formats.detection import DIALECTS, Dialect
 from src.formats.languages import code_of, differ
 from src.formats.packed_words import Words
 from src.formats.segments import Segments
 from src.formats.values import Parsed, Segment, Word, opened, whole
-from src.formats.writing import FORMATS, pieces, write
+from src.formats.writing import FORMATS, Format, pieces, write
 
 __all__ = [
-    "DIALECTS", "FORMATS", "Parsed", "Segment", "Word", "Words", "code_of", "detect", "differ", "parse", "pieces",
-    "write",
+    "DIALECTS", "FORMATS", "Dialect", "Format", "Parsed", "Segment", "Word", "Words", "code_of", "detect", "differ",
+    "parse", "pieces", "write",
 ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def detect(source: Any) -> str:
     return detection.located(source)[0]
 
 
-def parse(source: Any, *, dialect: str | None = None, expected_language: str | None = None) -> Parsed:
+def parse(source: Any, *, dialect: Dialect | None = None, expected_language: str | None = None) -> Parsed:
     """Parse a result in the given dialect, or detect the dialect.
 
     `source` is bytes, an open binary file, a path (os.PathLike; the file must not change during parsing), or the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 from src.errors import InvalidInput
 from src.formats import json_stream
@@ -14,9 +14,12 @@ from src.formats.values import named
 
 SUBTITLES = frozenset({"webvtt", "srt"})
 WHISPER_FAMILY = frozenset({"whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper"})
-DIALECTS = frozenset(
-    {*SUBTITLES, *WHISPER_FAMILY, "whisper-cpp", "hf-chunks", "amazon-batch", "amazon-call-analytics", DIALECT}
-)
+Dialect = Literal[
+    "whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper", "whisper-cpp", "hf-chunks",
+    "amazon-batch", "amazon-call-analytics", "webvtt", "srt", "speech-to-information",
+]  # fmt: skip
+"""The dialects of recognisers that `parse` reads."""
+DIALECTS: frozenset[Dialect] = frozenset(get_args(Dialect))
 # Fields in which services and queues wrap the result.
 _WRAPPER_FIELDS = ("result", "body", "output", "response", "data", "payload", "transcription", "transcript")
 # The time field of a segment → the list of the dialect that uses it.

@@ -6,7 +6,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from src.errors import InvalidInput
 from src.formats import native_json
@@ -14,6 +14,9 @@ from src.formats.cues import cues
 from src.formats.line_breaking import clean, lines
 from src.formats.subtitles import JOINER
 from src.formats.values import Segment, Word
+
+Format = Literal["webvtt", "srt", "text", "json", "whisper"]
+"""The formats that `write` returns."""
 
 # The usual limit of subtitling guidelines, and the width of a terminal.
 SUBTITLE_COLUMNS = 42
@@ -23,7 +26,7 @@ _LIKE_SYNTAX = re.compile(r"(?<=[<{])(?=[/\\a-zA-Z])|(?<=--)(?=>)")
 
 
 def write(
-    format: str,  # noqa: A002 - the usual name of this parameter
+    format: Format,  # noqa: A002 - the usual name of this parameter
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -52,7 +55,7 @@ def write(
 
 
 def pieces(
-    format: str,  # noqa: A002 - the usual name of this parameter
+    format: Format,  # noqa: A002 - the usual name of this parameter
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -172,7 +175,7 @@ def _seconds(moment: int | None) -> float | None:
     return None if moment is None else moment / 1000
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Segment], Mapping[str, Any], int | None], Iterator[str]]] = {
+FORMATS: Mapping[Format, Callable[[Iterable[Segment], Mapping[str, Any], int | None], Iterator[str]]] = {
     "webvtt": _webvtt,
     "srt": _srt,
     "text": _text,

@@ -15,7 +15,7 @@ from src.database.models import Case, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session, validate_text
+from src.services.lookup import id_of, in_session, row_of, validate_text
 from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
 
 __all__ = [
@@ -96,16 +96,25 @@ def find_user(session: Session, username: str) -> User:
     return user
 
 
-def deactivate(session: Session, user: User) -> User:
+def user_of(session: Session, user: User | str | int) -> User:
+    """Return a user given as a row, a name or an id. Raises NotFound when there is none."""
+    if isinstance(user, str):
+        return find_user(session, user)
+    return user if isinstance(user, User) else in_session(session, row_of(User, user))
+
+
+def deactivate(session: Session, user: User | int) -> User:
     """Deny a user access from the next transaction on; their data stays. Administrators only.
 
     Raises Conflict for the last active administrator, Forbidden when the actor is not an administrator.
     """
+    user = row_of(User, user)
     return _set_active(session, user, active=False)
 
 
-def activate(session: Session, user: User) -> User:
+def activate(session: Session, user: User | int) -> User:
     """Give a deactivated user access again. Administrators only; raises Forbidden for other actors."""
+    user = row_of(User, user)
     return _set_active(session, user, active=True)
 
 
@@ -152,30 +161,34 @@ def create_role(
     return role
 
 
-def assign_role(session: Session, user: User, role: str) -> User:
+def assign_role(session: Session, user: User | int, role: str | UserRole) -> User:
     """Give a user another role, from the next transaction on. Administrators only.
 
     Raises InvalidInput for an unknown role, Conflict when no administrator would be left, Forbidden when the actor is
     not an administrator.
     """
+    user = row_of(User, user)
     actor_of(session)
     user = in_session(session, user)
-    user.role = find_role(session, role)
+    assigned = role if isinstance(role, UserRole) else find_role(session, role)
+    user.role = assigned
     session.flush()  # raises here, not at commit, if the actor may not assign it
-    activity.record(session, "role.assigned", entity=user, detail={"user": user.username, "role": role})
+    activity.record(session, "role.assigned", entity=user, detail={"user": user.username, "role": assigned.code})
     return user
 
 
-def permissions(session: Session, user: User | str, *, case: Case | None = None) -> list[Permission]:
+def permissions(session: Session, user: User | str | int, *, case: Case | int | None = None) -> list[Permission]:
     """Return what a user may and may not do, with the reason: in a case, or without one by the role outside cases.
 
     A denied verb overrides an allowed one; administrators may do everything. Raises NotFound for an unknown user, and
     for a case that the actor may not see.
     """
     actor_of(session)
-    person = find_user(session, user) if isinstance(user, str) else user
+    person = user_of(session, user)
     columns = ("subject", "verb", "allowed", "why")
-    explained = func.public.explain_permissions(person.id, cast(case.id if case is not None else None, BigInteger))
+    explained = func.public.explain_permissions(
+        person.id, cast(None if case is None else id_of(Case, case), BigInteger)
+    )
     found = [Permission(*row) for row in session.execute(select(explained.table_valued(*columns)))]
     if not found:
         raise NotFound("The user or the case does not exist, or you may not see the case.")
@@ -210,11 +223,12 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     return SignedIn(found.user_id, found.username)
 
 
-def change_password(session: Session, user: User, new: str, *, current: str | None = None) -> None:
+def change_password(session: Session, user: User | int, new: str, *, current: str | None = None) -> None:
     """Change a password: the actor's own, with the current one; or, as an administrator, that of any user.
 
     Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
     """
+    user = row_of(User, user)
     actor = actor_of(session)
     hashed = hash_password(new, cost=_cost(session))
     user = in_session(session, user)

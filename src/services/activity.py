@@ -16,6 +16,7 @@ from src.database.base import Base
 from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
+from src.services.lookup import id_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def record(
     session: Session,
     type: str,  # noqa: A002 - the column's name, and part of the public interface
     *,
-    case: Case | None = None,
+    case: Case | int | None = None,
     case_id: int | None = None,
     entity: Base | None = None,
     detail: Mapping[str, Any] | None = None,
@@ -99,7 +100,7 @@ def record(
         raise InvalidInput(f"type: {type!r} is not an activity type; use a code of the table activity_types.")
     appended = func.public.record_activity(
         type,
-        cast(case.id if case is not None else case_id, BigInteger),
+        cast(id_of(Case, case) if case is not None else case_id, BigInteger),
         cast(entity.__tablename__ if entity is not None else None, Text),
         cast(getattr(entity, "id", None), BigInteger),
         cast(dict(detail or {}), JSONB),
@@ -134,8 +135,8 @@ def note_read(
 def feed(
     session: Session,
     *,
-    case: Case | None = None,
-    user: User | None = None,
+    case: Case | int | None = None,
+    user: User | int | None = None,
     type: str | None = None,  # noqa: A002 - the column's name, and part of the public interface
     since: datetime | None = None,
     changes: bool = False,
@@ -143,7 +144,7 @@ def feed(
 ) -> list[Entry]:
     """Return the newest `limit` entries that the actor may see, oldest first.
 
-    `user` is a row, as `accounts.find_user` returns it; `type` a code of `activity_types`, such as
+    `type` is a code of `activity_types`, such as
     `transcript.accepted`. `changes` adds the row changes that triggers recorded to the events.
     """
     if not 1 <= limit <= 10_000:
@@ -155,9 +156,9 @@ def feed(
         .limit(limit)
     )
     if case is not None:
-        query = query.where(ActivityLog.case_id == case.id)
+        query = query.where(ActivityLog.case_id == id_of(Case, case))
     if user is not None:
-        query = query.where(ActivityLog.actor_id == user.id)
+        query = query.where(ActivityLog.actor_id == id_of(User, user))
     if type is not None:
         query = query.where(ActivityType.code == type)
     if since is not None:

@@ -11,24 +11,25 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcription
+from src.database.models.analyses import SentimentCode
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.analysis_details import checked, register_schema
-from src.services.lookup import by_code, in_session, validate_text
+from src.services.lookup import by_code, in_session, row_of, validate_text
 
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 
 
 def add(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     *,
     summary: str = "",
-    sentiment: str | None = None,
+    sentiment: SentimentCode | Sentiment | None = None,
     sentiment_score: float | None = None,
     details: Mapping[str, Any] | None = None,
     schema: str | None = None,
-    transcription: Transcription | None = None,
+    transcription: Transcription | int | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
 ) -> AnalysisResult:
@@ -40,6 +41,7 @@ def add(
     (NaN, NUL), an unknown sentiment, a score out of range and a transcription of another recording; NotFound for a
     recording that the actor may not see.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     if sentiment_score is not None and (type(sentiment_score) not in {int, float} or not -1 <= sentiment_score <= 1):
         raise InvalidInput(f"sentiment_score: {sentiment_score!r}; give a number from -1 to 1.")
@@ -49,6 +51,8 @@ def add(
     if row is None:
         raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
     found: AudioFile = row[0]
+    if isinstance(transcription, int):
+        transcription = in_session(session, row_of(Transcription, transcription))
     if transcription is not None and transcription.audio_file_id != found.id:
         raise InvalidInput("transcription: belongs to another recording; give a version of this recording.")
     newest = select(func.max(AnalysisResult.version)).where(AnalysisResult.audio_file_id == found.id)
@@ -59,7 +63,7 @@ def add(
         # Computed by the INSERT, which starts after the lock is held: an earlier snapshot may lack the newest version.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
         summary=validate_text(summary, "summary"),
-        sentiment=by_code(session, Sentiment, validate_text(sentiment, "sentiment")) if sentiment is not None else None,
+        sentiment=by_code(session, Sentiment, sentiment) if sentiment is not None else None,
         sentiment_score=sentiment_score,
         details=plain,
         details_schema=schema,
@@ -78,11 +82,12 @@ def add(
     return analysis
 
 
-def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> AnalysisResult | None:
+def latest(session: Session, audio: AudioFile | int, *, accepted: bool = False) -> AnalysisResult | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
     Also None for a recording that is marked as deleted.
     """
+    audio = row_of(AudioFile, audio)
     query = select(AnalysisResult).join(AudioFile, AudioFile.id == AnalysisResult.audio_file_id)
     query = query.where(AnalysisResult.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if accepted:
@@ -90,17 +95,19 @@ def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> Ana
     return session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()
 
 
-def versions(session: Session, audio: AudioFile) -> list[AnalysisResult]:
+def versions(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
     """Return all versions that the actor may see, oldest first."""
+    audio = row_of(AudioFile, audio)
     query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id)
     return list(session.scalars(query.order_by(AnalysisResult.version)))
 
 
-def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
+def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
     """Mark a version as accepted, with actor and time. The one that was accepted last is the current one.
 
     Accepting the current one changes nothing; an earlier one becomes current when it is accepted again.
     """
+    analysis = row_of(AnalysisResult, analysis)
     actor = actor_of(session)
     analysis = in_session(session, analysis)
     if analysis.accepted_at is not None and latest(session, AudioFile(id=analysis.audio_file_id), accepted=True) is (
@@ -121,19 +128,21 @@ def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
     return analysis
 
 
-def is_stale(session: Session, analysis: AnalysisResult) -> bool:
+def is_stale(session: Session, analysis: AnalysisResult | int) -> bool:
     """Return whether the accepted transcription differs from the one that the analysis was made from.
 
     That is: the recording has an accepted transcription, and the analysed one is not the current one of its language.
     A newer version that is not accepted makes nothing stale. An analysis without a transcription is never stale.
     Raises NotFound for an analysis that the actor may not see.
     """
+    analysis = row_of(AnalysisResult, analysis)
     analysis = in_session(session, analysis)
     return bool(_stale(session, analysis.audio_file_id, [analysis]))
 
 
-def stale(session: Session, audio: AudioFile) -> list[AnalysisResult]:
+def stale(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
     """Return the versions of a recording's analysis for which `is_stale` is true, oldest first."""
+    audio = row_of(AudioFile, audio)
     return _stale(session, audio.id, versions(session, audio))
 
 

@@ -10,15 +10,21 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.schema.permissions import PARTICIPANT_ROLES, require_participation
+from src.database.models.cases import PriorityCode
+from src.database.schema.permissions import CaseRole, CaseVerb, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
-from src.services.accounts import find_user
-from src.services.lookup import by_code, in_session, validate_text
+from src.services.accounts import user_of
+from src.services.lookup import by_code, in_session, require_choice, row_of, validate_text
 
 
 def open_case(
-    session: Session, *, title: str, description: str = "", priority: str = "medium", case_code: str | None = None
+    session: Session,
+    *,
+    title: str,
+    description: str = "",
+    priority: PriorityCode | CasePriority = "medium",
+    case_code: str | None = None,
 ) -> Case:
     """Open a case; the actor becomes its owner.
 
@@ -51,8 +57,9 @@ def get_case(session: Session, code: str) -> Case:
     return case
 
 
-def close(session: Session, case: Case) -> Case:
+def close(session: Session, case: Case | int) -> Case:
     """Mark a case as closed; nothing is deleted. Closing a closed case changes nothing."""
+    case = row_of(Case, case)
     actor_of(session)
     case = in_session(session, case)
     if case.closed_at is None:
@@ -65,13 +72,13 @@ def close(session: Session, case: Case) -> Case:
 
 def add_participant(
     session: Session,
-    case: Case,
-    user: User | str,
+    case: Case | int,
+    user: User | str | int,
     *,
-    role: str = "viewer",
+    role: CaseRole = "viewer",
     expires_at: datetime | None = None,
-    allow: Iterable[str] = (),
-    deny: Iterable[str] = (),
+    allow: Iterable[CaseVerb] = (),
+    deny: Iterable[CaseVerb] = (),
 ) -> CaseParticipant:
     """Add a user to a case as owner, editor or viewer, from the next transaction on, until `expires_at`.
 
@@ -80,9 +87,9 @@ def add_participant(
     unknown user, InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden
     when the actor is not an owner of the case or does not hold a granted permission.
     """
+    case = row_of(Case, case)
     actor_of(session)
-    if role not in PARTICIPANT_ROLES:
-        raise InvalidInput(f"role: {role!r} is not a role in a case; use one of: {', '.join(PARTICIPANT_ROLES)}.")
+    require_choice(role, CaseRole, "role")
     permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
     require_participation(permissions)
     person, participant = _participation(session, case, user)
@@ -96,12 +103,13 @@ def add_participant(
     return participant
 
 
-def remove_participant(session: Session, case: Case, user: User | str) -> None:
+def remove_participant(session: Session, case: Case | int, user: User | str | int) -> None:
     """Remove a user from a case, from the next transaction on; under a legal hold the row expires instead.
 
     Raises NotFound when the user is not a participant, Conflict for the last owner, Forbidden when the actor is not an
     owner.
     """
+    case = row_of(Case, case)
     actor_of(session)
     person, participant = _participation(session, case, user)
     if participant is None:
@@ -115,8 +123,9 @@ def remove_participant(session: Session, case: Case, user: User | str) -> None:
     activity.record(session, "participant.removed", case=case, detail={"user": person.username})
 
 
-def add_note(session: Session, case: Case, body: str) -> CaseNote:
+def add_note(session: Session, case: Case | int, body: str) -> CaseNote:
     """Add a note to a case. Raises InvalidInput for an empty note."""
+    case = row_of(Case, case)
     actor_of(session)
     if not validate_text(body, "body").strip():
         raise InvalidInput("body: empty; give the note a text.")
@@ -126,11 +135,12 @@ def add_note(session: Session, case: Case, body: str) -> CaseNote:
     return note
 
 
-def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
+def place_hold(session: Session, case: Case | int, *, reason: str) -> LegalHold:
     """Forbid every deletion in a case until the hold is released; several may be active at a time.
 
     Raises InvalidInput without a reason, Forbidden when the actor is not an owner of the case.
     """
+    case = row_of(Case, case)
     actor_of(session)
     if not validate_text(reason, "reason").strip():
         raise InvalidInput("reason: empty; a legal hold needs a reason.")
@@ -141,8 +151,9 @@ def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
     return hold
 
 
-def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold:
+def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> LegalHold:
     """Release a legal hold, with a reason. Raises Conflict when it is already released."""
+    hold = row_of(LegalHold, hold)
     actor, moment = actor_of(session), now(session)
     hold = in_session(session, hold)
     if hold.released_at is not None:
@@ -161,7 +172,7 @@ def now(session: Session) -> datetime:
     return moment
 
 
-def _participation(session: Session, case: Case, user: User | str) -> tuple[User, CaseParticipant | None]:
-    person = find_user(session, user) if isinstance(user, str) else user
+def _participation(session: Session, case: Case, user: User | str | int) -> tuple[User, CaseParticipant | None]:
+    person = user_of(session, user)
     query = select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
     return person, session.scalars(query).one_or_none()

@@ -54,8 +54,15 @@ def require_choice(value: object, choices: Any, field: str) -> None:
         raise InvalidInput(f"{field}: {value!r}; pass one of {', '.join(map(repr, known))}.")
 
 
-def by_code(session: Session, table: type[L], code: str) -> L:
-    """Return the row of a look-up table with this code. Raises InvalidInput, which lists the active codes."""
+def by_code(session: Session, table: type[L], code: str | L) -> L:
+    """Return the row of a look-up table with this code, or the given row.
+
+    Raises InvalidInput, which lists the active codes.
+    """
+    if isinstance(code, table):
+        return in_session(session, code)
+    if not isinstance(code, str):
+        raise InvalidInput(f"{table.__tablename__}: pass a code or a row, not {type(code).__name__}.")
     found = session.scalars(select(table).where(table.code == code)).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(table.code).where(table.is_active).order_by(table.id)))

@@ -20,15 +20,16 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
+from src.database.models.jobs import JobState
 from src.errors import Conflict, InvalidInput, NotFound
-from src.services.lookup import by_code
+from src.services.lookup import by_code, row_of
 
 LEASE_SECONDS = 300
 
 
 def enqueue(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     kind: str,
     *,
     payload: Mapping[str, Any] | None = None,
@@ -40,6 +41,7 @@ def enqueue(
     Jobs with a higher `priority` run first. Raises NotFound for a recording that the actor may not see, Conflict for
     one that is marked as deleted, Forbidden for a viewer.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     found = session.scalars(
         select(AudioFile).where(AudioFile.id == audio.id).execution_options(populate_existing=True)
@@ -116,12 +118,12 @@ def complete(session: Session, job: ProcessingJob, result: Mapping[str, Any] | N
     set_committed_value(job, "state", "done")
 
 
-def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> str:
+def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> JobState:
     """Report an error of a job: it is queued again after `delay_seconds` while attempts are left, else failed.
 
     Returns the job's new state. Raises LeaseLost when another worker has the job.
     """
-    state: str = session.scalars(
+    state: JobState = session.scalars(
         select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
     ).one()
     set_committed_value(job, "state", state)

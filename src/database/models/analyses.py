@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -16,6 +16,10 @@ from src.database.schema import Protected
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
     from src.database.models.transcriptions import Transcription
+
+
+SentimentCode = Literal["positive", "neutral", "negative", "mixed"]
+"""The seeded sentiments; operators may add rows to `sentiments`."""
 
 
 class Sentiment(Lookup):

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from src.database.models.transcriptions import Language, Transcription
     from src.database.models.users import User
 
+StatusCode = Literal["received", "queued", "processing", "processed", "failed"]
+"""The seeded statuses of recordings; operators may add rows to `audio_statuses`."""
+
 ObjectState = Literal["pending", "live", "deleting"]
 
 

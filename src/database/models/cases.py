@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     CheckConstraint,
@@ -42,6 +42,10 @@ from src.database.schema.permissions import CaseRole
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
     from src.database.models.users import User
+
+
+PriorityCode = Literal["high", "medium", "low"]
+"""The seeded priorities; operators may add rows to `case_priorities`."""
 
 
 class CaseStatus(Lookup):

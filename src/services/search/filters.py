@@ -10,8 +10,9 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, AudioStatus, Case
+from src.database.models.audio_files import StatusCode
 from src.errors import InvalidInput
-from src.services.lookup import by_code, language_by_code, validate_text
+from src.services.lookup import by_code, language_by_code, require_choice, validate_text
 from src.services.search import highlighting
 
 Versions = Literal["newest", "accepted", "all"]
@@ -52,14 +53,13 @@ def narrowing(
     between: tuple[int | None, int | None] | None,
     recorded: Moments | None,
     created: Moments | None,
-    status: str | None,
+    status: StatusCode | AudioStatus | None,
     min_confidence: float | None,
     versions: Versions,
     include_flagged: bool,
 ) -> dict[str, Any]:
     """Return the filters in the form of `search_page`. Raises InvalidInput, which names the invalid filter."""
-    if versions not in {"newest", "accepted", "all"}:
-        raise InvalidInput(f"versions: {versions!r}; give newest, accepted or all.")
+    require_choice(versions, Versions, "versions")
     if case is not None and cases is not None:
         raise InvalidInput("case and cases: give one of them, not both.")
     selected = [case] if case is not None else cases
@@ -73,7 +73,7 @@ def narrowing(
     if speaker is not None:
         asked["speaker"] = validate_text(speaker, "speaker")
     if status is not None:
-        asked["status"] = by_code(session, AudioStatus, validate_text(status, "status")).id
+        asked["status"] = by_code(session, AudioStatus, status).id
     if min_confidence is not None:
         if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
             raise InvalidInput(f"min_confidence: {min_confidence!r}; give a number from 0 to 1.")

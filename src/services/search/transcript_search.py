@@ -12,14 +12,16 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
-from src.database.models import AudioFile, Case
-from src.errors import InvalidInput
+from src.database.models import AudioFile, AudioStatus, Case
+from src.database.models.audio_files import StatusCode
 from src.services import activity
+from src.services.lookup import require_choice
 from src.services.search import filters, highlighting
 from src.services.search.pages import Page, read_cursor, require_limit, write_cursor
 
 LOW_CONFIDENCE = "low_confidence"
 _NOT_IN_HIT = {"marked", "folded", "words", "moment", "total", "terms", "search_config", "is_rewritten"}
+Order = Literal["rank", "time"]
 KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, int, int)}
 
 # OFFSET 0 makes the planner start from the ids that the function returns, instead of reading the actor's cases.
@@ -124,11 +126,11 @@ def transcripts(
     between: tuple[int | None, int | None] | None = None,
     recorded: filters.Moments | None = None,
     created: filters.Moments | None = None,
-    status: str | None = None,
+    status: StatusCode | AudioStatus | None = None,
     min_confidence: float | None = None,
     versions: filters.Versions = "newest",
     include_flagged: bool = False,
-    order: Literal["rank", "time"] = "rank",
+    order: Order = "rank",
     limit: int = 50,
     after: str | None = None,
 ) -> Page[Hit]:
@@ -149,8 +151,7 @@ def transcripts(
     actor_of(session)
     filters.require_query(query)
     require_limit(limit)
-    if order not in KEYS:
-        raise InvalidInput(f"order: {order!r}; give rank or time.")
+    require_choice(order, Order, "order")
     asked = filters.narrowing(
         session, case=case, cases=cases, recording=recording, language=language, speaker=speaker, between=between,
         recorded=recorded, created=created, status=status, min_confidence=min_confidence, versions=versions,

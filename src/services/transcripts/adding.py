@@ -15,7 +15,7 @@ from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput, NotFound
 from src.formats.values import Segment, require_unused
 from src.services import activity
-from src.services.lookup import language_by_code, validate_text
+from src.services.lookup import in_session, language_by_code, row_of, validate_text
 from src.services.transcripts.segment_rows import require_probability
 from src.services.transcripts.staging import MOST_AS_PARAMETERS, StagedSegments
 
@@ -24,7 +24,7 @@ UNDETERMINED = "und"
 
 def add(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -32,7 +32,7 @@ def add(
     confidence: float | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
-    based_on: Transcription | None = None,
+    based_on: Transcription | int | None = None,
 ) -> Transcription:
     """Add the next version of a recording's transcription: 1, 2, 3 … per recording and language.
 
@@ -42,11 +42,14 @@ def add(
     that cannot be stored, before anything is stored, and for a base of another recording; NotFound for a recording that
     the actor may not see.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     require_probability(confidence, "transcription")
     given = gathered(session, segments)
     # Validating a few segments is fast: take the lock in the query for the recording, which saves a round trip.
     found = recording(session, audio, lock=len(given) <= MOST_AS_PARAMETERS)
+    if isinstance(based_on, int):
+        based_on = in_session(session, row_of(Transcription, based_on))
     if based_on is not None and based_on.audio_file_id != found.id:
         raise InvalidInput("based_on: belongs to another recording; give a version of this recording.")
     spoken = language_by_code(session, language) if language is not None else found.language

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from src.database.models import Transcription
 from src.errors import InvalidInput
 from src.formats.values import Segment
-from src.services.lookup import in_session
+from src.services.lookup import in_session, row_of
 from src.services.transcripts.text_reading import note_read, stored_segments
 
 # Scripts without spaces between words are compared character by character.
@@ -69,7 +69,7 @@ class Change:
         )
 
 
-def diff(session: Session, before: Transcription, after: Transcription) -> list[Change]:
+def diff(session: Session, before: Transcription | int, after: Transcription | int) -> list[Change]:
     """Return equal and different passages in order; together they contain all words of both versions.
 
     Words are compared literally, those of Chinese, Japanese, Thai, Lao, Burmese and Khmer character by character. The
@@ -77,6 +77,8 @@ def diff(session: Session, before: Transcription, after: Transcription) -> list[
 
     Raises InvalidInput for versions of two recordings, NotFound for a version that the actor may not see.
     """
+    after = row_of(Transcription, after)
+    before = row_of(Transcription, before)
     before, after = in_session(session, before), in_session(session, after)
     if before.audio_file_id != after.audio_file_id:
         raise InvalidInput("before and after: versions of two recordings; give versions of the same recording.")

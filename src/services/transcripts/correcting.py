@@ -12,9 +12,9 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.errors import InvalidInput, LostUpdate
 from src.formats.values import Segment
-from src.services.lookup import in_session
+from src.services.lookup import in_session, row_of
 from src.services.transcripts.adding import next_version, record_added, recording
-from src.services.transcripts.segment_rows import row_of
+from src.services.transcripts.segment_rows import segment_row
 from src.services.transcripts.staging import COLUMNS, INTO, PARAMETER_TYPES, PARAMETERS, TYPED, parameters_of
 
 _OF_BASE = "FROM public.transcription_segments WHERE case_id = :case AND transcription_id = :base"
@@ -27,11 +27,12 @@ _CORRECT = text(
 ).bindparams(*PARAMETER_TYPES, bindparam("touched", type_=ARRAY(BigInteger)))
 
 
-def restore(session: Session, old: Transcription) -> Transcription:
+def restore(session: Session, old: Transcription | int) -> Transcription:
     """Add a copy of an old version, based on it: with its segments, text, confidence and recogniser.
 
     Raises NotFound for a version that the actor may not see, Forbidden for a case that the actor may not write.
     """
+    old = row_of(Transcription, old)
     actor_of(session)
     old = in_session(session, old)
     audio = recording(session, AudioFile(id=old.audio_file_id), lock=True)
@@ -54,7 +55,7 @@ def restore(session: Session, old: Transcription) -> Transcription:
 
 def correct(
     session: Session,
-    base: Transcription,
+    base: Transcription | int,
     corrections: Mapping[int, Segment | str | None],
     *,
     although_newer: bool = False,
@@ -69,6 +70,7 @@ def correct(
     position that does not exist and for values that cannot be stored; NotFound for a version that the actor may not
     see.
     """
+    base = row_of(Transcription, base)
     actor_of(session)
     base = in_session(session, base)
     audio = recording(session, AudioFile(id=base.audio_file_id), lock=True)
@@ -87,7 +89,7 @@ def correct(
         problem = f"segment {unknown[0]!r:.40} does not exist" if unknown else "empty"
         raise InvalidInput(f"corrections: {problem}; the version has segments 0 to {len(before) - 1}.")
     given = {position: _corrected(before[position], correction) for position, correction in corrections.items()}
-    rows = [row_of(position, segment) for position, segment in given.items() if segment is not None]
+    rows = [segment_row(position, segment) for position, segment in given.items() if segment is not None]
     texts = {position: row.text for position, row in before.items() if position not in given}
     texts |= {row.position: row.text for row in rows}
     corrected = next_version(

@@ -10,34 +10,36 @@ from src import formats
 from src.database.models import Transcription
 from src.errors import InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session
+from src.services.lookup import in_session, row_of
 from src.services.transcripts.adding import UNDETERMINED
 from src.services.transcripts.sources import stored_content
 from src.services.transcripts.text_reading import stored_segments
 
-SOURCE = "source"
-
 
 @overload
 def export(
-    session: Session, transcription: Transcription, format: Literal["source"], *, columns: int | None = None
+    session: Session, transcription: Transcription | int, format: Literal["source"], *, columns: int | None = None
 ) -> bytes: ...
 @overload
 def export(
     session: Session,
-    transcription: Transcription,
-    format: Literal["webvtt", "srt", "text", "json", "whisper"],
+    transcription: Transcription | int,
+    format: formats.Format,
     *,
     columns: int | None = None,
 ) -> str: ...
 @overload
 def export(
-    session: Session, transcription: Transcription, format: str, *, columns: int | None = None
+    session: Session,
+    transcription: Transcription | int,
+    format: formats.Format | Literal["source"],
+    *,
+    columns: int | None = None,
 ) -> str | bytes: ...
 def export(
     session: Session,
-    transcription: Transcription,
-    format: str,  # noqa: A002 - the usual name
+    transcription: Transcription | int,
+    format: formats.Format | Literal["source"],  # noqa: A002 - the usual name
     *,
     columns: int | None = None,
 ) -> str | bytes:
@@ -49,15 +51,16 @@ def export(
     Raises InvalidInput for another format, NotFound for a version that the actor may not see or without a source,
     IntegrityFailure for a source that does not match its sha256.
     """
+    transcription = row_of(Transcription, transcription)
     transcription = in_session(session, transcription)
     exported: str | bytes
-    if format == SOURCE:
+    if format == "source":
         content = stored_content(session, transcription)
         if content is None:
             raise NotFound("format: source, but this version was not imported; use another format.")
         exported = content
     elif format not in formats.FORMATS:
-        raise InvalidInput(f"format: {format!r:.40} is unknown; use one of: {', '.join(formats.FORMATS)}, {SOURCE}.")
+        raise InvalidInput(f"format: {format!r:.40} is unknown; use one of: {', '.join(formats.FORMATS)}, source.")
     else:
         code = transcription.language.code
         exported = formats.write(

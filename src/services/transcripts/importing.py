@@ -11,7 +11,7 @@ from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput
-from src.services.lookup import language_by_code
+from src.services.lookup import language_by_code, row_of
 from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
 from src.services.transcripts.sources import StagedSource, imported_before, read_source
 from src.services.transcripts.staging import StagedSegments
@@ -20,12 +20,12 @@ from src.services.transcripts.text_reading import note_read
 
 def import_result(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     source: Any,
     *,
     language: str | None = None,
     name: str | None = None,
-    dialect: str | None = None,
+    dialect: formats.Dialect | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
 ) -> Transcription:
@@ -43,6 +43,7 @@ def import_result(
     Raises InvalidInput, which names segment and word, for values that cannot be read or stored; NotFound for a
     recording that the actor may not see. Needs about twice the result's size in memory.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     found = recording(session, audio, lock=False)
     given = language_by_code(session, language) if language is not None else None

@@ -27,7 +27,7 @@ class Row(NamedTuple):
     flags: str
 
 
-def row_of(position: int, segment: Segment) -> Row:
+def segment_row(position: int, segment: Segment) -> Row:
     """Return the row of a segment. Raises InvalidInput, which names segment and word, for invalid values."""
     try:
         return _row(position, segment)

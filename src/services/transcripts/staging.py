@@ -14,7 +14,7 @@ from sqlalchemy.types import Double, Text
 from src.database.connection.driver_errors import translate
 from src.database.connection.timeouts import extend_statement_timeout
 from src.formats.values import Segment
-from src.services.transcripts.segment_rows import Row, row_of
+from src.services.transcripts.segment_rows import Row, segment_row
 
 # Above this number a temporary table, which takes about 2 ms to create, is faster than parameters.
 MOST_AS_PARAMETERS = 500
@@ -85,7 +85,7 @@ class StagedSegments:
 
     def _checked(self, segments: Iterable[Segment]) -> Iterator[Row]:
         for position, segment in enumerate(segments):
-            row = row_of(position, segment)
+            row = segment_row(position, segment)
             self._content.write((" " if position else "") + row.text.strip())
             yield row
 

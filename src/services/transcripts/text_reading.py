@@ -12,19 +12,20 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.formats.values import Segment, Word
 from src.services import activity
-from src.services.lookup import in_session, language_by_code
+from src.services.lookup import in_session, language_by_code, row_of
 
 _AT_ONCE = 2_000
 
 
 def latest(
-    session: Session, audio: AudioFile, *, language: str | None = None, accepted: bool = False
+    session: Session, audio: AudioFile | int, *, language: str | None = None, accepted: bool = False
 ) -> Transcription | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
     The newest version is the one added last, in one language or in all. Also None for a recording that is marked as
     deleted.
     """
+    audio = row_of(AudioFile, audio)
     query = select(Transcription).join(AudioFile, AudioFile.id == Transcription.audio_file_id)
     query = query.where(Transcription.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if language is not None:
@@ -40,8 +41,9 @@ def latest(
     return found
 
 
-def versions(session: Session, audio: AudioFile, *, language: str | None = None) -> list[Transcription]:
+def versions(session: Session, audio: AudioFile | int, *, language: str | None = None) -> list[Transcription]:
     """Return all versions that the actor may see, in one language or in all, oldest first."""
+    audio = row_of(AudioFile, audio)
     query = select(Transcription).where(Transcription.audio_file_id == audio.id)
     if language is not None:
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
@@ -51,22 +53,24 @@ def versions(session: Session, audio: AudioFile, *, language: str | None = None)
     return found
 
 
-def segments(session: Session, transcription: Transcription) -> list[Segment]:
+def segments(session: Session, transcription: Transcription | int) -> list[Segment]:
     """Return the segments of a version, in the order in which they were added.
 
     Raises NotFound for a version that the actor may not see.
     """
+    transcription = row_of(Transcription, transcription)
     transcription = in_session(session, transcription)
     note_read(session, transcription)
     return list(stored_segments(session, transcription))
 
 
-def accept(session: Session, transcription: Transcription) -> Transcription:
+def accept(session: Session, transcription: Transcription | int) -> Transcription:
     """Mark a version as accepted, with actor and time. The newest version need not be the accepted one.
 
     Per language, the version that was accepted last is the current one. Accepting the current one changes nothing; an
     earlier one becomes current when it is accepted again. Each acceptance is logged.
     """
+    transcription = row_of(Transcription, transcription)
     actor = actor_of(session)
     transcription = in_session(session, transcription)
     if transcription.accepted_at is not None and accepted_one(session, transcription) == transcription.id:
