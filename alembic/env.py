@@ -23,7 +23,7 @@ from src.database.provisioning.apply import applied_by_newer, apply, create_miss
 from src.database.provisioning.autogenerate import include_layer_name
 from src.database.provisioning.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.provisioning.offline import after_migrations, before_migrations
-from src.database.provisioning.safe_lines import PLUGINS, make_safe, render_check
+from src.database.provisioning.safe_operations import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
 from src.errors import SpeechError

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import amazon, chunks, detection, json_stream, native_json, quality, subtitles, whisper
+from src.formats import amazon, detection, json_stream, native_json, quality, subtitles, whisper, whisper_variants
 from src.formats.detection import DIALECTS, Dialect
 from src.formats.languages import code_of, differ
+from src.formats.packed_segments import Segments
 from src.formats.packed_words import Words
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Segment, Word, opened, whole
+from src.formats.segments import Parsed, Segment, Word, opened, whole
 from src.formats.writing import FORMATS, Format, pieces, write
 
 __all__ = [
@@ -82,8 +82,8 @@ def _read(document: Mapping[str, Any], dialect: str) -> Parsed:
     readers = {
         "amazon-call-analytics": amazon.parse_call_analytics,
         "amazon-batch": amazon.parse_batch,
-        "whisper-cpp": chunks.parse_whisper_cpp,
-        "hf-chunks": chunks.parse_chunks,
+        "whisper-cpp": whisper_variants.parse_whisper_cpp,
+        "hf-chunks": whisper_variants.parse_chunks,
         native_json.DIALECT: native_json.parse,
     }
     reader = readers.get(dialect)

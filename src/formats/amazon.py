@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from src.formats import quality
-from src.formats.segments import Segments
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, filled, listed, named
 from src.formats.sentences import Sentences, extent
-from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 
 Moment = tuple[int | None, int | None]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from src.formats.line_breaking import clean, grouped, lines, width
-from src.formats.values import LONGEST_MS, Segment, Word
+from src.formats.segments import LONGEST_MS, Segment, Word
 
 LINES = 2
 # The duration of a text without a known end: reading speed, and a minimum.

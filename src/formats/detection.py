@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from src.errors import InvalidInput
 from src.formats import json_stream
 from src.formats.native_json import DIALECT, SCHEMA_FAMILY
-from src.formats.values import named
+from src.formats.segments import named
 
 SUBTITLES = frozenset({"webvtt", "srt"})
 WHISPER_FAMILY = frozenset({"whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper"})

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from src.formats.chunks import UNSPACED
-from src.formats.values import UNSTORABLE
+from src.formats.segments import UNSTORABLE
+from src.formats.whisper_variants import UNSPACED
 
 # Not allowed at the beginning of a line: closing marks, and small letters that belong to the character before them.
 _NOT_FIRST = frozenset("、。，．・：；？！）］｝」』】〉》〕ーっッゃゅょャュョァィゥェォ々…,.:;?!)]}%")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, listed, named
 
 DIALECT = "speech-to-information"
 SCHEMA_FAMILY = "speech-to-information/transcript/"

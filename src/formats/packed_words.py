@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import overload
 
-from src.formats.values import Word
+from src.formats.segments import Word
 
 ABSENT = -1
 _PART = 4096

@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from src.formats.languages import differ
-from src.formats.segments import Segments
-from src.formats.values import Reading, Word
+from src.formats.packed_segments import Segments
+from src.formats.segments import Reading, Word
 
 # The defaults of Whisper's own decoder, beyond which it treats its result as failed.
 NO_SPEECH_PROBABILITY = 0.6

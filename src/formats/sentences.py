@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from src.formats import quality
-from src.formats.values import Reading, Segment, Word
+from src.formats.segments import Reading, Segment, Word
 
 ENDS = frozenset(".?!…。？！؟۔।")
 PAUSE_MS = 2000

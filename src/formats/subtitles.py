@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from src.errors import InvalidInput
 from src.formats import quality
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Reading, Segment, Word
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word
 
 _STAMP = r"(-?)(?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _ONE_TIME = re.compile(_STAMP, re.ASCII)

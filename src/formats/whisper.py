@@ -14,10 +14,10 @@ from typing import Any
 from src.errors import InvalidInput
 from src.formats import quality
 from src.formats.languages import code_of
+from src.formats.packed_segments import Segments
 from src.formats.packed_words import Words, in_parts
-from src.formats.segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, filled, listed, named
 from src.formats.sentences import cut, extent
-from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 
 CONFIDENCES = ("probability", "score", "confidence")
 OF_EVERY_PART = frozenset({"invalid_time", "invalid_confidence", "replaced_characters"})

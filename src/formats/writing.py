@@ -12,8 +12,8 @@ from src.errors import InvalidInput
 from src.formats import native_json
 from src.formats.cues import cues
 from src.formats.line_breaking import clean, lines
+from src.formats.segments import Segment, Word
 from src.formats.subtitles import JOINER
-from src.formats.values import Segment, Word
 
 Format = Literal["webvtt", "srt", "text", "json", "whisper"]
 """The formats that `write` returns."""

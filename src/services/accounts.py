@@ -15,7 +15,7 @@ from src.database.models import Case, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import id_of, in_session, row_of, validate_text
+from src.services.parameters import id_of, in_session, row_of, validate_text
 from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
 
 __all__ = [

@@ -16,7 +16,7 @@ from src.database.base import Base
 from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
-from src.services.lookup import id_of
+from src.services.parameters import id_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from src.database.models.analyses import SentimentCode
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.analysis_details import checked, register_schema
-from src.services.lookup import by_code, in_session, row_of, validate_text
+from src.services.parameters import by_code, in_session, row_of, validate_text
 
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from src.errors import InvalidInput, PackageMissing
-from src.services.lookup import validate_text
+from src.services.parameters import validate_text
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator

@@ -15,7 +15,7 @@ from src.database.schema.permissions import CaseRole, CaseVerb, require_particip
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
 from src.services.accounts import user_of
-from src.services.lookup import by_code, in_session, require_choice, row_of, validate_text
+from src.services.parameters import by_code, in_session, require_choice, row_of, validate_text
 
 
 def open_case(

@@ -22,7 +22,7 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.models.jobs import JobState
 from src.errors import Conflict, InvalidInput, NotFound
-from src.services.lookup import by_code, row_of
+from src.services.parameters import by_code, row_of
 
 LEASE_SECONDS = 300
 

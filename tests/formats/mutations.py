@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 from src.formats import Parsed
-from src.formats.values import LONGEST_MS, UNSTORABLE
+from src.formats.segments import LONGEST_MS, UNSTORABLE
 
 VALUES: list[Any] = [
     None, True, -1, 0, 7, 1.5, -0.0, 1e308, 10**30, 2**63, float("nan"), float("inf"), -float("inf"), "", "x", "NaN",

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src import formats
-from src.formats import Segment, Word, Words, json_stream, segments
-from src.formats.segments import Segments
+from src.formats import Segment, Word, Words, json_stream, packed_segments
+from src.formats.packed_segments import Segments
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 TIMES = st.none() | st.integers(0, 2**53 - 1)
@@ -25,12 +25,12 @@ SEGMENTS = st.lists(st.builds(Segment, TEXTS, TIMES, TIMES, NAMES, LISTS, SHARES
 @settings(max_examples=80, deadline=None)
 @given(SEGMENTS, st.integers(1, 4), st.integers(0, 7), st.data())
 def test_packed_segments_equal_the_originals(originals, most_segments, most_words, data):
-    before = segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS
-    segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS = most_segments, most_words
+    before = packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS
+    packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS = most_segments, most_words
     try:
         packed = Segments(iter(originals))
     finally:
-        segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS = before
+        packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS = before
 
     assert packed == originals == list(packed) == [packed[index] for index in range(len(packed))]
     assert packed[-2:] == originals[-2:]
@@ -63,8 +63,8 @@ SHORT = {
 
 
 SIZES = (
-    (json_stream, "WINDOW", 1 << 14), (json_stream, "KEPT", 1 << 14), (segments, "BLOCK_WORDS", 64),
-    (segments, "BLOCK_SEGMENTS", 64),
+    (json_stream, "WINDOW", 1 << 14), (json_stream, "KEPT", 1 << 14), (packed_segments, "BLOCK_WORDS", 64),
+    (packed_segments, "BLOCK_SEGMENTS", 64),
 )  # fmt: skip
 
 

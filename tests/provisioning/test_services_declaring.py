@@ -160,7 +160,7 @@ def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
         assert session.scalar(text("SELECT count(*) FROM drafts")) == 0
     with db.session(actor="root") as session:
         (finding,) = history.verify(session).findings
-        assert "drafts 1 is in no entry; if it was there before capture began, run history baseline" in str(finding)
+        assert "drafts 1 has no log entry; if it existed before capture began, run history baseline" in str(finding)
     with owner.begin() as connection:
         connection.execute(text("SELECT write_baseline('drafts', 100)"))
     with db.session(actor="root") as session:

@@ -19,7 +19,7 @@ from src import formats
 from src.database import Transcription, TranscriptionSegment, TranscriptionSource
 from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotFound, SpeechError
 from src.services import activity, cases, transcripts
-from src.services.lookup import language_by_code
+from src.services.parameters import language_by_code
 from src.services.transcripts import Segment, sources
 from tests.services.importing import counts, damage, samples
 

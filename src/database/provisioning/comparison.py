@@ -24,7 +24,7 @@ from src.database.provisioning.compare_tables import compare_partitions, compare
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.expectation import expected_catalog
 from src.database.schema import derived, functions
-from src.database.schema.services import registered
+from src.database.schema.service_tables import registered
 
 
 def compare(connection: Connection, login: str | None = None) -> list[Difference]:

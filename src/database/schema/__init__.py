@@ -19,7 +19,7 @@ from src.database.schema.derivation import Derived, captured_tables, derive, der
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, WIDE_ROLE, Grant, Policy, Trigger
 from src.database.schema.permissions import CaseVerb
 from src.database.schema.revisions import head, migrations_folder, require_revision
-from src.database.schema.services import protect_table, record_columns, unprotect_table
+from src.database.schema.service_tables import protect_table, record_columns, unprotect_table
 from src.database.schema.sql_files import Function, functions
 
 __all__ = [

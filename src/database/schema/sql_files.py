@@ -19,8 +19,8 @@ ROLES = FOLDER / "roles.sql"
 # In the order of creation: names in an expression (RETURN …) are resolved when it is created.
 FILES = (
     "revision", "permission_names_1", "actor", "access", "permissions_explained", "rows", "guards", "storage_objects",
-    "activity_log", "capture", "versions", "restore", "seals", "search_text_1", "search_query", "search", "sign_in",
-    "jobs",
+    "activity_log", "capture", "transcription_versions", "restore", "seals", "search_text_1", "search_query", "search",
+    "sign_in", "jobs",
 )  # fmt: skip
 
 _FUNCTION = re.compile(

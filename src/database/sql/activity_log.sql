@@ -1,4 +1,4 @@
--- build 2 · sha256 087df9914476
+-- build 3 · sha256 6cea99dcf0a7
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -10,7 +10,7 @@
 --
 -- Elsewhere: entries of row changes (capture.sql), seals over entries (seals.sql). Two verifiers implement the hashes
 -- independently, so that a replaced function is detected: examples/verify_export.py and
--- src/services/history/entries.py.
+-- src/services/history/entry_checks.py.
 
 CREATE OR REPLACE FUNCTION public.payload_hash(salt bytea, new_image jsonb, old_image jsonb)
 RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE

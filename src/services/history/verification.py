@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, undefer
 from src.database.models import ActivitySeal
 from src.errors import Forbidden
 from src.services.history.chain import merkle_root, seal_hash, unpack
-from src.services.history.entries import Batch, check_entries
+from src.services.history.entry_checks import Batch, check_entries
 from src.services.history.findings import Finding, Report
 from src.services.history.row_history import check_rows, check_transcriptions
 from src.services.history.seal_keys import SealKey

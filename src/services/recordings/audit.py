@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile
 from src.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, StorageError
 from src.services import activity
-from src.services.lookup import row_of
+from src.services.parameters import row_of
 
 FAILURES = (StorageError, InvalidInput, Conflict, ConfigurationError, OSError)
 

@@ -18,7 +18,7 @@ from src.database.connection.session import Database, actor_of, database_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import Case
 from src.errors import ConfigurationError, Conflict, Forbidden, NotFound
-from src.services.lookup import id_of
+from src.services.parameters import id_of
 from src.storage import StorageBackend, open_backend
 
 PROBE_TIMEOUT_SECONDS = 300.0

@@ -13,7 +13,7 @@ from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
 from src.errors import InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
-from src.services.lookup import id_of, in_session, row_of
+from src.services.parameters import id_of, in_session, row_of
 from src.services.recordings.audit import logged_attempt
 from src.services.recordings.context import backend_of, require_verb
 from src.services.recordings.locations import AudioLocation, location_of

@@ -15,7 +15,7 @@ from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
 from src.errors import Conflict, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
-from src.services.lookup import in_session, language_by_code, require_choice
+from src.services.parameters import in_session, language_by_code, require_choice
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import ORPHANED, CaseContext
 from src.services.recordings.source_files import (

@@ -12,7 +12,7 @@ from src.database.connection.driver_errors import translate
 from src.database.models import AudioFile
 from src.errors import Conflict, IntegrityFailure, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
-from src.services.lookup import in_session, row_of, validate_text
+from src.services.parameters import in_session, row_of, validate_text
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import CaseContext, keep_backend, require_verb
 from src.services.recordings.locations import AudioLocation, location_of

@@ -11,7 +11,7 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case, StorageObject
 from src.database.models.audio_files import ObjectState
 from src.errors import NotFound
-from src.services.lookup import id_of
+from src.services.parameters import id_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case
 from src.errors import InvalidInput, ObjectNotFound
 from src.services import activity
-from src.services.lookup import id_of, row_of
+from src.services.parameters import id_of, row_of
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import backend_of
 from src.services.recordings.locations import AudioLocation, location_of

@@ -13,7 +13,7 @@ from src.database.connection.actor_tokens import Actor
 from src.database.connection.session import Database
 from src.database.models import Case
 from src.errors import Forbidden, IntegrityFailure, InvalidInput
-from src.services.lookup import id_of
+from src.services.parameters import id_of
 from src.services.recordings.audit import FAILURES, logged_attempt
 from src.services.recordings.context import (
     CaseContext,

@@ -7,8 +7,8 @@ row security. Hits, totals, snippets and suggestions therefore only include rows
 from src.services.search.filters import Moments, Versions
 from src.services.search.global_search import Findings, everything
 from src.services.search.highlighting import MARKS
-from src.services.search.names import cases, recordings, users
-from src.services.search.pages import Page
+from src.services.search.name_search import cases, recordings, users
+from src.services.search.pagination import Page
 from src.services.search.suggestions import suggest
 from src.services.search.transcript_search import Hit, transcripts
 

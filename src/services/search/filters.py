@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile, AudioStatus, Case
 from src.database.models.audio_files import StatusCode
 from src.errors import InvalidInput
-from src.services.lookup import by_code, language_by_code, require_choice, validate_text
+from src.services.parameters import by_code, language_by_code, require_choice, validate_text
 from src.services.search import highlighting
 
 Versions = Literal["newest", "accepted", "all"]

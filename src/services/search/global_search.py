@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AnalysisResult, AudioFile, Case, CaseNote
 from src.services.search.filters import row_id
-from src.services.search.names import LONGEST_PATTERN, found_rows
-from src.services.search.pages import Page
+from src.services.search.name_search import LONGEST_PATTERN, found_rows
+from src.services.search.pagination import Page
 from src.services.search.transcript_search import Hit, transcripts
 
 Found = Case | AudioFile | Hit | CaseNote | AnalysisResult

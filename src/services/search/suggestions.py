@@ -11,7 +11,7 @@ from src.database.models import Case
 from src.errors import InvalidInput
 from src.services import activity
 from src.services.search import filters, highlighting
-from src.services.search.pages import require_limit
+from src.services.search.pagination import require_limit
 from src.services.search.transcript_search import read_again
 
 SAMPLE = 200

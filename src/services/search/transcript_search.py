@@ -15,9 +15,9 @@ from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, Case
 from src.database.models.audio_files import StatusCode
 from src.services import activity
-from src.services.lookup import require_choice
+from src.services.parameters import require_choice
 from src.services.search import filters, highlighting
-from src.services.search.pages import Page, read_cursor, require_limit, write_cursor
+from src.services.search.pagination import Page, read_cursor, require_limit, write_cursor
 
 LOW_CONFIDENCE = "low_confidence"
 _NOT_IN_HIT = {"marked", "folded", "words", "moment", "total", "terms", "search_config", "is_rewritten"}

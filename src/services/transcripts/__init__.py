@@ -4,7 +4,7 @@ Segments are validated here and inserted with one `unnest` or, if there are many
 one INSERT … SELECT: COPY FROM is not supported for a table with row security.
 """
 
-from src.formats.values import Segment, Word
+from src.formats.segments import Segment, Word
 from src.services.transcripts.adding import add
 from src.services.transcripts.comparing import Change, Spoken, diff
 from src.services.transcripts.correcting import correct, restore

@@ -13,9 +13,9 @@ from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput, NotFound
-from src.formats.values import Segment, require_unused
+from src.formats.segments import Segment, require_unused
 from src.services import activity
-from src.services.lookup import in_session, language_by_code, row_of, validate_text
+from src.services.parameters import in_session, language_by_code, row_of, validate_text
 from src.services.transcripts.segment_rows import require_probability
 from src.services.transcripts.staging import MOST_AS_PARAMETERS, StagedSegments
 

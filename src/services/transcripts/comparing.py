@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from src.database.models import Transcription
 from src.errors import InvalidInput
-from src.formats.values import Segment
-from src.services.lookup import in_session, row_of
+from src.formats.segments import Segment
+from src.services.parameters import in_session, row_of
 from src.services.transcripts.text_reading import note_read, stored_segments
 
 # Scripts without spaces between words are compared character by character.

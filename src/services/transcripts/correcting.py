@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.errors import InvalidInput, LostUpdate
-from src.formats.values import Segment
-from src.services.lookup import in_session, row_of
+from src.formats.segments import Segment
+from src.services.parameters import in_session, row_of
 from src.services.transcripts.adding import next_version, record_added, recording
 from src.services.transcripts.segment_rows import segment_row
 from src.services.transcripts.staging import COLUMNS, INTO, PARAMETER_TYPES, PARAMETERS, TYPED, parameters_of

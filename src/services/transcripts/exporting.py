@@ -10,7 +10,7 @@ from src import formats
 from src.database.models import Transcription
 from src.errors import InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session, row_of
+from src.services.parameters import in_session, row_of
 from src.services.transcripts.adding import UNDETERMINED
 from src.services.transcripts.sources import stored_content
 from src.services.transcripts.text_reading import stored_segments

@@ -11,7 +11,7 @@ from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput
-from src.services.lookup import language_by_code, row_of
+from src.services.parameters import language_by_code, row_of
 from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
 from src.services.transcripts.sources import StagedSource, imported_before, read_source
 from src.services.transcripts.staging import StagedSegments

@@ -8,8 +8,8 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from src.errors import InvalidInput
-from src.formats.values import LONGEST_MS, Segment, Word
-from src.services.lookup import validate_text
+from src.formats.segments import LONGEST_MS, Segment, Word
+from src.services.parameters import validate_text
 
 LONGEST_SPEAKER = 200
 

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from src.database.connection.timeouts import extend_statement_timeout
 from src.database.models import AudioFile, Transcription, TranscriptionSource
 from src.errors import IntegrityFailure, InvalidInput
-from src.formats.values import UNSTORABLE, named, opened, require_unused, whole
+from src.formats.segments import UNSTORABLE, named, opened, require_unused, whole
 from src.services.transcripts.staging import copy_in
 
 # A dump writes bytea as hex text, twice as long, and a row of a dump must be smaller than 1 GB.

@@ -13,7 +13,7 @@ from sqlalchemy.types import Double, Text
 
 from src.database.connection.driver_errors import translate
 from src.database.connection.timeouts import extend_statement_timeout
-from src.formats.values import Segment
+from src.formats.segments import Segment
 from src.services.transcripts.segment_rows import Row, segment_row
 
 # Above this number a temporary table, which takes about 2 ms to create, is faster than parameters.

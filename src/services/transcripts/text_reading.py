@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
-from src.formats.values import Segment, Word
+from src.formats.segments import Segment, Word
 from src.services import activity
-from src.services.lookup import in_session, language_by_code, row_of
+from src.services.parameters import in_session, language_by_code, row_of
 
 _AT_ONCE = 2_000
 

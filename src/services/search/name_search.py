@@ -13,9 +13,9 @@ from src.database.base import Record
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case, User
 from src.errors import InvalidInput
-from src.services.lookup import validate_text
+from src.services.parameters import validate_text
 from src.services.search.filters import row_id
-from src.services.search.pages import Page, read_cursor, require_limit, write_cursor
+from src.services.search.pagination import Page, read_cursor, require_limit, write_cursor
 
 R = TypeVar("R", bound=Record)
 LONGEST_PATTERN = 200

@@ -9,9 +9,9 @@ from typing import Any
 
 from src.errors import InvalidInput
 from src.formats import quality
-from src.formats.segments import Segments
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, listed, named
 from src.formats.sentences import Sentences
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
 
 _SPECIAL = re.compile(r"\[_\w+\]|<\|[^|]*\|>", re.ASCII)
 # Scripts without spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
