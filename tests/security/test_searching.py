@@ -44,7 +44,7 @@ def test_the_search_functions_return_only_ids_of_the_own_case(shared, name):
     chosen = [None, [other], [own, other], [], [-1], [own] * 500]
     with shared.db.session(actor=name) as session:
         for cases in chosen:
-            filters = json.dumps({"most": 1001} | ({} if cases is None else {"cases": cases}))
+            filters = json.dumps({"max_rows": 1001} | ({} if cases is None else {"cases": cases}))
             for kind in KINDS:
                 for query in QUERIES:
                     rows = session.execute(text("SELECT * FROM search_rows(:k, :q, CAST(:f AS jsonb))"),
@@ -67,7 +67,7 @@ def test_sessions_without_an_active_actor_find_nothing(shared, nobody):
 
 HOSTILE = [
     "[]", '"x"', "5", "null", '{"cases": {}}', '{"cases": "1"}', '{"cases": [null]}', '{"cases": ["1) OR (true"]}',
-    '{"most": -5}', '{"most": "x"}', '{"most": 99999999999}', '{"recording": "1 OR true"}',
+    '{"max_rows": -5}', '{"max_rows": "x"}', '{"max_rows": 99999999999}', '{"recording": "1 OR true"}',
     '{"speaker": "x\' OR true --"}', '{"speaker": "\\\\\' OR true --"}',
     '{"order": "time", "after": ["now()", 1, 1, 1]}', '{"after": []}', '{"after": [1]}',
     '{"versions": "x"}', '{"flagged": "maybe"}', '{"from_ms": 1e400}', '{"min_confidence": "NaN"}',
