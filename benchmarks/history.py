@@ -260,7 +260,7 @@ def opened(server: SpeechServer, owner: Any) -> Database:
 
 
 def new_key() -> SealKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - only sealers do
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - only sealers need the package
 
     private = Ed25519PrivateKey.generate()
     return SealKey(private.public_key().public_bytes_raw(), private)
