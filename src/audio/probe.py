@@ -86,7 +86,7 @@ def facts_of(reader: _Reader) -> dict[str, Any]:
     rate = max(samples, key=samples.__getitem__)
     seconds = sum(count / each for each, count in samples.items())
     if not (0 < rate <= _MAX_RATE_HZ and 0 < channels <= _MAX_CHANNELS and seconds <= _MAX_SECONDS):
-        raise _NotAudioError(f"it claims {rate} Hz, {channels} channels and {seconds:.0f} s")
+        raise _NotAudioError(f"it declares {rate} Hz, {channels} channels and {seconds:.0f} s")
     damaged = damaged or _is_shorter(name, reader, declared, seconds) or _is_cut(name, reader)
     return {
         "duration_ms": round(seconds * 1000),

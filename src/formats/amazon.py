@@ -84,7 +84,7 @@ class _SegmentBorder:
 
 
 def _in_parts(results: Mapping[str, Any], items: Iterable[Any]) -> Iterable[Any]:
-    """Yield the items, with an `_SegmentBorder` where one of the `audio_segments` begins."""
+    """Yield the items, with a `_SegmentBorder` where one of the `audio_segments` begins."""
     if not filled(results.get("audio_segments")):
         yield from items
         return
