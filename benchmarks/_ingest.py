@@ -89,9 +89,10 @@ def _once(database: Database, case: Case, source: Path) -> dict[str, float]:
 @contextmanager
 def _watched(seconds: dict[str, float]) -> Iterator[None]:
     """Record the duration of each step."""
-    steps = {step: getattr(ingestion, step) for step in STEPS}
+    modules = {"announce": context, "facts_of": ingestion, "stored": ingestion}
+    steps = {step: getattr(modules[step], step) for step in STEPS}
     for name, step in steps.items():
-        setattr(ingestion, name, _timed(name, step, seconds))
+        setattr(modules[name], name, _timed(name, step, seconds))
     try:
         yield
     finally:
