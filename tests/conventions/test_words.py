@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conventions.words import ROOT, WORDS, files, found_in
+from tests.conventions.words import ROOT, WORDS, files, found_in, text_of
 
 
 def test_no_file_uses_a_word_of_the_list():
     found = [
         f"{path.relative_to(ROOT)}:{line}: {words!r}: {instead}"
         for path in files()
-        for line, words, instead in found_in(path.read_text(encoding="utf-8"))
+        for line, words, instead in found_in(text_of(path))
     ]
 
     assert found == []
