@@ -1,53 +1,63 @@
-"""A database with one of everything, for the examples of the documentation."""
-
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
+import os
+from uuid import uuid4
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from pydantic import SecretStr
 
-from src.database import Case
-from src.services import accounts, activity, analyses, bulk, cases, history, recordings, search, transcripts, work
-
-SAID = ("At the harbour.", "The masters count boats [inaudible].", "Thank you.")
-
-
-def whisper_result(speakers: str = "AAA", said: tuple[str, ...] = SAID) -> str:
-    segments = [
-        {"start": 60 + n, "end": 60.5 + n, "text": text, "speaker": speaker, "words": [
-            {"word": text.split()[0], "start": 60 + n, "end": 60.2 + n, "score": 0.3}
-        ]}
-        for n, (text, speaker) in enumerate(zip(said, speakers, strict=True))
-    ]  # fmt: skip
-    return json.dumps({"language": "en", "segments": segments, "word_segments": []})
+from src.storage import S3Storage
+from tests.docs.prepared import Prepared
+from tests.storage.s3_server import running_moto
 
 
-def segments_of_a_model():
-    for n, text in enumerate(SAID):
-        yield SimpleNamespace(id=n, start=n, end=n + 0.5, text=text, avg_logprob=-0.2, no_speech_prob=0.0, words=None)
+@pytest.fixture(scope="session")
+def s3_address():
+    """The address of an S3 server with the bucket `speech`, without the machine's own settings for S3."""
+    pytest.importorskip("moto.server", reason="moto's server is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        with running_moto() as url:
+            storage_at(url)._bucket.client.create_bucket(Bucket="speech")
+            yield url
+
+
+def storage_at(url: str) -> S3Storage:
+    return S3Storage(
+        "speech",
+        prefix=str(uuid4()),
+        endpoint_url=url,
+        region="us-east-1",
+        access_key_id="AKIATEST",
+        secret_access_key=SecretStr("secret"),
+    )
 
 
 @pytest.fixture
-def names(db, make_audio, tone, tmp_path, monkeypatch):
-    """The names that examples use, and a current folder with the files that they read."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "interview.wav").write_bytes(tone)
-    (tmp_path / "whisper.json").write_text(whisper_result("AAA", ("At the harbor.", *SAID[1:])))
-    (tmp_path / "call.json").write_text(whisper_result("ABA"))
-    with db.session(actor="root") as session:
-        accounts.create_user(session, username="carol", password="the password of carol")
-    with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="The harbour")
-        cases.add_participant(session, case, "root", role="owner")
-        audio = make_audio(session, case)
-        transcription = transcripts.import_result(session, audio, whisper_result("BBB").encode())
-        analysis = analyses.add(session, audio, summary="A quiet harbour.", transcription=transcription)
-        note = cases.add_note(session, case, "first")
-    info = SimpleNamespace(language="en", language_probability=0.9, duration=4.0)
-    return {
-        "accounts": accounts, "activity": activity, "analyses": analyses, "bulk": bulk, "cases": cases,
-        "history": history, "recordings": recordings, "search": search, "transcripts": transcripts, "work": work,
-        "Case": Case, "db": db, "case": case, "audio": audio, "transcription": transcription, "analysis": analysis,
-        "note": note, "model": SimpleNamespace(transcribe=lambda _: (segments_of_a_model(), info)),
-    }  # fmt: skip
+def s3_storage(s3_address):
+    return storage_at(s3_address)
+
+
+@pytest.fixture
+def operations(owner):
+    """Alembic's `op`, as the owner."""
+    with owner.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+        with context.begin_transaction(_per_migration=True):
+            connection.exec_driver_sql("CREATE TABLE case_labels (id bigint)")
+            yield Operations(context)
+
+
+@pytest.fixture
+def prepared(db, make_audio, tone, tmp_path, request):
+    """The names of the examples, in an empty folder."""
+    request.getfixturevalue("monkeypatch").chdir(tmp_path)
+    prepared = Prepared(db, make_audio, tone, request.getfixturevalue)
+    yield prepared
+    prepared.close()

@@ -20,7 +20,7 @@ from src.services import accounts, activity, passwords
 from tests.security.population import core
 
 COST = 4  # of test hashes; the tests do not depend on it
-WORDS = "The user name or the password is wrong, or there were too many attempts: wait and try again."
+WORDS = "Unknown user name, wrong password, or too many failed attempts; wait and try again."
 
 
 @pytest.fixture(autouse=True)

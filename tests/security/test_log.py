@@ -57,7 +57,7 @@ OWNERS_ATTACKS = (
 
 @pytest.mark.parametrize("statement", OWNERS_ATTACKS)
 def test_triggers_stop_the_owner_until_they_are_removed(populated, statement):
-    with pytest.raises(DBAPIError, match="is refused"), populated.owner.begin() as connection:
+    with pytest.raises(DBAPIError, match="is not allowed"), populated.owner.begin() as connection:
         connection.execute(text(statement))
 
 

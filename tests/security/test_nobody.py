@@ -99,7 +99,7 @@ def test_writes_allowed_by_a_grant_affect_no_rows(unchanged, name):
 
 @nobodies
 def test_services_raise_forbidden_with_a_clear_message(unchanged, name, tone):
-    sentence = "Nobody acts" if name is None else "No active user is named"
+    sentence = "no actor" if name is None else "No active user is named"
     with unchanged.db.session(actor="alice") as session:
         case = session.get(Case, unchanged.case_of["alice"])
         audio = session.get(MODELS["audio_files"], unchanged.audio_of["alice"])

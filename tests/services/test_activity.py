@@ -84,7 +84,7 @@ def test_details_must_be_objects_and_old_entries_with_other_values_do_not_break_
                  " 'detail', CAST(:detail AS jsonb))))")  # fmt: skip
     values = {"case": audio.case_id, "detail": detail}
     for statement in (event, reads):
-        with pytest.raises(InvalidInput, match="an object with names"), db.session(actor="alice") as session:
+        with pytest.raises(InvalidInput, match="must be a JSON object"), db.session(actor="alice") as session:
             session.execute(statement, values)
     # Such entries were accepted before revision 0005.
     with owner.begin() as connection:
