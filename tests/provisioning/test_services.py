@@ -266,8 +266,8 @@ def test_nobody_is_served_beside_an_open_table_until_its_rights_are_taken(db, ow
         pass
 
 
-def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):
-    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("## Your own table beside these")[1]
+def test_the_guide_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):
+    page = (ROOT / "docs" / "how-to" / "own-tables.md").read_text(encoding="utf-8")
     files = dict(re.findall(r"```(?:py|ini)\n# (\S+)\n(.*?)```", page, re.DOTALL))
     service = Service(tmp_path / "recipe", owner.url)
     (service.folder / "migrations" / "versions" / "1_tags.py").unlink()
@@ -278,7 +278,7 @@ def test_the_recipe_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner,
     assert "No new upgrade operations detected" in service.alembic("check")
 
     with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Tagged by the recipe")
+        case = cases.open_case(session, title="Tagged by the guide")
     monkeypatch.syspath_prepend(service.folder)
     exec(compile(use, "use.py", "exec"), {"db": db, "case": case})
     assert capsys.readouterr().out == "[]\n"

@@ -1,0 +1,117 @@
+"""The how-to guides, the quickstart and the README do what they say: their code, one block after the other."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from src.services import accounts
+from tests.docs.pages import HOW_TO, blocks
+from tests.docs.prepared import run, whisper_result
+from tests.docs.test_reference import use
+
+# Everything that a guide expects beside the names that it mentions.
+PREPARED = {
+    "correct-transcripts": "audio",
+    "export": "first",
+    "search": "first",
+}
+STORAGES = {"browser-uploads": "s3", "testing": "storage"}
+PAGES = sorted(path.stem for path in HOW_TO.glob("*.md"))
+
+
+@pytest.fixture
+def carry_out(prepared, monkeypatch):
+    """Runs the code of a page; returns its names."""
+
+    def carry_out(page: Path) -> dict[str, object]:
+        use(prepared.db, monkeypatch)
+        code = blocks(page)
+        names = prepared.names("\n".join(code), *PREPARED.get(page.stem, "").split())
+        if page.stem in STORAGES:
+            prepared.db.storage = getattr(prepared, STORAGES[page.stem])
+        for number, block in enumerate(code, 1):
+            if page.stem == "browser-uploads" and "Uploaded(answer" in block:
+                put(names["answer"], Path("interview.flac").read_bytes())
+            run(block, names, f"{page.name}, block {number}")
+        return names
+
+    return carry_out
+
+
+def put(answer, content):
+    request = urllib.request.Request(answer["url"], content, answer["headers"], method="PUT")
+    urllib.request.urlopen(request).close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_guide_runs(page, carry_out):
+    assert blocks(HOW_TO / f"{page}.md") or page == "own-tables"  # tests/provisioning/test_services.py runs that one
+
+    carry_out(HOW_TO / f"{page}.md")
+
+
+def test_the_guide_to_search_marks_what_was_found(carry_out, capsys):
+    carry_out(HOW_TO / "search.md")
+
+    printed = capsys.readouterr().out
+    assert "60000 B At the <mark>harbour</mark>." in printed
+    assert "The <mark>masters</mark> count boats [inaudible]." in printed
+
+
+def test_the_guide_to_corrections_shows_who_accepted(carry_out, capsys):
+    carry_out(HOW_TO / "correct-transcripts.md")
+
+    assert "alice accepted version 2 of" in capsys.readouterr().out
+
+
+def test_the_guide_to_imports_counts_what_was_spoken(carry_out):
+    assert carry_out(HOW_TO / "import-results.md")["spoken"] == {"A": 1000, "B": 500}
+
+
+def test_the_guide_to_exports_returns_the_imported_bytes(carry_out):
+    assert carry_out(HOW_TO / "export.md")["original"] == whisper_result("BBB", "harbour").encode()
+
+
+def test_the_tests_of_the_guide_to_tests_pass(carry_out, db):
+    names = carry_out(HOW_TO / "testing.md")
+    tests = [thing for name, thing in names.items() if name.startswith("test_")]
+
+    assert len(tests) == 3
+    for test in tests:
+        test(db)
+
+
+def test_the_web_api_of_the_guide_answers(carry_out, db):
+    application = carry_out(HOW_TO / "web-api.md")["application"]
+    with db.session(actor="root") as session:
+        accounts.create_user(session, username="carol", password="correct horse")
+
+    def ask(path, token="", **body):
+        content = json.dumps(body).encode()
+        environ = {"PATH_INFO": path, "CONTENT_LENGTH": str(len(content)), "wsgi.input": io.BytesIO(content)}
+        if token:
+            environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        setup_testing_defaults(environ)
+        answers = []
+        (answer,) = application(environ, lambda status, _headers: answers.append(int(status.split()[0])))
+        return answers[0], json.loads(answer)
+
+    assert ask("/cases")[0] == 401
+    assert ask("/sign-in", username="carol", password="wrong")[0] == 403
+    token = ask("/sign-in", username="carol", password="correct horse")[1]["token"]
+    status, opened = ask("/cases/open", token, title="Harbour")
+    assert status == 200
+    assert ask("/cases/open", token, title="")[0] == 400
+    assert [case["id"] for case in ask("/cases", token)[1]] == [opened["id"]]
+    renamed = ask("/cases/rename", token, case_id=opened["id"], row_version=1, title="Quay")
+    assert renamed == (200, {"row_version": 2})
+    assert ask("/cases/rename", token, case_id=opened["id"], row_version=1, title="Pier")[0] == 409
+    assert ask("/cases/rename", token, case_id=2**31 - 1, row_version=1, title="Pier")[0] == 404
+    assert ask("/search", token, query="harbour") == (200, {"total": 0, "next": None, "hits": []})
+    assert ask("/nowhere", token)[0] == 404
