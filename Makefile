@@ -8,7 +8,7 @@ WHAT ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint stamp golden bench torture clean
+.PHONY: help demo test lint docs stamp golden bench torture clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
@@ -39,6 +39,11 @@ lint: $(VENV)/dev.stamp ## Check format, lint and types, and the form of the SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python tests/conventions/sql_form.py
+
+docs: $(VENV)/dev.stamp ## Run the examples of the documentation, then build it into build/docs
+	@$(BIN)/python -m pytest -q -n 2 tests/docs --deselect tests/docs/test_site.py $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # with --quiet it would not count warnings
+	@echo "The documentation is in build/docs/index.html"
 
 stamp: $(VENV)/dev.stamp ## Renew the first line of changed SQL files
 	@$(BIN)/python tests/conventions/sql_form.py --stamp

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,12 +17,14 @@ from src.config import Settings
 from tests.conventions.sources import MODULES, ROOT, SRC
 
 README = ROOT / "README.md"
+SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
+SCRIPTS_PAGE = ROOT / "docs" / "reference" / "scripts.md"
 SCRIPTS = sorted(
     module.rpartition(".")[2]
     for module in MODULES
     if module.startswith("src.database.scripts.") and not module.endswith(".command")
 )
-TARGETS = ("demo", "test", "lint", "bench", "torture")
+TARGETS = ("demo", "test", "lint", "docs", "bench", "torture")
 
 
 def settings() -> dict[str, tuple[str, str]]:
@@ -34,9 +38,9 @@ def settings() -> dict[str, tuple[str, str]]:
     }
 
 
-def settings_of_readme() -> dict[str, tuple[str, str]]:
+def settings_of_page() -> dict[str, tuple[str, str]]:
     rows = re.findall(
-        r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) ?\| (.+?) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `([A-Z][A-Z0-9_]+)` \| (.*?) ?\| (.+?) \|$", SETTINGS_PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len({name for name, _, _ in rows}) == len(rows)
     return {name: (default.strip().strip("`"), meaning) for name, default, meaning in rows}
@@ -64,8 +68,8 @@ def test_every_setting_has_a_meaning():
     assert [name for name, (_, meaning) in settings().items() if not meaning] == []
 
 
-def test_the_readme_lists_the_settings_with_their_defaults_and_meanings():
-    assert settings_of_readme() == settings()
+def test_the_reference_lists_the_settings_with_their_defaults_and_meanings():
+    assert settings_of_page() == settings()
 
 
 def test_the_example_lists_the_settings_with_their_defaults_and_meanings():
@@ -91,12 +95,17 @@ def test_the_example_with_every_line_switched_on_is_accepted(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_explains_itself_and_stands_in_the_readme(name, tmp_path):
+@pytest.mark.parametrize("page", [README, SCRIPTS_PAGE], ids=["readme", "reference"])
+def test_a_script_is_listed(name, page):
+    assert f"python -m src.database.scripts.{name}" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_explains_itself(name, tmp_path):
     helped = run_script(name, "--help", folder=tmp_path)
 
     assert helped.returncode == 0, helped.stderr
     assert "Usage" in helped.stdout
-    assert f"python -m src.database.scripts.{name}" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -109,10 +118,30 @@ def test_a_script_ends_with_2_for_an_option_that_it_does_not_have(name, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_readme_names_no_script_that_is_not_there():
-    named = set(re.findall(r"src\.database\.scripts\.(\w+)", README.read_text(encoding="utf-8"))) - {"NAME"}
+@pytest.mark.parametrize("page", [README, SCRIPTS_PAGE], ids=["readme", "reference"])
+def test_a_page_names_no_script_that_is_not_there(page):
+    named = set(re.findall(r"src\.database\.scripts\.(\w+)", page.read_text(encoding="utf-8"))) - {"NAME"}
 
     assert named == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_option_of_a_script_is_in_the_reference(name):
+    module = import_module(f"src.database.scripts.{name}")
+    functions = [
+        thing for thing in vars(module).values() if inspect.isfunction(thing) and thing.__module__ == module.__name__
+    ]
+    page = SCRIPTS_PAGE.read_text(encoding="utf-8")
+    options = {
+        f"--{parameter.replace('_', '-')}"
+        for function in functions
+        if not function.__name__.startswith("_")
+        for parameter, described in inspect.signature(function).parameters.items()
+        if described.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    options = {{"--rotate": "--rotate-key", "--archives": "--no-archives"}.get(option, option) for option in options}
+
+    assert [option for option in sorted(options) if option not in page] == []
 
 
 def test_make_alone_prints_the_targets_and_what_they_do():
@@ -131,7 +160,7 @@ def test_the_makefile_and_ci_have_every_command_of_the_design():
     assert set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) >= set(TARGETS)
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     called = set(re.findall(r"\bmake ([a-z]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8")))
-    assert {"test", "lint", "bench"} <= called
+    assert {"test", "lint", "docs", "bench"} <= called
 
 
 def test_the_readme_is_one_page():

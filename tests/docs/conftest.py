@@ -55,9 +55,9 @@ def operations(owner):
 
 
 @pytest.fixture
-def prepared(db, make_audio, tone, tmp_path, monkeypatch, request):
+def prepared(db, make_audio, tone, tmp_path, request):
     """The names of the examples, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+    request.getfixturevalue("monkeypatch").chdir(tmp_path)
     prepared = Prepared(db, make_audio, tone, request.getfixturevalue)
     yield prepared
     prepared.close()

@@ -11,7 +11,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from src.services import accounts
-from tests.docs.pages import HOW_TO, blocks
+from tests.docs.pages import DOCS, HOW_TO, README, blocks
 from tests.docs.prepared import run, whisper_result
 from tests.docs.test_reference import use
 
@@ -47,6 +47,17 @@ def carry_out(prepared, monkeypatch):
 def put(answer, content):
     request = urllib.request.Request(answer["url"], content, answer["headers"], method="PUT")
     urllib.request.urlopen(request).close()
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md"], ids=["readme", "quickstart"])
+def test_the_code_of_the_first_pages_runs(page, carry_out, db, monkeypatch):
+    with db.session(actor="root") as session:
+        # These pages create the users that other tests find.
+        for name in ("alice", "transcriber"):
+            accounts.find_user(session, name).username = f"other_{name}"
+        accounts.create_user(session, username="NAME", role="admin")
+
+    carry_out(page)
 
 
 @pytest.mark.parametrize("page", PAGES)
