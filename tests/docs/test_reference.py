@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import re
 from importlib import import_module
 
 import pytest
-from sqlalchemy import inspect as inspect_mapper
 
 import src.database
 from src import errors, formats, storage
@@ -146,13 +144,3 @@ def test_the_tree_of_errors_is_complete():
     classes = [name for name, thing in vars(errors).items() if inspect.isclass(thing)]
 
     assert [name for name in classes if f"{name}" not in tree.split()] == []
-
-
-def test_the_columns_of_models_are_those_of_the_models():
-    page = (REFERENCE / "database.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (`.+`) \|$", page, re.MULTILINE)
-
-    assert len(rows) > 4
-    for model, columns in rows:
-        known = set(inspect_mapper(getattr(src.database, model)).all_orm_descriptors.keys())
-        assert set(re.findall(r"`(\w+)`", columns)) - known == set(), model

@@ -1,0 +1,61 @@
+"""Tables of the documentation list what the code has: columns, codes, extras."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from sqlalchemy import inspect, select
+
+import src.database
+from src.database.models.jobs import JOB_STATES
+from tests.conventions.sources import ROOT
+from tests.docs.pages import DOCS, REFERENCE
+
+DATABASE = (REFERENCE / "database.md").read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every row of tables in which the first cell is code."""
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("| `")
+    ]
+
+
+def words(cell: str) -> set[str]:
+    return set(re.findall(r"`([\w-]+)`", cell))
+
+
+def test_the_columns_are_those_of_the_models():
+    columns = rows(DATABASE.split("## Models")[1].split("## Codes")[0])
+
+    assert len(columns) > 4
+    for model, cells in columns:
+        known = set(inspect(getattr(src.database, model.strip("`"))).all_orm_descriptors.keys())
+        assert words(cells) - known == set(), model
+
+
+def test_the_codes_are_those_of_a_new_database(db):
+    listed = {model.strip("`"): cells for model, cells in rows(DATABASE.split("## Codes")[1])}
+
+    with db.session(actor="alice") as session:
+        for name in ("CaseStatus", "CasePriority", "AudioStatus", "Sentiment", "UserRole"):
+            model = getattr(src.database, name)
+            assert words(listed.pop(name)) == set(session.scalars(select(model.code))), name
+        count = len(session.scalars(select(src.database.Language.code)).all())
+    assert f"{count} of them" in listed.pop("Language")
+    assert listed == {}
+
+
+def test_the_states_of_a_job_are_those_of_the_table():
+    line = re.search(r"^States of a job \(`job\.state`\): ([^.]+)\.", DATABASE, re.MULTILINE)
+
+    assert line is not None
+    assert words(line[1]) == set(JOB_STATES)
+
+
+def test_the_extras_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = {cells[0].strip("`") for cells in rows((DOCS / "quickstart.md").read_text(encoding="utf-8"))}
+
+    assert listed == set(project["optional-dependencies"])
