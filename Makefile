@@ -1,4 +1,4 @@
-# Every command sets up what it needs: a virtual environment in .venv, filled from the requirements.
+# Every target sets up its requirements: a virtual environment in .venv with the packages of the requirements files.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,12 +11,12 @@ ARGS ?=
 .PHONY: help demo test lint docs stamp golden bench torture clean
 
 help: ## Print the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
+	@grep -E --no-filename '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | \
 		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 $(VENV)/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "This project needs Python 3.11 or newer; name it with: make PYTHON=python3.12 …" >&2; exit 3; }
+		{ echo "This project needs Python 3.11 or newer; select it with: make PYTHON=python3.12 …" >&2; exit 3; }
 	@echo "Setting up $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -27,10 +27,10 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-demo: $(VENV)/run.stamp ## Set everything up and run the main job [AUDIO=/path/to/recording]
+demo: $(VENV)/run.stamp ## Set everything up and run the demo [AUDIO=/path/to/recording]
 	@$(BIN)/python examples/demo.py $(if $(AUDIO),"$(AUDIO)")
 
-# In the order of the folders: files of many short tests first would leave the longest ones to one worker at the end.
+# In the order of the folders: with files of many short tests first, one worker would run the longest files alone at the end.
 test: $(VENV)/dev.stamp ## Set everything up and run the whole suite [ARGS="-k name"]
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -45,19 +45,19 @@ docs: $(VENV)/dev.stamp ## Run the examples of the documentation, then build it 
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # with --quiet it would not count warnings
 	@echo "The documentation is in build/docs/index.html"
 
-stamp: $(VENV)/dev.stamp ## Renew the first line of changed SQL files
+stamp: $(VENV)/dev.stamp ## Update the first line of changed SQL files
 	@$(BIN)/python tests/conventions/sql_form.py --stamp
 
-golden: $(VENV)/dev.stamp ## Print what the models' declarations turn into, for review
+golden: $(VENV)/dev.stamp ## Write the SQL derived from the declarations of the models, for review
 	@$(BIN)/python tests/provisioning/golden.py --write
 
 bench: $(VENV)/dev.stamp ## Run the benchmarks [WHAT=name] [ARGS=--quick]
 	@for file in $(if $(WHAT),benchmarks/$(WHAT).py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit $$?; done
 
-torture: $(VENV)/dev.stamp ## Run the long, violent tests [WHAT=name] [ARGS="--seed 1 --rounds 10"]
+torture: $(VENV)/dev.stamp ## Run the long stress and crash tests [WHAT=name] [ARGS="--seed 1 --rounds 10"]
 	@for file in $(if $(WHAT),tests/torture/$(WHAT).py,$(sort $(wildcard tests/torture/[a-z]*.py))); do \
 		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit $$?; done
 
-clean: ## Remove what the commands above made, but no data
+clean: ## Remove everything that these targets created, except data
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""How migrations run: as the owner, one at a time, never waiting long for a lock that sessions hold.
+"""Run migrations: as the owner, one process at a time, with a short timeout for locks that sessions hold.
 
-The revisions change tables. Before them the functions that are missing are made, since defaults and CHECKs call them;
-after them functions, triggers, policies and grants are compared with the code, and what differs is applied.
+The revisions change tables. Before them, missing functions are created, since defaults and CHECKs call them; after them,
+functions, triggers, policies and grants are compared with the code, and differences are applied.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from src.database.provisioning.apply import applied_by_newer, apply, create_miss
 from src.database.provisioning.autogenerate import include_layer_name
 from src.database.provisioning.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.provisioning.offline import after_migrations, before_migrations
-from src.database.provisioning.safe_lines import PLUGINS, make_safe, render_check
+from src.database.provisioning.safe_operations import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
 from src.errors import SpeechError
 
-# SQLAlchemy does not know the type, and `alembic check` would pass by the columns that have it.
+# SQLAlchemy does not know the type, and `alembic check` would ignore columns of it.
 ischema_names["xid8"] = TransactionId
 
 logger = logging.getLogger("alembic.protection")
 config = context.config
-# The ini of a service may name a script_location and nothing else.
+# The ini file of a service may contain only script_location.
 configures_logging = config.attributes.get("configure_logging", True) and "loggers" in config.file_config
 if config.config_file_name is not None and configures_logging:
     fileConfig(config.config_file_name, disable_existing_loggers=False)
@@ -51,7 +51,7 @@ def moves_revisions() -> bool:
 def run_offline() -> None:
     context.configure(
         dialect_name="postgresql",
-        # Under the driver's own style every percent sign of a function would come out doubled.
+        # The paramstyle of the driver would double every percent sign in functions.
         dialect_opts={"paramstyle": "named"},
         target_metadata=Base.metadata,
         literal_binds=True,
@@ -69,11 +69,11 @@ def run_offline() -> None:
 
 
 def run_online() -> None:
-    given = config.attributes.get("url")
-    url = normalise_url(given) if given is not None else owner_url(load_settings())
+    passed_url = config.attributes.get("url")
+    url = normalise_url(passed_url) if passed_url is not None else owner_url(load_settings())
     engine = make_engine(url, PoolOptions(application_name="alembic", size=1))
     try:
-        # The lock has a connection of its own: a migration may commit in between, the lock stays.
+        # The lock is held on a separate connection, so it survives commits of a migration.
         with migration_lock(engine):
             with engine.connect() as connection:
                 reached = migrate(connection)
@@ -86,7 +86,7 @@ def run_online() -> None:
 
 
 def migrate(connection: Connection) -> tuple[str, ...]:
-    """Run the command, and return the revision that the tables have then; nothing below the baseline."""
+    """Run the command; return the revision of the tables afterwards, empty below the baseline."""
     require_server(connection)
     if moves_revisions() and applied_by_newer(connection) is None:
         create_missing_functions(connection)
@@ -98,7 +98,7 @@ def migrate(connection: Connection) -> tuple[str, ...]:
         target_metadata=Base.metadata,
         transaction_per_migration=True,
         compare_type=True,
-        compare_server_default=False,  # the comparison at the end sees defaults exactly
+        compare_server_default=False,  # defaults are compared exactly at the end
         include_name=include_layer_name,
         autogenerate_plugins=PLUGINS,
         render_item=render_check,
@@ -110,12 +110,12 @@ def migrate(connection: Connection) -> tuple[str, ...]:
 
 
 def goes_down() -> bool:
-    """Whether the command is a downgrade; one to the revision that the tables have takes a change of functions back."""
+    """Whether the command is a downgrade; one to the current revision reverts a change of functions."""
     return getattr(context.get_context().opts.get("fn"), "__name__", "") == "downgrade"
 
 
 def protect(engine: Engine, reached: tuple[str, ...]) -> None:
-    """Apply functions and protection, where the tables are those of this code."""
+    """Apply functions and protection if the tables are at the revision of this code."""
     if reached == (head(),):
         for difference in apply(engine):
             logger.warning("%s", difference)
@@ -124,7 +124,7 @@ def protect(engine: Engine, reached: tuple[str, ...]) -> None:
 
 
 def leave_to_older_code(engine: Engine, reached: tuple[str, ...]) -> None:
-    """Record build 0: the older code whose revision this is applies its own functions with its own upgrade."""
+    """Record build 0, so that the older code of this revision applies its functions with its own upgrade."""
     if reached:
         with engine.begin() as connection:
             execute(connection, recorded(reached[0], build=0))
@@ -137,7 +137,7 @@ def run() -> None:
     try:
         run_online()
     except SpeechError as error:
-        # Called by a program of ours, the program tells it; called as `alembic`, one line says it all.
+        # A program of this layer reports the error itself; the command `alembic` prints one line.
         if "url" in config.attributes or "debug" in context.get_x_argument():
             raise
         sys.stderr.write(f"alembic: {error}\n")

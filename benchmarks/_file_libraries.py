@@ -1,6 +1,7 @@
-"""Other libraries that keep files: each returns how it puts a copy of `source` into `folder`; None without it.
+"""Other file storage libraries: each function returns a callable that puts a copy of `source` into `folder`.
 
-Measured beside ours, never needed: Django's FileSystemStorage, obstore (Rust's object_store) and fsspec.
+Returns None if the library is not installed. Measured for comparison only: Django's FileSystemStorage, obstore (Rust's
+object_store) and fsspec.
 """
 
 from __future__ import annotations

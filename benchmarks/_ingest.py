@@ -1,4 +1,4 @@
-"""Where the time of an ingest goes: the bytes, the decoder, the announcement, the row, what the history takes of it."""
+"""The duration of each step of an ingest: storing, decoding, announcing, inserting the row, and capturing history."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from src.database import Case, Database
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services import cases, recordings
-from src.services.recordings import ingestion
+from src.services.recordings import context, ingestion
 from src.storage import LocalStorage
 
 RATE = 16_000
-# The steps of an ingest, as the modules that take them name them.
+# The functions of the ingestion module that are timed, and their descriptions.
 STEPS = {
     "announce": "announced in a commit of its own",
     "facts_of": "probe in a child",
-    "put": "bytes, durable",
+    "stored": "bytes, durable",
 }
 
 
 def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str, str, str]]:
-    """Ingest a recording of so many minutes again and again; return rows of medians."""
+    """Ingest a recording of that many minutes `rounds` times; return rows of medians."""
     source = folder / "interview.wav"
     with wave.open(os.fspath(source), "wb") as file:
         file.setnchannels(1)
@@ -45,13 +45,11 @@ def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=storage) as database:
             captured, bare = _measured(database, owner, source, rounds)
         owner.dispose()
-    # A difference of two medians may be a little below nothing; plus 0.0, it has no sign then.
-    title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
     steps = [(name, captured[step], "") for step, name in STEPS.items()]
     steps.append(("row, adopted object, log entry, commit", bare["rest"], "without history"))
     steps.append(("history", captured["rest"] - bare["rest"], "of the row, by a trigger: a difference of medians"))
     steps.append(("the whole", captured["whole"], f"{mebibytes / captured['whole']:.1f} MiB/s"))
-    # A difference of two medians may be a little below nothing; plus 0.0, it has no sign then.
+    # A difference of two medians may round to -0.0; adding 0.0 removes the sign.
     title = f"ingest of {minutes} minutes, {mebibytes:.0f} MiB"
     return [(f"{title}: {name}", f"{round(seconds, 4) + 0.0:.4f}", "", remark) for name, seconds, remark in steps]
 
@@ -59,54 +57,55 @@ def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str
 def _measured(
     database: Database, owner: Engine, source: Path, rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the median seconds of each step, of the whole and of what is left: with history and without."""
+    """Return the median seconds of each step, of the whole and of the rest: with history and without."""
     with database.session(actor="alice") as session:
         case = cases.open_case(session, title="Measured")
-    taken: dict[str, list[dict[str, float]]] = {"ENABLE ALWAYS": [], "DISABLE": []}
+    durations: dict[str, list[dict[str, float]]] = {"ENABLE ALWAYS": [], "DISABLE": []}
     for _ in range(rounds + 1):
-        # In turn, so that a busy moment of the machine meets both.
-        for state, several in taken.items():
+        # In turn, so that load on the machine affects both.
+        for state, runs in durations.items():
             with owner.begin() as connection:
                 connection.execute(text(f"ALTER TABLE audio_files {state} TRIGGER capture"))
-            several.append(_once(database, case, source))
-    # The first one opens connections and makes folders.
+            runs.append(_once(database, case, source))
+    # The first round opens connections and creates folders; it is not counted.
     with_history, without = (
-        {step: statistics.median(spent[step] for spent in several[1:]) for step in several[0]}
-        for several in taken.values()
+        {step: statistics.median(seconds[step] for seconds in runs[1:]) for step in runs[0]}
+        for runs in durations.values()
     )
     return with_history, without
 
 
 def _once(database: Database, case: Case, source: Path) -> dict[str, float]:
-    spent: dict[str, float] = {}
-    with _watched(spent):
+    seconds: dict[str, float] = {}
+    with _watched(seconds):
         started = time.perf_counter()
         with database.session(actor="alice") as session:
             recordings.ingest(session, case, source)
-        spent["whole"] = time.perf_counter() - started
-    spent["rest"] = spent["whole"] - sum(spent[step] for step in STEPS)
-    return spent
+        seconds["whole"] = time.perf_counter() - started
+    seconds["rest"] = seconds["whole"] - sum(seconds[step] for step in STEPS)
+    return seconds
 
 
 @contextmanager
-def _watched(spent: dict[str, float]) -> Iterator[None]:
-    """Note how long each step takes."""
-    steps = {step: getattr(ingestion, step) for step in STEPS}
+def _watched(seconds: dict[str, float]) -> Iterator[None]:
+    """Record the duration of each step."""
+    modules = {"announce": context, "facts_of": ingestion, "stored": ingestion}
+    steps = {step: getattr(modules[step], step) for step in STEPS}
     for name, step in steps.items():
-        setattr(ingestion, name, _timed(name, step, spent))
+        setattr(modules[name], name, _timed(name, step, seconds))
     try:
         yield
     finally:
         for name, step in steps.items():
-            setattr(ingestion, name, step)
+            setattr(modules[name], name, step)
 
 
-def _timed(name: str, step: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+def _timed(name: str, step: Callable[..., Any], seconds: dict[str, float]) -> Callable[..., Any]:
     def timed(*arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         try:
             return step(*arguments, **options)
         finally:
-            spent[name] = time.perf_counter() - started
+            seconds[name] = time.perf_counter() - started
 
     return timed

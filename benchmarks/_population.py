@@ -1,4 +1,4 @@
-"""What access and search are measured in: cases of colleagues with a recording each, of which Alice sees few."""
+"""The data of the access and search benchmarks: cases of colleagues with one recording each; Alice sees a few."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, text
 FEW = 20
 PAGE = 50
 
-# As the owner, past the door. Colleagues have a caseload of twenty; Alice's cases lie far from one another and from the
-# newest.
+# Inserted as the owner, without db.session. Colleagues have twenty cases each; Alice's cases are far apart and far from
+# the newest.
 _CASES = (
     "INSERT INTO users (username) SELECT 'colleague-' || n FROM generate_series(1, greatest(1, :cases / 20)) AS n",
     """
@@ -38,9 +38,9 @@ _CASES = (
 
 @contextmanager
 def populating(engine: Engine, cases: int) -> Iterator[Connection]:
-    """Make the cases and lend the transaction for what is said in them; afterwards index it, commit and analyse."""
+    """Insert the cases and yield the transaction for their segments; then build the index, commit and analyse."""
     with engine.begin() as connection:
-        # Built in one go at the end: kept up to date row by row it takes most of the time.
+        # Built once at the end: updating the index row by row would take most of the time.
         index = connection.scalar(text("SELECT pg_get_indexdef('public.transcription_segments_search_idx'::regclass)"))
         connection.execute(text("DROP INDEX public.transcription_segments_search_idx"))
         for statement in _CASES:

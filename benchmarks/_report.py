@@ -1,4 +1,4 @@
-"""How every benchmark speaks: a table, then one line per goal, for people or for machines."""
+"""The output of every benchmark: a table, then one line per goal, as text or JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A benchmark is a script: what it measures is the checkout that it lies in.
+# A benchmark is a script and measures the checkout that contains it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio that was measured, and the limit that it must keep."""
+    """A measured ratio and its limit."""
 
     name: str
     measured: float
@@ -36,10 +36,10 @@ Benchmark = Callable[[bool], tuple[Sequence[str], Sequence[Row], Sequence[Goal]]
 
 
 def main(benchmark: Benchmark, description: str) -> None:
-    """Run a benchmark (it is told whether to be quick) and print what it returns: header, rows, goals."""
+    """Run a benchmark with the value of `--quick` and print the header, rows and goals that it returns."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs")
-    parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    parser.add_argument("--quick", action="store_true", help="use a small size, to check that it runs")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     header, rows, goals = benchmark(options.quick)

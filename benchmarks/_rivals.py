@@ -1,4 +1,4 @@
-"""The same table of cases as other libraries keep it: plain SQLAlchemy, SQLAlchemy-Continuum and postgresql-audit."""
+"""The table of cases with other libraries: plain SQLAlchemy, SQLAlchemy-Continuum and postgresql-audit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OURS = {ADMINISTRATOR: "root", MEMBER: "alice"}
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who writes cases: how a session is opened, and the model of a case there."""
+    """An implementation that writes cases: how it opens a session, and its model of a case."""
 
     opened: Callable[[], AbstractContextManager[Session]]
     model: Any
@@ -62,10 +62,10 @@ class Contender:
 def model_of_cases(
     versioned: dict[str, Any] | None = None, *, same_work: bool = False, prepare: Callable[[Any], Any] | None = None
 ) -> tuple[Any, Any]:
-    """Return a fresh base, and a case with the columns, checks, indexes and foreign keys of ours; nothing else.
+    """Return a new base, and a case with the columns, checks, indexes and foreign keys of our model, nothing else.
 
-    `same_work`: as an application does by hand what ours does too: the owner is a row of the participants, a lost
-    update is refused, and what the server sets is read back. `prepare` is called with the base before it has models.
+    `same_work` adds what our model also does, as an application would write it: the owner is a row of the participants,
+    lost updates are rejected, and server defaults are read back. `prepare` is called with the base before the models.
     """
 
     class Base(DeclarativeBase):
@@ -146,7 +146,7 @@ def model_of_cases(
 
 
 def writer(name: str, url: URL, key: SigningKey) -> Contender:
-    """Return one of the contenders, its tables made. Raises whatever a library raises where it does not run."""
+    """Return one of the contenders with its tables created. Passes on any exception of its library."""
     if name in OURS:
         database = Database(url, signing_key=key, storage=MemoryStorage())
         actor = OURS[name]
@@ -170,13 +170,13 @@ def writer(name: str, url: URL, key: SigningKey) -> Contender:
 
 
 def work(pipe: Connection, name: str, url: URL, key: SigningKey) -> None:
-    """Serve in a process of its own: for each number of cases, insert and update that many and answer the seconds.
+    """Serve requests in a separate process: insert and update the requested number of cases, send back the seconds.
 
-    In a process of its own, since both libraries listen to every session of the process that they are in.
+    A separate process is needed because both libraries listen to every session of their process.
     """
     try:
         contender = writer(name, url, key)
-    except Exception as error:  # noqa: BLE001 - whatever keeps a peer from running is told in the table
+    except Exception as error:  # noqa: BLE001 - the reason why a library does not run is printed in the table
         pipe.send(f"does not run: {error}")
         return
     pipe.send("")
@@ -189,7 +189,7 @@ def work(pipe: Connection, name: str, url: URL, key: SigningKey) -> None:
 
 
 def insert(contender: Contender, number: int, cases: int) -> float:
-    """Return the seconds to insert cases in one session, from before it is opened until it has committed."""
+    """Return the seconds to insert cases in one session, including its opening and its commit."""
     gc.collect()
     started = time.perf_counter()
     with contender.opened() as session:
@@ -203,11 +203,11 @@ def values(contender: Contender, number: int, case: int) -> dict[str, str]:
 
 
 def update(contender: Contender, number: int) -> float:
-    """Return the seconds to update the cases of a round, from when they are loaded until they are committed."""
+    """Return the seconds to update the cases of a round, including the commit, without loading them."""
     gc.collect()
     with contender.opened() as session:
-        mine = contender.model.case_code.like(f"{contender.prefix}{number}-%")
-        cases = session.scalars(select(contender.model).where(mine)).all()
+        in_round = contender.model.case_code.like(f"{contender.prefix}{number}-%")
+        cases = session.scalars(select(contender.model).where(in_round)).all()
         started = time.perf_counter()
         for case in cases:
             case.title = f"{case.title}, changed"

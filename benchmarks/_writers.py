@@ -1,4 +1,4 @@
-"""Sixteen writers in four processes, each of which adds a note in a transaction of its own, again and again."""
+"""Sixteen writers in four processes, each of which adds notes in a loop, one per transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the processes have in common: a slot for each writer, so that none waits for another's lock, and signals."""
+    """State shared by the processes: signals, and one counter per writer, so that no writer waits for a lock."""
 
     written: Any
     ready: Any
@@ -31,8 +31,8 @@ class _Shared:
 
 @contextmanager
 def running_writers(url: URL, key: SigningKey) -> Iterator[Callable[[], int]]:
-    """Keep writers writing while the block runs; yields a function that tells how many notes were committed."""
-    context = multiprocessing.get_context("fork")  # what is imported already is not imported once more by each
+    """Run the writers during the block; yield a function that returns the number of committed notes."""
+    context = multiprocessing.get_context("fork")  # the children inherit the imported modules
     written = context.Array("q", PROCESSES * THREADS, lock=False)
     shared = _Shared(written, context.Barrier(PROCESSES + 1), context.Event())
     processes = [
@@ -55,12 +55,12 @@ def _write(url: URL, key: SigningKey, first: int, shared: _Shared) -> None:
             case = Case(title=f"Notes of writer {first}")
             session.add(case)
             session.flush()
-            number, author = case.id, case.opened_by_id
+            case_id, author_id = case.id, case.opened_by_id
 
         def add_notes(slot: int) -> None:
             while not shared.stop.is_set():
                 with database.session(actor="alice") as session:
-                    session.add(CaseNote(case_id=number, author_id=author, body="What the witness said."))
+                    session.add(CaseNote(case_id=case_id, author_id=author_id, body="What the witness said."))
                 shared.written[slot] += 1
 
         threads = [threading.Thread(target=add_notes, args=(first + thread,)) for thread in range(THREADS)]

@@ -1,4 +1,4 @@
-"""What row security costs: queries of members and administrators beside the same queries without it, and the door."""
+"""The cost of row security: queries of members and administrators with and without it, and the cost of db.session."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ Query = Callable[[Session], Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. Half of the cases are Bob's, `FEW` are Alice's, each has `segments` segments."""
+    """The size of the benchmark. Bob is a member of half of the cases, Alice of `FEW`; each has `segments` segments."""
 
     cases: int
     segments: int
     rounds: int
-    doors: int
+    sessions: int
 
 
-FULL = Size(cases=10_000, segments=100, rounds=25, doors=400)
-QUICK = Size(cases=400, segments=50, rounds=7, doors=60)
+FULL = Size(cases=10_000, segments=100, rounds=25, sessions=400)
+QUICK = Size(cases=400, segments=50, rounds=7, sessions=60)
 
-# Bob takes part in every second case; one transcription and its segments for each.
+# Bob is a member of every second case; each case has one transcription with its segments.
 POPULATION = (
     """
     INSERT INTO case_participants (case_id, user_id, role)
@@ -81,7 +81,7 @@ def page(case: int, where: Sequence[Any] = ()) -> Select[Any]:
 
 
 def queries(case: int, where: Sequence[Any] = ()) -> dict[str, Query]:
-    """The three queries of somebody who reads this case, with a condition where row security does not put one."""
+    """Return the three queries of a reader of this case; `where` replaces the condition of row security."""
     counted = select(func.count()).select_from(TranscriptionSegment).where(*where)
     return {
         COUNT: lambda session: session.scalar(counted),
@@ -92,7 +92,7 @@ def queries(case: int, where: Sequence[Any] = ()) -> dict[str, Query]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Somebody who reads: how a session of his is opened, and the queries that he makes in it."""
+    """A reader: how a session is opened, and the queries to run in it."""
 
     name: str
     opened: Callable[[], AbstractContextManager[Session]]
@@ -111,7 +111,7 @@ def readers(database: Database, owner: Engine, size: Size) -> list[Reader]:
             for name in ("alice", "bob")
         )
     if (len(few), len(many)) != (FEW, size.cases // 2):
-        raise AssertionError(f"the population is another one than was meant: {len(few)} and {len(many)} cases")
+        raise AssertionError(f"unexpected population: {len(few)} and {len(many)} cases")
     case = few[FEW // 2]
     wide_case = many[len(many) // 3]
     return [
@@ -129,7 +129,7 @@ def by_hand(cases: Sequence[int]) -> TextClause:
 
 
 def read(people: Sequence[Reader], rounds: int) -> dict[tuple[str, str], float]:
-    """Return the median milliseconds of each query of each reader, in a session that is open already."""
+    """Return the median milliseconds of each query of each reader, in an open session."""
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):
         for name in (COUNT, NEWEST, ONE_CASE):
@@ -139,39 +139,39 @@ def read(people: Sequence[Reader], rounds: int) -> dict[tuple[str, str], float]:
                     started = time.perf_counter()
                     reader.queries[name](session)
                     elapsed = time.perf_counter() - started
-                if number > 0:  # the first round fills caches of plans and pages
+                if number > 0:  # the first round fills the plan and page caches
                     times.setdefault((name, reader.name), []).append(elapsed * 1000)
     return {key: statistics.median(measured) for key, measured in times.items()}
 
 
-def go_through(database: Database, plain: Engine, rounds: int) -> tuple[float, float, float]:
-    """Return the median milliseconds to read a case through the door and without it, and the extra round trips."""
+def session_overhead(database: Database, plain: Engine, rounds: int) -> tuple[float, float, float]:
+    """Return the median milliseconds to read a case with db.session and with a plain Session, and extra round trips."""
     with database.session(actor="alice") as session:
         case = session.scalars(select(Case.id).limit(1)).one()
 
-    def door() -> None:
+    def with_actor() -> None:
         with database.session(actor="alice") as session:
             session.get_one(Case, case)
 
-    def without() -> None:
+    def plain_session() -> None:
         with Session(plain) as session, session.begin():
             session.get_one(Case, case)
 
-    times: dict[Callable[[], None], list[float]] = {door: [], without: []}
+    times: dict[Callable[[], None], list[float]] = {with_actor: [], plain_session: []}
     for number in range(rounds + 20):
         for way, measured in times.items():
             started = time.perf_counter()
             way()
             if number >= 20:
                 measured.append((time.perf_counter() - started) * 1000)
-    extra = round_trips(database.engine, door) - round_trips(plain, without)
-    return statistics.median(times[door]), statistics.median(times[without]), extra
+    extra = round_trips(database.engine, with_actor) - round_trips(plain, plain_session)
+    return statistics.median(times[with_actor]), statistics.median(times[plain_session]), extra
 
 
 def round_trips(engine: Engine, way: Callable[[], None], times: int = 10) -> float:
-    """Return how many statements the driver sends for it, the pool's ping included; BEGIN and COMMIT are not counted.
+    """Return the number of statements that the driver sends, including the pool's ping, without BEGIN and COMMIT.
 
-    Both ways send these two, each as a round trip of its own.
+    Both ways send BEGIN and COMMIT, each in a round trip of its own.
     """
     sent = 0
 
@@ -186,7 +186,7 @@ def round_trips(engine: Engine, way: Callable[[], None], times: int = 10) -> flo
         options["cursor_factory"] = CountingCursor
 
     engine.dispose()
-    way()  # what is sent once for a new connection is not the door's
+    way()  # statements for a new connection are not counted
     sent = 0
     for _ in range(times):
         way()
@@ -201,21 +201,21 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         populate(owner, size)
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
             times = read(readers(database, owner, size), size.rounds)
-            door, without, extra = go_through(database, plain, size.doors)
+            with_actor, without, extra = session_overhead(database, plain, size.sessions)
         owner.dispose()
         plain.dispose()
 
-    def ratio(name: str, reader: str, beside: str) -> float:
-        return times[name, reader] / times[name, beside]
+    def ratio(name: str, reader: str, reference: str) -> float:
+        return times[name, reader] / times[name, reference]
 
     names = (COUNT, NEWEST, ONE_CASE)
     pairs = ((MEMBER, BY_HAND), (ADMINISTRATOR, UNPROTECTED), (WIDE_MEMBER, WIDE_BY_HAND))
     rows: list[Row] = [
-        (name, reader, times[name, reader], times[name, beside], ratio(name, reader, beside))
-        for reader, beside in pairs
+        (name, reader, times[name, reader], times[name, reference], ratio(name, reader, reference))
+        for reader, reference in pairs
         for name in names
     ]
-    rows.append(("read one case", "the door", door, without, door / without))
+    rows.append(("read one case", "db.session", with_actor, without, with_actor / without))
     goals = [
         *(Goal(f"{MEMBER}: {name}", ratio(name, MEMBER, BY_HAND), 1.5) for name in names),
         *(Goal(f"{ADMINISTRATOR}: {name}", ratio(name, ADMINISTRATOR, UNPROTECTED), 1.2) for name in names),
@@ -223,10 +223,10 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             Goal(f"{WIDE_MEMBER} × {MEMBER}: {name}", ratio(name, WIDE_MEMBER, MEMBER), 3)
             for name in (NEWEST, ONE_CASE)
         ),
-        # No more than what he asks for takes by hand, give or take the reading of a whole table instead of an index.
+        # About the time of the same query by hand; the difference is a table scan instead of an index scan.
         Goal(f"{WIDE_MEMBER}: {COUNT}", ratio(COUNT, WIDE_MEMBER, WIDE_BY_HAND), 3),
-        Goal("the door: read one case", door / without, 2),
-        Goal("the door: extra round trips", extra, 2),
+        Goal("db.session: read one case", with_actor / without, 2),
+        Goal("db.session: extra round trips", extra, 2),
     ]
     return ("query", "who", "median ms", "without ms", "ratio"), rows, goals
 

@@ -1,4 +1,4 @@
-"""What memory costs: writing under capture beside other libraries, reading what was, sealing and verifying it."""
+"""The cost of history: writing with capture compared with other libraries, reading the past, sealing and verifying."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from src.storage import MemoryStorage
 
 MONTHS = 36
 PAGE = 50
-OWN = 20  # cases that Alice takes part in; of every second one the log speaks three years ago only
+OWN = 20  # cases with Alice as a member; every second one has entries from three years ago only
 NOTES_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The size of the benchmark."""
 
     cases: int
     member_cases: int
@@ -46,9 +46,10 @@ class Size:
 FULL = Size(5_000, 1_000, 3, 1_000_000, 10_000, 25, 60_000, 8, 3)
 QUICK = Size(100, 100, 1, 10_000, 100, 3, 1_500, 1, 0.5)
 
-# As the owner, past the door. Entries stand in every month alike, a hundred for each case; their hashes are of no use.
+# Inserted as the owner, without db.session. Entries are spread evenly over the months, a hundred per case; their hashes
+# are placeholders.
 POPULATION = (
-    # What the population itself did would be the newest entry of each case.
+    # Otherwise the inserts of the population would be the newest entry of each case.
     "ALTER TABLE cases DISABLE TRIGGER capture",
     """
     INSERT INTO cases (title, opened_by_id)
@@ -70,7 +71,7 @@ POPULATION = (
       JOIN activity_types t ON t.code = 'row.update'
       JOIN cases c ON c.id = 1 + n % :cases
      CROSS JOIN LATERAL (SELECT date_trunc('month', now()) - interval '35 months'
-        -- Cases that were last changed three years ago have all their entries in the first month.
+        -- The cases that were last changed three years ago have all their entries in the first month.
         + CASE WHEN c.id % (:cases / :own) = 0 AND c.id / (:cases / :own) % 2 = 0 THEN interval '20 days'
                ELSE now() - date_trunc('month', now()) + interval '35 months' END * (n::float8 / :entries)) AS m (at)
     """,
@@ -83,22 +84,22 @@ MONTH = """
 
 
 def write(server: SpeechServer, size: Size) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
-    """Return for each contender the median seconds to insert and to update cases, and why others do not run."""
-    context = multiprocessing.get_context("fork")  # what is imported already is not imported once more by each
+    """Return the median seconds to insert and update cases per contender, and the reasons why others do not run."""
+    context = multiprocessing.get_context("fork")  # the children inherit the imported modules
     times: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         pipes = {}
         for name in (PLAIN, SAME_WORK, *OURS, AUDIT, CONTINUUM):
-            # A database for each: what one has written makes the next one no slower.
+            # A database for each contender, so that they do not slow each other down.
             owner = stack.enter_context(server.copy() if name in OURS else server.empty())
             url = server.serving_url(owner) if name in OURS else owner
-            pipes[name], theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, name, url, server.signing_key))
+            pipes[name], child_end = context.Pipe()
+            process = context.Process(target=work, args=(child_end, name, url, server.signing_key))
             process.start()
             stack.callback(process.join)
             stack.callback(pipes[name].send, 0)
         reasons = {name: pipe.recv() for name, pipe in pipes.items()}
-        for _ in range(size.rounds + 1):  # the first round fills caches of plans and pages
+        for _ in range(size.rounds + 1):  # the first round fills the plan and page caches
             for name, pipe in pipes.items():
                 if not reasons[name]:
                     pipe.send(size.member_cases if name == MEMBER else size.cases)
@@ -125,7 +126,7 @@ def populate(owner: Engine, size: Size) -> None:
 
 
 def read(database: Database, size: Size) -> dict[str, float]:
-    """Return the median milliseconds to read a case, to have it as it was, and to read a page of its versions."""
+    """Return the median milliseconds to read a case, its state in the past, and a page of its versions."""
     times: dict[str, list[float]] = {}
 
     def measured(name: str, reading: Callable[[], Any]) -> Any:
@@ -137,7 +138,7 @@ def read(database: Database, size: Size) -> dict[str, float]:
     now = datetime.now(UTC)
     step = size.logged_cases // OWN
     with database.session(actor="alice") as session:
-        kept = []  # as in a session at work: statuses and priorities stay in its identity map
+        kept = []  # as in a session in use: statuses and priorities stay in the identity map
         for _ in range(size.readings + 1):
             for number in range(step, size.logged_cases + 1, step):
                 old = number // step % 2 == 0
@@ -146,19 +147,19 @@ def read(database: Database, size: Size) -> dict[str, float]:
                 page = measured("page", lambda n=number: history.versions(session, (Case, n), limit=PAGE))
                 expected = min(PAGE, size.entries // size.logged_cases)
                 if len(page) < expected or not then.title.startswith("Case at"):
-                    raise AssertionError(f"the population is another one than was meant: case {number}")
+                    raise AssertionError(f"unexpected population: case {number}")
     return {name: statistics.median(found[OWN:]) for name, found in times.items()}
 
 
 def prove(database: Database, size: Size, key: SealKey) -> dict[str, float]:
-    """Return how many entries a second are written, sealed and verified."""
+    """Return the entries per second that are written, sealed and verified."""
     rates: dict[str, list[float]] = {"write": [], "seal": []}
     with database.session(actor="alice") as session:
         case = Case(title="Notes")
         session.add(case)
         session.flush()
-        number, author = case.id, case.opened_by_id
-    notes = [{"case_id": number, "author_id": author, "body": f"Note {note}"} for note in range(NOTES_AT_ONCE)]
+        case_id, author_id = case.id, case.opened_by_id
+    notes = [{"case_id": case_id, "author_id": author_id, "body": f"Note {note}"} for note in range(NOTES_AT_ONCE)]
     rounds = 3
     each = size.notes // rounds
     for _ in range(rounds):
@@ -183,10 +184,10 @@ def prove(database: Database, size: Size, key: SealKey) -> dict[str, float]:
 
 
 def write_beside_sealer(server: SpeechServer, database: Database, size: Size, key: SealKey) -> tuple[float, float]:
-    """Return how many notes a second sixteen writers commit, alone and beside a sealer that seals every second."""
+    """Return the notes per second of sixteen writers, alone and with a concurrent sealer that seals every second."""
     rates: tuple[list[float], list[float]] = ([], [])
     with running_writers(database.engine.url, server.signing_key) as written:
-        time.sleep(size.window_seconds)  # until all have connected and their plans are cached
+        time.sleep(size.window_seconds)  # until all are connected and their plans are cached
         for window in range(2 * size.windows):
             sealing = bool(window % 2)
             started, before = time.perf_counter(), written()
@@ -196,7 +197,7 @@ def write_beside_sealer(server: SpeechServer, database: Database, size: Size, ke
                         history.seal(session, key=key)
                 time.sleep(max(0, min(1, left)))
             rates[sealing].append((written() - before) / (time.perf_counter() - started))
-            with database.session(actor="root") as session:  # what a window left does not burden the next one
+            with database.session(actor="root") as session:  # so that a window leaves no work to the next one
                 history.seal(session, key=key)
     return statistics.median(rates[0]), statistics.median(rates[1])
 
@@ -259,7 +260,7 @@ def opened(server: SpeechServer, owner: Any) -> Database:
 
 
 def new_key() -> SealKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - only sealers do
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - only sealers need the package
 
     private = Ed25519PrivateKey.generate()
     return SealKey(private.public_key().public_bytes_raw(), private)

@@ -1,4 +1,4 @@
-"""What finding words costs: under row security beside the same query by hand without it, SQLite FTS5 and ILIKE."""
+"""The cost of full-text search with row security, compared with the same query without it, SQLite FTS5 and ILIKE."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from src.storage import MemoryStorage
 
 SEGMENTS = 100
 MEMBER, BY_HAND = "member of 20", "by hand"
-# A word in one segment of 1,000, one in every tenth, and what else people ask for.
+# A word in one of 1,000 segments, one in every tenth segment, and other common kinds of queries.
 QUERIES = {
     "rare word": "zanzibar",
     "common word": "harbour",
@@ -35,7 +35,7 @@ QUERIES = {
     "prefix": "zanzi*",
     "Japanese": "東京湾",
 }
-# Letters that words are made of: each language its own, so that accents and scripts are those of the world.
+# The letters of generated words, per language, so that accents and scripts are realistic.
 LANGUAGES = {
     "en": "a e i o u th st r n l s t", "de": "a e i ö ü ä sch st r n l s", "fr": "a é è ê i ou ç l m r s t",
     "es": "a e í ó ñ r l n s d c t", "pt": "a ã e ç õ é r l s d m t", "it": "a e i o è ll tt r n z c gn",
@@ -49,7 +49,7 @@ Readers = dict[str, tuple[Callable[[], AbstractContextManager[Session]], Ask]]
 
 @dataclass(frozen=True)
 class Size:
-    """How many cases with `SEGMENTS` segments each, how often each question is asked; whether rivals are."""
+    """The number of cases with `SEGMENTS` segments each, the rounds per query, and whether to measure the rivals."""
 
     cases: int
     rounds: int
@@ -66,35 +66,35 @@ TRANSCRIPTIONS = """
 """
 
 
-def texts(language: str, chance: random.Random, most: int = 4_000) -> Iterator[str]:
-    """Yield texts of about twelve words without end, some with the words that are asked for."""
+def texts(language: str, rng: random.Random, most: int = 4_000) -> Iterator[str]:
+    """Yield an infinite sequence of texts of about twelve words, some with the words of the queries."""
     letters = LANGUAGES[language].split()
     if letters:
-        words = ["".join(chance.choices(letters, k=chance.randint(2, 6))) for _ in range(most)]
+        words = ["".join(rng.choices(letters, k=rng.randint(2, 6))) for _ in range(most)]
     else:
-        words = ["".join(chr(0x4E00 + chance.randrange(2_000)) for _ in range(2)) for _ in range(most)]
+        words = ["".join(chr(0x4E00 + rng.randrange(2_000)) for _ in range(2)) for _ in range(most)]
     weights = list(itertools.accumulate(1 / (rank + 10) for rank in range(most)))
     space = " " if letters else ""
     while True:
-        said = chance.choices(words, cum_weights=weights, k=12)
-        if chance.random() < 0.1:
-            said[3:3] = ["harbour", chance.choice(("master", "wall", "light"))]
-        if chance.random() < 0.001:
-            said.insert(chance.randrange(12), "zanzibar")
-        if not letters and chance.random() < 0.003:
+        said = rng.choices(words, cum_weights=weights, k=12)
+        if rng.random() < 0.1:
+            said[3:3] = ["harbour", rng.choice(("master", "wall", "light"))]
+        if rng.random() < 0.001:
+            said.insert(rng.randrange(12), "zanzibar")
+        if not letters and rng.random() < 0.003:
             said.insert(5, "東京湾")
         yield space.join(said)
 
 
 def populate(engine: Engine, size: Size) -> None:
-    chance = random.Random(size.cases)
+    rng = random.Random(size.cases)
     with populating(engine, size.cases) as connection:
         connection.execute(text(TRANSCRIPTIONS), {"languages": list(LANGUAGES)})
         spoken = connection.execute(
             text("SELECT t.id, t.case_id, l.code, l.search_config FROM transcriptions t"
                  " JOIN languages l ON l.id = t.language_id ORDER BY t.id")
         ).all()  # fmt: skip
-        sources = {code: texts(code, chance) for code in LANGUAGES}
+        sources = {code: texts(code, rng) for code in LANGUAGES}
         cursor: Any = connection.connection.cursor()
         for start in range(0, len(spoken), 500):
             lines = io.StringIO()
@@ -110,7 +110,7 @@ def populate(engine: Engine, size: Size) -> None:
 
 
 def by_hand(cases: Sequence[int], configs: Sequence[str]) -> Ask:
-    """Return the same question as somebody writes it who may see everything: cases and configurations inlined."""
+    """Return the same query as written by hand without row security: cases and configurations are inlined."""
     asked = {config: f"public.search_query('{config}', :query)" for config in configs}
     matches = " OR ".join(f"s.search_config = '{config}' AND s.search @@ {terms}" for config, terms in asked.items())
     rank = " ".join(f"WHEN '{config}' THEN {terms}" for config, terms in asked.items())
@@ -137,7 +137,7 @@ def by_hand(cases: Sequence[int], configs: Sequence[str]) -> Ask:
 def measure(
     sizes: Sequence[tuple[Size, Readers]],
 ) -> dict[tuple[Size, str, str], tuple[float, float, int]]:
-    """Return median and 95th percentile in milliseconds and the hits, of each size, query and reader, side by side."""
+    """Return the median and 95th percentile in ms and the number of hits of each size, query and reader."""
     times: dict[tuple[Size, str, str], list[float]] = {}
     hits: dict[tuple[Size, str, str], int] = {}
     for number in range(max(size.rounds for size, _ in sizes) + 2):
@@ -150,7 +150,7 @@ def measure(
                         found = ask(session, query)
                         elapsed = (time.perf_counter() - started) * 1000
                     hits[size, name, reader] = len(found)
-                    if number >= 2:  # the first rounds fill caches of plans, dictionaries and pages
+                    if number >= 2:  # the first rounds fill the plan, dictionary and page caches
                         times.setdefault((size, name, reader), []).append(elapsed)
     return {key: (statistics.median(each), _p95(each), hits[key]) for key, each in times.items()}
 
@@ -160,7 +160,7 @@ def _p95(values: Sequence[float]) -> float:
 
 
 def rivals(owner: Engine, cases: Sequence[int]) -> list[Row]:
-    """Return how long SQLite's FTS5 and ILIKE take for the rare word in the same texts and cases."""
+    """Return the times of SQLite FTS5 and ILIKE for the rare word in the same texts and cases."""
     lite = sqlite3.connect(":memory:")
     lite.execute("CREATE VIRTUAL TABLE said USING fts5 (text, case_id UNINDEXED)")
     chosen = ", ".join(map(str, cases))
@@ -183,19 +183,19 @@ def rivals(owner: Engine, cases: Sequence[int]) -> list[Row]:
             ("ILIKE, by hand", lambda: connection.execute(like, {"w": "%zanzibar%"}).all()),
             ("ILIKE, all cases", lambda: connection.execute(everywhere, {"w": "%zanzibar%"}).all()),
         ):
-            taken = []
+            durations = []
             for _ in range(7):
                 started = time.perf_counter()
                 found = ask()
-                taken.append((time.perf_counter() - started) * 1000)
-            rows.append(("rare word", name, len(found), statistics.median(taken), max(taken), "", ""))
+                durations.append((time.perf_counter() - started) * 1000)
+            rows.append(("rare word", name, len(found), statistics.median(durations), max(durations), "", ""))
     lite.close()
     return rows
 
 
 @contextmanager
 def populated(server: SpeechServer, size: Size) -> Iterator[tuple[Readers, list[Row]]]:
-    """Yield who asks in a database of this size, and what the rivals took."""
+    """Yield the readers of a database of this size, and the rows of the rivals."""
     with server.copy() as url, ExitStack() as stack:
         owner = make_engine(url, PoolOptions(size=1))
         stack.callback(owner.dispose)
@@ -210,8 +210,8 @@ def populated(server: SpeechServer, size: Size) -> Iterator[tuple[Readers, list[
                 text("SELECT DISTINCT l.search_config FROM languages l WHERE l.code = ANY (:codes) ORDER BY 1"),
                 {"codes": list(LANGUAGES)}))  # fmt: skip
         if len(cases) != FEW:
-            raise AssertionError(f"the population is another one than was meant: {len(cases)} cases")
-        beside = rivals(owner, cases) if size.rivals else []
+            raise AssertionError(f"unexpected population: {len(cases)} cases")
+        rival_rows = rivals(owner, cases) if size.rivals else []
         database = stack.enter_context(
             Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage())
         )
@@ -222,21 +222,21 @@ def populated(server: SpeechServer, size: Size) -> Iterator[tuple[Readers, list[
             ),
             BY_HAND: (lambda: Session(plain), by_hand(cases, configs)),
         }
-        yield readers, beside
+        yield readers, rival_rows
 
 
 def finding(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
     sizes = QUICK if quick else (SMALL, FULL, LARGE) if LARGEST else (SMALL, FULL)
     rows: list[Row] = []
     goals: list[Goal] = []
-    beside: list[Row] = []
+    rival_rows: list[Row] = []
     with running_server(room=ROOM if LARGEST else LEAST_ROOM) as server, ExitStack() as stack:
         ready = []
         for size in sizes:
             readers, others = stack.enter_context(populated(server, size))
             ready.append((size, readers))
-            beside += others
-        # All sizes are asked in turns, so that a busy minute of the machine is no growth.
+            rival_rows += others
+        # All sizes are queried in turn, so that load on the machine does not look like growth.
         measured = measure(ready)
     for size in sizes:
         count = f"{size.cases * SEGMENTS:,}"
@@ -252,16 +252,16 @@ def finding(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             if size is not sizes[0]:
                 goals += [
                     Goal(f"{name}, {count}: median", ours / hand, 1.5),
-                    # A millisecond of the machine's own is no cost of ours.
+                    # One millisecond is subtracted for noise of the machine.
                     Goal(f"{name}, {count}: p95 less 1 ms", (ours_p95 - 1) / hand_p95, 2),
                 ]
     rare = [measured[size, "rare word", MEMBER][0] for size in sizes]
     goals.append(Goal(f"rare word: {sizes[-1].cases // sizes[0].cases} × the segments", rare[-1] / rare[0], 2))
-    return ("query", "who", "hits", "median ms", "p95 ms", "ratio", "p95 ratio"), rows + beside, goals
+    return ("query", "who", "hits", "median ms", "p95 ms", "ratio", "p95 ratio"), rows + rival_rows, goals
 
 
 LARGEST = "--large" in sys.argv
-# What ten million segments need beside their own twelve gigabytes, so that they lie on a disk where memory is small.
+# The space for ten million segments of twelve gigabytes, so that a server with little memory puts them on a disk.
 ROOM = 40 << 30
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether the time that a refused sign-in takes tells if there is such a user."""
+"""Whether the duration of a failed sign-in reveals that a user exists."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from src.storage import MemoryStorage
 PASSWORD = "correct horse battery staple"
 
 
-def refuse(database: Database, username: str) -> float:
-    """Return the milliseconds until somebody is refused."""
+def fail_to_sign_in(database: Database, username: str) -> float:
+    """Return the milliseconds of a failed sign-in."""
     started = time.perf_counter()
     with suppress(Forbidden), database.session() as session:
         accounts.authenticate(session, username, "not the password")
@@ -34,7 +34,7 @@ def sign_in(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
     with running_server() as server, server.copy() as url:
         owner = make_engine(url, PoolOptions(size=1))
         hashed = accounts.hash_password(PASSWORD)
-        # One for each round, and one to warm up: who fails again and again would have to wait.
+        # One user per round and one to warm up: repeated failures of the same user are delayed.
         known = [f"known-{number}" for number in range(rounds + 1)]
         with owner.begin() as connection:
             connection.execute(insert(User), [{"username": name, "password_hash": hashed} for name in known])
@@ -45,7 +45,7 @@ def sign_in(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
             for number, name in enumerate(known):
                 for kind, fixed in names.items():
-                    elapsed = refuse(database, fixed or name)
+                    elapsed = fail_to_sign_in(database, fixed or name)
                     if number > 0:
                         times[kind].append(elapsed)
         owner.dispose()

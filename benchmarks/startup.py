@@ -1,4 +1,4 @@
-"""What importing the layer costs, beside importing SQLAlchemy's ORM."""
+"""The cost of importing the package, compared with importing SQLAlchemy's ORM."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def startup(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
     rounds = 3 if quick else 25
     times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for program in PROGRAMS.values():
-        run(program)  # fills the caches of the file system and of Python
+        run(program)  # fills the page cache and the bytecode cache
     for _ in range(rounds):
         for name, program in PROGRAMS.items():
             times[name].append(run(program))

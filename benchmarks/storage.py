@@ -1,7 +1,7 @@
-"""Putting and getting recordings, beside `cp`, plain writes, boto3's transfers and the libraries of the field.
+"""Putting and getting recordings, compared with `cp`, plain writes, boto3's transfers and other storage libraries.
 
-Local peers promise less: none of them brings the file or its folder to the disk, or takes a hash, and some show files
-half written; plain writes bring the file to the disk and not its name.
+The local libraries guarantee less: none of them syncs the file or its directory or computes a hash, and some make
+incomplete files visible. Plain writes sync the file but not its directory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.storage.s3_server import running_moto
 MIB = 1024 * 1024
 NOT_INSTALLED = "not installed"
 
-# A process of its own: what this one used before must not hide what a put needs.
+# Measured in a separate process: memory that this process used before would hide the memory of a put.
 GROWTH = """
 import resource, sys
 from src.storage import LocalStorage, case_key
@@ -46,8 +46,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
-class _Nowhere(io.RawIOBase):
-    """Takes bytes and keeps none."""
+class _NullStream(io.RawIOBase):
+    """Discards all bytes."""
 
     def writable(self) -> bool:
         return True
@@ -59,11 +59,11 @@ class _Nowhere(io.RawIOBase):
 def storage(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
     rows: list[Row] = []
     goals: list[Goal] = []
-    with tempfile.TemporaryDirectory(dir=_place()) as folder:
+    with tempfile.TemporaryDirectory(dir=_disk_directory()) as folder:
         large(Path(folder), 32 if quick else 1024, rows, goals)
-    with tempfile.TemporaryDirectory(dir=_place()) as folder:
+    with tempfile.TemporaryDirectory(dir=_disk_directory()) as folder:
         small(Path(folder), 40 if quick else 2000, rows, goals)
-    with tempfile.TemporaryDirectory(dir=_place()) as folder:
+    with tempfile.TemporaryDirectory(dir=_disk_directory()) as folder:
         rows += ingest_parts(Path(folder), 1 if quick else 10, 2 if quick else 7)
     with running_moto() as url:
         s3(url, 24 if quick else 256, 1 if quick else 3, rows, goals)
@@ -73,7 +73,7 @@ def storage(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
 
 
 def large(folder: Path, mebibytes: int, rows: list[Row], goals: list[Goal]) -> None:
-    """One large file, from the page cache to the disk."""
+    """Put one large file, from the page cache to the disk."""
     source = folder / "source"
     with source.open("wb") as file:
         for _ in range(mebibytes):
@@ -109,7 +109,7 @@ def large(folder: Path, mebibytes: int, rows: list[Row], goals: list[Goal]) -> N
 
 
 def small(folder: Path, count: int, rows: list[Row], goals: list[Goal]) -> None:
-    """Many files of 1 MiB, all candidates in turn, so that a busy moment of the disk meets everybody."""
+    """Put many files of 1 MiB, all candidates in turn, so that load on the disk affects all of them."""
     data = os.urandom(MIB)
     source = folder / "source"
     source.write_bytes(data)
@@ -140,13 +140,13 @@ def small(folder: Path, count: int, rows: list[Row], goals: list[Goal]) -> None:
 
 
 def s3(url: str, mebibytes: int, rounds: int, rows: list[Row], goals: list[Goal]) -> None:
-    """One object to moto's server and back, beside boto3's own transfer manager."""
+    """Put and get one object on moto's server, compared with boto3's transfer manager."""
     ours, client = _bucket(url)
     data = os.urandom(MIB) * mebibytes
     kept: list[str] = []
 
     def put() -> None:
-        # Theirs replaces its object, so the server is not to keep more of ours either.
+        # boto3 replaces its object, so our previous object is deleted too.
         for key in kept:
             ours.delete(key)
         kept[:] = [ours.put(case_key(1, "wav"), io.BytesIO(data), size=len(data)).key]
@@ -160,7 +160,7 @@ def s3(url: str, mebibytes: int, rounds: int, rows: list[Row], goals: list[Goal]
         client.upload_fileobj(io.BytesIO(data), "speech", "theirs")
 
     def download() -> None:
-        client.download_fileobj("speech", "theirs", cast("BinaryIO", _Nowhere()))
+        client.download_fileobj("speech", "theirs", cast("BinaryIO", _NullStream()))
 
     pairs: tuple[tuple[str, str, Callable[[], object], str, Callable[[], object]], ...] = (
         ("put", "create-only, hash", put, "upload_fileobj", upload),
@@ -180,7 +180,7 @@ def s3(url: str, mebibytes: int, rounds: int, rows: list[Row], goals: list[Goal]
 
 
 def ranges(url: str, mebibytes: int, rows: list[Row], goals: list[Goal]) -> None:
-    """What the server sends for 64 KiB out of the middle, asked for as a range and found by seeking."""
+    """Measure the bytes sent for 64 KiB from the middle of an object, read as a range and by seeking."""
     with running_proxy(url) as (proxy, address):
         _, client = _bucket(url)
         ours, _ = _bucket(address, create=False)
@@ -199,11 +199,11 @@ def ranges(url: str, mebibytes: int, rows: list[Row], goals: list[Goal]) -> None
             started = time.perf_counter()
             with ours.get(key, offset=offset, length=65536 if offset else None) as stream:
                 stream.seek(0 if offset else mebibytes * MIB // 2)
-                wanted = stream.read(65536)
+                middle = stream.read(65536)
             seconds = time.perf_counter() - started
             start = mebibytes * MIB // 2 % len(part)
-            if wanted != part[start : start + 65536]:
-                raise AssertionError("the wrong bytes came")
+            if middle != part[start : start + 65536]:
+                raise AssertionError("unexpected content of the range")
             read = proxy.bytes_sent / MIB
             rows.append((f"S3 64 KiB of {mebibytes} MiB, {way}", seconds, "", f"{read:.2f} MiB sent by the server"))
             goals.append(Goal(f"S3 64 KiB of 1 GiB {way}, MiB sent", read, 1))
@@ -233,12 +233,12 @@ def _rows(
 
 def _bucket(url: str, *, create: bool = True) -> tuple[S3Storage, Any]:
     ours = S3Storage("speech", endpoint_url=url, access_key_id="bench", secret_access_key=SecretStr("bench"))
-    # Theirs as it comes: checksums of its own, ten threads.
+    # boto3 with its defaults: its own checksums, ten threads.
     client = importlib.import_module("boto3").client(
         "s3",
         endpoint_url=url,
         aws_access_key_id="bench",
-        aws_secret_access_key="bench",  # a word for moto, which asks nobody
+        aws_secret_access_key="bench",  # a placeholder: moto does not check it
         region_name="us-east-1",
     )
     if create:
@@ -259,8 +259,8 @@ def _python(program: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _place() -> str:
-    """A folder on a real disk: /tmp is memory on many systems, where fsync costs nothing."""
+def _disk_directory() -> str:
+    """Return a directory on a disk: on many systems /tmp is in memory, where fsync costs nothing."""
     place = ROOT / "storage"
     place.mkdir(exist_ok=True)
     return str(place)

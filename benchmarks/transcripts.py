@@ -1,4 +1,4 @@
-"""What storing transcripts costs: 50,000 segments beside COPY and the ORM, 20 beside one INSERT, 200 MB in memory."""
+"""The cost of storing transcripts: 50,000 segments against COPY and the ORM, 20 against INSERT, memory of 200 MB."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services import cases, transcripts
 from src.services.transcripts import Segment, Word
-from src.services.transcripts.segment_rows import row_of
+from src.services.transcripts.segment_rows import segment_row
 from src.services.transcripts.staging import COLUMNS, Lines
 from src.storage import MemoryStorage
 
@@ -40,7 +40,7 @@ FEW = 20
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: segments of ten words, rounds, megabytes of a result."""
+    """The size of the benchmark: segments of ten words, rounds, megabytes of a result."""
 
     segments: int
     rounds: int
@@ -53,34 +53,34 @@ QUICK = Size(segments=2_000, rounds=2, few_rounds=15, megabytes=10)
 
 
 def speech(count: int, seed: int) -> list[Segment]:
-    """Segments of ten words each; words come as often as in real speech."""
-    chance = random.Random(seed)
+    """Return segments of ten words each, with the word frequencies of real speech."""
+    rng = random.Random(seed)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    vocabulary = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(20_000)]
+    vocabulary = ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(20_000)]
     weights = [1 / rank for rank in range(1, len(vocabulary) + 1)]
-    said = chance.choices(vocabulary, weights, k=10 * count)
+    said = rng.choices(vocabulary, weights, k=10 * count)
     segments = []
     for number in range(count):
         begin = number * 4_000
-        heard = said[10 * number : 10 * number + 10]
+        spoken = said[10 * number : 10 * number + 10]
         words = [
-            Word(word, begin + 350 * place, begin + 350 * place + 300, round(chance.random(), 3))
-            for place, word in enumerate(heard)
+            Word(word, begin + 350 * place, begin + 350 * place + 300, round(rng.random(), 3))
+            for place, word in enumerate(spoken)
         ]
-        segments.append(Segment(" ".join(heard), begin, begin + 3_500, f"SPEAKER_{number % 2:02}", words, 0.9))
+        segments.append(Segment(" ".join(spoken), begin, begin + 3_500, f"SPEAKER_{number % 2:02}", words, 0.9))
     return segments
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A recording in a database, for its member Alice and for the owner, whom neither rights nor history bind."""
+    """A recording in a database, for its member Alice and for the owner, who bypasses permissions and history."""
 
     database: Database
     owner: Engine
     audio: AudioFile
 
     def owners_version(self, session: Session, number: int) -> Transcription:
-        """A version to put segments into, made by the owner in this transaction."""
+        """Return a new version for segments, inserted by the owner in this transaction."""
         found = session.get_one(AudioFile, self.audio.id)
         version = Transcription(
             case_id=found.case_id, audio_file_id=found.id, language_id=1, version=number, content="",
@@ -111,9 +111,9 @@ def seconds(way: Callable[[], None]) -> float:
 
 
 def many(stage: Stage, size: Size) -> dict[str, float]:
-    """Return the median seconds of each way to store many segments, from the first byte until it is committed."""
+    """Return the median seconds of each way to store many segments, including the commit."""
     said = speech(size.segments, seed=1)
-    lines = Lines(row_of(number, segment) for number, segment in enumerate(said))
+    lines = Lines(segment_row(number, segment) for number, segment in enumerate(said))
     raw = "".join(iter(lambda: lines.read(1 << 20).decode(), ""))
     numbers = iter(range(1, 1_000))
 
@@ -130,7 +130,7 @@ def many(stage: Stage, size: Size) -> dict[str, float]:
             with driver.cursor() as cursor:
                 columns = f"case_id, transcription_id, search_config, {COLUMNS}"
                 nonlocal began
-                began = time.perf_counter()  # what is copied may be ready before
+                began = time.perf_counter()  # the preparation of the COPY data is not counted
                 cursor.copy_expert(f"COPY transcription_segments ({columns}) FROM STDIN", rows, 1 << 16)
 
     def by_orm() -> None:
@@ -159,7 +159,7 @@ def many(stage: Stage, size: Size) -> dict[str, float]:
 
 
 def few(stage: Stage, size: Size) -> dict[str, float]:
-    """Return the median milliseconds of both ways to store twenty segments in an open session of Alice's, committed."""
+    """Return the median milliseconds of both ways to store twenty segments as Alice, including the commit."""
     said = speech(FEW, seed=2)
 
     def ours() -> None:
@@ -167,7 +167,7 @@ def few(stage: Stage, size: Size) -> dict[str, float]:
             transcripts.add(session, stage.audio, said, language="fr")
 
     def multi_row() -> None:
-        # Nothing but two statements: no turn, no check, no entry of what was added.
+        # Only two statements: no lock, no validation, no log entry.
         with stage.database.session(actor="alice") as session:
             found = session.get_one(AudioFile, stage.audio.id)
             version = Transcription(case_id=found.case_id, audio_file_id=found.id, language_id=2, content="",
@@ -187,9 +187,9 @@ def few(stage: Stage, size: Size) -> dict[str, float]:
     times: dict[str, list[float]] = {}
     for number in range(size.few_rounds + 5):
         for name, way in ((OURS, ours), (MULTI_ROW, multi_row)):
-            taken = seconds(way)
+            elapsed = seconds(way)
             if number >= 5:
-                times.setdefault(name, []).append(1000 * taken)
+                times.setdefault(name, []).append(1000 * elapsed)
     return {name: statistics.median(measured) for name, measured in times.items()}
 
 
@@ -202,7 +202,7 @@ from src.services import transcripts
 from src.storage import MemoryStorage
 url, key_id, key, audio, path = sys.argv[1:]
 def most():
-    # Of this program alone: what getrusage says begins with its parent's.
+    # The peak of this process alone: that of getrusage starts with the value of the parent.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 with Database(url, signing_key=SigningKey.decode(int(key_id), key), storage=MemoryStorage()) as database:
@@ -217,28 +217,28 @@ print(before, most())
 
 
 def memory(stage: Stage, url: str, size: Size) -> tuple[float, float, float]:
-    """Return the megabytes of a result, those that importing it adds to a process, and its seconds."""
+    """Return the megabytes of a result, the megabytes of memory that its import adds, and the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         write_result(path, size.megabytes * 1_000_000)
         key = stage.database.signing_key
         started = time.perf_counter()
-        told = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", CHILD, url, str(key.id), key.encode(), str(stage.audio.id), str(path)],
             check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         ).stdout  # fmt: skip
-        taken = time.perf_counter() - started
-        before, after = map(int, told.split())
-        return path.stat().st_size / 1e6, (after - before) / 1e6, taken
+        elapsed = time.perf_counter() - started
+        before, after = map(int, output.split())
+        return path.stat().st_size / 1e6, (after - before) / 1e6, elapsed
 
 
 def write_result(path: Path, size: int) -> None:
-    """Write a result as Whisper does, with words and tokens."""
+    """Write a result in Whisper's format, with words and tokens."""
     said = speech(2_000, seed=3)
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"language": "en", "text": "", "segments": [')
+        written = file.write('{"language": "en", "text": "", "segments": [')
         number = 0
-        while file.tell() < size:
+        while written < size:
             each = said[number % len(said)]
             begin = number * 4
             fields = {
@@ -248,7 +248,7 @@ def write_result(path: Path, size: int) -> None:
                 "words": [{"word": " " + word.text, "start": begin + 0.35 * place, "end": begin + 0.35 * place + 0.3,
                            "probability": word.confidence} for place, word in enumerate(each.words or ())],
             }  # fmt: skip
-            file.write((", " if number else "") + json.dumps(fields))
+            written += file.write((", " if number else "") + json.dumps(fields))
             number += 1
         file.write("]}")
 
@@ -261,12 +261,12 @@ def transcripts_cost(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequenc
             stage = set_stage(url, database)
             bulk = many(stage, size)
             small = few(stage, size)
-            megabytes, added, taken = memory(stage, serving.render_as_string(hide_password=False), size)
+            megabytes, added, elapsed = memory(stage, serving.render_as_string(hide_password=False), size)
             stage.owner.dispose()
     rows: list[Row] = [
         *((f"{size.segments} segments", name, 1000 * measured) for name, measured in bulk.items()),
         *((f"{FEW} segments", name, measured) for name, measured in small.items()),
-        (f"import {megabytes:.0f} MB", f"adds {added:.0f} MB", 1000 * taken),
+        (f"import {megabytes:.0f} MB", f"adds {added:.0f} MB", 1000 * elapsed),
     ]
     goals = [
         Goal(f"{size.segments} segments: speed × {COPY}", bulk[COPY] / bulk[OURS], 0.8, at_most=False),

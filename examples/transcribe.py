@@ -1,13 +1,13 @@
-"""A transcriber: a pipeline service as somebody outside this project would write it.
+"""A transcriber: an example of a pipeline service outside this project.
 
-It knows the layer by its public names only, runs as a process of its own, and may be killed at any moment: what it had
-claimed goes to the next one as soon as its lease runs out, and what it had not finished was never stored.
+It uses only public names, runs as a separate process and may be killed at any time: another worker takes over its job
+when the lease expires, and unfinished results are never stored.
 
-    python examples/transcribe.py            does jobs until it is stopped
-    python examples/transcribe.py --once     does one job, if there is one, and ends
+    python examples/transcribe.py            processes jobs until it is stopped
+    python examples/transcribe.py --once     processes at most one job and exits
 
-SIGTERM and Ctrl-C give the job in hand back to the queue. Exit code 0: done, or nothing to do; 1: the job failed;
-3: something outside, such as the database, is missing.
+SIGTERM and Ctrl-C return the current job to the queue. Exit code 0: done, or nothing to do; 1: the job failed;
+3: an external dependency, such as the database, is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 from pocketsphinx import Decoder, Endpointer
 
-# For a checkout that nobody installed; a service of your own has the layer among its dependencies.
+# For a checkout that is not installed; your own service has this package among its dependencies.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from src.database import Database, ProcessingJob
@@ -39,18 +39,19 @@ from src.services.transcripts import Segment, Word
 
 KIND = "transcribe"
 MODEL = "pocketsphinx"
-LANGUAGE = "en"  # of the model that comes with the recogniser
+LANGUAGE = "en"  # of the model included in the wheel
 
-# Short, so that a killed worker's job is soon the next one's; a block takes some 8 s, so four beats fit into a lease.
+# Short, so that another worker soon takes over the job of a killed one. A block takes about 8 s, so that a lease allows
+# four heartbeats.
 LEASE_SECONDS = 90
 HEARTBEAT_SECONDS = 15
 IDLE_SECONDS = 2.0
 
-RATE_HZ = 16_000  # what the model was trained on
+RATE_HZ = 16_000  # the sample rate of the model's training data
 BYTES_PER_MS = RATE_HZ * 2 // 1000  # samples of 16 bits, one channel
-FRAME_MS = 10  # the recogniser's unit of time
+FRAME_MS = 10  # the time unit of the recogniser
 PAUSE_MS = 500
-# Longer blocks are recognised better, since words are judged by their neighbours; shorter ones show progress sooner.
+# Longer blocks give better results, because the recogniser uses context; shorter blocks show progress sooner.
 SHORTEST_BLOCK_MS = 8_000
 LONGEST_BLOCK_MS = 15_000
 
@@ -59,18 +60,18 @@ SAD = frozenset({"afraid", "attack", "bad", "death", "fear", "fire", "hate", "hu
 
 
 class Block(NamedTuple):
-    """A piece of sound that is recognised at once: where it starts, and its samples."""
+    """A block of audio that is recognised in one step: its start and its samples."""
 
     start_ms: int
     samples: bytes
 
 
 class StoppedError(Exception):
-    """Somebody asked this process to end."""
+    """The process received SIGTERM or SIGINT."""
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT has come. Looked at between blocks, so that nothing is torn in the middle."""
+    """Whether SIGTERM or SIGINT was received. Checked between blocks, so that no step is interrupted."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -79,11 +80,11 @@ class Stop:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         self.asked = True
-        signal.signal(number, signal.SIG_DFL)  # who asks twice means it
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
 
 def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
-    """Do jobs until asked to stop, or one with `once`; return False when that one failed."""
+    """Process jobs until a signal arrives, or at most one with `once`; return False if that job failed."""
     while not stop.asked:
         with db.session(actor=actor) as session:
             job = work.claim(session, KIND, lease_seconds=LEASE_SECONDS)
@@ -100,16 +101,16 @@ def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
 
 
 def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
-    """Do a claimed job, or give it back with the reason; return whether its results are stored.
+    """Process a claimed job, or return it to the queue with a reason; return whether its results are stored.
 
-    Raises Unavailable when the database cannot be told: the lease runs out then, and the job is the next worker's.
+    Raises Unavailable if the database cannot be reached; the lease then expires and another worker takes over the job.
     """
     say(f"job {job.id}, attempt {job.attempts}: {job.audio_file.name}")
     try:
-        segments = listen(db, actor, job, stop)
+        segments = transcribe(db, actor, job, stop)
         store(db, actor, job, segments)
     except LeaseLost:
-        say(f"job {job.id} is another worker's by now; nothing is stored")
+        say(f"job {job.id}: the lease was lost to another worker; nothing is stored")
         return False
     except Unavailable:
         raise
@@ -119,22 +120,22 @@ def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
     except InvalidInput as error:
         give_back(db, actor, job, str(error), retry=False)
         return False
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one recording must not end the service
+    except Exception as error:  # noqa: BLE001 - no error of a single recording may end the service
         give_back(db, actor, job, f"{type(error).__name__}: {error}")
         return False
     say(f"job {job.id} is done: {sum(len(segment.words or ()) for segment in segments)} words")
     return True
 
 
-def listen(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> list[Segment]:
-    """Return what is said in the job's recording. Keeps the lease alive meanwhile; raises LeaseLost when it is lost."""
+def transcribe(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> list[Segment]:
+    """Return the transcription of the job's recording. Extends the lease meanwhile; raises LeaseLost if it is lost."""
     audio = job.audio_file
     if audio.language is not None and audio.language.code.partition("-")[0] != LANGUAGE:
-        raise InvalidInput(f"The recording is in {audio.language.name}; this transcriber knows English only.")
-    # No session stays open while the machine works: a transaction of minutes is in everybody's way.
+        raise InvalidInput(f"language: {audio.language.name}; this transcriber supports only English.")
+    # No session is open during recognition: a transaction of minutes holds back vacuum and keeps its locks.
     with db.session(actor=actor) as session:
         file = recordings.open(session, audio)
-    keep_alive = heart(db, actor, job)
+    keep_alive = make_heartbeat(db, actor, job)
     decoder = Decoder(loglevel="FATAL")
     segments: list[Segment] = []
     with file:
@@ -148,10 +149,10 @@ def listen(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> list[Seg
 
 
 def store(db: Database, actor: str, job: ProcessingJob, segments: Sequence[Segment]) -> None:
-    """Store the transcription, its analysis, and that the job is done: all of it or nothing. Raises LeaseLost."""
+    """Store the transcription and its analysis and complete the job, in one transaction. Raises LeaseLost."""
     model_version = version(MODEL)
     with db.session(actor=actor, reason=f"job {job.id}") as session:
-        # First, so that a lost lease is called by its name: with the lease goes the sight of the recording.
+        # First, so that a lost lease raises LeaseLost: without the lease the recording is not visible either.
         work.heartbeat(session, job, lease_seconds=LEASE_SECONDS)
         transcription = transcripts.add(
             session,
@@ -167,21 +168,21 @@ def store(db: Database, actor: str, job: ProcessingJob, segments: Sequence[Segme
 
 
 def give_back(
-    db: Database, actor: str, job: ProcessingJob, why: str, *, retry: bool = True, delay_seconds: int = 30
+    db: Database, actor: str, job: ProcessingJob, reason: str, *, retry: bool = True, delay_seconds: int = 30
 ) -> None:
-    """Tell why the job is not done. Whoever may try again, and when, is the queue's to decide."""
+    """Report the job as failed with a reason. The queue decides whether and when it is tried again."""
     try:
         with db.session(actor=actor) as session:
-            state = work.fail(session, job, why, retry=retry, delay_seconds=delay_seconds)
+            state = work.fail(session, job, reason, retry=retry, delay_seconds=delay_seconds)
     except LeaseLost:
-        state = "another worker's"
-    say(f"job {job.id} is {state}: {why}")
+        state = "lost to another worker"
+    say(f"job {job.id} is {state}: {reason}")
 
 
-def heart(db: Database, actor: str, job: ProcessingJob) -> Callable[[], None]:
-    """Return what to call often: it extends the lease when that is due.
+def make_heartbeat(db: Database, actor: str, job: ProcessingJob) -> Callable[[], None]:
+    """Return a function to call often; it extends the lease when that is due.
 
-    Called from the work itself and not from a thread beside it: a worker that hangs is to lose its job.
+    Called from the work itself and not from a thread, so that a worker that hangs loses its job.
     """
     due = time.monotonic() + HEARTBEAT_SECONDS
 
@@ -196,64 +197,64 @@ def heart(db: Database, actor: str, job: ProcessingJob) -> Callable[[], None]:
 
 
 def samples(file: BinaryIO) -> Iterator[bytes]:
-    """Decode a recording of any format, piece by piece, to what the recogniser wants."""
+    """Decode a recording of any format incrementally to 16-bit mono samples at `RATE_HZ`."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
-    # A recording is somebody else's bytes: nothing in it may make the decoder open files or fetch addresses.
+    # Recordings are untrusted: their content must not make the decoder open files or network addresses.
     with av.open(file, mode="r", options={"protocol_whitelist": "pipe"}) as container:
         for packet in container.demux(container.streams.audio[0]):
             try:
                 decoded = packet.decode()
             except av.InvalidDataError:
-                continue  # a damaged packet costs its own moment, not the rest of the recording
+                continue  # skip a damaged packet, not the rest of the recording
             for frame in decoded:
                 for resampled in resampler.resample(frame):
-                    yield sound_of(resampled)
+                    yield samples_of(resampled)
     for resampled in resampler.resample(None):
-        yield sound_of(resampled)
+        yield samples_of(resampled)
 
 
-def sound_of(frame: av.AudioFrame) -> bytes:
-    # A plane may be longer than its samples.
+def samples_of(frame: av.AudioFrame) -> bytes:
+    # A plane may contain padding after the samples.
     return bytes(frame.planes[0])[: frame.samples * 2]
 
 
-def blocks(sound: Iterable[bytes]) -> Iterator[Block]:
-    """Cut sound into blocks of 8 to 15 s, in a pause where there is one, so that no word is cut in two."""
-    ears = Endpointer(sample_rate=RATE_HZ)
-    waiting, block, start_ms = bytearray(), bytearray(), 0
-    for piece in sound:
-        waiting += piece
-        while len(waiting) >= ears.frame_bytes:
-            frame = bytes(waiting[: ears.frame_bytes])
-            del waiting[: ears.frame_bytes]
-            ears.process(frame)
+def blocks(audio_bytes: Iterable[bytes]) -> Iterator[Block]:
+    """Divide audio into blocks of 8 to 15 s, at pauses if possible, so that words are not split."""
+    endpointer = Endpointer(sample_rate=RATE_HZ)
+    buffer, block, start_ms = bytearray(), bytearray(), 0
+    for piece in audio_bytes:
+        buffer += piece
+        while len(buffer) >= endpointer.frame_bytes:
+            frame = bytes(buffer[: endpointer.frame_bytes])
+            del buffer[: endpointer.frame_bytes]
+            endpointer.process(frame)
             block += frame
             length_ms = len(block) // BYTES_PER_MS
-            if length_ms >= LONGEST_BLOCK_MS or (length_ms >= SHORTEST_BLOCK_MS and not ears.in_speech):
+            if length_ms >= LONGEST_BLOCK_MS or (length_ms >= SHORTEST_BLOCK_MS and not endpointer.in_speech):
                 yield Block(start_ms, bytes(block))
                 start_ms += length_ms
                 block.clear()
-    block += waiting
+    block += buffer
     if block:
         yield Block(start_ms, bytes(block))
 
 
 def recognise(decoder: Decoder, block: Block) -> list[Segment]:
-    """Return what is said in a block, cut at its pauses, with the time and the probability of every word."""
+    """Return the segments of a block, divided at pauses, with the time and the probability of every word."""
     decoder.start_utt()
     decoder.process_raw(block.samples, full_utt=True)
     decoder.end_utt()
     sentences: list[list[Word]] = []
     end_ms = -PAUSE_MS
-    for heard in decoder.seg() or ():
-        if heard.word[0] in "<[+":
+    for result in decoder.seg() or ():
+        if result.word[0] in "<[+":
             continue  # silence and noise: <sil>, [NOISE], ++COUGH++
-        start_ms = block.start_ms + heard.start_frame * FRAME_MS
+        start_ms = block.start_ms + result.start_frame * FRAME_MS
         if start_ms - end_ms >= PAUSE_MS or not sentences:
             sentences.append([])
-        end_ms = block.start_ms + (heard.end_frame + 1) * FRAME_MS
-        text = re.sub(r"\(\d+\)$", "", heard.word)  # read(2) is another way to say read
-        sentences[-1].append(Word(text, start_ms, end_ms, confidence=min(round(heard.prob, 4), 1.0)))
+        end_ms = block.start_ms + (result.end_frame + 1) * FRAME_MS
+        text = re.sub(r"\(\d+\)$", "", result.word)  # read(2) is the second pronunciation of read
+        sentences[-1].append(Word(text, start_ms, end_ms, confidence=min(round(result.prob, 4), 1.0)))
     return [
         Segment(
             text=" ".join(word.text for word in words),
@@ -272,15 +273,15 @@ def confidence(parts: Sequence[Word | Segment]) -> float | None:
 
 
 def analyse(segments: Sequence[Segment]) -> dict[str, Any]:
-    """Return a simple analysis: the longest sentence for a summary, and a mood by counting words from two lists."""
+    """Return a simple analysis: the longest segment as the summary, and a sentiment from two lists of words."""
     words = [word for segment in segments for word in segment.text.split()]
     glad, sad = sum(word in GLAD for word in words), sum(word in SAD for word in words)
     score = (glad - sad) / (glad + sad) if glad + sad else 0.0
-    mood = "positive" if score > 1 / 3 else "negative" if score < -1 / 3 else "mixed" if glad else "neutral"
+    sentiment = "positive" if score > 1 / 3 else "negative" if score < -1 / 3 else "mixed" if glad else "neutral"
     frequent = Counter(word for word in words if len(word) > 4).most_common(5)
     return {
         "summary": shorten(max((segment.text for segment in segments), key=len, default=""), 200, placeholder=" …"),
-        "sentiment": mood,
+        "sentiment": sentiment,
         "sentiment_score": round(score, 3),
         "details": {"words": len(words), "frequent": dict(frequent), "glad": glad, "sad": sad},
     }
@@ -288,7 +289,7 @@ def analyse(segments: Sequence[Segment]) -> dict[str, Any]:
 
 def progress(at_ms: int, of_ms: int | None) -> str:
     share = f"{min(at_ms / of_ms, 1):4.0%} of {of_ms / 1000:.0f} s" if of_ms else f"{at_ms / 1000:.0f} s"
-    return f"heard {share}"
+    return f"recognised {share}"
 
 
 def say(text: str) -> None:
@@ -296,8 +297,8 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Transcribe recordings as the queue hands them out.")
-    parser.add_argument("--once", action="store_true", help="do one job, if there is one, and end")
+    parser = argparse.ArgumentParser(description="Transcribe the recordings of queued jobs.")
+    parser.add_argument("--once", action="store_true", help="process at most one job and exit")
     parser.add_argument("--actor", default="transcriber", metavar="NAME", help="user to work as (%(default)s)")
     arguments = parser.parse_args()
     stop = Stop()

@@ -1,10 +1,10 @@
-"""Check an exported month of the activity log with nothing but Python and openssl: copy this one file anywhere.
+"""Verify an exported month of the activity log with only Python and openssl. This file can be copied and run alone.
 
     python verify_export.py 2026-11.gz [--key seal.pem.pub] [--heads heads.jsonl]
 
-It is written against the documented form (`src/maintenance/log_archives.py`, `src/services/history/chain.py`) and
-shares no code with the program that wrote the file: two independent readings of one text. Exit code 0: all fits,
-1: findings, 2: wrong arguments or no such file.
+It implements the documented format (`src/maintenance/log_archives.py`, `src/services/history/chain.py`) and shares no
+code with the program that wrote the file, so that both implementations check each other. Exit code 0: no findings,
+1: findings, 2: wrong arguments or file not found.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sha256(*parts: bytes) -> bytes:
 
 
 def root_of(leaves: list[bytes]) -> bytes:
-    """The Merkle root of RFC 6962, by its definition: the left part is the largest power of two that is smaller."""
+    """Return the Merkle root of RFC 6962: the left subtree has the largest power of two below the number of leaves."""
     if not leaves:
         return sha256(b"")
     if len(leaves) == 1:
@@ -40,35 +40,35 @@ def root_of(leaves: list[bytes]) -> bytes:
 
 
 def check_entry(line: Line) -> Iterator[str]:
-    number, payload_hash = line["entry"], bytes.fromhex(line["payload_hash"])
-    told = None if line["payload"] is None else bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
-    if told is not None and sha256(told) != payload_hash:
-        yield f"entry {number}: what it says does not give its hash"
+    entry_id, payload_hash = line["entry"], bytes.fromhex(line["payload_hash"])
+    salted = None if line["payload"] is None else bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
+    if salted is not None and sha256(salted) != payload_hash:
+        yield f"entry {entry_id}: the payload does not match payload_hash"
     if sha256(b"\x00", line["head"].encode("utf-8"), payload_hash).hex() != line["leaf_hash"]:
-        yield f"entry {number}: it does not give its own hash"
-    if json.loads(line["head"])[0] != number:
-        yield f"entry {number}: its head speaks of another one"
+        yield f"entry {entry_id}: head and payload_hash do not match leaf_hash"
+    if json.loads(line["head"])[0] != entry_id:
+        yield f"entry {entry_id}: the head contains the id of another entry"
 
 
 def check_seal(line: Line, entries: list[Line]) -> Iterator[str]:
-    number = line["seal"]
+    seal_id = line["seal"]
     leaves = [bytes.fromhex(entry["leaf_hash"]) for entry in sorted(entries, key=lambda entry: int(entry["entry"]))]
     if len(leaves) != line["entry_count"]:
-        yield f"seal {number}: it holds {line['entry_count']} entries, the file has {len(leaves)} of them"
+        yield f"seal {seal_id}: entry_count is {line['entry_count']}, the file contains {len(leaves)} of its entries"
     if root_of(leaves).hex() != line["root"]:
-        yield f"seal {number}: the entries do not give its root"
-    told = [
-        number, line["previous_id"], line["month"], line["epoch"], line["low_xid"], line["high_xid"], line["next_xid"],
+        yield f"seal {seal_id}: the entries do not match the root"
+    fields = [
+        seal_id, line["previous_id"], line["month"], line["epoch"], line["low_xid"], line["high_xid"], line["next_xid"],
         line["entry_count"], line["root"], line["sealed_at_us"],
     ]  # fmt: skip
     before = bytes.fromhex(line["previous_hash"]) if line["previous_hash"] else bytes(32)
-    if sha256(b"\x02", before, json.dumps(told).encode("ascii")).hex() != line["seal_hash"]:
-        yield f"seal {number}: it was changed, its hash is another one"
+    if sha256(b"\x02", before, json.dumps(fields).encode("ascii")).hex() != line["seal_hash"]:
+        yield f"seal {seal_id}: the fields do not match seal_hash"
 
 
 def check_signature(line: Line, key: Path) -> Iterator[str]:
     if not line["signature"]:
-        yield f"seal {line['seal']}: it is not signed"
+        yield f"seal {line['seal']}: no signature"
         return
     with tempfile.TemporaryDirectory() as folder:
         message, signature = Path(folder, "message"), Path(folder, "signature")
@@ -78,18 +78,18 @@ def check_signature(line: Line, key: Path) -> Iterator[str]:
         command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", *files]
         done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
-        yield f"seal {line['seal']}: the signature is not that of the key"
+        yield f"seal {line['seal']}: the signature does not verify with the key"
 
 
 def check(lines: list[Line], key: Path | None, heads: dict[int, str]) -> Iterator[str]:
-    """Yield a sentence for everything in an export that does not fit."""
+    """Yield a message for each finding in an export."""
     head = lines[0] if lines else {}
     if (head.get("format"), head.get("version")) != FORMAT:
-        yield "this is no exported month in the form that this program knows"
+        yield "the file is not an exported month in a format that this program supports"
         return
     entries = [line for line in lines if "entry" in line]
     if len(entries) != head["entries"] or len({line["entry"] for line in entries}) != len(entries):
-        yield f"the file says that it has {head['entries']} entries, and has {len(entries)}, or one of them twice"
+        yield f"the header declares {head['entries']} entries, the file contains {len(entries)}, or duplicates"
     for line in entries:
         yield from check_entry(line)
     hashes: dict[int, str] = {}
@@ -98,14 +98,14 @@ def check(lines: list[Line], key: Path | None, heads: dict[int, str]) -> Iterato
         if key is not None:
             yield from check_signature(seal, key)
         if heads.get(seal["seal"], seal["seal_hash"]) != seal["seal_hash"]:
-            yield f"seal {seal['seal']}: it is not the one that was exported"
+            yield f"seal {seal['seal']}: seal_hash differs from the exported head"
         if hashes.get(seal["previous_id"], seal["previous_hash"]) != seal["previous_hash"]:
-            yield f"seal {seal['seal']}: it does not follow seal {seal['previous_id']}"
+            yield f"seal {seal['seal']}: previous_hash does not match seal {seal['previous_id']}"
         hashes[seal["seal"]] = seal["seal_hash"]
 
 
 def unsealed(lines: list[Line]) -> int:
-    """How many entries no seal in the file covers: they are newer than the last sealing."""
+    """Return the number of entries without a seal in the file: they are newer than the last seal."""
     seals = [line for line in lines if "seal" in line]
     heads = [json.loads(line["head"]) for line in lines if "entry" in line]
     return sum(not any(_is_in(seal, head) for seal in seals) for head in heads)
@@ -117,13 +117,13 @@ def _is_in(seal: Line, head: list[Any]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check an exported month of the activity log.")
+    parser = argparse.ArgumentParser(description="Verify an exported month of the activity log.")
     parser.add_argument("export", type=Path)
-    parser.add_argument("--key", type=Path, help="the public key (PEM) that must have signed")
+    parser.add_argument("--key", type=Path, help="the public key (PEM) to verify the signatures with")
     parser.add_argument("--heads", type=Path, help="the file of exported heads")
     options = parser.parse_args()
     if options.key and not options.key.is_file():
-        parser.error(f"there is no key {options.key}")
+        parser.error(f"--key: file not found: {options.key}")
     try:
         with gzip.open(options.export, "rt", encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
@@ -138,7 +138,9 @@ def main() -> int:
         findings = [f"the file is damaged: {error!r}"]
     for finding in findings:
         print(finding)
-    print(f"{len(findings)} findings" if findings else f"{len(lines)} lines, all fits; {loose} entries not sealed yet")
+    print(
+        f"{len(findings)} findings" if findings else f"{len(lines)} lines, no findings; {loose} entries not sealed yet"
+    )
     return 1 if findings else 0
 
 

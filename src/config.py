@@ -1,7 +1,7 @@
-"""All that the outside may set, read once, frozen.
+"""The settings: read once, immutable.
 
-Read from the environment first, then from `.env` in the current folder. Every variable is described in
-`.env.example` and in the README's table; a test keeps the three equal.
+The environment takes precedence over `.env` in the current folder. Every variable is described in `.env.example` and
+in the README's table; a test keeps the three equal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from src.errors import ConfigurationError
 
-# As milliseconds in 32 bits, which is how PostgreSQL keeps a timeout, 24 days are the most.
+# PostgreSQL stores a timeout as a 32-bit number of milliseconds: at most 24 days.
 Seconds = Annotated[float, Field(gt=0, le=2_000_000, allow_inf_nan=False)]
 
 
@@ -24,14 +24,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env",
         env_file_encoding="utf-8",
-        # NAME= in a half-filled file means: not set.
+        # NAME= in a partly filled file means: not set.
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
 
-    postgres_host: str | None = Field(None, description="Server of the database; without it the embedded one is used")
+    postgres_host: str | None = Field(None, description="Host of the database server; default: the embedded server")
     postgres_port: int = Field(5432, ge=1, le=65535, description="Port of the server")
     postgres_db: str = Field("speech_to_info", min_length=1, max_length=63, description="Name of the database")
     postgres_user: str | None = Field(None, description="Owner of the database: migrations and maintenance only")
@@ -41,61 +41,60 @@ class Settings(BaseSettings):
         None, description="Instead of POSTGRES_*: postgresql://owner:password@host:5432/name"
     )
     postgres_app_user: str | None = Field(
-        None, max_length=63, description="Login that serves sessions; default: the database's name and _app"
+        None, max_length=63, description="Login that serves sessions; default: the database's name followed by _app"
     )
     postgres_app_password: SecretStr | None = Field(
-        None, description="Its password; default: a random one in the key file"
+        None, description="Password of this login; default: a random one in the key file"
     )
     key_file: Path | None = Field(
         None, description="Signing key and login (mode 0600); default: storage/keys/HOST_PORT_NAME.json"
     )
     seal_key_file: Path | None = Field(
-        None, description="Ed25519 key that signs seals of the log (mode 0600); default: beside the key file, .seal.pem"
+        None,
+        description="Ed25519 key that signs seals of the log (mode 0600); default: next to the key file, .seal.pem",
     )
     seal_heads_file: Path | None = Field(
-        None, description="File to which heads of seals are appended; default: beside the key file, .heads.jsonl"
+        None, description="File to which heads of seals are appended; default: next to the key file, .heads.jsonl"
     )
-    postgres_required_extensions: str = Field(
-        "", description="Extensions, separated by commas, without which init_db refuses"
-    )
+    postgres_required_extensions: str = Field("", description="Extensions that init_db requires, separated by commas")
     embedded_postgres_dir: Path | None = Field(
         None, description="Folder of the embedded server; default: storage/postgres (as root: /var/lib)"
     )
-    audio_storage_root: Path = Field(Path("storage/audio"), description="Where recordings are kept")
-    audio_storage_type: Literal["local", "s3"] = Field("local", description="Where new recordings go: local or s3")
+    audio_storage_root: Path = Field(Path("storage/audio"), description="Folder of recordings")
+    audio_storage_type: Literal["local", "s3"] = Field("local", description="Storage of new recordings: local or s3")
     s3_bucket: str | None = Field(None, description="Bucket of recordings")
-    s3_prefix: str = Field("", description="What the names of all objects in the bucket begin with")
+    s3_prefix: str = Field("", description="Prefix of the names of all objects in the bucket")
     s3_region: str | None = Field(None, description="Region of the bucket; default: boto3's own search")
-    s3_endpoint_url: str | None = Field(None, description="Server that speaks S3, where it is not Amazon's")
+    s3_endpoint_url: str | None = Field(None, description="URL of an S3-compatible server; default: Amazon's")
     s3_server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
-        None, description="AES256, aws:kms or aws:kms:dsse; default: as the bucket says"
+        None, description="AES256, aws:kms or aws:kms:dsse; default: the setting of the bucket"
     )
-    s3_kms_key_id: str | None = Field(None, description="Key for aws:kms; default: the one of the bucket's account")
+    s3_kms_key_id: str | None = Field(None, description="Key for aws:kms; default: that of the bucket's account")
     aws_access_key_id: str | None = Field(None, description="Access key of S3; default: boto3's own search")
-    aws_secret_access_key: SecretStr | None = Field(None, description="Its secret")
-    aws_session_token: SecretStr | None = Field(None, description="Its token, where the two are temporary")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret access key of S3")
+    aws_session_token: SecretStr | None = Field(None, description="Session token of temporary S3 credentials")
     postgres_pool_size: int = Field(5, ge=1, le=1000, description="Connections that a process keeps open")
-    postgres_max_overflow: int = Field(2, ge=0, le=1000, description="Connections beyond these when busy")
+    postgres_max_overflow: int = Field(2, ge=0, le=1000, description="Additional connections under load")
     postgres_pool_timeout_seconds: Seconds = Field(10, description="Longest wait for a connection of the pool")
-    postgres_pool_recycle_seconds: int = Field(1800, ge=1, description="Age at which a connection is renewed")
+    postgres_pool_recycle_seconds: int = Field(1800, ge=1, description="Age at which a connection is replaced")
     postgres_connect_timeout_seconds: int = Field(5, ge=1, description="Longest wait for the server to answer")
     postgres_statement_timeout_seconds: Seconds = Field(60, description="Longest statement of a session")
     postgres_idle_transaction_timeout_seconds: Seconds = Field(300, description="Longest pause inside a transaction")
     postgres_application_name: str = Field(
-        "speech-to-information", max_length=63, description="How connections call themselves in pg_stat_activity"
+        "speech-to-information", max_length=63, description="Name of the connections in pg_stat_activity"
     )
     bcrypt_cost: int = Field(12, ge=10, le=14, description="Work factor of password hashes")
     probe_timeout_seconds: Seconds = Field(300, description="Longest time to decode a recording at ingest")
-    admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; asked for when unset")
+    admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; default: a prompt")
 
     def storage_options(self) -> dict[str, Any]:
-        """What `open_backend(audio_storage_type, …)` takes. Raises ConfigurationError for S3 without a bucket."""
+        """Return the options of `open_backend(audio_storage_type, …)`. Raises ConfigurationError without a bucket."""
         return self.s3_options() if self.audio_storage_type == "s3" else {"root": self.audio_storage_root}
 
     def s3_options(self) -> dict[str, Any]:
-        """What `open_backend("s3", …)` takes. Raises ConfigurationError without S3_BUCKET."""
+        """Return the options of `open_backend("s3", …)`. Raises ConfigurationError without S3_BUCKET."""
         if self.s3_bucket is None:
-            raise ConfigurationError("S3 storage needs a bucket; set S3_BUCKET in .env or the environment.")
+            raise ConfigurationError("S3_BUCKET is not set; S3 storage needs it, in .env or the environment.")
         return {
             "bucket": self.s3_bucket,
             "prefix": self.s3_prefix,
@@ -110,7 +109,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings. Raises ConfigurationError that names each wrong variable, never its value."""
+    """Read the settings. Raises ConfigurationError, which names each wrong variable and never its value."""
     try:
         return Settings()
     except ValidationError as error:
@@ -120,5 +119,5 @@ def load_settings() -> Settings:
         raise ConfigurationError("The file .env is not UTF-8 text; save it as UTF-8.") from error
     except OSError as error:
         raise ConfigurationError(
-            f"The file .env cannot be read ({error.strerror}); give yourself the right."
+            f"The file .env cannot be read ({error.strerror}); make it readable for this user."
         ) from error

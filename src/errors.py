@@ -1,34 +1,34 @@
-"""All that can go wrong, drawn as a tree.
+"""The exceptions of this layer.
 
-Every error of the layer is a `SpeechError`; its message is one sentence that says what is wrong and what to do.
+Every exception is a `SpeechError`; its message states what is wrong and what to do.
 
     SpeechError
-    ├── Unavailable                 something outside is missing or wrong: scripts end with exit code 3
+    ├── Unavailable                 an external requirement is missing or wrong: scripts exit with code 3
     │   ├── ConfigurationError      a setting or a key file
-    │   ├── ServerUnreachable       no such host, nothing listens there, or no answer in time
-    │   ├── LoginRefused            wrong password or unknown login
+    │   ├── ServerUnreachable       unknown host, connection refused, or no answer in time
+    │   ├── LoginRefused            unknown login or wrong password
     │   ├── DatabaseMissing         the server has no database of that name
     │   ├── ServerTooOld            PostgreSQL older than 15
-    │   ├── RightMissing            a right that only the administrator of the server can give
-    │   ├── ExtensionMissing        an extension that was asked for and cannot be created
-    │   ├── SchemaMismatch          the database is behind or ahead of this code
+    │   ├── RightMissing            a privilege that only the administrator of the server can grant
+    │   ├── ExtensionMissing        a required extension that cannot be created
+    │   ├── SchemaMismatch          the database is older or newer than this code
     │   ├── UnsafeConnection        row security would not apply on this connection
-    │   └── PackageMissing          an optional Python package
-    ├── InvalidInput                a value that cannot be accepted
-    │   └── NotAudio                bytes that no decoder can read
-    ├── NotFound                    not there, or not yours: the two look the same on purpose
-    ├── Forbidden                   visible, but this actor may not do that with it
-    ├── Conflict                    it contradicts what is already there
-    │   └── LostUpdate              somebody changed the row since it was read
-    ├── LeaseLost                   another worker has the job by now
+    │   └── PackageMissing          an optional Python package is not installed
+    ├── InvalidInput                an unacceptable value
+    │   └── NotAudio                input that no decoder can read
+    ├── NotFound                    the object does not exist or is not visible: not distinguished on purpose
+    ├── Forbidden                   the object is visible, but the actor may not do this
+    ├── Conflict                    the change contradicts existing rows or a database rule
+    │   └── LostUpdate              the row was changed by another transaction since it was read
+    ├── LeaseLost                   another worker has the job, or the lease expired
     └── StorageError
         ├── ObjectNotFound          no object has this key
         ├── ObjectExists            an object has this key, and objects are never replaced
-        ├── InvalidKey              not a key that this layer makes
-        ├── IntegrityFailure        the bytes are not the ones that were stored
+        ├── InvalidKey              not a key of this layer
+        ├── IntegrityFailure        the bytes differ from those that were stored
         ├── NoSpace                 the device is full
-        ├── StorageUnavailable      the storage does not answer or may not be written; trying again may help
-        └── UnsupportedOperation    this backend cannot do that
+        ├── StorageUnavailable      the storage does not answer or is not writable; a retry may help
+        └── UnsupportedOperation    the backend does not support the operation
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SpeechError(Exception):
 
 
 class Unavailable(SpeechError):
-    """Something outside the program is missing or wrong."""
+    """An external requirement is missing or wrong."""
 
 
 class ConfigurationError(Unavailable):
@@ -51,7 +51,7 @@ class ServerUnreachable(Unavailable):
 
 
 class LoginRefused(Unavailable):
-    """The database server knows the login or its password not."""
+    """Unknown login or wrong password."""
 
 
 class DatabaseMissing(Unavailable):
@@ -63,15 +63,15 @@ class ServerTooOld(Unavailable):
 
 
 class RightMissing(Unavailable):
-    """The login lacks a right that only the administrator of the server can give."""
+    """The login lacks a privilege that only the administrator of the server can grant."""
 
 
 class ExtensionMissing(Unavailable):
-    """An extension was asked for and cannot be created."""
+    """A required extension cannot be created."""
 
 
 class SchemaMismatch(Unavailable):
-    """The database is behind or ahead of this code."""
+    """The database is older or newer than this code."""
 
 
 class UnsafeConnection(Unavailable):
@@ -79,19 +79,19 @@ class UnsafeConnection(Unavailable):
 
 
 class PackageMissing(Unavailable):
-    """An optional Python package is needed and not installed."""
+    """A required optional Python package is not installed."""
 
 
 class InvalidInput(SpeechError, ValueError):
-    """A value cannot be accepted."""
+    """A value is not acceptable."""
 
 
 class NotAudio(InvalidInput):
-    """No decoder can read these bytes as audio."""
+    """No decoder can read the input as audio."""
 
 
 class NotFound(SpeechError, LookupError):
-    """The thing is not there, or not the actor's: the two look the same on purpose."""
+    """The object does not exist or is not visible to the actor; the two are not distinguished on purpose."""
 
 
 class Forbidden(SpeechError, PermissionError):
@@ -99,7 +99,7 @@ class Forbidden(SpeechError, PermissionError):
 
 
 class Conflict(SpeechError):
-    """The change contradicts what is already there."""
+    """The change contradicts existing rows or a database rule."""
 
     def __init__(self, message: str, *, constraint: str | None = None) -> None:
         super().__init__(message)
@@ -107,15 +107,15 @@ class Conflict(SpeechError):
 
 
 class LostUpdate(Conflict):
-    """Somebody changed the row since it was read."""
+    """The row was changed by another transaction since it was read."""
 
 
 class LeaseLost(SpeechError):
-    """Another worker has the job by now, or its time ran out."""
+    """Another worker has the job, or the lease expired."""
 
 
 class StorageError(SpeechError):
-    """Base of what can go wrong with stored bytes."""
+    """Base of the errors of stored objects."""
 
 
 class ObjectNotFound(StorageError, LookupError):
@@ -123,15 +123,15 @@ class ObjectNotFound(StorageError, LookupError):
 
 
 class ObjectExists(StorageError):
-    """An object has this key already; objects are never replaced."""
+    """An object with this key exists; objects are never replaced."""
 
 
 class InvalidKey(StorageError, ValueError):
-    """The text is not a key that this layer makes."""
+    """The text is not a key of this layer."""
 
 
 class IntegrityFailure(StorageError):
-    """The bytes are not the ones that were stored."""
+    """The bytes differ from those that were stored."""
 
 
 class NoSpace(StorageError):
@@ -139,8 +139,8 @@ class NoSpace(StorageError):
 
 
 class StorageUnavailable(StorageError, Unavailable):
-    """The storage does not answer or may not be written; trying again may help."""
+    """The storage does not answer or is not writable; a retry may help."""
 
 
 class UnsupportedOperation(StorageError):
-    """This backend cannot do that."""
+    """The backend does not support the operation."""

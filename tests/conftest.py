@@ -1,13 +1,12 @@
-"""Fixtures of the whole suite: a real PostgreSQL, and a fresh copy of a migrated database for each test that asks.
+"""Fixtures of the whole suite: a real PostgreSQL server, and a new copy of a migrated database for each test.
 
-A copy and the first connections to it cost some 60 ms. A module whose tests look at their own doing only says
+A copy and the first connections to it take about 60 ms. A module whose tests only read their own rows sets
 
     pytestmark = pytest.mark.shared_database
 
-and shares one copy: each test still has users root, alice, bob and transcriber of its own, who see nothing of what
-those of other tests did, since row security shows nobody the cases of strangers. What looks past row security (through
-`owner`, or as root) sees everything, so a test that counts there, changes settings, seeds or the schema, or claims from
-the one queue of jobs, is marked `own_database` and has a copy to itself.
+and its tests share one copy. Each test still has new users root, alice, bob and transcriber, which see no rows of other
+tests because of row security. `owner` and root see all rows, so a test that counts with them, changes settings, seeds
+or the schema, or claims from the queue of jobs, is marked `own_database` and has a separate copy.
 """
 
 from __future__ import annotations
@@ -37,32 +36,27 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def warm_python() -> Iterator[WarmPython]:
-    """Runs our programs without starting Python anew for each."""
+    """Runs programs of this layer without a new Python interpreter for each."""
     warm = WarmPython()
     yield warm
     warm.close()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "shared_database: users of its own in a database that the tests of a module share"
-    )
-    config.addinivalue_line("markers", "own_database: a database to itself, in a module whose tests share one")
+    config.addinivalue_line("markers", "shared_database: new users in a database that the tests of a module share")
+    config.addinivalue_line("markers", "own_database: a separate database, in a module whose tests share one")
 
 
 @dataclass
 class Shared:
-    """A database that tests of a module share, and the connections to it, which are kept."""
+    """A database that the tests of a module share, with its connections."""
 
     database: Database
     owner: Engine
     last_object: int = 0
 
     def renew(self) -> None:
-        """Give the names of all users to new ones, who have done and may see nothing; retire those who had them.
-
-        The codes of their cases are free again, too.
-        """
+        """Rename and deactivate all users, rename their cases, and create new users with the standard names."""
         with self.owner.begin() as connection:
             self.last_object = connection.scalar(select(func.coalesce(func.max(StorageObject.id), 0)))
             connection.execute(
@@ -77,7 +71,7 @@ class Shared:
                 ),
                 {"names": list(USERS), "roles": list(USERS.values())},
             )
-            # Only now: the last administrator cannot be retired.
+            # Last, since the last administrator cannot be deactivated.
             connection.execute(text("UPDATE users SET is_active = false WHERE username ~ '^past_' AND is_active"))
 
 
@@ -92,8 +86,8 @@ def module_database(speech_server: SpeechServer) -> Iterator[Shared]:
 
 @pytest.fixture
 def shared_database(request: pytest.FixtureRequest) -> Shared | None:
-    """What the module shares, with users of this test alone; None for a test that has a database to itself."""
-    markers = (mark.name for mark in request.node.iter_markers())  # the nearest first
+    """The shared database of the module, with new users; None for a test with a separate database."""
+    markers = (mark.name for mark in request.node.iter_markers())  # the closest first
     if next((name for name in markers if name in {"shared_database", "own_database"}), "") != "shared_database":
         return None
     shared: Shared = request.getfixturevalue("module_database")
@@ -103,7 +97,7 @@ def shared_database(request: pytest.FixtureRequest) -> Shared | None:
 
 @pytest.fixture
 def owner_url(speech_server: SpeechServer, shared_database: Shared | None) -> Iterator[URL]:
-    """The owner's URL of a fresh copy of the template, or of the copy that the module shares."""
+    """The URL of the owner, for a new copy of the template or the copy that the module shares."""
     if shared_database is not None:
         yield shared_database.owner.url
         return
@@ -113,14 +107,14 @@ def owner_url(speech_server: SpeechServer, shared_database: Shared | None) -> It
 
 @pytest.fixture
 def empty_url(speech_server: SpeechServer) -> Iterator[URL]:
-    """The owner's URL of a database without any schema."""
+    """The URL of the owner, for a database without a schema."""
     with speech_server.empty() as url:
         yield url
 
 
 @pytest.fixture
 def owner(owner_url: URL, shared_database: Shared | None) -> Iterator[Engine]:
-    """An engine of the owner: for tests whose subject is the owner's work, and for tampering."""
+    """An engine of the owner: for tests of maintenance, and for tampering."""
     if shared_database is not None:
         yield shared_database.owner
         return
@@ -164,7 +158,7 @@ def wav(seconds: float, rate: int = 8000) -> bytes:
 
 @pytest.fixture
 def make_audio() -> Callable[..., AudioFile]:
-    """Store a recording without decoding it: for tests that need a row, not audio."""
+    """Store a recording without decoding it: for tests that need only the row."""
 
     def make(session, case: Case, *, name: str = "interview.wav", content: bytes = b"RIFF", **columns) -> AudioFile:
         database = database_of(session)
@@ -190,7 +184,7 @@ def make_audio() -> Callable[..., AudioFile]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real recordings and recogniser outputs, which lie beside the project and never in it."""
+    """Real recordings and recogniser outputs, stored outside the project."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real data is not here (shared/data beside the checkout)")
+        pytest.skip("the real data is missing (shared/data next to the checkout)")
     return SHARED_DATA

@@ -1,4 +1,4 @@
-"""What the models declare, as flat lists: for tests that look at all tables, policies, triggers or grants at once."""
+"""The declarations of the models as flat lists: for tests over all tables, policies, triggers or grants."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CASE_TABLES = tuple(
 )
 LOOKUP_TABLES = tuple(mapper.local_table.name for mapper in Base.registry.mappers if issubclass(mapper.class_, Lookup))
 VERSIONED_TABLES = tuple(table.name for table in _TABLES if "row_version" in table.columns)
-# table → (column with its case, columns left out, sensitive columns, verb that restores a deleted row)
+# table → (column with the case id, excluded columns, sensitive columns, verb required to restore a deleted row)
 CAPTURED_TABLES = {table.name: capture_arguments(table) for table in _TABLES if protection_of(table).captured}
 UNSAMPLED_COLUMNS = {
     table.name: columns for table in _TABLES if (columns := with_mark(table.columns, UNSAMPLED))
@@ -35,9 +35,9 @@ UNSAMPLED_COLUMNS = {
 
 
 def any_row(table: Table, **known: Any) -> dict[str, Any]:
-    """A row that a session may add: what the table asks for, with `known` values by column or by referred table.
+    """Return a row that a session may insert: the required columns, with `known` values by column or referenced table.
 
-    For a new table below a case, so that no list of tests has to be touched for it.
+    With it, tests also cover new tables below a case.
     """
     row: dict[str, Any] = {}
     for column in table.columns:
@@ -51,18 +51,18 @@ def any_row(table: Table, **known: Any) -> dict[str, Any]:
         elif words := known_words(column):
             row[column.name] = words[0]
         else:
-            row[column.name] = next(value for kind, value in _PLAIN if isinstance(column.type, kind))
+            row[column.name] = next(value for kind, value in _SAMPLES if isinstance(column.type, kind))
     return row
 
 
 def known_words(column: Column[Any]) -> list[str]:
-    """The words that `one_of` admits in a column; none for a column that takes any text."""
+    """Return the words that `one_of` allows in a column; an empty list for a column without `one_of`."""
     for constraint in column.table.constraints:
         if isinstance(constraint, CheckConstraint) and str(constraint.sqltext).startswith(f"{column.name} IN ("):
             return re.findall(r"'([^']*)'", str(constraint.sqltext))
     return []
 
 
-_PLAIN: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False),
+_SAMPLES: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False),
                                              (DateTime, "2026-01-01"), (Date, "2026-01-01"),
                                              (Numeric, 1), (object, 1))  # fmt: skip

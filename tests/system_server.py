@@ -1,4 +1,4 @@
-"""Run a command with TEST_DATABASE_URL naming two servers started from the binaries in a folder, then stop them.
+"""Start two servers from the binaries in a folder, run a command with TEST_DATABASE_URL set to them, then stop them.
 
 python tests/system_server.py /usr/lib/postgresql/15/bin -- make test
 """
@@ -28,7 +28,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             owners = []
-            # One for each of the two workers of `make test`: sealing waits for every transaction of a server.
+            # One server for each of the two workers of `make test`: sealing waits for all transactions of a server.
             for name in ("first", "second"):
                 server = EmbeddedServer(folder / name, binaries=Path(binaries), settings=FAST)
                 owners.append(ordinary_owner(stack.enter_context(server).url("postgres")))

@@ -1,4 +1,4 @@
-"""Settings: read from the environment and `.env`, typed, frozen, quiet about secrets."""
+"""Settings: read from the environment and `.env`, typed, immutable, without secrets in their repr."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRETS = (
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch, tmp_path):
-    """An empty folder, and none of our variables in the environment."""
+    """An empty folder, and an environment without the variables of this layer."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -31,7 +31,7 @@ def empty(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_without_anything_there_are_defaults_and_the_embedded_server():
+def test_the_defaults_use_the_embedded_server():
     settings = load_settings()
     assert settings.postgres_host is None
     assert settings.database_url is None
@@ -39,7 +39,7 @@ def test_without_anything_there_are_defaults_and_the_embedded_server():
     assert settings.audio_storage_root == Path("storage/audio")
 
 
-def test_the_missions_variables_are_read_from_dot_env(empty):
+def test_variables_are_read_from_dot_env(empty):
     (empty / ".env").write_text(
         "POSTGRES_HOST=db.example\nPOSTGRES_PORT=5433\nPOSTGRES_DB=mission\nPOSTGRES_USER=me\n"
         "POSTGRES_PASSWORD='p@ss #word'\nAUDIO_STORAGE_ROOT=/audio\nSOMETHING_ELSE=ignored\n", encoding="utf-8"
@@ -56,20 +56,20 @@ def test_the_missions_variables_are_read_from_dot_env(empty):
     assert settings.audio_storage_root == Path("/audio")
 
 
-def test_the_environment_wins_over_dot_env(empty, monkeypatch):
+def test_the_environment_takes_precedence_over_dot_env(empty, monkeypatch):
     (empty / ".env").write_text("POSTGRES_DB=from_file\nPOSTGRES_PORT=1\n")
     monkeypatch.setenv("POSTGRES_DB", "from_environment")
     assert (load_settings().postgres_db, load_settings().postgres_port) == ("from_environment", 1)
 
 
-def test_a_url_wins_over_single_variables(monkeypatch):
+def test_the_url_takes_precedence_over_single_variables(monkeypatch):
     monkeypatch.setenv("POSTGRES_HOST", "ignored")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:5434/n")
     url = addresses.owner_url(load_settings())
     assert (url.drivername, url.host, url.database) == ("postgresql+psycopg2", "h", "n")
 
 
-def test_settings_are_frozen_and_quiet(monkeypatch):
+def test_settings_are_immutable_and_show_no_secrets(monkeypatch):
     for name in SECRETS:
         monkeypatch.setenv(name.upper(), "postgresql://u:very-secret@h/d")
     settings = load_settings()
@@ -79,7 +79,7 @@ def test_settings_are_frozen_and_quiet(monkeypatch):
         assert "very-secret" not in shown
 
 
-def test_every_secret_is_a_secret_and_every_setting_is_described():
+def test_secrets_have_a_secret_type_and_all_settings_a_description():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         kind = str(field.annotation)
@@ -102,14 +102,14 @@ def test_every_secret_is_a_secret_and_every_setting_is_described():
         ("PROBE_TIMEOUT_SECONDS", "-5"),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_variable(monkeypatch, name, value):
+def test_an_invalid_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"^{name}: .*Correct it in .env or the environment.$"):
         load_settings()
 
 
-def test_each_server_and_database_has_a_key_file_of_its_own(monkeypatch):
-    places = set()
+def test_each_server_and_database_has_a_separate_key_file(monkeypatch):
+    paths = set()
     for variables in (
         {},
         {"POSTGRES_DB": "other"},
@@ -126,17 +126,17 @@ def test_each_server_and_database_has_a_key_file_of_its_own(monkeypatch):
         assert path.parent == addresses.KEY_FOLDER
         assert path.name == Path(path.name).name
         assert not path.name.startswith(".")
-        places.add(path)
-    assert len(places) == 7
+        paths.add(path)
+    assert len(paths) == 7
 
 
-def test_without_a_key_file_the_remedy_is_named(monkeypatch):
+def test_a_missing_key_file_is_an_error_with_the_remedy(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h/d")
     with pytest.raises(ConfigurationError, match=r"python -m src\.database\.scripts\.init_db"):
         addresses.serving_login(load_settings())
 
 
-def test_the_login_has_the_databases_name_and_fits_in_63_bytes(monkeypatch):
+def test_the_login_is_named_after_the_database_and_has_at_most_63_bytes(monkeypatch):
     settings = load_settings()
     assert addresses.app_login(settings, "case_files") == "case_files_app"
     for database in ("x" * 63, "ü" * 31):
@@ -145,7 +145,7 @@ def test_the_login_has_the_databases_name_and_fits_in_63_bytes(monkeypatch):
     assert addresses.app_login(load_settings(), "case_files") == "mine"
 
 
-def test_an_empty_variable_is_not_set(monkeypatch):
+def test_an_empty_variable_counts_as_unset(monkeypatch):
     for name in ("POSTGRES_HOST", "DATABASE_URL", "ADMIN_PASSWORD", "POSTGRES_DB"):
         monkeypatch.setenv(name, "")
 
@@ -162,21 +162,21 @@ def test_an_empty_variable_is_not_set(monkeypatch):
         {"DATABASE_URL": "postgresql://owner@db/name", "POSTGRES_SSLMODE": "verify-full"},
     ],
 )
-def test_the_owners_connection_is_held_to_sslmode_too(monkeypatch, variables):
+def test_sslmode_applies_to_the_connections_of_the_owner(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     assert addresses.owner_url(load_settings()).query["sslmode"] == "verify-full"
 
 
-def test_a_url_without_a_database_is_refused(monkeypatch):
+def test_a_url_without_a_database_is_an_error(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://owner@db:5432")
 
     with pytest.raises(ConfigurationError, match="names no database"):
         addresses.owner_url(load_settings())
 
 
-def test_looking_does_not_make_an_embedded_server(monkeypatch, tmp_path):
+def test_create_false_does_not_create_an_embedded_server(monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(tmp_path / "nowhere"))
 
     with pytest.raises(DatabaseMissing, match="init_db"):

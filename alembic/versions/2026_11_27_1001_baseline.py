@@ -1,11 +1,11 @@
-"""The baseline: all tables of the layer, by subject.
+"""The baseline: all tables of the layer, grouped by subject.
 
 Revision ID: 1001
 Revises: none
 
-Functions, triggers, policies and grants are no part of revisions: they are compared with the code after every upgrade.
-Open until the issues on security, trust, input, work and versions have landed, each of which changes it in place
-(decision 10); from then on it is never rewritten.
+Revisions do not contain functions, triggers, policies and grants: these are compared with the code after every upgrade.
+The baseline may be changed in place until the issues on security, trust, input, work and versions are closed
+(decision 10); after that it is never changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOMENT = postgresql.TIMESTAMP(timezone=True)
 
 
 def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple[Any, ...]:
-    """The columns that every table has, but the log's: an id, when it was made and changed, how often it was."""
+    """The columns of every table except those of the log: id, timestamps and, optionally, the row version."""
     columns = [
         sa.Column("id", identity(), sa.Identity(), nullable=False),
         sa.Column("created_at", MOMENT, server_default=sa.text("now()"), nullable=False),
@@ -44,7 +44,7 @@ def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple
 
 
 def look_up(name: str, *columns: sa.Column[Any]) -> None:
-    """Create a table of named values, keyed by a code."""
+    """Create a lookup table, keyed by a code."""
     op.create_table(
         name,
         *record(),
@@ -54,7 +54,9 @@ def look_up(name: str, *columns: sa.Column[Any]) -> None:
         sa.Column(
             "is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False, comment="offered for new rows"
         ),
-        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        sa.Column(
+            "seed_fingerprint", sa.Text(), nullable=True, comment="hash of the seed; null: not a seed of init_db"
+        ),
         *columns,
         sa.CheckConstraint("code ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'", name="code_form"),
         sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
@@ -72,10 +74,10 @@ def look_ups() -> None:
         sa.Column("category", sa.Text(), server_default="change", nullable=False, comment=category),
     )
     look_up("audio_statuses")
-    weight = "sorts the levels; heavier is more urgent"
+    weight = "sorts the levels; higher is more urgent"
     look_up("case_priorities", sa.Column("weight", sa.BigInteger(), nullable=False, comment=weight))
     look_up("case_statuses")
-    configuration = "a text search configuration's name"
+    configuration = "name of a text search configuration"
     look_up(
         "languages",
         sa.Column("native_name", sa.Text(), server_default="", nullable=False),
@@ -99,7 +101,9 @@ def users() -> None:
             nullable=False,
             comment='{"subject": ["verb", …]}; "*" is all',
         ),
-        sa.Column("seed_fingerprint", sa.Text(), nullable=True, comment="null: not a seed of ours"),
+        sa.Column(
+            "seed_fingerprint", sa.Text(), nullable=True, comment="hash of the seed; null: not a seed of init_db"
+        ),
         sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
         sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
         sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
@@ -119,7 +123,9 @@ def users() -> None:
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=True),
         sa.Column("full_name", sa.Text(), server_default="", nullable=False),
-        sa.Column("password_hash", sa.Text(), nullable=True, comment="scheme-prefixed bcrypt; null cannot sign in"),
+        sa.Column(
+            "password_hash", sa.Text(), nullable=True, comment="bcrypt with a scheme prefix; null: cannot sign in"
+        ),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("last_login", MOMENT, nullable=True),
         sa.Column(
@@ -153,7 +159,7 @@ def users() -> None:
         *record(),
         sa.Column("inner_pad", sa.LargeBinary(), nullable=False),
         sa.Column("outer_pad", sa.LargeBinary(), nullable=False),
-        sa.Column("retired_at", MOMENT, nullable=True, comment="tokens of this key are refused from then on"),
+        sa.Column("retired_at", MOMENT, nullable=True, comment="tokens of this key are rejected from then on"),
         sa.CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
         sa.PrimaryKeyConstraint("id", name="actor_keys_pkey"),
     )
@@ -168,7 +174,7 @@ def cases() -> None:
             sa.Text(),
             server_default=sa.FetchedValue(),
             nullable=False,
-            comment="a trigger makes C-000042 of the id when none is given",
+            comment="when none is given, a trigger derives C-000042 from the id",
         ),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
@@ -191,7 +197,7 @@ def cases() -> None:
             sa.BigInteger(),
             server_default="0",
             nullable=False,
-            comment="legal holds not yet released; counted by a trigger",
+            comment="unreleased legal holds; counted by a trigger",
         ),
         sa.Column(
             "opened_xid",
@@ -312,11 +318,13 @@ def audio() -> None:
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
-        sa.Column("upload_id", sa.Text(), nullable=True, comment="of a multipart upload that may have to be aborted"),
+        sa.Column(
+            "upload_id", sa.Text(), nullable=True, comment="id of a multipart upload that may have to be aborted"
+        ),
         sa.Column("delete_after", MOMENT, nullable=True),
         sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("last_error", sa.Text(), nullable=True, comment="of the last check, or of the last try to remove it"),
-        sa.Column("verified_at", MOMENT, nullable=True, comment="when its bytes were last read and compared"),
+        sa.Column("last_error", sa.Text(), nullable=True, comment="error of the last check or removal"),
+        sa.Column("verified_at", MOMENT, nullable=True, comment="when the bytes were last read and compared"),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         sa.CheckConstraint("state IN ('pending', 'live', 'deleting')", name="state_known"),
         sa.CheckConstraint("attempts >= 0", name="attempts_positive"),
@@ -338,12 +346,12 @@ def audio() -> None:
         "audio_files",
         *record(row_version=True),
         sa.Column("case_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False, comment="the file name as the user gave it; never part of a path"),
+        sa.Column("name", sa.Text(), nullable=False, comment="file name given by the user; never part of a path"),
         sa.Column("path", sa.Text(), nullable=False, comment="key of the bytes in their storage backend"),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False, comment="of the bytes, lowercase hexadecimal"),
-        sa.Column("content_type", sa.Text(), nullable=True, comment="by content, not by name"),
-        sa.Column("duration_ms", sa.BigInteger(), nullable=True, comment="of the samples that decode, in milliseconds"),
+        sa.Column("sha256", sa.Text(), nullable=False, comment="SHA-256 of the bytes, lowercase hexadecimal"),
+        sa.Column("content_type", sa.Text(), nullable=True, comment="media type by content, not by file name"),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=True, comment="of the decoded samples, in milliseconds"),
         sa.Column("sample_rate_hz", sa.BigInteger(), nullable=True),
         sa.Column("channels", sa.BigInteger(), nullable=True),
         sa.Column("codec", sa.Text(), nullable=True),
@@ -352,7 +360,7 @@ def audio() -> None:
             sa.Boolean(),
             server_default=sa.text("false"),
             nullable=False,
-            comment="decodes to less than it promises",
+            comment="decodes to less than its header states",
         ),
         sa.Column("recorded_at", MOMENT, nullable=True, comment="when people spoke, if known"),
         sa.Column("language_id", sa.BigInteger(), nullable=True),
@@ -372,7 +380,7 @@ def audio() -> None:
             postgresql.JSONB(),
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
-            comment="where in the backend: bucket, version; never a credential",
+            comment="bucket and version in the backend; never a credential",
         ),
         sa.Column("is_archived", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("archive_reason", sa.Text(), server_default=sa.FetchedValue(), nullable=True),
@@ -381,7 +389,7 @@ def audio() -> None:
             MOMENT,
             server_default=sa.FetchedValue(),
             nullable=True,
-            comment="marked for deletion; a sweep removes it after a grace",
+            comment="marked as deleted; a sweep removes it after a grace period",
         ),
         sa.Column("uploaded_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
         sa.CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
@@ -445,11 +453,11 @@ def audio() -> None:
             sa.BigInteger(),
             server_default="0",
             nullable=False,
-            comment="grows with every claim; names the newest one",
+            comment="fencing number: grows with every claim",
         ),
         sa.Column("leased_by_id", sa.BigInteger(), nullable=True),
         sa.Column("lease_expires_at", MOMENT, nullable=True),
-        sa.Column("worker", sa.Text(), nullable=True, comment="which process, as it calls itself"),
+        sa.Column("worker", sa.Text(), nullable=True, comment="name of the worker process, given by it"),
         sa.Column("started_at", MOMENT, nullable=True),
         sa.Column("finished_at", MOMENT, nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
@@ -515,7 +523,7 @@ def transcriptions() -> None:
         sa.Column("based_on_id", sa.BigInteger(), nullable=True, comment="the version that this one corrects"),
         sa.Column("content", sa.Text(), nullable=False, comment="the whole text"),
         sa.Column("confidence", sa.Double(), nullable=True),
-        sa.Column("model_name", sa.Text(), nullable=True, comment="the recogniser; null where people wrote"),
+        sa.Column("model_name", sa.Text(), nullable=True, comment="recogniser; null for text written by people"),
         sa.Column("model_version", sa.Text(), nullable=True),
         sa.Column("accepted_at", MOMENT, nullable=True),
         sa.Column("accepted_by_id", sa.BigInteger(), nullable=True),
@@ -525,7 +533,7 @@ def transcriptions() -> None:
             sa.Text(),
             server_default=sa.FetchedValue(),
             nullable=True,
-            comment="over its segments and sources; set by a trigger at commit, then final",
+            comment="digest of its segments and sources; set by a trigger at commit, then final",
         ),
         sa.CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
         sa.CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
@@ -581,7 +589,7 @@ def transcriptions() -> None:
             "words",
             postgresql.JSONB(),
             nullable=True,
-            comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent',
+            comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; unknown values are left out',
         ),
         sa.Column("confidence", sa.Double(), nullable=True),
         sa.Column(
@@ -589,7 +597,7 @@ def transcriptions() -> None:
             postgresql.ARRAY(sa.Text()),
             server_default=sa.text("'{}'::text[]"),
             nullable=False,
-            comment="what to doubt: no_speech, repetition, …",
+            comment="quality flags: no_speech, repetition, …",
         ),
         sa.Column("search_config", sa.Text(), server_default="simple", nullable=False),
         sa.Column(
@@ -629,7 +637,7 @@ def transcriptions() -> None:
             sa.BigInteger(),
             server_default=sa.FetchedValue(),
             nullable=True,
-            comment="that of the transcription; null where older bytes came twice",
+            comment="copied from the transcription; null for older duplicates",
         ),
         sa.Column("dialect", sa.Text(), nullable=False, comment="whisper, amazon-batch, webvtt, …"),
         sa.Column("name", sa.Text(), nullable=True),
@@ -662,15 +670,15 @@ def analyses() -> None:
         *record(row_version=True),
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
-        sa.Column("transcription_id", sa.BigInteger(), nullable=True, comment="the version that was read"),
+        sa.Column(
+            "transcription_id", sa.BigInteger(), nullable=True, comment="the transcription version that was analysed"
+        ),
         sa.Column("version", sa.BigInteger(), nullable=False, comment="1, 2, 3 … per recording"),
         sa.Column("summary", sa.Text(), server_default="", nullable=False),
         sa.Column("sentiment_id", sa.BigInteger(), nullable=True),
         sa.Column("sentiment_score", sa.Double(), nullable=True, comment="-1 negative … 1 positive"),
         sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
-        sa.Column(
-            "details_schema", sa.Text(), nullable=True, comment="the name of the schema that the details keep to"
-        ),
+        sa.Column("details_schema", sa.Text(), nullable=True, comment="name of the JSON Schema of the details"),
         sa.Column("model_name", sa.Text(), nullable=True),
         sa.Column("model_version", sa.Text(), nullable=True),
         sa.Column("accepted_at", MOMENT, nullable=True),
@@ -739,7 +747,7 @@ def activity_log() -> None:
         ),
         sa.Column("activity_type_id", sa.BigInteger(), nullable=False),
         sa.Column("actor_id", sa.BigInteger(), nullable=True, comment="null: the owner of the database, not a session"),
-        sa.Column("actor", sa.Text(), nullable=False, comment="the name as it was then"),
+        sa.Column("actor", sa.Text(), nullable=False, comment="user name at that time"),
         sa.Column("case_id", sa.Integer(), nullable=True),
         sa.Column("entity", sa.Text(), nullable=True, comment="the table"),
         sa.Column("entity_id", sa.BigInteger(), nullable=True),
@@ -753,7 +761,7 @@ def activity_log() -> None:
             "epoch",
             sa.BigInteger(),
             nullable=False,
-            comment="the cluster's system identifier: transaction ids restart elsewhere",
+            comment="system identifier of the cluster; transaction ids are unique within one",
         ),
         sa.Column("schema_revision", sa.Text(), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=True),
@@ -779,7 +787,7 @@ def activity_log() -> None:
         sa.Column("month", sa.Date(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column(
-            "low_xid", TransactionId(), nullable=False, comment="no entry of the batch is of an earlier transaction"
+            "low_xid", TransactionId(), nullable=False, comment="no entry of the batch has an earlier transaction"
         ),
         sa.Column("high_xid", TransactionId(), nullable=False, comment="first transaction after the batch"),
         sa.Column("entry_count", sa.BigInteger(), nullable=False),
@@ -788,7 +796,7 @@ def activity_log() -> None:
             TransactionId(),
             server_default=sa.text("'0'::xid8"),
             nullable=False,
-            comment="no transaction from this one on had begun",
+            comment="first transaction id not yet assigned at sealing",
         ),
         sa.Column("root", sa.LargeBinary(), nullable=False, comment="Merkle root over the leaf hashes"),
         sa.Column(
@@ -802,11 +810,11 @@ def activity_log() -> None:
             "seal_hash",
             sa.LargeBinary(),
             nullable=False,
-            comment="over the previous seal_hash and this seal's own fields",
+            comment="over the previous seal_hash and the fields of this seal",
         ),
         sa.Column("signature", sa.LargeBinary(), nullable=True),
-        sa.Column("signing_key", sa.Text(), nullable=True, comment="fingerprint of the key that signed"),
-        sa.Column("pruned_at", MOMENT, nullable=True, comment="when the entries left for the archive"),
+        sa.Column("signing_key", sa.Text(), nullable=True, comment="fingerprint of the signing key"),
+        sa.Column("pruned_at", MOMENT, nullable=True, comment="when the entries were moved to the archive"),
         sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         sa.CheckConstraint("char_length(signing_key) <= 200", name="signing_key_length"),
@@ -823,7 +831,7 @@ def activity_log() -> None:
         *record(),
         sa.Column("month", sa.Date(), nullable=False),
         sa.Column("storage_key", sa.Text(), nullable=False),
-        sa.Column("storage_type", sa.Text(), nullable=False, comment="the storage backend's name"),
+        sa.Column("storage_type", sa.Text(), nullable=False, comment="name of the storage backend"),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False, comment="of the compressed file"),
         sa.Column("entry_count", sa.BigInteger(), nullable=False),
@@ -896,5 +904,5 @@ def downgrade() -> None:
         "activity_types",
     ):
         op.drop_table(table)
-    # The functions go with the last table that they serve, the roles with the last database of the server.
+    # Functions are dropped after the last table that uses them, roles with the last database of the server.
     op.execute(sa.text(after_drop().replace(":", r"\:")))

@@ -1,1 +1,1 @@
-"""What a recording's bytes are: decoding in a child process, and the facts that come of it."""
+"""Technical facts of recordings, determined by decoding them in a child process."""

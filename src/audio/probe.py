@@ -1,9 +1,9 @@
-"""Run as a program of its own: decode the recording behind one descriptor and print its facts as one line of JSON.
+"""A separate program: decode the recording behind a descriptor and print its facts as one line of JSON.
 
     python -I probe.py DESCRIPTOR ADDRESS_SPACE_BYTES CPU_SECONDS
 
-Whatever lies in the file, this process is all it can break: it knows no password, may open no file and no socket, and
-ends at its limits. It imports nothing of this project, because it starts with the interpreter's own path alone.
+A crafted file can harm only this process: it has no passwords, cannot open files or sockets, and is killed at its
+limits. It imports nothing from this project, because `-I` leaves only the interpreter's own path.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from collections import Counter
 from typing import Any
 
 _FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,3gp,matroska,webm,aac,amr,aiff,au,caf,asf"
-_PROTOCOLS = "pipe"  # none that could reach a file or a network; the bytes come through our own reader
+_PROTOCOLS = "pipe"  # none with access to files or a network; the bytes come from our own reader
 
 _MAX_RATE_HZ = 768_000
 _MAX_CHANNELS = 64
 _MAX_SECONDS = 30 * 24 * 3600
 
-# Containers that count their samples. The others round to packets and pad, up to a tenth of a second.
-_COUNTING = {"wav", "w64", "flac", "aiff", "au"}
+# Containers with an exact number of samples. The others round to packets and pad, by up to a tenth of a second.
+_EXACT_CONTAINERS = {"wav", "w64", "flac", "aiff", "au"}
 # Containers whose header states a duration. For the others FFmpeg guesses one from the size of the file.
-_DECLARING = _COUNTING | {"caf", "mp4", "matroska", "webm", "asf", "ogg"}
+_DURATION_CONTAINERS = _EXACT_CONTAINERS | {"caf", "mp4", "matroska", "webm", "asf", "ogg"}
 
 _MP3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBITS_LOW_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 class _NotAudioError(Exception):
-    """No sound can be read; the text says why, as half a sentence."""
+    """No audio can be read; the message is the reason, without a full stop."""
 
 
 class _Reader:
-    """The file as PyAV wants it. The name is neutral because FFmpeg would choose formats by a name."""
+    """A file object for PyAV. The name is neutral, because FFmpeg selects formats by name."""
 
     name = "recording"
 
@@ -64,20 +64,20 @@ class _Reader:
 
 
 def facts_of(reader: _Reader) -> dict[str, Any]:
-    """Decode all of it. Raises _NotAudioError where there is no sound to decode."""
-    import av  # noqa: PLC0415  # its absence is an answer that main() gives
+    """Decode the whole recording. Raises _NotAudioError if it contains no audio."""
+    import av  # noqa: PLC0415  # main() reports its absence
 
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS}
     _warm_up(av, options)
-    # From here on no descriptor can be opened, so not a socket either: all below the limit are taken.
+    # From here on no file or socket can be opened: all descriptors below the limit are in use.
     _limit(resource.RLIMIT_NOFILE, 3)
     with av.open(reader, mode="r", options=options) as container:
         if not container.streams.audio:
-            raise _NotAudioError("there is no sound in it")
+            raise _NotAudioError("it contains no audio")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
-            raise _NotAudioError("nobody knows how its sound is coded")
-        stream.codec_context.thread_count = 1  # a second stack would eat into the memory limit
+            raise _NotAudioError("the codec of its audio is unknown")
+        stream.codec_context.thread_count = 1  # the stack of a second thread counts towards the memory limit
         name = _container_name(container.format.name, reader)
         video = any(not _is_picture(other) for other in container.streams.video)
         declared = _declared_seconds(container, stream)
@@ -86,7 +86,7 @@ def facts_of(reader: _Reader) -> dict[str, Any]:
     rate = max(samples, key=samples.__getitem__)
     seconds = sum(count / each for each, count in samples.items())
     if not (0 < rate <= _MAX_RATE_HZ and 0 < channels <= _MAX_CHANNELS and seconds <= _MAX_SECONDS):
-        raise _NotAudioError(f"it claims {rate} Hz, {channels} channels and {seconds:.0f} s")
+        raise _NotAudioError(f"it declares {rate} Hz, {channels} channels and {seconds:.0f} s")
     damaged = damaged or _is_shorter(name, reader, declared, seconds) or _is_cut(name, reader)
     return {
         "duration_ms": round(seconds * 1000),
@@ -100,11 +100,11 @@ def facts_of(reader: _Reader) -> dict[str, Any]:
 
 
 def _warm_up(av: Any, options: dict[str, str]) -> None:
-    # PyAV loads parts of itself when the first container is opened; afterwards it could not.
+    # PyAV loads modules when it opens the first container; after the limits are set it cannot open them.
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 52, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 16)
     with av.open(io.BytesIO(head + bytes(16)), mode="r", options=options) as container:
         for frame in container.decode(audio=0):
-            frame.layout.nb_channels  # noqa: B018 - reading it loads what the limits would forbid later
+            frame.layout.nb_channels  # noqa: B018 - the access loads modules that the limits prevent later
 
 
 def _decode(av: Any, container: Any, stream: Any) -> tuple[Counter[int], int, bool]:
@@ -128,12 +128,12 @@ def _decode(av: Any, container: Any, stream: Any) -> tuple[Counter[int], int, bo
             if packets.gi_frame is None:  # the demuxer itself gave up
                 break
     if not samples.total():
-        raise _NotAudioError("not one sample of it can be decoded")
+        raise _NotAudioError("no sample can be decoded")
     return samples, channels, damaged or _is_partial_mp3_frame(stream, last)
 
 
 def _is_partial_mp3_frame(stream: Any, packet: bytes) -> bool:
-    # A cut MP3 looks whole but for its last frame, which FFmpeg silently pads.
+    # Only the last frame shows that an MP3 is truncated; FFmpeg pads it silently.
     if stream.codec_context.codec.canonical_name != "mp3" or len(packet) < 4:
         return False
     first_version = packet[1] & 0x18 == 0x18
@@ -150,16 +150,16 @@ def _is_partial_mp3_frame(stream: Any, packet: bytes) -> bool:
 def _declared_seconds(container: Any, stream: Any) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    # Matroska states only the length of the whole, which with pictures may be longer than the sound.
+    # Matroska states only the duration of the container; with video it may be longer than the audio.
     if container.duration and len(container.streams) == 1:
         return float(container.duration / 1_000_000)
     return None
 
 
 def _is_shorter(name: str, reader: _Reader, declared: float | None, seconds: float) -> bool:
-    if declared is None or not (name in _DECLARING or (name == "mp3" and _has_xing_header(reader))):
+    if declared is None or not (name in _DURATION_CONTAINERS or (name == "mp3" and _has_xing_header(reader))):
         return False
-    tolerance = 0.001 if name in _COUNTING else max(declared / 100, 0.1)
+    tolerance = 0.001 if name in _EXACT_CONTAINERS else max(declared / 100, 0.1)
     return declared - seconds > tolerance
 
 
@@ -171,11 +171,11 @@ def _has_xing_header(reader: _Reader) -> bool:
 
 
 def _is_cut(name: str, reader: _Reader) -> bool:
-    """Whether the container's own bookkeeping runs beyond the end of the file, which FFmpeg forgives silently."""
+    """Whether the sizes in the container exceed the end of the file, which FFmpeg ignores silently."""
     if name == "wav":
         head = reader.at(0, 8)
         size = struct.unpack("<I", head[4:])[0] if head.startswith(b"RIFF") else 0
-        # Writers that could not seek back leave a size near 2 or 4 GiB, which claims nothing.
+        # Writers that cannot seek leave a placeholder size near 2 or 4 GiB.
         return bool(size < 0x7FFF_0000 and size + 8 > reader.size)
     if name == "ogg":
         longest_page = 27 + 255 + 255 * 255
@@ -214,7 +214,7 @@ def _limit(kind: int, value: int) -> None:
 
 
 def main(descriptor: int, address_space_bytes: int, cpu_seconds: int) -> dict[str, Any]:
-    """The facts, or `{"missing": …}` without PyAV, or `{"refused": why}`."""
+    """Return the facts, `{"missing": package}` without PyAV, or `{"refused": reason}`."""
     _limit(resource.RLIMIT_AS, address_space_bytes)
     _limit(resource.RLIMIT_CPU, cpu_seconds)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -226,8 +226,8 @@ def main(descriptor: int, address_space_bytes: int, cpu_seconds: int) -> dict[st
     except _NotAudioError as error:
         return {"refused": str(error)}
     except MemoryError:
-        return {"refused": "reading it takes more memory than is allowed"}
-    except Exception as error:  # noqa: BLE001  # a crafted file may raise anything; the parent needs one answer
+        return {"refused": "decoding exceeds the memory limit"}
+    except Exception as error:  # noqa: BLE001  # a crafted file may raise any exception; the parent always needs a result
         return {"refused": f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"}
 
 

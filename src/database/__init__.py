@@ -1,6 +1,6 @@
-"""The database: `Database` opens sessions, the models are what they hold.
+"""The database: `Database`, which opens sessions, and the models.
 
-The names are loaded on first use (PEP 562): a program that only wants one room does not pay for the whole house.
+Names are imported on first use (PEP 562), so that a program only loads the modules that it uses.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ __all__ = [
 
 
 def owner_url() -> URL:
-    """Return the URL of the database's owner, by the settings: for the migrations of a service beside this layer."""
-    from src.database.connection.addresses import owner_url as by_settings  # noqa: PLC0415 - settings are for those who migrate
+    """Return the URL of the owner of the database from the settings: for the migrations of another service."""
+    from src.database.connection.addresses import owner_url as from_settings  # noqa: PLC0415 - loads the settings
 
-    return by_settings()
+    return from_settings()
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module("src.database.connection.session" if name == "Database" else "src.database.models")
-    value = globals()[name] = getattr(home, name)
+    module = import_module("src.database.connection.session" if name == "Database" else "src.database.models")
+    value = globals()[name] = getattr(module, name)
     return value

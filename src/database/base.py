@@ -1,18 +1,31 @@
-"""What every table shares: the naming convention, the types, an identity, two timestamps. Nothing else.
+"""The declarative base: naming convention, types, identity, timestamps.
 
-Everything that a client could forget is the server's work: ids, timestamps and row versions are set by identity
-columns, defaults and triggers, so that SQL written by hand is right too.
+The server sets ids, timestamps and row versions by identity columns, defaults and triggers, so that they are correct
+for SQL written by hand too.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, FetchedValue, Identity, LargeBinary, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column, relationship
 from sqlalchemy.types import UserDefinedType
 
 from src.database.schema import declaration
@@ -26,16 +39,19 @@ NAMING_CONVENTION = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
 }
 
+ACTOR = text("public.actor_id()")
+"""The acting user, as a server default."""
+
 Timestamp = TIMESTAMP(timezone=True)
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 
-# Marks of columns: what is sensitive stands nowhere but in its column, what is secret no session may even read.
+# Marks in `Column.info`: sensitive values appear only in their column, secret columns cannot be read by any session.
 SENSITIVE = {declaration.SENSITIVE: True}
 SECRET = {declaration.SENSITIVE: True, declaration.SECRET: True}
 
 
 class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's xid8: the number of a transaction, 64 bits wide, so that it never wraps."""
+    """PostgreSQL's xid8: a 64-bit transaction id, which never wraps around."""
 
     cache_ok = True
 
@@ -71,19 +87,19 @@ class Base(DeclarativeBase):
                     table.append_constraint(length_limit(column.name, most, least=least))
 
     def __repr__(self) -> str:
-        # The identity is read from the mapper's state and never from an attribute: a repr must work on a detached and
-        # expired object, must not emit SQL, and must not show a value that may be sensitive.
+        # Reads the identity from the mapper's state and not from an attribute: repr() must work on detached and expired
+        # objects, emit no SQL, and show no sensitive value.
         state = inspect_mapped(self)
         identity = state.identity if state is not None else None
         return f"<{type(self).__name__} {'new' if identity is None else '/'.join(map(str, identity))}>"
 
 
 class Record(Base):
-    """A table with a machine-made id and the two timestamps that every table has."""
+    """A table with a generated id and the two timestamps."""
 
     __abstract__ = True
-    # RETURNING brings back what triggers and defaults set, on UPDATE too, instead of a second query on next access.
-    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - the declarative base declares it so
+    # Fetches values that triggers and defaults set with RETURNING, on UPDATE too, instead of a query on next access.
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - as in the declarative base
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True, sort_order=-100)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=100)
@@ -93,9 +109,9 @@ class Record(Base):
 
 
 class Versioned:
-    """Mixin: a row version counted by a trigger, so that a lost update is refused whoever wrote in between.
+    """Mixin: a row version counted by a trigger, so that lost updates are detected for every client.
 
-    `version_id_generator=False`: a counter kept by the client silently overwrote a raw SQL update.
+    `version_id_generator=False`: a counter of the client would silently overwrite an update in raw SQL.
     """
 
     row_version: Mapped[int] = mapped_column(
@@ -121,10 +137,10 @@ def written(
     least: int = 0,
     **options: Any,
 ) -> MappedColumn[Any]:
-    """Return a column that sessions may set: when the row is added and later, or only then (`once`).
+    """Return a column that sessions may set: on INSERT and UPDATE, or only on INSERT (`once`).
 
-    `signed`: it names a user, and a session may only put the actor there. `most` and `least` limit a text, in
-    characters. `sampled=False`: see `user_text`.
+    `signed`: it references a user, and a session may only set it to the actor. `most` and `least` limit the length of a
+    text in characters. `sampled=False`: see `user_text`.
     """
     info = {declaration.WRITTEN: ("INSERT",) if once else ("INSERT", "UPDATE"), declaration.SIGNED: signed}
     return guarded(*arguments, sampled=sampled, most=most, least=least, info=info | options.pop("info", {}), **options)
@@ -133,34 +149,62 @@ def written(
 def user_text(most: int, *arguments: Any, **options: Any) -> MappedColumn[Any]:
     """Return a `written` column for text of a case, of at most `most` characters.
 
-    ANALYZE takes no samples of it. For a comparison that PostgreSQL trusts with rows that row security hides, `=` and
-    `<` of text, EXPLAIN estimates by what was sampled, of all cases: `title < 'm'` again and again spells out titles.
+    ANALYZE does not sample it. For leakproof comparisons such as `=` and `<` of text, the estimates of EXPLAIN use the
+    samples of all cases, hidden rows included: repeated queries such as `title < 'm'` would reveal titles.
     """
     return written(*arguments, most=most, sampled=False, **options)
 
 
 def administered(*arguments: Any, **options: Any) -> MappedColumn[Any]:
-    """Return a column that administrators may change, in a table where members may not."""
+    """Return a column that only administrators may change."""
     return guarded(*arguments, info={declaration.ADMINISTERED: True} | options.pop("info", {}), **options)
 
 
 def guarded(
     *arguments: Any, sampled: bool = True, most: int | None = None, least: int = 0, **options: Any
 ) -> MappedColumn[Any]:
-    """Return a column that no session may set, with the limits and marks that `written` takes."""
+    """Return a column that no session may set, with the limits and marks of `written`."""
     info = {declaration.UNSAMPLED: not sampled} | options.pop("info", {})
     if most is not None:
         info[declaration.LENGTH] = (least, most)
     return mapped_column(*arguments, info=info, **options)
 
 
+def case_key() -> MappedColumn[Any]:
+    """Return the `case_id` of a table directly below a case."""
+    return written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+
+
+def acting_user(*, once: bool = True) -> MappedColumn[Any]:
+    """Return a column that names the acting user: set by default when the row is added, or by a later change."""
+    user = ForeignKey("users.id", ondelete="RESTRICT")
+    return written(user, once=True, signed=True, server_default=ACTOR) if once else written(user, signed=True)
+
+
+def children(back_populates: str) -> Any:
+    """Return the collection of rows that the database deletes with their parent; loaded only when a query asks."""
+    return relationship(
+        back_populates=back_populates, lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
+    )
+
+
+def sha256_form(column: str = "sha256") -> CheckConstraint:
+    """Return a named CHECK that admits a SHA-256 in lowercase hexadecimal."""
+    return CheckConstraint(f"{column} ~ '^[0-9a-f]{{64}}$'", name=f"{column}_form")
+
+
+def not_negative(column: str) -> CheckConstraint:
+    """Return a named CHECK that refuses numbers below zero."""
+    return CheckConstraint(f"{column} >= 0", name=f"{column}_positive")
+
+
 def length_limit(column: str, most: int, *, least: int = 0) -> CheckConstraint:
-    """Return a named CHECK that keeps a text column between `least` and `most` characters."""
+    """Return a named CHECK that limits a text column to `least` to `most` characters."""
     low = f"char_length({column}) >= {least} AND " if least else ""
     return CheckConstraint(f"{low}char_length({column}) <= {most}", name=f"{column}_length")
 
 
-def one_of(column: str, *values: str) -> CheckConstraint:
-    """Return a named CHECK that admits only these values: text and CHECK, since enums are not leakproof."""
-    listed = ", ".join(f"'{value}'" for value in values)
+def one_of(column: str, literal: Any) -> CheckConstraint:
+    """Return a named CHECK that admits the values of a `Literal`: not a PostgreSQL enum, which is not leakproof."""
+    listed = ", ".join(f"'{value}'" for value in get_args(literal))
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")

@@ -1,4 +1,4 @@
-"""A ready database and storage for the tests of pipeline authors, in one pytest fixture; our own suite uses it too.
+"""Pytest fixtures with a database and a storage, for services that use this layer and for its own test suite.
 
 In the `conftest.py` of a service that imports this layer:
 
@@ -8,10 +8,10 @@ In the `conftest.py` of a service that imports this layer:
         with speech_database.session(actor="alice") as session:
             ...
 
-Each test gets a database of its own, copied from a template that is built once per run, with the users `root` (an
+Each test gets a separate database, copied from a template that is built once per run, with the users `root` (an
 administrator), `alice`, `bob` and `transcriber` (a service), and a storage in memory. The server is an embedded one, or
-that of `TEST_DATABASE_URL` (several, separated by spaces: one for each worker of pytest-xdist), whose login must be
-allowed to create databases and roles. This module is the one place beside the recordings service that knows storage and
+that of `TEST_DATABASE_URL` (several URLs, separated by spaces: one for each worker of pytest-xdist), whose login must
+have the right to create databases and roles. Only this module and the recordings service import both storage and
 database.
 """
 
@@ -44,13 +44,13 @@ from src.database.schema import SESSION_ROLES
 from src.storage import MemoryStorage
 
 USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}
-# A crash of the test server loses nothing that anybody wants back, so durability would only cost time here.
+# The data of a test server is not needed after a crash, so durability would only cost time.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 LEAST_ROOM = 4 << 30
 
 
 class SpeechServer:
-    """A PostgreSQL server with a finished template database, of which `copy` makes databases."""
+    """A PostgreSQL server with a template database, which `copy` copies."""
 
     def __init__(self, maintenance: URL, owner: URL, folder: Path) -> None:
         self.maintenance = maintenance
@@ -58,14 +58,14 @@ class SpeechServer:
         self._folder = folder
         self._prefix = f"sti_test_{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
-        self._maker: Engine | None = None
+        self._maintenance_engine: Engine | None = None
         self._strategy = ""
-        self._given_back: str | None = None
+        self._released: str | None = None
         self.template = f"{self._prefix}_template"
         self.keys: KeyFile
 
     def build_template(self) -> None:
-        """Migrate, seed and equip the template."""
+        """Create the template: migrations, extensions, seeds, the login and users."""
         self._strategy = self._cheapest_strategy()
         self.create(self.template)
         url = self.owner.set(database=self.template)
@@ -84,52 +84,51 @@ class SpeechServer:
 
     def drop(self, name: str) -> None:
         try:
-            # Without FORCE, which an owner who is no superuser is refused whenever autovacuum happens to be inside.
+            # Without FORCE, which fails for an owner without superuser while autovacuum is connected.
             self._run(f"DROP DATABASE IF EXISTS {name}")
         except OperationalError:
-            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # somebody left a connection open
+            self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # a connection was left open
 
     def _cheapest_strategy(self) -> str:
-        """Return how a template is copied: file by file where nothing is synced, else as the server has it.
+        """Return the STRATEGY for copying the template: FILE_COPY without fsync, else the default of the server.
 
-        Copying files spares the log and the buffers a whole database, but asks for two checkpoints, which are dear on a
-        server that waits for its disk.
+        FILE_COPY bypasses WAL and shared buffers, but needs two checkpoints, which are slow on a server with fsync.
         """
         with self._engine(self.owner.set(database=self.maintenance.database)) as engine, engine.connect() as connection:
             synced = connection.exec_driver_sql("SHOW fsync").scalar_one() == "on"
         return "" if synced else " STRATEGY FILE_COPY"
 
-    def _give_back(self, name: str) -> None:
-        """Drop the database that was given back before this one.
+    def _release(self, name: str) -> None:
+        """Drop the previously released database.
 
-        The backends of this one may still be ending, and a drop that meets one looks again only after 100 ms.
+        Backends of the current one may still be exiting, and DROP DATABASE retries only after 100 ms.
         """
-        before, self._given_back = self._given_back, name
-        if before is not None:
-            self.drop(before)
+        previous, self._released = self._released, name
+        if previous is not None:
+            self.drop(previous)
 
     @contextmanager
     def empty(self) -> Iterator[URL]:
-        """Lend a database without any schema; yields the URL of its owner."""
+        """Create a database without a schema, for the block; yield the URL of its owner."""
         name = f"{self._prefix}_{next(self._numbers)}"
         self.create(name)
         try:
             yield self.owner.set(database=name)
         finally:
-            self._give_back(name)
+            self._release(name)
 
     @contextmanager
     def copy(self) -> Iterator[URL]:
-        """Lend a copy of the template; yields the URL of its owner."""
+        """Create a copy of the template, for the block; yield the URL of its owner."""
         name = f"{self._prefix}_{next(self._numbers)}"
         self.create(name, self.template)
         try:
             yield self.owner.set(database=name)
         finally:
-            self._give_back(name)
+            self._release(name)
 
     def serving_url(self, owner: URL) -> URL:
-        """Return the URL by which sessions are served in the database of `owner`."""
+        """Return the URL of the login that serves sessions in the database of `owner`."""
         return owner.set(username=self.keys.login, password=self.keys.password)
 
     @property
@@ -137,29 +136,29 @@ class SpeechServer:
         return self.keys.signing_key
 
     def close(self) -> None:
-        """Remove what this run put on the server: its databases and its login."""
-        if self._given_back is not None:
-            self.drop(self._given_back)
+        """Remove the databases and the login of this run from the server."""
+        if self._released is not None:
+            self.drop(self._released)
         self.drop(self.template)
-        if self._maker is not None:
-            self._maker.dispose()
+        if self._maintenance_engine is not None:
+            self._maintenance_engine.dispose()
         with self._engine(self.owner.set(database=self.maintenance.database)) as engine, engine.begin() as connection:
-            # Runs that end together on one server take turns: a role is dropped once.
+            # Serialises runs that end at the same time on one server, since a role can be dropped only once.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7311860221)")
             connection.exec_driver_sql(f"DROP ROLE IF EXISTS {self._prefix}_app")
             for role in SESSION_ROLES:
-                # Kept when another database of the server uses it.
+                # Kept if another database of the server uses it.
                 connection.exec_driver_sql(
                     f"DO $$ BEGIN DROP ROLE IF EXISTS {role}; EXCEPTION WHEN dependent_objects_still_exist"
                     " OR insufficient_privilege THEN NULL; END $$"
                 )
 
     def _run(self, statement: str) -> None:
-        if self._maker is None:
-            # Kept: to sign in anew for each database takes half as long as copying it.
+        if self._maintenance_engine is None:
+            # Reused: a new connection for each database takes half as long as copying it.
             url = self.owner.set(database=self.maintenance.database)
-            self._maker = make_engine(url, PoolOptions(size=1, application_name="testing"))
-        connection = self._maker.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._maintenance_engine = make_engine(url, PoolOptions(size=1, application_name="testing"))
+        connection = self._maintenance_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         with connection:
             connection.exec_driver_sql(statement)
 
@@ -174,9 +173,9 @@ class SpeechServer:
 
 @contextmanager
 def running_server(room: int = LEAST_ROOM) -> Iterator[SpeechServer]:
-    """Yield a server with its template built: that of TEST_DATABASE_URL, or an embedded one for this run.
+    """Yield a server with a template: that of TEST_DATABASE_URL, or an embedded one for this run.
 
-    An embedded one lies in memory where `room` bytes are free there.
+    The folder of an embedded server is in memory if `room` bytes are free there.
     """
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="sti-test-", dir=roomy_memory(room)))
@@ -185,7 +184,7 @@ def running_server(room: int = LEAST_ROOM) -> Iterator[SpeechServer]:
         if named:
             owner = maintenance = normalise_url(named)
         else:
-            # As root the server runs under another account, which has to reach the folder.
+            # As root, the server runs as another account, which needs access to the folder.
             folder.chmod(0o711)
             embedded = stack.enter_context(EmbeddedServer(folder / "postgres", settings=FAST))
             maintenance = embedded.url("postgres")
@@ -197,13 +196,13 @@ def running_server(room: int = LEAST_ROOM) -> Iterator[SpeechServer]:
 
 
 def roomy_memory(room: int = LEAST_ROOM) -> str | None:
-    """Return a folder in memory with `room` bytes for a test server, None where there is none.
+    """Return a folder in memory with `room` free bytes for a test server; None without one.
 
-    A test costs a copy of the template, some 300 files: a disk takes 100 to 400 ms for it, memory 15.
+    Each test copies the template, about 300 files: 100 to 400 ms on a disk, 15 ms in memory.
     """
-    memory = "/dev/shm"  # noqa: S108 - mkdtemp makes a folder of its own in it
-    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= room
-    return memory if roomy else None
+    memory = "/dev/shm"  # noqa: S108 - mkdtemp creates a private folder in it
+    fits = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= room
+    return memory if fits else None
 
 
 def named_server() -> str | None:
@@ -214,16 +213,16 @@ def named_server() -> str | None:
 
 
 def has_server_alone() -> bool:
-    """Tell whether no other worker of pytest-xdist uses this one's server.
+    """Return whether no other worker of pytest-xdist uses the server of this worker.
 
-    Sealing waits for every transaction of a server, whatever its database: tests of it need a server to themselves.
+    Sealing waits for every transaction of a server in all its databases: tests of it need an exclusive server.
     """
     named = os.environ.get("TEST_DATABASE_URL", "").split()
     return not named or len(named) >= int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def ordinary_owner(superuser: URL) -> URL:
-    """Make an owner who is no superuser, as on most servers: what only a superuser may do must fail in a test."""
+    """Create an owner without superuser, as on most servers, so that operations that need a superuser fail in tests."""
     password = secrets.token_urlsafe(16)
     engine = make_engine(superuser, PoolOptions(size=1))
     try:
@@ -236,14 +235,14 @@ def ordinary_owner(superuser: URL) -> URL:
 
 @pytest.fixture(scope="session")
 def speech_server() -> Iterator[SpeechServer]:
-    """A PostgreSQL server with a migrated and seeded template database, for the whole run."""
+    """A PostgreSQL server with a migrated and seeded template database, once per run."""
     with running_server() as server:
         yield server
 
 
 @pytest.fixture
 def speech_database(speech_server: SpeechServer) -> Iterator[Database]:
-    """A `Database` of its own for one test, with users, seeds, and a storage in memory."""
+    """A separate `Database` for each test, with users, seeds, and a storage in memory."""
     with speech_server.copy() as owner:
         url = speech_server.serving_url(owner)
         with Database(url, signing_key=speech_server.signing_key, storage=MemoryStorage()) as database:

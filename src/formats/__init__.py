@@ -1,7 +1,7 @@
-"""Formats of recognisers: bytes or objects in, plain values out, and back. Knows no database.
+"""Readers and writers for the formats of speech recognisers. Independent of the database.
 
-`parse` reads a result in any dialect, `write` makes one of the formats of `FORMATS`. docs/formats.md says, dialect by
-dialect, what becomes of each field, and which rules set the flags.
+`parse` reads a result in any dialect; `write` produces one of `FORMATS`. docs/formats.md describes, for each dialect,
+how each field is read and which rules set the flags.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats import amazon, chunks, detection, json_stream, native_json, quality, subtitles, whisper
-from src.formats.detection import DIALECTS
+from src.formats import amazon, detection, json_stream, native_json, quality, subtitles, whisper, whisper_variants
+from src.formats.detection import DIALECTS, Dialect
 from src.formats.languages import code_of, differ
+from src.formats.packed_segments import Segments
 from src.formats.packed_words import Words
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Segment, Word, opened, whole
-from src.formats.writing import FORMATS, pieces, write
+from src.formats.segments import Parsed, Segment, Word, opened, whole
+from src.formats.writing import FORMATS, Format, pieces, write
 
 __all__ = [
-    "DIALECTS", "FORMATS", "Parsed", "Segment", "Word", "Words", "code_of", "detect", "differ", "parse", "pieces",
-    "write",
+    "DIALECTS", "FORMATS", "Dialect", "Format", "Parsed", "Segment", "Word", "Words", "code_of", "detect", "differ",
+    "parse", "pieces", "write",
 ]  # fmt: skip
 
 
 def detect(source: Any) -> str:
-    """Return the dialect, one of `DIALECTS`, of anything that `parse` takes.
+    """Return the dialect, one of `DIALECTS`, of any source that `parse` accepts.
 
-    Raises InvalidInput for others. An iterator is not used up by it; a file object is read to its end.
+    Iterators are not consumed; a file object is read to its end. Raises InvalidInput for an unknown dialect.
     """
     source = _content(source)
     if _is_content(source):
@@ -39,25 +39,25 @@ def detect(source: Any) -> str:
     return detection.located(source)[0]
 
 
-def parse(source: Any, *, dialect: str | None = None, expected_language: str | None = None) -> Parsed:
-    """Read a result in whichever dialect it is, or in the one that is named.
+def parse(source: Any, *, dialect: Dialect | None = None, expected_language: str | None = None) -> Parsed:
+    """Parse a result in the given dialect, or detect the dialect.
 
-    `source` is bytes, an open binary file, a path (os.PathLike; its file must not change meanwhile), or the Python
-    objects that a recogniser returns: a dict, a list of segments, faster-whisper's `(segments, info)`, whose
-    generator is used up. `expected_language` is a code or a name; a result in another language is flagged
-    `wrong_language`. Segments keep the order of the source, and nothing that has a text is left out.
+    `source` is bytes, an open binary file, a path (os.PathLike; the file must not change during parsing), or the
+    Python objects that a recogniser returns: a dict, a list of segments, or faster-whisper's `(segments, info)`, whose
+    generator is consumed. `expected_language` is a code or a name; a result in another language is flagged
+    `wrong_language`. Segments keep the order of the source. Every segment that has text is returned.
 
-    Raises InvalidInput that names segment and word for what cannot be read.
+    Raises InvalidInput for invalid input; the message names the segment and the word.
     """
     if dialect is not None and dialect not in DIALECTS:
-        raise InvalidInput(f"There is no dialect {dialect!r:.40}; there are {', '.join(sorted(DIALECTS))}.")
+        raise InvalidInput(f"dialect: unknown value {dialect!r:.40}; use one of {', '.join(sorted(DIALECTS))}.")
     source = _content(source)
     try:
         parsed = _parse(source, dialect)
     except RecursionError as error:
-        raise InvalidInput("The result is nested too deeply to be a transcript.") from error
+        raise InvalidInput("The result is nested too deeply; pass the recogniser's output unchanged.") from error
     segments = parsed.segments if isinstance(parsed.segments, Segments) else Segments(parsed.segments)
-    if parsed.dialect != native_json.DIALECT:  # what we wrote carries its flags
+    if parsed.dialect != native_json.DIALECT:  # our own JSON already contains the flags
         quality.judged(segments, parsed.language, parsed.language_probability, expected_language)
     return dataclasses.replace(parsed, segments=segments)
 
@@ -69,11 +69,11 @@ def _parse(source: Any, dialect: str | None) -> Parsed:
             return subtitles.parse(bytes(source), found)
         source = json_stream.read(source)
     elif dialect in detection.SUBTITLES:
-        raise InvalidInput("Subtitles are read from bytes, not from objects.")
+        raise InvalidInput("Subtitles are parsed from bytes, not from objects; pass bytes, a path or a file.")
     found, document = detection.located(source)
     if dialect is not None and dialect != found:
         if not {dialect, found} <= detection.WHISPER_FAMILY:
-            raise InvalidInput(f"The result is {found}, not {dialect}.")
+            raise InvalidInput(f"dialect: the result is {found}, not {dialect}; pass {found}, or None to detect it.")
         found = dialect
     return _read(document, found)
 
@@ -82,8 +82,8 @@ def _read(document: Mapping[str, Any], dialect: str) -> Parsed:
     readers = {
         "amazon-call-analytics": amazon.parse_call_analytics,
         "amazon-batch": amazon.parse_batch,
-        "whisper-cpp": chunks.parse_whisper_cpp,
-        "hf-chunks": chunks.parse_chunks,
+        "whisper-cpp": whisper_variants.parse_whisper_cpp,
+        "hf-chunks": whisper_variants.parse_chunks,
         native_json.DIALECT: native_json.parse,
     }
     reader = readers.get(dialect)
@@ -95,9 +95,9 @@ def _is_content(source: Any) -> bool:
 
 
 def _content(source: Any) -> Any:
-    """The bytes of a path or a file; objects as they are."""
+    """Return the content of a path or a file; return objects unchanged."""
     if isinstance(source, str):
-        raise InvalidInput("A text may be a path or a content; give a pathlib.Path or bytes.")
+        raise InvalidInput("source: a str is ambiguous (path or content); pass a pathlib.Path or bytes.")
     if isinstance(source, os.PathLike):
         with opened(source) as file:
             try:

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from src.formats import quality
-from src.formats.segments import Segments
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, filled, listed, named
 from src.formats.sentences import Sentences, extent
-from src.formats.values import Parsed, Reading, Segment, Word, filled, listed, named
 
 Moment = tuple[int | None, int | None]
 
 
 def parse_call_analytics(document: Mapping[str, Any]) -> Parsed:
-    """Read Call Analytics: a segment per turn, its role as the speaker. Raises InvalidInput that names the place."""
+    """Parse Call Analytics: one segment per turn, its role as the speaker. Raises InvalidInput with the position."""
     source = listed(document.get("Transcript"), "Transcript")
     segments = Segments(_turn(value, index) for index, value in enumerate(source))
     language = Reading("LanguageCode").text(document.get("LanguageCode")) or None
@@ -31,9 +31,9 @@ def _turn(value: Any, index: int) -> Segment:
         raw = named(item, reading.place + place)
         times = reading.span(raw.get("BeginOffsetMillis"), raw.get("EndOffsetMillis"), 1, place)
         punctuation = raw.get("Type") == "punctuation"
-        # Punctuation carries 0.0, which is no judgement of the recogniser.
-        sure = None if punctuation else raw.get("Confidence")
-        words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(sure, place)))
+        # Amazon writes 0.0 for punctuation, which is not a measured confidence.
+        confidence = None if punctuation else raw.get("Confidence")
+        words.append(Word(reading.text(raw.get("Content"), place), *times, reading.confidence(confidence, place)))
         said += (" " if said and not punctuation else "") + words[-1].text
     start_ms, end_ms = reading.span(turn.get("BeginOffsetMillis"), turn.get("EndOffsetMillis"), 1)
     text = reading.text(turn.get("Content")) or said
@@ -41,14 +41,14 @@ def _turn(value: Any, index: int) -> Segment:
         start_ms, end_ms = extent(words)
     speaker = reading.label(turn.get("ParticipantRole"), ", speaker")
     quality.doubt(reading, {}, text, None, words)
-    there = words if turn.get("Items") is not None else None
-    return Segment(text, start_ms, end_ms, speaker, there, flags=tuple(reading.flags))
+    turn_words = words if turn.get("Items") is not None else None
+    return Segment(text, start_ms, end_ms, speaker, turn_words, flags=tuple(reading.flags))
 
 
 def parse_batch(document: Mapping[str, Any]) -> Parsed:
-    """Read a batch result; a segment ends at a change of speaker, after a sentence and at a pause.
+    """Parse a batch result; a segment ends at a change of speaker, at the end of a sentence and at a pause.
 
-    Where the result has `audio_segments`, these are the segments. Channels are merged by time. Raises InvalidInput.
+    If the result has `audio_segments`, they determine the segments. Channels are merged by time. Raises InvalidInput.
     """
     results = named(document.get("results"), "results")
     turns = _Turns(results)
@@ -66,7 +66,7 @@ def parse_batch(document: Mapping[str, Any]) -> Parsed:
 
 
 def _tracks(results: Mapping[str, Any]) -> list[tuple[str | None, Iterable[Any]]]:
-    """The items of each channel with its label; those of the whole where channels are not told apart."""
+    """Return the items of each channel with its label; all items under None if channels are not separated."""
     tracks: list[tuple[str | None, Iterable[Any]]] = []
     if results.get("channel_labels") is not None:
         channels = listed(named(results["channel_labels"], "channel_labels").get("channels"), "channels")
@@ -79,12 +79,12 @@ def _tracks(results: Mapping[str, Any]) -> list[tuple[str | None, Iterable[Any]]
     return [(None, _in_parts(results, listed(results.get("items"), "items")))]
 
 
-class _End:
-    """Stands between the items of two of Amazon's own segments."""
+class _SegmentBorder:
+    """Marks the border between the items of two `audio_segments`."""
 
 
 def _in_parts(results: Mapping[str, Any], items: Iterable[Any]) -> Iterable[Any]:
-    """Yield the items, with an `_End` where one of the `audio_segments` begins."""
+    """Yield the items, with a `_SegmentBorder` where one of the `audio_segments` begins."""
     if not filled(results.get("audio_segments")):
         yield from items
         return
@@ -97,12 +97,12 @@ def _in_parts(results: Mapping[str, Any], items: Iterable[Any]) -> Iterable[Any]
         raw = named(item, f"item {index}")
         identity = raw.get("id", index)
         if isinstance(identity, int | str) and identity in begins:
-            yield _End()
+            yield _SegmentBorder()
         yield item
 
 
 class _Turns:
-    """Who speaks from when to when, where the items do not say it themselves; not read before one does not."""
+    """The speaker of each item by its times, for items that do not name one. Read on first use."""
 
     def __init__(self, results: Mapping[str, Any]) -> None:
         self._results = results
@@ -113,7 +113,7 @@ class _Turns:
             return None
         if self._speakers is None:
             self._speakers = dict(self._read())
-        return self._speakers.get(_moment(item, place)) if self._speakers else None
+        return self._speakers.get(_item_times(item, place)) if self._speakers else None
 
     def _read(self) -> Iterator[tuple[Moment, str | None]]:
         labels = self._results.get("speaker_labels")
@@ -124,32 +124,36 @@ class _Turns:
             turn = named(value, place)
             for count, raw in enumerate(listed(turn.get("items"), f"{place}, items")):
                 item = named(raw, f"{place}, item {count}")
-                who = Reading(place).label(item.get("speaker_label") or turn.get("speaker_label"), ", speaker")
-                yield _moment(item, f"{place}, item {count}"), names.setdefault(who, who)
+                name = Reading(place).label(item.get("speaker_label") or turn.get("speaker_label"), ", speaker")
+                yield _item_times(item, f"{place}, item {count}"), names.setdefault(name, name)
 
 
-def _moment(item: Mapping[str, Any], place: str) -> Moment:
-    # As times, for "12.3" and "12.30" are the same.
+def _item_times(item: Mapping[str, Any], place: str) -> Moment:
+    # Compared as numbers: "12.3" and "12.30" are the same time.
     return Reading(place).span(item.get("start_time"), item.get("end_time"), 1000)
 
 
 def _sentences(items: Iterable[Any], label: str | None, turns: _Turns, first: int) -> Iterator[Segment]:
     sentences = Sentences(first)
-    own = False  # whether Amazon itself says where segments end
+    predefined = False  # whether `audio_segments` determine where segments end
     for value in items:
-        if isinstance(value, _End):
+        if isinstance(value, _SegmentBorder):
             yield from sentences.close()
-            own = True
+            predefined = True
             continue
         place = f"{sentences.reading.place}, word {len(sentences.words)}"
         raw = named(value, place)
         punctuation = raw.get("type") == "punctuation"
-        who = raw.get("speaker_label") or turns.speaker(raw, place) or raw.get("channel_label")
-        speaker = sentences.reading.label(who, ", speaker") or label
+        name = raw.get("speaker_label") or turns.speaker(raw, place) or raw.get("channel_label")
+        speaker = sentences.reading.label(name, ", speaker") or label
         if punctuation and sentences.words:
             speaker = sentences.speaker
         start_ms = Reading(sentences.reading.place).time(raw.get("start_time"), 1000)
-        if not punctuation and sentences.ends_before(speaker, start_ms) and (not own or speaker != sentences.speaker):
+        if (
+            not punctuation
+            and sentences.ends_before(speaker, start_ms)
+            and (not predefined or speaker != sentences.speaker)
+        ):
             yield from sentences.close()
         reading, place = sentences.reading, f", word {len(sentences.words)}"
         best: Mapping[str, Any] = next(
@@ -157,14 +161,14 @@ def _sentences(items: Iterable[Any], label: str | None, turns: _Turns, first: in
             {},
         )
         times = reading.span(raw.get("start_time"), raw.get("end_time"), 1000, place)
-        sure = None if punctuation else best.get("confidence")
-        word = Word(reading.text(best.get("content"), place), *times, reading.confidence(sure, place))
+        confidence = None if punctuation else best.get("confidence")
+        word = Word(reading.text(best.get("content"), place), *times, reading.confidence(confidence, place))
         sentences.add(word, speaker, "" if punctuation else " ")
     yield from sentences.close()
 
 
 def _texts(results: Mapping[str, Any]) -> list[Segment]:
-    """The transcripts, where there are no items: a text without times is better than none."""
+    """Return the transcripts without times, for a result without items."""
     found = []
     for number, value in enumerate(listed(results.get("transcripts"), "transcripts")):
         reading = Reading(f"segment {number}")
@@ -175,7 +179,7 @@ def _texts(results: Mapping[str, Any]) -> list[Segment]:
 
 
 def _language(results: Mapping[str, Any]) -> tuple[str | None, None, float | None]:
-    """The language, no model, and how sure Amazon is where it had to find out; of several the one most spoken."""
+    """Return the language, None for the model, and the score of an identified language; of several, the most spoken."""
     reading = Reading("the result")
     code = reading.text(results.get("language_code"), ", language_code") or None
     best, longest = None, -1.0

@@ -1,4 +1,4 @@
-"""Cues of subtitles: what fits on a screen, and when it is spoken."""
+"""Subtitle cues: segments divided into texts that fit on a screen, with their times."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from src.formats.line_breaking import clean, grouped, lines, width
-from src.formats.values import LONGEST_MS, Segment, Word
+from src.formats.segments import LONGEST_MS, Segment, Word
 
 LINES = 2
-# How long a text without a known end stays: the pace at which people read, and never less than a glance.
+# The duration of a text without a known end: reading speed, and a minimum.
 MS_PER_COLUMN = 60
 SHORTEST_MS = 1000
 FARTHEST = 40
 
 
 class Cue(NamedTuple):
-    """What is shown from one moment to another, in milliseconds; the end lies after the start."""
+    """The lines shown from `start_ms` to `end_ms`; the end is always after the start."""
 
     start_ms: int
     end_ms: int
@@ -32,10 +32,10 @@ class _Timed(NamedTuple):
 
 
 def cues(segments: Iterable[Segment], columns: int, *, labelled: bool) -> list[Cue]:
-    """Return the cues in the order of their starts. `labelled` puts `Name: ` before what is said.
+    """Return the cues ordered by start. `labelled` puts `Name: ` before the text.
 
-    Segments without text are left out. A segment without a start begins where the one before it ends; one without an
-    end, or of no length, lasts until the next begins, and not longer than it takes to read.
+    Segments without text are omitted. A segment without a start begins at the end of the previous one. A segment
+    without an end or duration lasts until the next one begins, at most as long as it takes to read.
     """
     timed = _timed([segment for segment in segments if clean(segment.text)])
     return sorted(_cues(timed, columns, labelled=labelled), key=lambda cue: cue.start_ms)
@@ -51,7 +51,7 @@ def _cues(timed: Iterable[_Timed], columns: int, *, labelled: bool) -> Iterator[
         for number, group in enumerate(shown):
             last = number + 1 == len(shown)
             until = end_ms if last else _at(moments, shown[number + 1][0].begin - len(label))
-            # A screen is shown until the next one, and a player needs a millisecond for it.
+            # A cue is shown until the next one; players require a duration of at least a millisecond.
             until = max(until, begin + 1)
             yield Cue(begin, until, speaker, [(label + text)[line.begin : line.end] for line in group])
             begin = until
@@ -78,11 +78,11 @@ def _timed(segments: Sequence[Segment]) -> Iterator[_Timed]:
 
 
 def _moments(text: str, words: Iterable[Word], start_ms: int, end_ms: int) -> list[tuple[int, int]]:
-    """Positions in the text with the moment at which each is spoken, both growing."""
+    """Return positions in the text with the time in ms at which each is spoken, both ascending."""
     found, position, latest = [(0, start_ms)], 0, start_ms
     for word in words:
         spoken = clean(word.text)
-        # A word that stands far off is another one that looks alike.
+        # A match farther away is another occurrence of the same word.
         begin = text.find(spoken, position, position + 2 * len(spoken) + FARTHEST) if spoken else -1
         if begin < 0:
             continue
@@ -95,7 +95,7 @@ def _moments(text: str, words: Iterable[Word], start_ms: int, end_ms: int) -> li
 
 
 def _at(moments: list[tuple[int, int]], position: int) -> int:
-    """The moment of a position: a word's own, or in proportion between the nearest known ones."""
+    """Return the time of a position: that of its word, or interpolated between the nearest known times."""
     index = bisect.bisect_right(moments, (position, LONGEST_MS)) - 1
     place, moment = moments[max(index, 0)]
     if index < 0 or index + 1 == len(moments) or place == position:

@@ -1,90 +1,93 @@
-"""Which dialect a result is in, and where in a wrapping it lies."""
+"""Detection of a result's dialect, and of the result inside a wrapper object."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 from src.errors import InvalidInput
 from src.formats import json_stream
 from src.formats.native_json import DIALECT, SCHEMA_FAMILY
-from src.formats.values import named
+from src.formats.segments import named
 
 SUBTITLES = frozenset({"webvtt", "srt"})
 WHISPER_FAMILY = frozenset({"whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper"})
-DIALECTS = frozenset(
-    {*SUBTITLES, *WHISPER_FAMILY, "whisper-cpp", "hf-chunks", "amazon-batch", "amazon-call-analytics", DIALECT}
-)
-# Where services and queues put the result that they pass on.
-_WRAPPINGS = ("result", "body", "output", "response", "data", "payload", "transcription", "transcript")
-# By what a segment says of its time it is known in whose list it belongs.
+Dialect = Literal[
+    "whisper", "verbose-json", "whisperx", "whisper-timestamped", "faster-whisper", "whisper-cpp", "hf-chunks",
+    "amazon-batch", "amazon-call-analytics", "webvtt", "srt", "speech-to-information",
+]  # fmt: skip
+"""The dialects of recognisers that `parse` reads."""
+DIALECTS: frozenset[Dialect] = frozenset(get_args(Dialect))
+# Fields in which services and queues wrap the result.
+_WRAPPER_FIELDS = ("result", "body", "output", "response", "data", "payload", "transcription", "transcript")
+# The time field of a segment → the list of the dialect that uses it.
 _LISTS = {
     "start": "segments",
     "timestamp": "chunks",
     "offsets": "transcription",
     "timestamps": "transcription",
 }
-_MOST_WRAPPINGS = 4
-_LOOKED_AT = 300
-_MARKS = rb"(?:\xef\xbb\xbf)?"
+_MAX_WRAPPERS = 4
+_SAMPLE_SIZE = 300
+_BYTE_ORDER_MARK = rb"(?:\xef\xbb\xbf)?"
 
 
 def subtitle_dialect(head: bytes) -> str | None:
-    """Return `webvtt` or `srt` for the first bytes of such a file, None for anything else."""
+    """Return `webvtt` or `srt` for the first bytes of such a file, None for any other content."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             head = head[: len(head) // 2 * 2].decode("utf-16").encode("utf-8", "replace")
         except UnicodeDecodeError:
             return None
-    if re.match(_MARKS + rb"WEBVTT(\s|$)", head):
+    if re.match(_BYTE_ORDER_MARK + rb"WEBVTT(\s|$)", head):
         return "webvtt"
-    if re.match(_MARKS + rb"\s*(\d+[ \t]*(\r\n|\r|\n)+)?[ \t]*-?(\d+:)?\d+:\d+([.,]\d+)?[ \t]*-->", head):
+    if re.match(_BYTE_ORDER_MARK + rb"\s*(\d+[ \t]*(\r\n|\r|\n)+)?[ \t]*-?(\d+:)?\d+:\d+([.,]\d+)?[ \t]*-->", head):
         return "srt"
     return None
 
 
-def located(value: Any, wrappings: int = 0) -> tuple[str, Mapping[str, Any]]:
-    """Return the dialect and the document itself, out of its wrapping. Raises InvalidInput for anything unknown."""
+def located(value: Any, wrappers: int = 0) -> tuple[str, Mapping[str, Any]]:
+    """Return the dialect and the unwrapped document. Raises InvalidInput for an unknown format."""
     document = _as_document(value)
     dialect = _dialect(document)
     if dialect is not None:
         return dialect, document
     inner = []
-    if wrappings < _MOST_WRAPPINGS:
-        for name in _WRAPPINGS:
+    if wrappers < _MAX_WRAPPERS:
+        for name in _WRAPPER_FIELDS:
             try:
-                inner.append(located(_opened(document.get(name)), wrappings + 1))
+                inner.append(located(_decoded_body(document.get(name)), wrappers + 1))
             except InvalidInput:
                 continue
     if len(inner) != 1:
         raise InvalidInput(
-            "No known transcript format: there is neither a list of segments nor a text; give the recogniser's output "
-            "as it came."
+            "Unknown transcript format: found neither a list of segments nor a text; pass the recogniser's output "
+            "unchanged."
         )
     return inner[0]
 
 
-def _opened(value: Any) -> Any:
-    # An API gateway passes its body on as text.
+def _decoded_body(value: Any) -> Any:
+    # An API gateway passes the body as a JSON string.
     return json_stream.read(value.encode("utf-8", "replace")) if isinstance(value, str) and value[:1] in "{[" else value
 
 
 def _as_document(value: Any) -> Mapping[str, Any]:
-    """A mapping of what was given: an object, a list of segments, or the segments and the info of faster-whisper."""
+    """Return a mapping for an object, a list of segments, or the `(segments, info)` of faster-whisper."""
     if isinstance(value, list | tuple | json_stream.Elements) and not hasattr(value, "_fields"):
         return _of_list(value)
     if isinstance(value, Iterable) and not _is_object(value):
         return {"segments": value}
     document = named(value, "the result")
-    # As pipelines name what the recogniser gave before they work on it.
+    # Pipelines store the unprocessed output of the recogniser under this name.
     raw = document.get("raw_segments")
     return {**document, "segments": raw} if _is_list(raw) and "segments" not in document else document
 
 
 def _of_list(value: Any) -> Mapping[str, Any]:
-    """What a list holds: `(segments, info)`, segments that tell by their first one whose they are, or one result."""
+    """Return a mapping for `(segments, info)`, a list of segments (by the fields of the first), or a single result."""
     first = list(islice(value, 2))
     if not first:
         return {"segments": []}
@@ -99,7 +102,7 @@ def _of_list(value: Any) -> Mapping[str, Any]:
         return {name: value}
     if len(value) > 1 or not document:
         raise InvalidInput(
-            f"The result is a list of {len(value)}, not an object with segments; give each result by itself."
+            f"The result is a list of {len(value)}, not an object with segments; pass each result separately."
         )
     return document
 
@@ -132,13 +135,13 @@ def _whisper_dialect(document: Mapping[str, Any]) -> str | None:
     segments = document.get("segments")
     if not _is_list(segments) and not isinstance(document.get("text"), str):
         return None
-    # Only faster-whisper hands out segments while it listens; looking at them would use them up.
-    listening = _is_list(segments) and not isinstance(segments, list | tuple | json_stream.Elements)
-    if listening or {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
+    # Only faster-whisper returns a generator of segments; inspecting it would consume it.
+    streaming = _is_list(segments) and not isinstance(segments, list | tuple | json_stream.Elements)
+    if streaming or {"info", "language_probability", "all_language_probs", "duration_after_vad"} & document.keys():
         return "faster-whisper"
-    looked_at = islice(segments, _LOOKED_AT) if isinstance(segments, Iterable) else ()
-    listed = [item for item in looked_at if isinstance(item, Mapping)]
-    words = [w for item in listed for w in _some(item.get("words")) if isinstance(w, Mapping)]
+    sample = islice(segments, _SAMPLE_SIZE) if isinstance(segments, Iterable) else ()
+    listed = [item for item in sample if isinstance(item, Mapping)]
+    words = [w for item in listed for w in _list_or_empty(item.get("words")) if isinstance(w, Mapping)]
     if "word_segments" in document or any("score" in word for word in words):
         return "whisperx"
     if any("confidence" in item for item in (*listed, *words)):
@@ -148,5 +151,5 @@ def _whisper_dialect(document: Mapping[str, Any]) -> str | None:
     return "whisper"
 
 
-def _some(words: Any) -> Iterable[Any]:
+def _list_or_empty(words: Any) -> Iterable[Any]:
     return words if isinstance(words, list | tuple) else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# The 100 languages of Whisper, and the other names that its command line takes.
+# The 100 languages of Whisper, and the other names that its command line accepts.
 _NAMES = """
     english=en chinese=zh german=de spanish=es russian=ru korean=ko french=fr japanese=ja portuguese=pt
     turkish=tr polish=pl catalan=ca dutch=nl arabic=ar swedish=sv italian=it indonesian=id hindi=hi finnish=fi
@@ -21,15 +21,15 @@ _NAMES = """
     sinhalese=si castilian=es mandarin=zh filipino=tl farsi=fa bokmål=nb bokmal=nb
 """
 LANGUAGES = {name.replace("_", " "): code for name, code in (entry.split("=") for entry in _NAMES.split())}
-# Codes that Whisper and older systems write and that BCP 47 has replaced.
+# Deprecated codes that Whisper and older systems write, and their replacements in BCP 47.
 _REPLACED = {"jw": "jv", "iw": "he", "in": "id", "ji": "yi", "mo": "ro"}
-# Written differently, spoken by the same people: no reason to call a result wrong.
+# Codes that count as the same language when a result is compared with the expected language.
 _SAME = {"nb": "no", "nn": "no", "fil": "tl", "cmn": "zh", "sh": "sr"}
 _CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*", re.ASCII | re.IGNORECASE)
 
 
 def code_of(name: str | None) -> str | None:
-    """Return the BCP 47 code of a name or code (`Arabic` → `ar`, `en_us` → `en-US`), None for what is no language."""
+    """Return the BCP 47 code of a name or code (`Arabic` → `ar`, `en_us` → `en-US`), None if it is not a language."""
     if name is None:
         return None
     found = LANGUAGES.get(name.strip().lower())
@@ -46,6 +46,6 @@ def code_of(name: str | None) -> str | None:
 
 
 def differ(one: str | None, other: str | None) -> bool:
-    """Whether two names or codes are both known and mean different languages; regions do not count."""
+    """Whether two names or codes are both known and mean different languages; regions are ignored."""
     codes = [code.partition("-")[0] for code in (code_of(one), code_of(other)) if code is not None]
     return len(codes) == 2 and _SAME.get(codes[0], codes[0]) != _SAME.get(codes[1], codes[1])

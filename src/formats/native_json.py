@@ -1,4 +1,4 @@
-"""The layer's own JSON: every value of a transcription, and nothing else. Described in docs/formats.md."""
+"""The project's own JSON format: all values of a transcription, without loss. Described in docs/formats.md."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from src.errors import InvalidInput
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, listed, named
 
 DIALECT = "speech-to-information"
 SCHEMA_FAMILY = "speech-to-information/transcript/"
@@ -16,9 +16,9 @@ SCHEMA = SCHEMA_FAMILY + "1"
 
 
 def parse(document: Mapping[str, Any]) -> Parsed:
-    """Read what `pieces` wrote, losing nothing. Raises InvalidInput for another version of the schema."""
+    """Parse the output of `pieces` without loss. Raises InvalidInput for another version of the schema."""
     if document.get("schema") != SCHEMA:
-        raise InvalidInput(f"This transcript is in a schema of another version; {SCHEMA} can be read.")
+        raise InvalidInput(f"schema: unsupported version of {SCHEMA_FAMILY}; this program reads {SCHEMA}.")
     source = listed(document.get("segments"), "segments")
     segments = Segments(_segment(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")
@@ -43,8 +43,8 @@ def _segment(value: Any, index: int) -> Segment:
         words = [_word(reading, word, n) for n, word in enumerate(listed(raw["words"], f"{reading.place}, words"))]
     text = reading.text(raw.get("text"))
     speaker = reading.label(raw.get("speaker"), ", speaker")
-    sure = reading.confidence(raw.get("confidence"))
-    return Segment(text, *times, speaker, words, sure, tuple(reading.flags))
+    confidence = reading.confidence(raw.get("confidence"))
+    return Segment(text, *times, speaker, words, confidence, tuple(reading.flags))
 
 
 def _word(reading: Reading, value: Any, number: int) -> Word:
@@ -59,7 +59,7 @@ def _word(reading: Reading, value: Any, number: int) -> Word:
 
 
 def pieces(segments: Iterable[Segment], head: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the JSON text, a segment to a line. What is not known is left out."""
+    """Yield the JSON text, one line per segment. Unknown values are omitted."""
     yield "{" + compact({"schema": SCHEMA, **head})[1:-1] + ', "segments": ['
     for index, segment in enumerate(segments):
         yield (",\n" if index else "\n") + compact(_fields(segment))
@@ -85,5 +85,5 @@ def _word_fields(word: Word) -> dict[str, Any]:
 
 
 def compact(value: Any) -> str:
-    """Return JSON as people of any script can read it. Raises ValueError for NaN, which is no JSON."""
+    """Return JSON without escapes of non-ASCII characters. Raises ValueError for NaN, which JSON does not allow."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

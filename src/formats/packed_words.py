@@ -1,4 +1,4 @@
-"""Words of a segment in few bytes: a long result would else cost several times its size in small objects."""
+"""A compact sequence of words: as separate objects, a long result takes several times its size in memory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import overload
 
-from src.formats.values import Word
+from src.formats.segments import Word
 
 ABSENT = -1
 _PART = 4096
 
 
 class Words(Sequence[Word]):
-    """A sequence of words that makes each `Word` when asked for it. Equal to any sequence of equal words.
+    """A sequence that creates each `Word` on access. Equal to any sequence of equal words.
 
-    About 24 bytes and the text for a word. Iterate: an access by index reads the segment from its beginning.
+    Takes about 24 bytes per word, plus the text. Prefer iteration: an access by index unpacks all the words.
     """
 
     __slots__ = ("_count", "_numbers", "_speakers", "_texts")
@@ -25,12 +25,12 @@ class Words(Sequence[Word]):
     def __init__(self, words: Iterable[Word]) -> None:
         kept = list(words)
         self._count = len(kept)
-        # NUL is in no text: `Reading` replaces it.
+        # Texts contain no NUL: `Reading` replaces it.
         self._texts = "\0".join([word.text for word in kept])
         times = [ABSENT if time is None else time for word in kept for time in (word.start_ms, word.end_ms)]
-        sure = [math.nan if word.confidence is None else word.confidence for word in kept]
-        self._numbers = struct.pack(f"={len(times)}q{len(sure)}d", *times, *sure)
-        # One object for each name: of the source, every word brings its own.
+        confidence = [math.nan if word.confidence is None else word.confidence for word in kept]
+        self._numbers = struct.pack(f"={len(times)}q{len(confidence)}d", *times, *confidence)
+        # Interned names: in the source, every word has its own copy.
         names = {word.speaker: word.speaker for word in kept}
         self._speakers = tuple(names[word.speaker] for word in kept) if names.keys() - {None} else None
 
@@ -44,12 +44,12 @@ class Words(Sequence[Word]):
         numbers = struct.unpack(f"={2 * count}q{count}d", self._numbers)
         speakers = self._speakers or (None,) * count
         for index, (text, speaker) in enumerate(zip(self._texts.split("\0"), speakers, strict=True)):
-            start, end, sure = numbers[2 * index], numbers[2 * index + 1], numbers[2 * count + index]
+            start, end, confidence = numbers[2 * index], numbers[2 * index + 1], numbers[2 * count + index]
             yield Word(
                 text,
                 None if start == ABSENT else start,
                 None if end == ABSENT else end,
-                None if math.isnan(sure) else sure,
+                None if math.isnan(confidence) else confidence,
                 speaker,
             )
 
@@ -63,7 +63,7 @@ class Words(Sequence[Word]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):
             return NotImplemented
-        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+        return len(self) == len(other) and all(left == right for left, right in zip(self, other, strict=True))
 
     def __hash__(self) -> int:
         return hash((self._texts, self._numbers, self._speakers))
@@ -73,7 +73,7 @@ class Words(Sequence[Word]):
 
 
 def in_parts(words: Iterable[Word]) -> Iterator[Words]:
-    """Yield the words packed, some thousand at a time, so that they never all are there as they are."""
+    """Yield the words packed, in parts of `_PART` words, so that they are never all unpacked in memory."""
     remaining = iter(words)
     while part := Words(islice(remaining, _PART)):
         yield part

@@ -1,6 +1,6 @@
-"""Flags of doubt: what a recogniser's own measures, and a text's own look, say against a segment.
+"""Quality flags of segments, from the measures of the recogniser and from the text.
 
-Each rule with its source and threshold stands in docs/formats.md. A flag never removes anything.
+docs/formats.md lists each rule with its source and threshold. A flag never removes content.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from itertools import groupby
 from typing import Any
 
 from src.formats.languages import differ
-from src.formats.segments import Segments
-from src.formats.values import Reading, Word
+from src.formats.packed_segments import Segments
+from src.formats.segments import Reading, Word
 
-# The defaults of Whisper's own decoder, beyond which it takes its result for a failure.
+# The defaults of Whisper's own decoder, beyond which it treats its result as failed.
 NO_SPEECH_PROBABILITY = 0.6
 LEAST_LOGPROB = -1.0
 MOST_COMPRESSION = 2.4
-# A coin toss; faster-whisper takes the same for a language that is sure enough.
+# As likely wrong as right; faster-whisper uses the same threshold for the language.
 LEAST_CONFIDENCE = 0.5
 LEAST_LANGUAGE_PROBABILITY = 0.5
-# As often as this in a row, the same text is a loop of the decoder rather than an answer given again.
+# More repetitions in a row than this are a loop of the decoder rather than a repeated answer.
 LONGEST_RUN = 3
-# Shorter texts compress badly whatever they say, longer ones well: Whisper measures windows of 30 seconds.
+# Shorter texts always compress badly, longer ones always well: Whisper measures windows of 30 seconds.
 MEASURED_BYTES = range(60, 700)
 
 LONGEST_PHRASE = 120
 
 SILENT = re.compile(r"[\[(*♪♫\s]*(blank_audio|blank audio|silence|music|no speech|no audio)?[\])*♪♫\s]*", re.IGNORECASE)
-# What Whisper has learned to write under silence, from the ends of subtitled films. Only in doubt are they a sign.
+# Phrases that Whisper hallucinates in silence, learned from the credits of subtitled films. They count only in segments
+# that other measures make doubtful.
 LEARNED = re.compile(
     r"thank(s| you)( so much| very much)? for (watching|listening|viewing)|thank you|please subscribe|"
     r".*amara\.org.*|subtitles by .*|untertitel.* (von|des|der|im auftrag) .*|sous-titr.* (par|de) .*|"
@@ -42,15 +43,17 @@ LEARNED = re.compile(
 )
 
 
-def doubt(reading: Reading, raw: Mapping[str, Any], text: str, sure: float | None, words: Sequence[Word]) -> None:
-    """Flag a segment from the measures that its recogniser wrote and from its text."""
+def doubt(reading: Reading, raw: Mapping[str, Any], text: str, confidence: float | None, words: Sequence[Word]) -> None:
+    """Set the flags of a segment from the measures of its recogniser and from its text."""
     silence = reading.number(raw.get("no_speech_prob"), "measure", "")
     logprob = reading.number(raw.get("avg_logprob"), "measure", "")
     compression = reading.number(raw.get("compression_ratio"), "measure", "")
     known = [word.confidence for word in words if word.confidence is not None]
-    if sure is None and known:
-        sure = sum(known) / len(known)
-    unsure = (logprob is not None and logprob < LEAST_LOGPROB) or (sure is not None and sure < LEAST_CONFIDENCE)
+    if confidence is None and known:
+        confidence = sum(known) / len(known)
+    unsure = (logprob is not None and logprob < LEAST_LOGPROB) or (
+        confidence is not None and confidence < LEAST_CONFIDENCE
+    )
     bare = text.strip()
     if not bare:
         reading.flag("empty")
@@ -70,12 +73,12 @@ def doubt(reading: Reading, raw: Mapping[str, Any], text: str, sure: float | Non
 
 
 def judged(segments: Segments, language: str | None, probability: float | None, expected: str | None) -> None:
-    """Add, in place, what no segment shows alone: runs of the same text, and a language that is wrong or a guess."""
+    """Add, in place, the flags that need several segments or the language: repetition and wrong language."""
     start = 0
     for said, run in groupby(map(_bare, segments.texts())):
         end = start + sum(1 for _ in run)
         if said and end - start > LONGEST_RUN:
-            for index in range(start + 1, end):  # the first of them stays as it is, to be found
+            for index in range(start + 1, end):  # the first occurrence is not flagged
                 segments.flag(index, "repetition")
         start = end
     guessed = probability is not None and probability < LEAST_LANGUAGE_PROBABILITY

@@ -1,21 +1,21 @@
-"""Words that come one by one, gathered into segments that end where a sentence, a speaker or a pause does."""
+"""Grouping of single words into segments, which end at the end of a sentence, a change of speaker or a pause."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from src.formats import quality
-from src.formats.values import Reading, Segment, Word
+from src.formats.segments import Reading, Segment, Word
 
 ENDS = frozenset(".?!…。？！؟۔।")
 PAUSE_MS = 2000
-# Without punctuation or pauses a recording would be one segment, which no one can find a place in.
+# Without this limit, a recording without punctuation and pauses would be a single segment.
 MOST_WORDS = 120
 FARTHEST = 20
 
 
 class Sentences:
-    """Takes words in their order and makes segments of them; `reading` is the one of the segment that is open."""
+    """Builds segments from words in their order; `reading` belongs to the open segment."""
 
     def __init__(self, first: int = 0) -> None:
         self._number = first
@@ -54,9 +54,9 @@ class Sentences:
 
 
 def cut(text: str, words: Sequence[Word]) -> list[tuple[str, Sequence[Word]]]:
-    """Cut a text between its words, where a sentence ends or a pause is; the parts joined are the text.
+    """Split a text between its words at ends of sentences and pauses; the joined parts equal the text.
 
-    One part where the words do not all stand in the text in their order.
+    Returns a single part if the text does not contain all the words in their order.
     """
     places: list[tuple[int, int]] = []
     for word in words:
@@ -73,7 +73,7 @@ def cut(text: str, words: Sequence[Word]) -> list[tuple[str, Sequence[Word]]]:
         last, following = words[number - 1].end_ms, words[number].start_ms
         paused = last is not None and following is not None and following - last >= PAUSE_MS
         if paused or not ENDS.isdisjoint(text[end - 1 : begin]) or number - first >= MOST_WORDS:
-            # A blank goes with the word after it, as Whisper writes it.
+            # A space belongs to the word after it, as in Whisper's output.
             border = begin - (text[begin - 1 : begin].isspace())
             parts.append((text[start:border], words[first:number]))
             start, first = border, number
@@ -81,7 +81,7 @@ def cut(text: str, words: Sequence[Word]) -> list[tuple[str, Sequence[Word]]]:
 
 
 def extent(words: Sequence[Word]) -> tuple[int | None, int | None]:
-    """Return when the first of the words begins and the last ends, as far as they say it."""
+    """Return the earliest start and the latest end of the words in milliseconds; None where unknown."""
     starts = [word.start_ms for word in words if word.start_ms is not None]
     ends = [word.end_ms for word in words if word.end_ms is not None]
     start_ms = min(starts, default=None)

@@ -1,4 +1,4 @@
-"""WebVTT and SRT: cues with times. What cannot be read as a cue is refused with its place, never dropped."""
+"""WebVTT and SRT: cues with times. Text that is not a valid cue raises an error with its position; none is dropped."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from collections.abc import Iterator, Sequence
 
 from src.errors import InvalidInput
 from src.formats import quality
-from src.formats.segments import Segments
-from src.formats.values import Parsed, Reading, Segment, Word
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word
 
 _STAMP = r"(-?)(?:(\d{1,10}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _ONE_TIME = re.compile(_STAMP, re.ASCII)
 TIMES = re.compile(rf"[ \t]*{_STAMP}[ \t]*-->[ \t]*{_STAMP}(?:[ \t].*)?", re.ASCII)
 _TAG = re.compile(r"</?(?:c|i|b|u|v|lang|ruby|rt|font|\d[\d:.]*)(?:[ .\t][^<>]*)?>")
-# SRT has no tags of its own; players know these from HTML and the placing codes of ASS.
+# SRT defines no tags; players support these from HTML, and the positioning codes of ASS.
 _SRT_TAG = re.compile(r"</?(?:i|b|u|s|font)(?:[ \t][^<>]*)?>|\{\\[^{}]*\}", re.IGNORECASE)
 _VOICE = re.compile(r"<v(?:\.[^ \t<>]*)?[ \t]([^<>]+)>|</v>")
 _WORD_TIME = re.compile(r"<((?:\d{1,10}:)?\d\d:\d\d\.\d{3})>", re.ASCII)
 _BLOCK = re.compile(r"NOTE([ \t]|$)|(STYLE|REGION)[ \t]*$|##$")
 _NUMBER = re.compile(r"[ \t]*\d+[ \t]*", re.ASCII)
-# Our writer puts it where a text itself looks like a tag or an arrow, which SRT cannot escape.
+# Our writer inserts it where text looks like a tag or an arrow, because SRT has no escapes.
 JOINER = "\u2060"
 _JOINED = re.compile(rf"(?<=[<{{]){JOINER}|(?<=--){JOINER}(?=>)")
 
 
 def parse(content: bytes, dialect: str) -> Parsed:
-    """Read `webvtt` or `srt`. Tags leave the text, a voice becomes the speaker; CR, LF and CRLF end lines.
+    """Parse `webvtt` or `srt`. Tags are removed, a voice becomes the speaker; CR, LF and CRLF end lines.
 
-    Raises InvalidInput that names the cue, for bytes that are not UTF-8 (or UTF-16 with its mark) and for a WebVTT
-    text without a time line. In SRT, which has no rule for it, such a text goes on with the cue before it.
+    Raises InvalidInput with the cue for bytes that are not UTF-8 (or UTF-16 with a byte order mark) and for a WebVTT
+    text without a time line. In SRT, which has no rule for this case, such a text belongs to the cue before it.
     """
     lines = _Lines(_decoded(content))
     if dialect == "srt":
         return Parsed(dialect, Segments(_srt(lines)))
     language = None
-    # A header may be followed by rules that are no cues; the first blank line or time line ends it.
+    # The header may contain settings, which are not cues; the first blank line or time line ends it.
     while (lines.peek() or "").strip() and not lines.at_time():
         name, _, value = str(lines.take()).partition(":")
         if name == "Language":
@@ -49,7 +49,7 @@ def parse(content: bytes, dialect: str) -> Parsed:
 
 
 def _decoded(content: bytes) -> Iterator[str]:
-    """Yield the lines without their ends, a piece of the content at a time."""
+    """Yield the lines without line ends, decoding the content incrementally."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if wide else "utf-8-sig"
     try:
@@ -57,12 +57,12 @@ def _decoded(content: bytes) -> Iterator[str]:
             yield line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InvalidInput(
-            f"These subtitles are not UTF-8 (byte {_unreadable(content, encoding)}); convert them first."
+            f"These subtitles are not UTF-8 (byte {_unreadable(content, encoding)}); convert them to UTF-8 first."
         ) from error
 
 
 def _unreadable(content: bytes, encoding: str) -> int:
-    # Of what was decoded piece by piece the error knows the place in its piece only.
+    # The error of an incremental decoder contains only the position in its chunk.
     try:
         content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -71,7 +71,7 @@ def _unreadable(content: bytes, encoding: str) -> int:
 
 
 class _Lines:
-    """Lines that can be looked at before they are taken; None behind the last."""
+    """An iterator of lines with lookahead; None after the last line."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -95,7 +95,7 @@ def _webvtt(lines: _Lines) -> Iterator[Segment]:
         if not line.strip():
             continue
         if "-->" not in line and lines.at_time():
-            line = str(lines.take())  # the one before it was the cue's name, whatever it says
+            line = str(lines.take())  # the line before a time line is the cue's identifier, whatever its text
         elif "-->" not in line and _BLOCK.match(line):
             collections.deque(_block(lines), 0)
             continue
@@ -111,9 +111,10 @@ def _webvtt(lines: _Lines) -> Iterator[Segment]:
 
 
 def _block(lines: _Lines) -> Iterator[str]:
-    """Take the lines of a block, which an empty line ends or a time line.
+    """Take the lines of a block, which ends at an empty line or a time line.
 
-    A line of blanks belongs to it: YouTube begins its cues so. Unless a cue follows, for some write such lines between.
+    A line of spaces belongs to the block, because YouTube begins its cues with one, unless a cue follows: some programs
+    separate cues with such lines.
     """
     first = True
     while (line := lines.peek()) and not lines.at_time():
@@ -124,7 +125,7 @@ def _block(lines: _Lines) -> Iterator[str]:
 
 
 def _voices(raw: str) -> list[tuple[str | None, str]]:
-    """The parts of a cue with who speaks them; a cue in which two people speak is two segments of the same time."""
+    """Return the parts of a cue with their speakers; a cue with two speakers becomes two segments of the same time."""
     first, *others = _VOICE.split(raw)
     parts: list[tuple[str | None, str]] = [(None, first), *zip(others[::2], others[1::2], strict=True)]
     said = [part for part in parts if _TAG.sub("", part[1]).strip()]
@@ -136,7 +137,7 @@ def _plain(raw: str) -> str:
 
 
 def _timed_words(reading: Reading, raw: str) -> list[Word] | None:
-    """What is said from each time within a cue on; None where there is none. When it ends is not said."""
+    """Return the words at the times inside a cue; their ends are None (not in WebVTT). None without such times."""
     first, *others = _WORD_TIME.split(raw)
     if not others:
         return None
@@ -149,10 +150,10 @@ def _timed_words(reading: Reading, raw: str) -> list[Word] | None:
 
 
 def _srt(lines: _Lines) -> Iterator[Segment]:
-    """Yield the cues: all lines from one time line to the next one's number, blank lines between them included."""
+    """Yield the cues: all lines from a time line to the number of the next one, including blank lines."""
     head = [line for line in _text_before_time(lines) if line.strip()]
     if len(head) > 1 or (head and not _NUMBER.fullmatch(head[0])):
-        raise InvalidInput(f"segment 0: {head[0]!r:.80} is neither a time line nor the number of one.")
+        raise InvalidInput(f"segment 0: {head[0]!r:.80} is neither a time line nor a cue number; remove it.")
     number = head[0] if head else ""
     for count in itertools.count():
         line = lines.take()
@@ -160,7 +161,7 @@ def _srt(lines: _Lines) -> Iterator[Segment]:
             return
         reading, start_ms, end_ms = _times(line, f"segment {count}")
         body = _text_before_time(lines)
-        # A number is the next cue's where a blank line sets it apart; else it may have been said.
+        # A number belongs to the next cue if a blank line precedes it; otherwise it may be spoken text.
         numbered = lines.at_time() and body and _NUMBER.fullmatch(body[-1])
         if numbered and (_follows(number, body[-1]) or (len(body) > 1 and not body[-2].strip())):
             number = body.pop()
@@ -180,14 +181,14 @@ def _text_before_time(lines: _Lines) -> list[str]:
 
 
 def _follows(number: str, other: str) -> bool:
-    # Compared as far as a number can be: a line of thousands of digits is none.
+    # A line of 12 or more digits is not a cue number.
     return 0 < len(number) < 12 and len(other) < 12 and int(other) == int(number) + 1
 
 
 def _times(line: str, place: str) -> tuple[Reading, int | None, int | None]:
     found = TIMES.fullmatch(line)
     if found is None:
-        raise InvalidInput(f"{place}: {line!r:.80} is neither a time line nor the text of one.")
+        raise InvalidInput(f"{place}: {line!r:.80} is neither a time line nor text of a cue; remove or correct it.")
     reading = Reading(place)
     start, end = _milliseconds(found.groups()[:5]), _milliseconds(found.groups()[5:])
     return reading, *reading.span(start, end, 1)

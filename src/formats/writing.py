@@ -1,4 +1,4 @@
-"""Segments written as WebVTT, SRT, plain text, the layer's own JSON and Whisper's JSON."""
+"""Writers for WebVTT, SRT, plain text, the project's own JSON and Whisper's JSON."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import html
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from src.errors import InvalidInput
 from src.formats import native_json
 from src.formats.cues import cues
 from src.formats.line_breaking import clean, lines
+from src.formats.segments import Segment, Word
 from src.formats.subtitles import JOINER
-from src.formats.values import Segment, Word
 
-# What public guidelines allow for a line of subtitles, and what a terminal and a letter hold.
+Format = Literal["webvtt", "srt", "text", "json", "whisper"]
+"""The formats that `write` returns."""
+
+# The usual limit of subtitling guidelines, and the width of a terminal.
 SUBTITLE_COLUMNS = 42
 TEXT_COLUMNS = 80
 FEWEST_COLUMNS = 10
@@ -23,7 +26,7 @@ _LIKE_SYNTAX = re.compile(r"(?<=[<{])(?=[/\\a-zA-Z])|(?<=--)(?=>)")
 
 
 def write(
-    format: str,  # noqa: A002 - the word that everybody uses for it
+    format: Format,  # noqa: A002 - the usual name of this parameter
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -34,9 +37,9 @@ def write(
 ) -> str:
     """Return the segments in one of `FORMATS`: `webvtt`, `srt`, `text`, `json` or `whisper`.
 
-    `columns` is the length of a line where there are lines: 42 in subtitles, of which a cue has at most 2, 80 in
-    plain text. `json` loses nothing: `parse` gives the same segments again; the others leave out what they have no
-    place for (docs/formats.md). Raises InvalidInput for another format.
+    `columns` is the maximum width of a line; the default is 42 in subtitles, whose cues have at most 2 lines, and 80
+    in plain text. `json` is lossless: `parse` returns equal segments. The other formats omit values that they cannot
+    express (docs/formats.md). Raises InvalidInput for an unknown format.
     """
     return "".join(
         pieces(
@@ -52,7 +55,7 @@ def write(
 
 
 def pieces(
-    format: str,  # noqa: A002 - the word that everybody uses for it
+    format: Format,  # noqa: A002 - the usual name of this parameter
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -61,12 +64,12 @@ def pieces(
     duration_ms: int | None = None,
     columns: int | None = None,
 ) -> Iterator[str]:
-    """Yield the text of `write` piece by piece. `json` and `text` keep no segment longer than they write it."""
+    """Yield the text of `write` in pieces. `json` and `text` keep only one segment in memory at a time."""
     writer = FORMATS.get(format)
     if writer is None:
-        raise InvalidInput(f"There is no format {format!r:.40}; there are {', '.join(FORMATS)}.")
+        raise InvalidInput(f"format: unknown value {format!r:.40}; use one of {', '.join(FORMATS)}.")
     if columns is not None and columns < FEWEST_COLUMNS:
-        raise InvalidInput(f"A line of {columns} columns is too short to read; give at least {FEWEST_COLUMNS}.")
+        raise InvalidInput(f"columns: {columns}; at least {FEWEST_COLUMNS}.")
     head = {
         "language": language,
         "language_probability": language_probability,
@@ -101,7 +104,7 @@ def _stamp(moment: int, point: str) -> str:
 
 
 def _text(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
-    """Each segment begins a line; where the speaker changes, an empty line and the name stand before it."""
+    """Yield each segment on a new line; a change of speaker adds an empty line and the name."""
     del head
     before: str | None = None
     first = True
@@ -118,29 +121,29 @@ def _text(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | N
 
 
 def _json(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
-    del columns  # a machine reads it
+    del columns  # JSON has no line width
     yield from native_json.pieces(segments, head)
 
 
 def _whisper(segments: Iterable[Segment], head: Mapping[str, Any], columns: int | None) -> Iterator[str]:
-    """Whisper's own fields, as far as they are known; `speaker` as WhisperX writes it."""
+    """Yield Whisper's fields, as far as the values are known; `speaker` as in WhisperX."""
     del columns
     texts = []
     yield '{"segments": ['
     for index, segment in enumerate(segments):
         texts.append(segment.text)
         yield (",\n" if index else "\n") + native_json.compact(_whisper_fields(index, segment))
-    about = {"text": "".join(texts), **{name: value for name, value in head.items() if name == "language"}}
-    yield "\n], " + native_json.compact(about)[1:] + "\n"
+    trailer = {"text": "".join(texts), **{name: value for name, value in head.items() if name == "language"}}
+    yield "\n], " + native_json.compact(trailer)[1:] + "\n"
 
 
 def _whisper_fields(index: int, segment: Segment) -> dict[str, Any]:
-    sure = segment.confidence
+    confidence = segment.confidence
     fields: dict[str, Any] = {
         "start": _seconds(segment.start_ms),
         "end": _seconds(segment.end_ms),
         "text": segment.text,
-        "avg_logprob": math.log(sure) if sure else None,
+        "avg_logprob": math.log(confidence) if confidence else None,
         "speaker": segment.speaker,
         "words": None if segment.words is None else list(_whisper_words(segment.text, segment.words)),
     }
@@ -148,18 +151,18 @@ def _whisper_fields(index: int, segment: Segment) -> dict[str, Any]:
 
 
 def _whisper_words(text: str, words: Iterable[Word]) -> Iterator[dict[str, Any]]:
-    """Words with the blank that stands before each in the text, so that they can be joined to it again."""
+    """Yield words with the space that precedes each in the text, so that the joined words equal the text."""
     position = 0
     for word in words:
         spoken = word.text.strip()
         begin = position
         while text[begin : begin + 1].isspace():
             begin += 1
-        own_blank = word.text[:1].isspace()
+        leading_space = word.text[:1].isspace()
         if text.startswith(spoken, begin):
-            own_blank, position = own_blank or begin > position, begin + len(spoken)
+            leading_space, position = leading_space or begin > position, begin + len(spoken)
         fields = {
-            "word": (" " if own_blank else "") + word.text.lstrip(),
+            "word": (" " if leading_space else "") + word.text.lstrip(),
             "start": _seconds(word.start_ms),
             "end": _seconds(word.end_ms),
             "probability": word.confidence,
@@ -172,7 +175,7 @@ def _seconds(moment: int | None) -> float | None:
     return None if moment is None else moment / 1000
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Segment], Mapping[str, Any], int | None], Iterator[str]]] = {
+FORMATS: Mapping[Format, Callable[[Iterable[Segment], Mapping[str, Any], int | None], Iterator[str]]] = {
     "webvtt": _webvtt,
     "srt": _srt,
     "text": _text,

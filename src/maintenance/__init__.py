@@ -1,1 +1,1 @@
-"""What operators do: sealing and retiring the log, and what else keeps a database in order. Run as its owner."""
+"""Maintenance by operators, run as the database's owner: sealing, archiving, reindexing, sweeping, fixity checks."""

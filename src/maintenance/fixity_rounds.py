@@ -1,4 +1,4 @@
-"""Reading every recording anew, as the owner: a run that may be killed and goes on where it was."""
+"""Fixity checks of all recordings, as the owner: a run that is killed continues where it stopped."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def verify_all(
     unchecked_for: timedelta = timedelta(days=90),
     sample: int | None = None,
 ) -> Iterator[Check]:
-    """Check every recording, or a random sample, that was not checked for that long, as the owner; the oldest first.
+    """Check recordings not checked for that long, or a random sample of them; the longest unchecked first.
 
-    Each check commits on its own, so a run that was killed goes on where it was by being started again. Recordings of
-    backends that are not in `storages` are left out. Faults go to the log one by one, the rest as a count.
+    Each check commits on its own: start a killed run again, and it continues. Recordings in backends that are not in
+    `storages` are skipped. The log gets an entry for each fault, and one with the counts.
     """
     counted: Counter[str] = Counter()
     with session.begin():
@@ -38,9 +38,9 @@ def verify_all(
             due = due.order_by(StorageObject.verified_at.nulls_first(), AudioFile.id)
         else:
             due = due.order_by(func.random()).limit(sample)
-        numbers = session.scalars(due).all()
-    for number in numbers:
-        check = _check_as_owner(session, storages, number)
+        audio_ids = session.scalars(due).all()
+    for audio_id in audio_ids:
+        check = _check_as_owner(session, storages, audio_id)
         if check is not None:
             counted[check.outcome] += 1
             yield check
@@ -49,15 +49,15 @@ def verify_all(
             log_as_owner(session, "audio.verified", detail={"outcome": dict(counted)})
 
 
-def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], number: int) -> Check | None:
+def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> Check | None:
     with session.begin():
-        audio = session.get(AudioFile, number, populate_existing=True)
+        audio = session.get(AudioFile, audio_id, populate_existing=True)
         if audio is None or audio.storage_type not in storages:
             return None
         key, size = audio.path, audio.size_bytes
         case_id, name, sha256, storage = audio.case_id, audio.name, audio.sha256, storages[audio.storage_type]
-    # Read outside of any transaction: it may take longer than one may idle.
-    check = Check(number, key, size, read_again(storage, key, size, sha256))
+    # Read outside a transaction: it may take longer than the idle timeout.
+    check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
     with session.begin():
         noted = session.execute(
             update(StorageObject)
@@ -66,8 +66,8 @@ def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], nu
             .returning(StorageObject.id)
         ).all()
         if not noted:
-            return None  # moved or removed while it was read; the next run finds it where it is then
+            return None  # moved or removed while it was read; the next run checks it again
         if check.outcome != "sound":
             detail = {"name": name, "size_bytes": check.size_bytes, "outcome": check.outcome}
-            log_as_owner(session, "audio.verified", case_id=case_id, audio_id=number, detail=detail)
+            log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=detail)
     return check

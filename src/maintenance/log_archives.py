@@ -1,15 +1,14 @@
-"""A month of the log as a file: what was hashed stands in it as it was hashed, so that nobody needs us to check it.
+"""A month of the log as a file, which contains the hashed texts verbatim and can be verified without this package.
 
-Compressed JSON lines. The first says what it is; then one line for each entry in the order of their ids, then one for
-each seal of the month:
+Gzip-compressed JSON lines: a header, one line for each entry in the order of ids, one line for each seal of the month:
 
     {"format": "speech-to-information/history", "version": 1, "month": "2026-11", "entries": 1234}
     {"entry": 17, "head": "[17, …]", "payload": "{…}", "salt": "…", "payload_hash": "…", "leaf_hash": "…"}
     {"seal": 3, "previous_id": 2, "previous_hash": "…", "month": "2026-11-01", "epoch": …, …, "signature": "…"}
 
-`head` and `payload` are the very texts: leaf_hash = sha256(0x00 ‖ head ‖ payload_hash), payload_hash = sha256(salt ‖
-payload). Of an erased entry payload and salt are null. `examples/verify_export.py` checks such a file with
-nothing but Python's standard library and openssl.
+`head` and `payload` are the hashed texts: leaf_hash = sha256(0x00 ‖ head ‖ payload_hash), payload_hash = sha256(salt ‖
+payload). For an erased entry payload and salt are null. `examples/verify_export.py` verifies such a file with only
+Python's standard library and openssl.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _NAMES = ("entry", "head", "payload", "salt", "payload_hash", "leaf_hash")
 
 
 def write_month(session: Session, month: date, target: IO[bytes]) -> int:
-    """Write a month of the log, compressed; return how many entries it has. The same month gives the same bytes."""
+    """Write a month of the log, compressed; return its number of entries. The output is deterministic."""
     count: int = session.scalars(
         text(
             "SELECT count(*) FROM public.activity_logs l"
@@ -65,28 +64,28 @@ def write_month(session: Session, month: date, target: IO[bytes]) -> int:
 
 
 def read_lines(source: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the lines of such a file. Raises IntegrityFailure when it is none, or cut short."""
+    """Yield the lines of an archive file. Raises IntegrityFailure for another format or a truncated file."""
     try:
         with gzip.open(source, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
+            for index, line in enumerate(lines):
                 document: dict[str, Any] = json.loads(line)
-                if number == 0 and (document.get("format"), document.get("version")) != (FORMAT, VERSION):
-                    raise IntegrityFailure("This is no month of an activity log in the form that this version knows.")
+                if index == 0 and (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+                    raise IntegrityFailure(f"Not an archived month in the format {FORMAT}, version {VERSION}.")
                 yield document
     except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
-        raise IntegrityFailure(f"The archived month is damaged: {error}.") from error
+        raise IntegrityFailure(f"The archived month is damaged ({error}); restore it from a backup.") from error
 
 
 def without_payloads(lines: Iterable[dict[str, Any]], entries: set[int]) -> bytes:
-    """Return the file again with the payloads of these entries gone."""
-    kept = ({**line, "payload": None, "salt": None} if line.get("entry") in entries else line for line in lines)
+    """Return a copy of the file without the payloads of these entries."""
+    redacted = ({**line, "payload": None, "salt": None} if line.get("entry") in entries else line for line in lines)
     target = io.BytesIO()
-    _write(target, kept)
+    _write(target, redacted)
     return target.getvalue()
 
 
 def _write(target: IO[bytes], *parts: Iterable[dict[str, Any]]) -> None:
-    # Without a time and a name in its header, so that a repeated export gives the same bytes.
+    # No time and name in the gzip header, which makes the output deterministic.
     with gzip.GzipFile(fileobj=target, mode="wb", filename="", mtime=0) as packed:
         for part in parts:
             for line in part:

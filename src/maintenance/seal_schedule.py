@@ -1,4 +1,4 @@
-"""Where this machine keeps the key that signs seals, and the heads that it exported."""
+"""The files of the seal key and the exported heads on this machine, and sealing as the owner."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from src.storage import StorageBackend, keys
 
 
 def seal_key_path(settings: Settings) -> Path:
-    """Return where the key for seals lies: SEAL_KEY_FILE, or beside the key file."""
+    """Return the path of the seal key: SEAL_KEY_FILE, or derived from the key file."""
     return settings.seal_key_file or key_path(settings).with_suffix(".seal.pem")
 
 
 def heads_of(settings: Settings) -> HeadFile:
-    """Return the file of exported heads: SEAL_HEADS_FILE, or beside the key file."""
+    """Return the file of exported heads: SEAL_HEADS_FILE, or derived from the key file."""
     return HeadFile(settings.seal_heads_file or key_path(settings).with_suffix(".heads.jsonl"))
 
 
 def sealing_key(settings: Settings) -> SealKey:
-    """Return the key that signs seals; made at its first use. Raises ConfigurationError for one that cannot sign."""
+    """Return the key that signs seals; created on first use. Raises ConfigurationError for only a public key."""
     path = seal_key_path(settings)
     found = SealKey.load(path)
     if found is None:
         found = SealKey.create(path)
     if found.private is None:
-        raise ConfigurationError(f"{path} holds only a public key; seal on the machine that has the private one.")
+        raise ConfigurationError(f"{path} contains only a public key; seal on the machine that has the private key.")
     return found
 
 
 def verifying_key(settings: Settings) -> SealKey | None:
-    """Return the key that seals must be signed by; None when this machine knows none."""
+    """Return the key that must have signed seals; None when this machine has neither private nor public key."""
     path = seal_key_path(settings)
     return SealKey.load(path) or SealKey.load(path.with_suffix(f"{path.suffix}.pub"))
 
 
 def seal_as_owner(session: Session, key: SealKey, heads: HeadFile, storage: StorageBackend | None = None) -> int:
-    """Seal in the owner's session, commit, and export the heads to the file and to the storage; return how many."""
+    """Seal in the owner's session, commit, export the heads to the file and the storage; return the number of seals."""
     with session.begin():
-        sealed = [head_of(made) for made in seal_in(session, key=key)]
-    # The seals stand: only now may anything outside say so.
+        sealed = [head_of(created) for created in seal_in(session, key=key)]
+    # Export only after the seals are committed.
     with session.begin():
         export_heads(session, heads)
     if storage is not None:

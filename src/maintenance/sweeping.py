@@ -1,10 +1,10 @@
-"""The sweep: what nobody adopted, what nobody has any more, what was marked long enough ago. As the owner.
+"""Sweeping: removes objects that never became a recording or are not part of one any more, and deleted recordings.
 
-An object's row goes last: its removal is written, the bytes are removed, and only then it commits. A kill in between
-leaves the row, and the next sweep removes bytes that are gone already, which is no error. Which objects those are is
-settled before: pending ones whose writer is gone and nobody can adopt, since this transaction has their row and their
-lock, and after a kill since whoever adopts looks for the bytes first; and those that were committed as deleting, which
-never come back.
+The row of an object is deleted last: the DELETE runs, the bytes are removed, then the transaction commits. A kill in
+between leaves the row, and the next sweep removes bytes that are gone already, which is not an error. Two kinds of
+objects are removed. Pending ones without a live writer: this transaction holds their row and their lock, so they cannot
+be adopted, and after a kill an adopting `ingest` checks for the bytes first. And objects that were committed as
+deleting, which are final.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _AREAS = ("archive", "cases")
 
 @dataclass
 class Sweep:
-    """What a sweep did. `failed` holds the keys whose bytes could not be removed, each with the reason."""
+    """The result of a sweep. `failed` maps the keys whose bytes could not be removed to the reason."""
 
     purged_recordings: int = 0
     removed_objects: int = 0
     removed_bytes: int = 0
     incomplete: int = 0
     kept_back: int = 0
-    """Objects that have a living writer, a legal hold, or a backend that this sweep was not given."""
+    """Objects with a live writer, under a legal hold, or in a backend that was not passed to this sweep."""
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -47,22 +47,23 @@ def sweep(
     older_than: timedelta = DAY,
     grace: timedelta = MONTH,
 ) -> Sweep:
-    """Remove what is garbage for `older_than`, and recordings that were deleted `grace` ago, in the owner's session.
+    """Remove objects that are garbage since `older_than`, and recordings deleted `grace` ago, in a session of the
+    owner.
 
-    Commits after each object, so it may be killed at any moment and started again, several at once too. Nothing of a
-    case under a legal hold goes. `older_than` must be longer than an upload may pause between `receive` and `ingest`,
+    Commits after each object: it can be killed and repeated at any time, and several sweeps can run concurrently. Skips
+    cases under a legal hold. `older_than` must be longer than the pause of an upload between `receive` and `ingest`,
     and than a backup takes. An object whose bytes cannot be removed keeps its row, with the error and the number of
-    tries; the sweep goes on with the others.
+    attempts; the sweep continues with the others.
     """
-    places = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
+    by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
     done = Sweep()
-    for number in _numbers(session, AudioFile.id, _marked(grace)):
+    for row_id in _ids(session, AudioFile.id, _marked(grace)):
         with session.begin():
-            done.purged_recordings += _purge(session, number, grace)
-    for number in _numbers(session, StorageObject.id, _garbage(older_than)):
-        _remove(session, places, number, older_than, done)
-    for storage in places.values():
-        # Only those that answered.
+            done.purged_recordings += _purge(session, row_id, grace)
+    for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
+        _remove(session, by_name, row_id, older_than, done)
+    for storage in by_name.values():
+        # Only storages that answered: the others were removed above.
         try:
             done.incomplete += storage.sweep_incomplete(older_than).removed
         except StorageError as error:
@@ -75,10 +76,10 @@ def sweep(
 
 
 def unknown_objects(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> Iterator[str]:
-    """Yield the keys of objects that no row names and that were written `older_than` ago; O(all objects).
+    """Yield the keys of objects without a row that were written `older_than` ago; lists the whole storage.
 
-    No kill leaves any: a row is committed before the first byte. They come from a writer that lost its database and
-    went on, or belong to another database, or to rows that an older backup of this one does not have: look first.
+    A kill leaves none, since a row is committed before the first byte. They come from a writer that lost its database
+    and continued, belong to another database, or to rows that a restored older backup does not have: check first.
     """
     for area in _AREAS:
         after: str | None = None
@@ -92,7 +93,7 @@ def unknown_objects(session: Session, storage: StorageBackend, *, older_than: ti
                 break
             after = page[-1].key
             with session.begin():
-                # Asked after the listing: whatever was listed has had its row since before its first byte.
+                # Queried after the listing: every listed object had its row before its first byte.
                 known = set(
                     session.scalars(select(StorageObject.key).where(StorageObject.key.in_([f.key for f in page])))
                 )
@@ -101,9 +102,9 @@ def unknown_objects(session: Session, storage: StorageBackend, *, older_than: ti
 
 
 def remove_unknown(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> list[str]:
-    """Remove what `unknown_objects` yields; return their keys. Only where this database alone uses the storage.
+    """Remove what `unknown_objects` yields; return the keys. Only where no other database uses the storage.
 
-    Raises StorageError for one that cannot be removed; those before it are gone, and the log says how many.
+    Raises StorageError for one that cannot be removed; those before it are removed, and the log has their count.
     """
     removed: list[str] = []
     try:
@@ -118,7 +119,7 @@ def remove_unknown(session: Session, storage: StorageBackend, *, older_than: tim
     return removed
 
 
-def _numbers(session: Session, column: InstrumentedAttribute[int], wanted: ColumnElement[bool]) -> list[int]:
+def _ids(session: Session, column: InstrumentedAttribute[int], wanted: ColumnElement[bool]) -> list[int]:
     with session.begin():
         return list(session.scalars(select(column).where(wanted).order_by(column)))
 
@@ -134,54 +135,54 @@ def _garbage(older_than: timedelta) -> ColumnElement[bool]:
     )
 
 
-def _purge(session: Session, number: int, grace: timedelta) -> bool:
-    """Delete a marked recording, unless it was restored or its case is held; a trigger queues its object."""
-    case_id = session.scalar(select(AudioFile.case_id).where(AudioFile.id == number, _marked(grace)))
+def _purge(session: Session, row_id: int, grace: timedelta) -> bool:
+    """Delete a recording that is marked, unless its case is under a hold; a trigger queues its object for removal."""
+    case_id = session.scalar(select(AudioFile.case_id).where(AudioFile.id == row_id, _marked(grace)))
     if case_id is None or _is_held(session, case_id):
         return False
     gone = session.execute(
         delete(AudioFile)
-        .where(AudioFile.id == number, _marked(grace))
+        .where(AudioFile.id == row_id, _marked(grace))
         .returning(AudioFile.name, AudioFile.size_bytes, AudioFile.sha256)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if gone is None:
         return False
     detail = {**gone._mapping, "outcome": "done"}  # noqa: SLF001 - SQLAlchemy's documented accessor of a row
-    log_as_owner(session, "audio.purged", case_id=case_id, audio_id=number, detail=detail)
+    log_as_owner(session, "audio.purged", case_id=case_id, audio_id=row_id, detail=detail)
     return True
 
 
 def _remove(
-    session: Session, places: dict[str, StorageBackend], number: int, older_than: timedelta, done: Sweep
+    session: Session, by_name: dict[str, StorageBackend], row_id: int, older_than: timedelta, done: Sweep
 ) -> None:
     try:
         with session.begin():
-            found = _claim(session, number, older_than)
-            if found is None or found.backend not in places:
+            found = _claim(session, row_id, older_than)
+            if found is None or found.backend not in by_name:
                 done.kept_back += 1
                 return
             key, backend, size = found.key, found.backend, found.size_bytes
-            session.execute(delete(StorageObject).where(StorageObject.id == number))
-            places[backend].delete(key)
+            session.execute(delete(StorageObject).where(StorageObject.id == row_id))
+            by_name[backend].delete(key)
     except StorageError as error:
         done.failed[key] = str(error)
         with session.begin():
             values = {"attempts": StorageObject.attempts + 1, "last_error": str(error)[:4000]}
-            session.execute(update(StorageObject).where(StorageObject.id == number).values(values))
+            session.execute(update(StorageObject).where(StorageObject.id == row_id).values(values))
         if isinstance(error, StorageUnavailable):
-            # Waited for once and not once for each object.
-            places.pop(backend)
+            # Its timeout is waited for once, not for each object.
+            by_name.pop(backend)
         return
     done.removed_objects += 1
     done.removed_bytes += size or 0
 
 
-def _claim(session: Session, number: int, older_than: timedelta) -> StorageObject | None:
-    """Lock an object that is garbage still, and whose writer, if it has one, is gone; None when it is not ours."""
+def _claim(session: Session, row_id: int, older_than: timedelta) -> StorageObject | None:
+    """Lock an object that is still garbage and has no live writer; None when it cannot be removed."""
     found = session.scalars(
         select(StorageObject)
-        .where(StorageObject.id == number, _garbage(older_than))
+        .where(StorageObject.id == row_id, _garbage(older_than))
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).one_or_none()
@@ -194,6 +195,6 @@ def _claim(session: Session, number: int, older_than: timedelta) -> StorageObjec
 
 
 def _is_held(session: Session, case_id: int) -> bool:
-    # Whoever places a hold needs this row too: he waits, or this sees what he did.
+    # Placing a hold locks the same row: it waits for this transaction, or this one reads its result.
     held = select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True, key_share=False)
     return bool(session.scalar(held))

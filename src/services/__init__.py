@@ -1,1 +1,1 @@
-"""What people and programs do with cases, recordings and texts: plain functions, the session first."""
+"""Operations on users, cases, recordings, transcriptions and history: functions that take the session first."""

@@ -1,4 +1,4 @@
-"""Users: who they are, what they may do, and how they prove who they are."""
+"""Users, roles, permissions and sign-in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.database.models import Case, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session, validate_text
+from src.services.parameters import id_of, in_session, row_of, validate_text
 from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
 
 __all__ = [
@@ -39,7 +39,7 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Who has just proved to be who: the name to open sessions with."""
+    """An authenticated user: the name to open sessions with."""
 
     user_id: int
     username: str
@@ -47,7 +47,7 @@ class SignedIn:
 
 @dataclass(frozen=True)
 class Permission:
-    """Whether somebody may do something, and why. `str(permission)` reads as a sentence."""
+    """Whether a user may do something, and why. `str(permission)` is a sentence."""
 
     subject: str
     verb: str
@@ -69,9 +69,9 @@ def create_user(
 ) -> User:
     """Create a user with a role: `user`, `service`, `admin`. Administrators only.
 
-    Without a password nobody can sign in under the name, which is what services want. Raises InvalidInput for an
-    unknown role or a password that is empty or too long, Conflict (at the end of the session) when the name or the
-    address is taken, Forbidden when the actor is no administrator.
+    Without a password, nobody can sign in as this user; use this for services. Raises InvalidInput for an unknown role
+    or a password that is empty or too long, Conflict (at the end of the session) when the name or the address is taken,
+    Forbidden when the actor is not an administrator.
     """
     actor_of(session)
     user = User(
@@ -82,39 +82,48 @@ def create_user(
         password_hash=None if password is None else hash_password(password, cost=_cost(session)),
     )
     session.add(user)
-    session.flush()  # so that a taken name is refused here, where it was given
-    session.expire(user, ["password_hash"])  # nobody needs the hash any more, and nobody is to have it
+    session.flush()  # a taken name raises here, not at commit
+    session.expire(user, ["password_hash"])  # the hash is secret and not needed any more
     return user
 
 
 def find_user(session: Session, username: str) -> User:
-    """Return the user of this name, whatever its case. Raises NotFound."""
+    """Return the user with this name, ignoring case. Raises NotFound."""
     name = validate_text(username, "username").lower()
     user = session.scalars(select(User).where(func.lower(User.username) == name)).one_or_none()
     if user is None:
-        raise NotFound(f"There is no user {username!r}.")
+        raise NotFound(f"User {username!r} does not exist.")
     return user
 
 
-def deactivate(session: Session, user: User) -> User:
-    """Shut a user out from the next transaction on; nothing that he did is lost. Administrators only.
+def user_of(session: Session, user: User | str | int) -> User:
+    """Return a user given as a row, a name or an id. Raises NotFound when there is none."""
+    if isinstance(user, str):
+        return find_user(session, user)
+    return user if isinstance(user, User) else in_session(session, row_of(User, user))
 
-    Raises Conflict for the last active administrator, Forbidden when the actor is no administrator.
+
+def deactivate(session: Session, user: User | int) -> User:
+    """Deny a user access from the next transaction on; their data stays. Administrators only.
+
+    Raises Conflict for the last active administrator, Forbidden when the actor is not an administrator.
     """
+    user = row_of(User, user)
     return _set_active(session, user, active=False)
 
 
-def activate(session: Session, user: User) -> User:
-    """Let a user in again. Administrators only; raises Forbidden when the actor is none."""
+def activate(session: Session, user: User | int) -> User:
+    """Give a deactivated user access again. Administrators only; raises Forbidden for other actors."""
+    user = row_of(User, user)
     return _set_active(session, user, active=True)
 
 
 def find_role(session: Session, code: str) -> UserRole:
-    """Return the role of this code. Raises InvalidInput that lists the roles there are."""
+    """Return the role with this code. Raises InvalidInput, which lists the existing roles."""
     found = session.scalars(select(UserRole).where(UserRole.code == validate_text(code, "role"))).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
-        raise InvalidInput(f"There is no role {code!r}; there are: {known}.")
+        raise InvalidInput(f"role: {code!r} does not exist; use one of: {known}.")
     return found
 
 
@@ -127,14 +136,14 @@ def create_role(
     parent: str | None = None,
     description: str = "",
 ) -> UserRole:
-    """Create a role: its parent's permissions and its own, such as `{"case": ["open"]}`. Administrators only.
+    """Create a role with its parent's permissions and its own, such as `{"case": ["open"]}`. Administrators only.
 
     Raises InvalidInput for permissions that are not in `src.database.schema.permissions` or an unknown parent, Conflict
-    for a code that is taken or a hierarchy that gets too deep, Forbidden when the actor is no administrator.
+    for a code that is taken or a hierarchy that is too deep, Forbidden when the actor is not an administrator.
     """
     actor_of(session)
     if not isinstance(permissions, Mapping):
-        raise InvalidInput('Permissions are an object, such as {"case": ["open"]}.')
+        raise InvalidInput('permissions: not a mapping; give one such as {"case": ["open"]}.')
     named = {
         subject: list(verbs) if isinstance(verbs, (tuple, set, frozenset)) else verbs
         for subject, verbs in permissions.items()
@@ -148,51 +157,55 @@ def create_role(
         parent=None if parent is None else find_role(session, parent),
     )
     session.add(role)
-    session.flush()  # so that a taken code is refused here, where it was given
+    session.flush()  # a taken code raises here, not at commit
     return role
 
 
-def assign_role(session: Session, user: User, role: str) -> User:
+def assign_role(session: Session, user: User | int, role: str | UserRole) -> User:
     """Give a user another role, from the next transaction on. Administrators only.
 
-    Raises InvalidInput for an unknown role, Conflict when the last administrator would lose his, Forbidden when the
-    actor is no administrator.
+    Raises InvalidInput for an unknown role, Conflict when no administrator would be left, Forbidden when the actor is
+    not an administrator.
     """
+    user = row_of(User, user)
     actor_of(session)
     user = in_session(session, user)
-    user.role = find_role(session, role)
-    session.flush()  # refused here rather than at the end, when it is not the actor's to give
-    activity.record(session, "role.assigned", entity=user, detail={"user": user.username, "role": role})
+    assigned = role if isinstance(role, UserRole) else find_role(session, role)
+    user.role = assigned
+    session.flush()  # raises here, not at commit, if the actor may not assign it
+    activity.record(session, "role.assigned", entity=user, detail={"user": user.username, "role": assigned.code})
     return user
 
 
-def permissions(session: Session, user: User | str, *, case: Case | None = None) -> list[Permission]:
-    """Return what a user may do, and why: in a case, or without one what the role gives outside cases.
+def permissions(session: Session, user: User | str | int, *, case: Case | int | None = None) -> list[Permission]:
+    """Return what a user may and may not do, with the reason: in a case, or without one by the role outside cases.
 
-    What is not allowed stands there too, with the reason. Denied wins over allowed; administrators may do everything.
-    Raises NotFound for an unknown user, and for a case that is not the actor's to see.
+    A denied verb overrides an allowed one; administrators may do everything. Raises NotFound for an unknown user, and
+    for a case that the actor may not see.
     """
     actor_of(session)
-    person = find_user(session, user) if isinstance(user, str) else user
+    person = user_of(session, user)
     columns = ("subject", "verb", "allowed", "why")
-    explained = func.public.explain_permissions(person.id, cast(case.id if case is not None else None, BigInteger))
+    explained = func.public.explain_permissions(
+        person.id, cast(None if case is None else id_of(Case, case), BigInteger)
+    )
     found = [Permission(*row) for row in session.execute(select(explained.table_valued(*columns)))]
     if not found:
-        raise NotFound("There is no such user or case, or the case is not yours to see.")
+        raise NotFound("The user or the case does not exist, or you may not see the case.")
     return found
 
 
 def authenticate(session: Session, username: str, password: str) -> SignedIn:
-    """Return who signed in; the session itself needs no actor.
+    """Check a name and a password; return the user. The session itself needs no actor.
 
-    Success and failure are logged in a transaction of their own, so that a rollback does not erase them. After five
-    failures in a row an account's next attempts have to wait, longer each time. A hash of another cost than the
-    configured one is renewed. Raises Forbidden, with the same words and after the same work, for an unknown name, a
-    wrong password, a user without password, an inactive user and an attempt that came too early.
+    Success and failure are logged in a separate transaction, which a rollback of this one does not undo. After five
+    consecutive failures, each further attempt has to wait, longer each time. A hash whose cost differs from the
+    configured one is renewed. Raises Forbidden, with the same message and after the same work, for an unknown name, a
+    wrong password, a user without a password, an inactive user and an attempt during the waiting time.
     """
     if not isinstance(username, str) or not isinstance(password, str):
-        raise InvalidInput("A user name and a password are text.")
-    # A name that cannot be anybody's takes the same way as one that is nobody's.
+        raise InvalidInput("username and password: must be text.")
+    # An invalid name takes the same path as an unknown name.
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
     found = _credential(session, name)
     cost = _cost(session)
@@ -206,15 +219,16 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     with database_of(session).side_session(session) as side:
         side.execute(select(func.public.record_login(sign_for(side, "login", name), outcome, renewed)))
     if found is None or outcome != "succeeded":
-        raise Forbidden("The user name or the password is wrong, or there were too many attempts: wait and try again.")
+        raise Forbidden("Unknown user name, wrong password, or too many failed attempts; wait and try again.")
     return SignedIn(found.user_id, found.username)
 
 
-def change_password(session: Session, user: User, new: str, *, current: str | None = None) -> None:
-    """Change a password: one's own by knowing the current one, anybody's as an administrator.
+def change_password(session: Session, user: User | int, new: str, *, current: str | None = None) -> None:
+    """Change a password: the actor's own, with the current one; or, as an administrator, that of any user.
 
     Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
     """
+    user = row_of(User, user)
     actor = actor_of(session)
     hashed = hash_password(new, cost=_cost(session))
     user = in_session(session, user)
@@ -222,7 +236,7 @@ def change_password(session: Session, user: User, new: str, *, current: str | No
         own = _credential(session, user.username)
         stored = own.password_hash if own is not None else None
         if stored is not None and not (current and verify(current, stored, cost=_cost(session))):
-            raise Forbidden("The current password is wrong; it is needed to set a new one.")
+            raise Forbidden("current: missing or wrong password; give the current password to set a new one.")
     subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
     session.scalar(select(func.public.store_credential(sign_for(session, "password", subject), hashed)))
     session.expire(user, ["row_version", "updated_at"])
@@ -232,7 +246,7 @@ def _set_active(session: Session, user: User, *, active: bool) -> User:
     actor_of(session)
     user = in_session(session, user)
     user.is_active = active
-    session.flush()  # refused here rather than at the end, when it is not the actor's to decide
+    session.flush()  # raises here, not at commit, if the actor may not change it
     return user
 
 

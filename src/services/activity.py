@@ -1,4 +1,4 @@
-"""The memory as people read it: recording what was done, and telling it again."""
+"""The activity log: recording events, and reading them as a feed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from src.database.base import Base
 from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
+from src.services.parameters import id_of
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that happened. `str(entry)` reads as a person would tell it."""
+    """An entry of the activity log. `str(entry)` is a sentence."""
 
     id: int
     at: datetime
@@ -35,24 +36,24 @@ class Entry:
     detail: dict[str, Any]
 
     def __str__(self) -> str:
-        told = (self.detail.get(key) for key in ("name", "title", "user", "query", "refused"))
-        subject = next((str(value) for value in told if value), None)
+        subjects = (self.detail.get(key) for key in ("name", "title", "user", "query", "refused"))
+        subject = next((str(value) for value in subjects if value), None)
         if subject is None and self.entity is not None:
             subject = f"{self.entity} {self.entity_id}"
             if "version" in self.detail:
                 subject = f"version {self.detail['version']} ({subject})"
-        done = _TOLD.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
+        done = _VERBS.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
         because = self.reason or self.detail.get("reason")
         failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
         return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}{failed}"
 
 
-# How a person would say it; other types are told by their name.
-_TOLD = {
+# The verb of each type in `str(entry)`; other types use their name.
+_VERBS = {
     "row.insert": "added",
     "row.update": "changed",
     "row.delete": "deleted",
-    "row.baseline": "was found beside",
+    "row.baseline": "recorded the existing",
     "access.refused": "was refused:",
     "audio.opened": "opened",
     "transcript.read": "read the transcript of",
@@ -60,46 +61,46 @@ _TOLD = {
     "export.made": "exported",
     "case.opened": "opened the case",
     "case.closed": "closed the case",
-    "participant.added": "let in",
-    "participant.removed": "removed",
-    "role.assigned": "gave a role to",
+    "participant.added": "added participant",
+    "participant.removed": "removed participant",
+    "role.assigned": "assigned a role to",
     "audio.ingested": "ingested",
     "audio.archived": "archived",
     "audio.restored": "restored",
     "audio.deleted": "deleted",
     "audio.verified": "verified",
     "audio.moved": "moved",
-    "audio.repaired": "gave back its bytes to",
-    "audio.purged": "removed for good",
+    "audio.repaired": "repaired",
+    "audio.purged": "permanently removed",
     "transcript.added": "transcribed",
     "transcript.accepted": "accepted",
     "analysis.added": "analysed",
     "analysis.accepted": "accepted the analysis",
-    "history.reverted": "put back",
-    "history.erased": "erased what was said about",
+    "history.reverted": "reverted",
+    "history.erased": "erased the log payloads of",
 }
 
 
 def record(
     session: Session,
-    type: str,  # noqa: A002 - the word of the field, and of the contract
+    type: str,  # noqa: A002 - the column's name, and part of the public interface
     *,
-    case: Case | None = None,
+    case: Case | int | None = None,
     case_id: int | None = None,
     entity: Base | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> int:
-    """Append what was done to the activity log, in this transaction; return the entry's id.
+    """Append an event to the activity log, in this transaction; return the entry's id.
 
     `type` is a code of `activity_types`. The actor, the reason and the request are those of the session. Raises
-    InvalidInput for an unknown type, NotFound for a case that the actor may not see, Forbidden when nobody acts.
+    InvalidInput for an unknown type, NotFound for a case that the actor may not see, Forbidden without an actor.
     """
     actor_of(session)
     if not session.scalar(select(func.count()).select_from(ActivityType).where(ActivityType.code == type)):
-        raise InvalidInput(f"There is no activity type {type!r}; see the table activity_types.")
+        raise InvalidInput(f"type: {type!r} is not an activity type; use a code of the table activity_types.")
     appended = func.public.record_activity(
         type,
-        cast(case.id if case is not None else case_id, BigInteger),
+        cast(id_of(Case, case) if case is not None else case_id, BigInteger),
         cast(entity.__tablename__ if entity is not None else None, Text),
         cast(getattr(entity, "id", None), BigInteger),
         cast(dict(detail or {}), JSONB),
@@ -110,15 +111,15 @@ def record(
 
 def note_read(
     session: Session,
-    type: str,  # noqa: A002 - the word of the field, and of the contract
+    type: str,  # noqa: A002 - the column's name, and part of the public interface
     *,
     case_id: int | None = None,
     entity: Base | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remember that something sensitive was read: written in one go when the session ends, even when it rolls back.
+    """Record a read of sensitive data: written together when the session ends, even when it rolls back.
 
-    For services that hand out what people said: recordings opened, transcripts read, searches made, exports.
+    For services that return recorded speech: recordings opened, transcripts read, searches made, exports.
     """
     session.info["reads"].append(
         {
@@ -134,20 +135,20 @@ def note_read(
 def feed(
     session: Session,
     *,
-    case: Case | None = None,
-    user: User | None = None,
-    type: str | None = None,  # noqa: A002 - the word of the field, and of the contract
+    case: Case | int | None = None,
+    user: User | int | None = None,
+    type: str | None = None,  # noqa: A002 - the column's name, and part of the public interface
     since: datetime | None = None,
     changes: bool = False,
     limit: int = 100,
 ) -> list[Entry]:
-    """Return what happened, oldest first: the newest `limit` entries that the actor may see.
+    """Return the newest `limit` entries that the actor may see, oldest first.
 
-    `user` is a row, as `accounts.find_user` returns it; `type` a code of `activity_types`, such as
-    `transcript.accepted`. `changes` adds the row changes that triggers recorded to what people and programs did.
+    `type` is a code of `activity_types`, such as
+    `transcript.accepted`. `changes` adds the row changes that triggers recorded to the events.
     """
     if not 1 <= limit <= 10_000:
-        raise InvalidInput(f"limit is {limit}; give a number from 1 to 10000.")
+        raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
     query = (
         select(ActivityLog, ActivityType.code, ActivityType.name)
         .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
@@ -155,9 +156,9 @@ def feed(
         .limit(limit)
     )
     if case is not None:
-        query = query.where(ActivityLog.case_id == case.id)
+        query = query.where(ActivityLog.case_id == id_of(Case, case))
     if user is not None:
-        query = query.where(ActivityLog.actor_id == user.id)
+        query = query.where(ActivityLog.actor_id == id_of(User, user))
     if type is not None:
         query = query.where(ActivityType.code == type)
     if since is not None:
@@ -179,6 +180,6 @@ def _entry(log: ActivityLog, code: str, name: str) -> Entry:
         entity_id=log.entity_id,
         reason=log.reason,
         request_id=log.request_id,
-        # Raw SQL may have recorded a list or a number: told as it is, and nobody's feed fails over it.
+        # Raw SQL may have recorded a list or a number: returned as it is, so that the feed does not fail.
         detail=log.new if isinstance(log.new, dict) else {"detail": log.new} if log.new is not None else {},
     )

@@ -1,4 +1,4 @@
-"""Analyses: versions of what a recording means. Each remembers the transcription that it read."""
+"""Analyses of recordings, in versions. Each one refers to the transcription that it was made from."""
 
 from __future__ import annotations
 
@@ -11,55 +11,59 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcription
+from src.database.models.analyses import SentimentCode
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.analysis_details import checked, register_schema
-from src.services.lookup import by_code, in_session, validate_text
+from src.services.parameters import by_code, in_session, row_of, validate_text
 
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 
 
 def add(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     *,
     summary: str = "",
-    sentiment: str | None = None,
+    sentiment: SentimentCode | Sentiment | None = None,
     sentiment_score: float | None = None,
     details: Mapping[str, Any] | None = None,
     schema: str | None = None,
-    transcription: Transcription | None = None,
+    transcription: Transcription | int | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
 ) -> AnalysisResult:
     """Add the next version of a recording's analysis: 1, 2, 3 … per recording.
 
-    `sentiment` is a code (positive, neutral, negative, mixed), `sentiment_score` lies between -1 and 1, `transcription`
-    is the version that was read. With `schema`, a name of `register_schema`, the details are held against it and keep
-    its name. Raises InvalidInput, naming the place, for details that do not keep to it or are no JSON (NaN, NUL), for
-    an unknown sentiment, a score out of range and a transcription of another recording; NotFound for a recording that
-    is not the actor's.
+    `sentiment` is a code (positive, neutral, negative, mixed), `sentiment_score` a number from -1 to 1, `transcription`
+    the analysed version. With `schema`, a name of `register_schema`, the details are validated against it and its name
+    is stored. Raises InvalidInput, naming the field, for details that violate the schema or cannot be stored as JSON
+    (NaN, NUL), an unknown sentiment, a score out of range and a transcription of another recording; NotFound for a
+    recording that the actor may not see.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     if sentiment_score is not None and (type(sentiment_score) not in {int, float} or not -1 <= sentiment_score <= 1):
-        raise InvalidInput(f"sentiment_score is {sentiment_score!r}; give a number from -1 to 1.")
+        raise InvalidInput(f"sentiment_score: {sentiment_score!r}; give a number from -1 to 1.")
     plain = checked(details, schema)
     lock = func.pg_advisory_xact_lock(func.hashtextextended(func.concat("analysis ", AudioFile.id), 0))
     row = session.execute(select(AudioFile, lock).where(AudioFile.id == audio.id)).one_or_none()
     if row is None:
-        raise NotFound("There is no such recording, or it is not yours to see.")
+        raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
     found: AudioFile = row[0]
+    if isinstance(transcription, int):
+        transcription = in_session(session, row_of(Transcription, transcription))
     if transcription is not None and transcription.audio_file_id != found.id:
-        raise InvalidInput("The transcription is of another recording; give a version of this one.")
+        raise InvalidInput("transcription: belongs to another recording; give a version of this recording.")
     newest = select(func.max(AnalysisResult.version)).where(AnalysisResult.audio_file_id == found.id)
     analysis = AnalysisResult(
         case_id=found.case_id,
         audio_file_id=found.id,
         transcription_id=transcription.id if transcription is not None else None,
-        # Asked by the statement that uses it, which begins when the lock is ours: an earlier one may have seen less.
+        # Computed by the INSERT, which starts after the lock is held: an earlier snapshot may lack the newest version.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
         summary=validate_text(summary, "summary"),
-        sentiment=by_code(session, Sentiment, validate_text(sentiment, "sentiment")) if sentiment is not None else None,
+        sentiment=by_code(session, Sentiment, sentiment) if sentiment is not None else None,
         sentiment_score=sentiment_score,
         details=plain,
         details_schema=schema,
@@ -67,7 +71,7 @@ def add(
         model_version=validate_text(model_version, "model_version") if model_version is not None else None,
     )
     session.add(analysis)
-    session.flush()  # the entry below names its id
+    session.flush()  # the log entry below needs its id
     activity.record(
         session,
         "analysis.added",
@@ -78,11 +82,12 @@ def add(
     return analysis
 
 
-def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> AnalysisResult | None:
+def latest(session: Session, audio: AudioFile | int, *, accepted: bool = False) -> AnalysisResult | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
-    None too for a recording that is marked as deleted.
+    Also None for a recording that is marked as deleted.
     """
+    audio = row_of(AudioFile, audio)
     query = select(AnalysisResult).join(AudioFile, AudioFile.id == AnalysisResult.audio_file_id)
     query = query.where(AnalysisResult.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if accepted:
@@ -90,17 +95,19 @@ def latest(session: Session, audio: AudioFile, *, accepted: bool = False) -> Ana
     return session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()
 
 
-def versions(session: Session, audio: AudioFile) -> list[AnalysisResult]:
-    """Return all versions that the actor may see, the first one first."""
+def versions(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
+    """Return all versions that the actor may see, oldest first."""
+    audio = row_of(AudioFile, audio)
     query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id)
     return list(session.scalars(query.order_by(AnalysisResult.version)))
 
 
-def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
-    """Mark a version as the accepted one: who and when. Of several the last one counts.
+def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
+    """Mark a version as accepted, with actor and time. The one that was accepted last is the current one.
 
-    Accepting the one that counts changes nothing; an earlier one counts again when it is accepted again.
+    Accepting the current one changes nothing; an earlier one becomes current when it is accepted again.
     """
+    analysis = row_of(AnalysisResult, analysis)
     actor = actor_of(session)
     analysis = in_session(session, analysis)
     if analysis.accepted_at is not None and latest(session, AudioFile(id=analysis.audio_file_id), accepted=True) is (
@@ -108,9 +115,9 @@ def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
     ):
         return analysis
     analysis.accepted_by_id = actor
-    # By the clock: of two that are accepted in one transaction the second one counts.
+    # Not now(): of two versions that are accepted in one transaction, the second one is current.
     analysis.accepted_at = func.clock_timestamp()
-    session.flush()  # refused here rather than at the end, when it is not the actor's to accept
+    session.flush()  # raises here, not at commit, if the actor may not accept it
     activity.record(
         session,
         "analysis.accepted",
@@ -121,29 +128,31 @@ def accept(session: Session, analysis: AnalysisResult) -> AnalysisResult:
     return analysis
 
 
-def is_stale(session: Session, analysis: AnalysisResult) -> bool:
-    """Tell whether another transcription is accepted than the one that the analysis read.
+def is_stale(session: Session, analysis: AnalysisResult | int) -> bool:
+    """Return whether the accepted transcription differs from the one that the analysis was made from.
 
-    That is: something of the recording is accepted, and what was read is not the version that counts in its language.
-    A newer version that nobody accepted makes nothing stale. An analysis that read no transcription is never stale.
-    Raises NotFound for an analysis that is not the actor's.
+    That is: the recording has an accepted transcription, and the analysed one is not the current one of its language.
+    A newer version that is not accepted makes nothing stale. An analysis without a transcription is never stale.
+    Raises NotFound for an analysis that the actor may not see.
     """
+    analysis = row_of(AnalysisResult, analysis)
     analysis = in_session(session, analysis)
     return bool(_stale(session, analysis.audio_file_id, [analysis]))
 
 
-def stale(session: Session, audio: AudioFile) -> list[AnalysisResult]:
-    """Return the versions of a recording's analysis that are stale, as `is_stale` has it, the first one first."""
+def stale(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
+    """Return the versions of a recording's analysis for which `is_stale` is true, oldest first."""
+    audio = row_of(AudioFile, audio)
     return _stale(session, audio.id, versions(session, audio))
 
 
 def _stale(session: Session, audio_id: int, analyses: list[AnalysisResult]) -> list[AnalysisResult]:
     last_first = (Transcription.language_id, Transcription.accepted_at.desc(), Transcription.id.desc())
-    counting = (
+    current = (
         select(Transcription.id)
         .where(Transcription.audio_file_id == audio_id, Transcription.accepted_at.is_not(None))
         .ext(distinct_on(Transcription.language_id))
         .order_by(*last_first)
     )
-    accepted = set(session.scalars(counting))
+    accepted = set(session.scalars(current))
     return [each for each in analyses if accepted and each.transcription_id not in {None, *accepted}]

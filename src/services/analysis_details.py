@@ -1,4 +1,4 @@
-"""Details of analyses: JSON that can be stored, and named schemas that it keeps to."""
+"""Details of analyses: JSON, validated against registered schemas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from src.errors import InvalidInput, PackageMissing
-from src.services.lookup import validate_text
+from src.services.parameters import validate_text
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -18,60 +18,59 @@ _schemas: dict[str, tuple[str, Validator]] = {}
 
 
 def register_schema(name: str, schema: Mapping[str, Any]) -> None:
-    """Make a JSON Schema (2020-12) known in this process under a name that ends in its version, such as `topics/1`.
+    """Register a JSON Schema (2020-12) in this process under a name that ends in its version, such as `topics/1`.
 
-    To be called when the program starts, in every process that adds analyses. What a name stands for never changes:
-    the same schema again is fine, another one needs another name. References to other documents are not followed.
-    Raises InvalidInput for what is no schema or for a name that is taken, PackageMissing without `jsonschema`.
+    Call it at program start, in every process that adds analyses. The schema of a name never changes: registering the
+    same schema again has no effect, a different schema needs another name. References to other documents are not
+    followed. Raises InvalidInput for an invalid schema or a name that is taken, PackageMissing without `jsonschema`.
     """
     try:
-        from jsonschema import Draft202012Validator  # noqa: PLC0415 - a tenth of a second, for those who use it
+        from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes 0.1 s, only when it is used
         from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
         from referencing import Registry  # noqa: PLC0415 - the same
     except ImportError as error:
         raise PackageMissing(
-            "Schemas of details need the Python package jsonschema; install it with:"
-            " pip install 'speech-to-information[schemas]'."
+            "Schemas need the Python package jsonschema; install it with: pip install 'speech-to-information[schemas]'."
         ) from error
-    if not validate_text(name, "the schema's name") or len(name) > LONGEST_NAME:
-        raise InvalidInput(f"The schema's name has {len(name)} characters; give 1 to {LONGEST_NAME}.")
+    if not validate_text(name, "name") or len(name) > LONGEST_NAME:
+        raise InvalidInput(f"name: {len(name)} characters; give 1 to {LONGEST_NAME}.")
     try:
         content = json.dumps(schema, sort_keys=True)
         Draft202012Validator.check_schema(json.loads(content))
     except (SchemaError, TypeError, ValueError, RecursionError) as error:
-        said = error.message if isinstance(error, SchemaError) else error
-        raise InvalidInput(f"{name!r} is no JSON Schema: {said!s:.200}.") from error
+        message = error.message if isinstance(error, SchemaError) else error
+        raise InvalidInput(f"schema: {name!r} is not a valid JSON Schema: {message!s:.200}.") from error
     if name in _schemas and _schemas[name][0] != content:
-        raise InvalidInput(f"{name!r} stands for another schema already; give this one another name.")
+        raise InvalidInput(f"name: {name!r} is registered for a different schema; use another name.")
     # An empty registry: by default a reference would be fetched from the network.
     _schemas[name] = content, Draft202012Validator(json.loads(content), registry=Registry())
 
 
 def checked(details: Mapping[str, Any] | None, schema: str | None) -> dict[str, Any]:
-    """Return the details as they are stored. Raises InvalidInput that names the place of what may not be."""
+    """Return the details as they are stored. Raises InvalidInput, which names the path of an invalid value."""
     if details is not None and not isinstance(details, Mapping):
-        raise InvalidInput(f"details: it is {type(details).__name__}, not an object.")
+        raise InvalidInput(f"details: {type(details).__name__} is not a mapping; give a dict.")
     try:
         plain = _plain(dict(details or {}), "details")
         if schema is not None:
             _require(plain, schema)
     except RecursionError as error:
-        raise InvalidInput("details: they are nested too deeply to be stored as JSON; flatten them.") from error
+        raise InvalidInput("details: nested too deeply to be stored as JSON; flatten them.") from error
     return dict(plain)
 
 
 def _require(details: dict[str, Any], schema: str) -> None:
     if schema not in _schemas:
         known = ", ".join(sorted(_schemas)) or "none"
-        raise InvalidInput(f"No schema is registered as {schema!r:.210}; there are: {known} (register_schema).")
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - it is there, since a schema is registered
+        raise InvalidInput(f"schema: {schema!r:.210} is not registered (register_schema); registered are: {known}.")
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - installed, since a schema is registered
     from referencing.exceptions import Unresolvable  # noqa: PLC0415 - the same
 
     try:
         error = best_match(_schemas[schema][1].iter_errors(details))
     except Unresolvable as unresolvable:
         raise InvalidInput(
-            f"The schema {schema!r} refers to what it does not hold ({unresolvable.ref}); put it in."
+            f"schema: {schema!r} has an unresolvable reference ({unresolvable.ref}); include its target in the schema."
         ) from unresolvable
     if error is not None:
         place = error.json_path.replace("$", "details", 1)
@@ -85,16 +84,16 @@ def _plain(value: Any, place: str) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidInput(f"{place}: {value!r} is no number in JSON; leave it out.")
+            raise InvalidInput(f"{place}: {value!r} is not a JSON number; leave it out.")
         return value
     if isinstance(value, Mapping):
         return {_key(key, place): _plain(item, f"{place}.{key!s:.60}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{place}[{number}]") for number, item in enumerate(value)]
-    raise InvalidInput(f"{place}: {type(value).__name__} is no JSON; turn it into text or a number first.")
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    raise InvalidInput(f"{place}: {type(value).__name__} is not a JSON type; convert it to text or a number.")
 
 
 def _key(key: Any, place: str) -> str:
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise InvalidInput(f"{place}: {key!r:.60} cannot be a name in JSON; give text.")
-    return validate_text(str(key), f"{place}, a name")
+        raise InvalidInput(f"{place}: {key!r:.60} is not a valid JSON key; give text.")
+    return validate_text(str(key), f"{place}, a key")

@@ -1,13 +1,13 @@
-"""Many rows at once: inserted, updated or deleted in chunks, each of them a transaction of its actor's.
+"""Insert, update and delete many rows in chunks; each chunk is a transaction of the actor.
 
-Every chunk goes through the one door, so rights, guards and history hold as for single rows, and what is stored stays
-stored when a later chunk fails. With a `job`, a name of the caller's, each chunk notes its progress in the log within
-its own transaction: the same call again, after a failure or a kill, goes on behind the last chunk that was stored,
-neither skipping a row nor storing one twice. The rows must come in the same order then. A job is one actor's with one
-verb on one table: other rows under its name are taken for those that are stored, so the next load needs another name.
-Of two calls that do the same job at once, the one that comes second to a chunk stores nothing and raises LostUpdate.
+Every chunk uses `db.session`, so permissions, triggers and history apply as for single rows, and stored chunks remain
+when a later one fails. With a `job`, a name that the caller chooses, each chunk logs its progress within its own
+transaction: repeating the call after a failure or a kill continues after the last stored chunk, without skipping or
+duplicating a row. This requires the same rows in the same order. A job belongs to one actor, verb and table. Rows of
+another load under the same name would be skipped as already stored, so each load needs a new name. When two calls run
+the same job at the same time, the second one to reach a chunk stores nothing and raises LostUpdate.
 
-For transcripts use `transcripts.add`, which keeps versions whole and is faster.
+For transcripts use `transcripts.add`, which stores a version as a whole and is faster.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Store = Callable[[Session, Sequence[Row]], None]
 
 
 class _Undo(Exception):
-    """Leaves a session without storing what it tried."""
+    """Rolls a session back."""
 
 
 def _undo() -> None:
@@ -56,23 +56,23 @@ def insert(
     job: str | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Insert rows, dicts of columns, as `actor`; return how many stand in the database by now, those of `job` included.
+    """Insert rows, given as dicts of columns, as `actor`; return how many are stored, earlier calls of `job` included.
 
-    `progress` is called with that number after each chunk. Raises InvalidInput, Conflict or Forbidden that names the
-    index of the first row that cannot be stored, counted from 0 over all rows; the chunks before it are stored, its own
-    is not.
+    `progress` is called with that number after each chunk. Raises InvalidInput, Conflict or Forbidden, which names the
+    index of the first rejected row, counted from 0 over all rows. Earlier chunks are stored, the chunk of that row is
+    not.
     """
     names = _columns(model)
 
     def store(session: Session, alike: Sequence[Row]) -> None:
-        # Of the table: the ORM would take a null for "whatever the server likes".
+        # The Core table: an ORM insert replaces None by the server default.
         table: Any = model.__table__
         session.execute(sql_insert(table), [dict(row) for row in alike])
 
     def check(row: Row) -> None:
-        strange = row.keys() - names.keys()
-        if strange:
-            raise InvalidInput(f"{model.__tablename__} has no column {min(strange)!r}.")
+        unknown = row.keys() - names.keys()
+        if unknown:
+            raise InvalidInput(f"{model.__tablename__} has no column {min(unknown)!r}.")
 
     return _in_chunks(rows, _Task(database, actor, model, "insert", chunk, job, progress), store, check)
 
@@ -87,24 +87,24 @@ def update(
     job: str | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Change rows, dicts of `id` and the columns to set, as `actor`; one statement for each chunk and set of columns.
+    """Update rows, given as dicts of `id` and the columns to set, as `actor`; one statement per chunk and column set.
 
-    With `row_version` in a row it is changed only if it still has that version. Returns and raises as `insert` does;
-    NotFound names the index of a row that is not there, not the actor's to change, or was changed meanwhile.
+    A row with `row_version` is updated only if it still has that version. Returns and raises as `insert` does;
+    NotFound names the index of a row that does not exist, that the actor may not change, or that was changed since.
     """
     names = _columns(model)
 
     def store(session: Session, alike: Sequence[Row]) -> None:
-        for different in _by_id(alike):
-            _update(session, model, names, different)
+        for unique in _split_at_duplicates(alike):
+            _update(session, model, names, unique)
 
     def check(row: Row) -> None:
-        strange = row.keys() - names.keys()
+        unknown = row.keys() - names.keys()
         if type(row.get("id", 0)) is not int:
-            raise InvalidInput(f"{model.__tablename__} has no id {row['id']!r:.40}; ids are whole numbers.")
-        if strange or "id" not in row or not row.keys() - {"id", "row_version"}:
-            wrong = f"has no column {min(strange)!r}" if strange else "needs an id and a column to set"
-            raise InvalidInput(f"{model.__tablename__} {wrong}.")
+            raise InvalidInput(f"id: {row['id']!r:.40} is not an id of {model.__tablename__}; ids are integers.")
+        if unknown or "id" not in row or not row.keys() - {"id", "row_version"}:
+            problem = f"has no column {min(unknown)!r}" if unknown else "needs an id and a column to set"
+            raise InvalidInput(f"{model.__tablename__} {problem}.")
 
     return _in_chunks(rows, _Task(database, actor, model, "update", chunk, job, progress), store, check)
 
@@ -120,26 +120,26 @@ def delete(
 ) -> int:
     """Delete rows as `actor`, by their ids or by a query for ids (or rows); return how many this call deleted.
 
-    Resumable by itself: what is gone already is passed over. Raises InvalidInput for what is no id, Forbidden for rows
-    that the actor sees but may not delete, Conflict where a guard (a legal hold) or what refers to them stands in the
-    way; earlier chunks stay deleted.
+    The call can be repeated: ids of deleted rows are skipped. Raises InvalidInput for a value that is not an id,
+    Forbidden for rows that the actor may see but not delete, Conflict for rows under a legal hold or with references
+    to them. Earlier chunks stay deleted.
     """
     task = _Task(database, actor, model, "delete", chunk, None, progress)
     done = 0
     for ids in _pages(task, which) if isinstance(which, Select) else _pieces(which, task.chunk):
-        strange = [each for each in ids if type(each) is not int]
-        if strange:
-            raise InvalidInput(f"{model.__tablename__} has no id {strange[0]!r:.40}; ids are whole numbers.")
+        invalid = [each for each in ids if type(each) is not int]
+        if invalid:
+            raise InvalidInput(f"id: {invalid[0]!r:.40} is not an id of {model.__tablename__}; ids are integers.")
         with database.session(actor=actor) as session:
             actor_of(session)
-            gone = session.scalars(sql_delete(model).where(model.id.in_(ids)).returning(model.id)).all()
+            deleted = session.scalars(sql_delete(model).where(model.id.in_(ids)).returning(model.id)).all()
             left = session.scalars(select(model.id).where(model.id.in_(ids)).order_by(model.id).limit(1)).first()
             if left is not None:
-                raise Forbidden(f"The actor may read {model.__tablename__} {left}, but not delete it.")
-            if gone:
-                _note(session, task, len(gone), done + len(gone))
-        done += len(gone)
-        task.tell(done)
+                raise Forbidden(f"You may read row {left} of {model.__tablename__}, but not delete it.")
+            if deleted:
+                _log_chunk(session, task, len(deleted), done + len(deleted))
+        done += len(deleted)
+        task.report(done)
     return done
 
 
@@ -155,9 +155,9 @@ class _Task:
 
     def __post_init__(self) -> None:
         if not 1 <= self.chunk <= LARGEST_CHUNK:
-            raise InvalidInput(f"chunk is {self.chunk}; give a number from 1 to {LARGEST_CHUNK}.")
+            raise InvalidInput(f"chunk: {self.chunk}; give a number from 1 to {LARGEST_CHUNK}.")
 
-    def tell(self, done: int) -> None:
+    def report(self, done: int) -> None:
         if self.progress is not None:
             self.progress(done)
 
@@ -165,49 +165,49 @@ class _Task:
 def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[Row], None]) -> int:
     done = _stored_before(task) if task.job is not None else 0
     for part in _pieces(islice(rows, done, None), task.chunk):
-        for number, row in enumerate(part, done):
+        for index, row in enumerate(part, done):
             try:
                 _require_row(row)
                 check(row)
             except InvalidInput as error:
-                raise InvalidInput(f"row {number}: {error}") from error
+                raise InvalidInput(f"row {index}: {error}") from error
         try:
             with task.database.session(actor=task.actor) as session:
                 actor_of(session)
-                _take_turn(session, task, done)
+                _lock_job(session, task, done)
                 _store(session, part, store)
-                _note(session, task, len(part), done + len(part))
+                _log_chunk(session, task, len(part), done + len(part))
         except LostUpdate:
             raise
         except SpeechError as error:
-            first = _first_refused(task, part, store)
+            first = _first_rejected(task, part, store)
             if first is None:
-                raise  # nothing is wrong with the rows: the server went away, or somebody was in the way
+                raise  # the rows are valid: a lost connection or a conflict with another transaction
             index, reason = first
             raise type(reason)(f"row {done + index}: {reason}") from error
         done += len(part)
-        task.tell(done)
+        task.report(done)
     return done
 
 
 def _require_row(row: Any) -> None:
     if not isinstance(row, Mapping):
-        raise InvalidInput(f"it is {type(row).__name__}, not a dict of columns.")
+        raise InvalidInput(f"{type(row).__name__} is not a dict of columns.")
 
 
-def _take_turn(session: Session, task: _Task, done: int) -> None:
-    """Wait for whoever stores a chunk of this job; raise LostUpdate when the job has gone on meanwhile."""
+def _lock_job(session: Session, task: _Task, done: int) -> None:
+    """Wait for another call that stores a chunk of this job; raise LostUpdate if the job has advanced."""
     if task.job is None:
         return
     name = f"bulk\n{task.actor}\n{task.verb}\n{task.model.__tablename__}\n{task.job}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    by_now = _done(session, task)
-    if by_now != done:
-        raise LostUpdate(f"Somebody else does the job {task.job!r} too: {by_now} rows are stored; call again to go on.")
+    stored = _done(session, task)
+    if stored != done:
+        raise LostUpdate(f"Another call runs the job {task.job!r}; {stored} rows are stored. Call again to continue.")
 
 
-def _by_id(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Cut rows where an id comes again: of two changes of a row, one statement would make either."""
+def _split_at_duplicates(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Start a new list when an id repeats: one UPDATE with two values for a row would apply either of them."""
     part: dict[Any, Row] = {}
     for row in rows:
         if row["id"] in part:
@@ -218,13 +218,13 @@ def _by_id(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def _store(session: Session, part: Sequence[Row], store: Store) -> None:
-    """Store rows by one statement for each run of the same columns, so that a default stays the server's."""
+    """Store rows with one statement per run of the same columns: omitted columns get the server default."""
     for _, alike in groupby(part, key=frozenset):
         store(session, list(alike))
 
 
-def _first_refused(task: _Task, part: Sequence[Row], store: Store) -> tuple[int, SpeechError] | None:
-    """Find, by halves, the first row that a chunk fails with; nothing of these tries is stored."""
+def _first_rejected(task: _Task, part: Sequence[Row], store: Store) -> tuple[int, SpeechError] | None:
+    """Find the first row that makes a chunk fail, by bisection; every attempt is rolled back."""
 
     def failure(count: int) -> SpeechError | None:
         try:
@@ -244,11 +244,11 @@ def _first_refused(task: _Task, part: Sequence[Row], store: Store) -> tuple[int,
         return None
     while bad - good > 1:
         middle = (good + bad) // 2
-        found = failure(middle)
-        if found is None:
+        error = failure(middle)
+        if error is None:
             good = middle
         else:
-            bad, reason = middle, found
+            bad, reason = middle, error
     return bad - 1, reason
 
 
@@ -257,7 +257,7 @@ def _update(session: Session, model: type[Record], names: Mapping[str, Any], par
     given = values(*(column(key, names[key].type) for key in keys), name="given").data(
         [tuple(row[key] for key in keys) for row in part]
     )
-    # What the driver sends has no type of its own where all of a column is null.
+    # A VALUES column of nulls only has no type.
     typed = {key: cast(given.c[key], names[key].type) for key in keys}
     matches: list[ColumnElement[bool]] = [names[key] == typed[key] for key in keys if key in {"id", "row_version"}]
     table: Any = model.__table__
@@ -270,7 +270,7 @@ def _update(session: Session, model: type[Record], names: Mapping[str, Any], par
     missing = {row["id"] for row in part} - set(changed)
     if missing:
         raise NotFound(
-            f"There is no {model.__tablename__} {min(missing)} that the actor may change, or somebody changed it."
+            f"Row {min(missing)} of {model.__tablename__} does not exist, was changed since, or you may not change it."
         )
 
 
@@ -285,11 +285,11 @@ def _pieces(rows: Iterable[Any], chunk: int) -> Iterator[list[Any]]:
 
 
 def _pages(task: _Task, query: Select[Any]) -> Iterator[list[int]]:
-    """Yield a page of ids at a time; each begins behind the one before, so that it ends whatever is added meanwhile."""
+    """Yield pages of ids by keyset pagination, which terminates even if rows are added meanwhile."""
     last = 0
     ids, *others = query.subquery().c
     if others and ids.key != "id":
-        raise InvalidInput(f"The query asks for {ids.key} and more; ask for the ids alone.")
+        raise InvalidInput(f"which: the query selects {ids.key!r} first; select only ids.")
     while True:
         with task.database.session(actor=task.actor) as session:
             page = list(session.scalars(select(ids).where(ids > last).order_by(ids).limit(task.chunk)))
@@ -299,11 +299,11 @@ def _pages(task: _Task, query: Select[Any]) -> Iterator[list[int]]:
         last = page[-1]
 
 
-def _note(session: Session, task: _Task, rows: int, done: int) -> None:
+def _log_chunk(session: Session, task: _Task, rows: int, done: int) -> None:
     detail = {"name": task.model.__tablename__, "verb": task.verb, "rows": rows, "done": done}
     if task.job is not None:
         detail["job"] = task.job
-    # Under the table and none of its rows: so the index of the log by entity finds a job's last chunk.
+    # An entity without an id: the log's index on the entity finds a job's last chunk.
     activity.record(session, "bulk.stored", entity=task.model(), detail=detail)
 
 

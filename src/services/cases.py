@@ -1,4 +1,4 @@
-"""Cases: opening and closing them, who takes part, what is noted, what must not be deleted."""
+"""Cases: open and close, participants, notes, legal holds."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.schema.permissions import PARTICIPANT_ROLES, require_participation
+from src.database.models.cases import PriorityCode
+from src.database.schema.permissions import CaseRole, CaseVerb, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
-from src.services.accounts import find_user
-from src.services.lookup import by_code, in_session, validate_text
+from src.services.accounts import user_of
+from src.services.parameters import by_code, in_session, require_choice, row_of, validate_text
 
 
 def open_case(
-    session: Session, *, title: str, description: str = "", priority: str = "medium", case_code: str | None = None
+    session: Session,
+    *,
+    title: str,
+    description: str = "",
+    priority: PriorityCode | CasePriority = "medium",
+    case_code: str | None = None,
 ) -> Case:
     """Open a case; the actor becomes its owner.
 
-    Without `case_code` the case is given one, such as C-000042. Raises InvalidInput for an empty title or an unknown
-    priority, Forbidden when nobody acts or the actor's role may not open cases.
+    Without `case_code` the case gets one, such as C-000042. Raises InvalidInput for an empty title or an unknown
+    priority, Forbidden without an actor or when the actor's role may not open cases.
     """
     actor_of(session)
     if not validate_text(title, "title").strip():
-        raise InvalidInput("A case needs a title.")
+        raise InvalidInput("title: empty; give the case a title.")
     case = Case(
         title=title,
         description=validate_text(description, "description"),
@@ -36,131 +42,137 @@ def open_case(
     if case_code is not None:
         case.case_code = validate_text(case_code, "case_code")
     session.add(case)
-    session.flush()  # the id is needed below and by whatever the caller puts into the case next
-    # The status is the server's default; a caller may want to read it when the session is closed.
+    session.flush()  # the id is needed below and by the caller
+    # The status is a server default; load it, so that a caller can read it after the session is closed.
     session.refresh(case, ["status"])
     activity.record(session, "case.opened", case=case, entity=case, detail={"title": title})
     return case
 
 
 def get_case(session: Session, code: str) -> Case:
-    """Return the case of this code. Raises NotFound when there is none, or none that the actor may see."""
+    """Return the case with this code. Raises NotFound when it does not exist or the actor may not see it."""
     case = session.scalars(select(Case).where(Case.case_code == code)).one_or_none()
     if case is None:
-        raise NotFound(f"There is no case {code!r}, or it is not yours to see.")
+        raise NotFound(f"Case {code!r} does not exist, or you may not see it.")
     return case
 
 
-def close(session: Session, case: Case) -> Case:
-    """Close a case: nothing is deleted, it is only finished. Closing a closed case changes nothing."""
+def close(session: Session, case: Case | int) -> Case:
+    """Mark a case as closed; nothing is deleted. Closing a closed case changes nothing."""
+    case = row_of(Case, case)
     actor_of(session)
     case = in_session(session, case)
     if case.closed_at is None:
         case.closed_at = now(session)
         case.status = by_code(session, CaseStatus, "closed")
-        session.flush()  # so that a lost update is refused before the closing is recorded
+        session.flush()  # raises LostUpdate before the event is logged
         activity.record(session, "case.closed", case=case, entity=case, detail={"title": case.title})
     return case
 
 
 def add_participant(
     session: Session,
-    case: Case,
-    user: User | str,
+    case: Case | int,
+    user: User | str | int,
     *,
-    role: str = "viewer",
+    role: CaseRole = "viewer",
     expires_at: datetime | None = None,
-    allow: Iterable[str] = (),
-    deny: Iterable[str] = (),
+    allow: Iterable[CaseVerb] = (),
+    deny: Iterable[CaseVerb] = (),
 ) -> CaseParticipant:
-    """Let a user take part as owner, editor or viewer, from the next transaction on, until `expires_at`.
+    """Add a user to a case as owner, editor or viewer, from the next transaction on, until `expires_at`.
 
-    `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` takes some away; denied wins.
-    A user who takes part already is given the new part in place of the old one. Raises NotFound for an unknown user,
-    InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden when the
-    actor is no owner of the case or does not hold what he gives.
+    `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` removes verbs and overrides
+    `allow`. For a user who is already a participant, role, expiry and verbs are replaced. Raises NotFound for an
+    unknown user, InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden
+    when the actor is not an owner of the case or does not hold a granted permission.
     """
+    case = row_of(Case, case)
     actor_of(session)
-    if role not in PARTICIPANT_ROLES:
-        raise InvalidInput(f"There is no role {role!r} in a case; there are: {', '.join(PARTICIPANT_ROLES)}.")
+    require_choice(role, CaseRole, "role")
     permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
     require_participation(permissions)
-    person, participant = _part_of(session, case, user)
+    person, participant = _participation(session, case, user)
     if participant is None:
         participant = CaseParticipant(case_id=case.id, user_id=person.id)
         session.add(participant)
     participant.role, participant.expires_at, participant.permissions = role, expires_at, permissions
-    session.flush()  # refused here rather than at the end, when it is not the actor's to give
+    session.flush()  # raises here, not at commit, if the actor may not grant it
     detail = {"user": person.username, "role": role, **permissions}
     activity.record(session, "participant.added", case=case, entity=participant, detail=detail)
     return participant
 
 
-def remove_participant(session: Session, case: Case, user: User | str) -> None:
-    """End a user's part in a case, from the next transaction on; under a legal hold it expires instead of going.
+def remove_participant(session: Session, case: Case | int, user: User | str | int) -> None:
+    """Remove a user from a case, from the next transaction on; under a legal hold the row expires instead.
 
-    Raises NotFound when there is none to end, Conflict for the last owner, Forbidden when the actor is no owner.
+    Raises NotFound when the user is not a participant, Conflict for the last owner, Forbidden when the actor is not an
+    owner.
     """
+    case = row_of(Case, case)
     actor_of(session)
-    person, participant = _part_of(session, case, user)
+    person, participant = _participation(session, case, user)
     if participant is None:
-        raise NotFound(f"{person.username} does not take part in this case.")
+        raise NotFound(f"User {person.username!r} is not a participant of this case.")
     if session.scalar(select(Case.active_holds).where(Case.id == case.id)):
-        # Nothing is deleted under a legal hold, but nobody has to be let in for that.
+        # A legal hold forbids deleting the row, but not expiring it.
         participant.expires_at = now(session)
     else:
         session.delete(participant)
-    session.flush()  # refused here rather than at the end, when it is not the actor's to take
+    session.flush()  # raises here, not at commit, if the actor may not remove it
     activity.record(session, "participant.removed", case=case, detail={"user": person.username})
 
 
-def add_note(session: Session, case: Case, body: str) -> CaseNote:
-    """Write down something about a case. Raises InvalidInput for an empty note."""
+def add_note(session: Session, case: Case | int, body: str) -> CaseNote:
+    """Add a note to a case. Raises InvalidInput for an empty note."""
+    case = row_of(Case, case)
     actor_of(session)
     if not validate_text(body, "body").strip():
-        raise InvalidInput("A note needs a text.")
+        raise InvalidInput("body: empty; give the note a text.")
     note = CaseNote(case_id=case.id, body=body)
     session.add(note)
-    session.flush()  # the caller gets a note with its id
+    session.flush()  # the caller needs the id
     return note
 
 
-def place_hold(session: Session, case: Case, *, reason: str) -> LegalHold:
+def place_hold(session: Session, case: Case | int, *, reason: str) -> LegalHold:
     """Forbid every deletion in a case until the hold is released; several may be active at a time.
 
-    Raises InvalidInput without a reason, Forbidden when the actor is no owner of the case.
+    Raises InvalidInput without a reason, Forbidden when the actor is not an owner of the case.
     """
+    case = row_of(Case, case)
     actor_of(session)
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("A legal hold needs a reason.")
+        raise InvalidInput("reason: empty; a legal hold needs a reason.")
     hold = LegalHold(case_id=case.id, reason=reason)
     session.add(hold)
-    session.flush()  # the caller gets a hold with its id
+    session.flush()  # the caller needs the id
     activity.record(session, "hold.placed", case=case, entity=hold, detail={"reason": reason})
     return hold
 
 
-def release_hold(session: Session, hold: LegalHold, *, reason: str) -> LegalHold:
-    """End a legal hold, with the reason. Raises Conflict when it was released before."""
+def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> LegalHold:
+    """Release a legal hold, with a reason. Raises Conflict when it is already released."""
+    hold = row_of(LegalHold, hold)
     actor, moment = actor_of(session), now(session)
     hold = in_session(session, hold)
     if hold.released_at is not None:
-        raise Conflict("This hold was released before; there is nothing to release.")
+        raise Conflict(f"Legal hold {hold.id} is already released.")
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("Releasing a legal hold needs a reason.")
+        raise InvalidInput("reason: empty; releasing a legal hold needs a reason.")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
-    session.flush()  # refused here rather than at the end, when it is not the actor's to release
+    session.flush()  # raises here, not at commit, if the actor may not release it
     activity.record(session, "hold.released", case_id=hold.case_id, entity=hold, detail={"reason": reason})
     return hold
 
 
 def now(session: Session) -> datetime:
-    """Return the time of the transaction by the server's clock: the one that all rows are stamped with."""
+    """Return the start of the transaction by the server's clock, with which all its rows are stamped."""
     moment: datetime = session.scalars(select(func.now())).one()
     return moment
 
 
-def _part_of(session: Session, case: Case, user: User | str) -> tuple[User, CaseParticipant | None]:
-    person = find_user(session, user) if isinstance(user, str) else user
+def _participation(session: Session, case: Case, user: User | str | int) -> tuple[User, CaseParticipant | None]:
+    person = user_of(session, user)
     query = select(CaseParticipant).where(CaseParticipant.case_id == case.id, CaseParticipant.user_id == person.id)
     return person, session.scalars(query).one_or_none()

@@ -1,4 +1,4 @@
-"""Passwords: normalised, hashed with bcrypt, compared. Nothing here knows whose they are."""
+"""Password hashing with bcrypt: normalise, hash, verify. Independent of users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from src.errors import InvalidInput
 
 SCHEME = "bcrypt:"
 DEFAULT_COST = 12
-# bcrypt reads 72 bytes; what comes after them would not count, so it is refused instead of cut.
+# bcrypt ignores everything after 72 bytes; longer passwords are rejected instead of truncated.
 MOST_BYTES = 72
-# A stored cost of 31 would keep a processor busy for days: whoever could write such a hash could stop the service.
+# A stored cost of 31 takes days of CPU time: a user who can write such a hash could stop the service.
 _USABLE = re.compile(r"bcrypt:(\$2b\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{53})")
 
 
 def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
-    """Return the password's bcrypt hash with its scheme in front, `bcrypt:$2b$12$…`.
+    """Return the password's bcrypt hash with its scheme as prefix, `bcrypt:$2b$12$…`.
 
     The password is normalised (NFKC) first. Raises InvalidInput when it is empty or longer than 72 bytes in UTF-8.
     """
@@ -27,38 +27,38 @@ def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
 
 
 def verify(password: str, stored: str | None, *, cost: int) -> bool:
-    """Return whether the password is the one of a stored hash.
+    """Return whether the password matches a stored hash.
 
-    No hash, or one that no password can have, costs the work of one with the given cost, and is false.
+    A missing or malformed hash takes the time of one with the given cost, and returns False.
     """
     usable = _USABLE.fullmatch(stored or "")
-    hashed = usable[1] if usable else _nobodys(cost)
+    hashed = usable[1] if usable else _dummy_hash(cost)
     try:
         right = bcrypt.checkpw(_encoded(password), hashed.encode("ascii"))
     except InvalidInput:
-        # No password that anybody can have: the same work and the same answer as for a wrong one.
-        bcrypt.checkpw(b"too long, empty, or no text", _nobodys(cost).encode("ascii"))
+        # Not a valid password: the same work and the same result as for a wrong one.
+        bcrypt.checkpw(b"too long, empty, or not text", _dummy_hash(cost).encode("ascii"))
         return False
     return right and usable is not None
 
 
 def needs_renewal(stored: str, *, cost: int) -> bool:
-    """Return whether a hash was made with another cost than this one."""
+    """Return whether a hash has a cost other than this one."""
     return not stored.startswith(f"{SCHEME}$2b${cost:02}$")
 
 
 def _encoded(password: str) -> bytes:
     if not password:
-        raise InvalidInput("The password is empty; choose one.")
+        raise InvalidInput("password: empty; choose a password.")
     try:
         encoded = unicodedata.normalize("NFKC", password).encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidInput("The password holds a character that is no Unicode text; choose another.") from None
+        raise InvalidInput("password: contains an unpaired surrogate; choose another.") from None
     if len(encoded) > MOST_BYTES:
-        raise InvalidInput(f"The password has {len(encoded)} bytes in UTF-8; {MOST_BYTES} are the most. Shorten it.")
+        raise InvalidInput(f"password: {len(encoded)} bytes in UTF-8; at most {MOST_BYTES}. Shorten it.")
     return encoded
 
 
 @lru_cache(maxsize=8)
-def _nobodys(cost: int) -> str:
+def _dummy_hash(cost: int) -> str:
     return bcrypt.hashpw(b"nobody has this password", bcrypt.gensalt(cost)).decode("ascii")

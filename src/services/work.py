@@ -1,8 +1,8 @@
-"""Work for pipeline services: enqueue, claim, keep alive, complete, fail.
+"""Jobs for pipeline services: enqueue, claim, heartbeat, complete, fail.
 
-A job is claimed with SKIP LOCKED under a lease that expires; a worker that stops answering loses it to the next one.
-The lease's number fences: whoever lost the lease can store nothing. The lease is also the grant: while it holds, the
-service sees the job's case.
+A job is claimed with SKIP LOCKED under a lease that expires; when a worker stops sending heartbeats, the next one gets
+the job. The lease's number is a fencing token: a worker whose lease expired cannot store results. The lease is also
+the grant: while it is valid, the service can read and write the job's case.
 """
 
 from __future__ import annotations
@@ -20,34 +20,36 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
+from src.database.models.jobs import JobState
 from src.errors import Conflict, InvalidInput, NotFound
-from src.services.lookup import by_code
+from src.services.parameters import by_code, row_of
 
 LEASE_SECONDS = 300
 
 
 def enqueue(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     kind: str,
     *,
     payload: Mapping[str, Any] | None = None,
     priority: int = 0,
     max_attempts: int = 3,
 ) -> ProcessingJob:
-    """Ask for work on a recording, such as `transcribe`; a job of this kind that is already open is returned instead.
+    """Queue a job for a recording, such as `transcribe`; if a job of this kind is already open, return that one.
 
-    Higher `priority` is sooner. Raises NotFound for a recording that is not the actor's, Conflict for one that is
-    marked as deleted, Forbidden for a viewer.
+    Jobs with a higher `priority` run first. Raises NotFound for a recording that the actor may not see, Conflict for
+    one that is marked as deleted, Forbidden for a viewer.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
     found = session.scalars(
         select(AudioFile).where(AudioFile.id == audio.id).execution_options(populate_existing=True)
     ).one_or_none()
     if found is None:
-        raise NotFound("There is no such recording, or it is not yours to see.")
+        raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
     if found.deleted_at is not None:
-        raise Conflict("The recording is marked as deleted; bring it back before asking for work on it.")
+        raise Conflict(f"Recording {found.id} is marked as deleted; restore it before queueing jobs.")
     values = {
         "case_id": found.case_id,
         "audio_file_id": found.id,
@@ -61,7 +63,7 @@ def enqueue(
     )
     if inserted is not None:
         found.status = by_code(session, AudioStatus, "queued")
-        session.flush()  # the status belongs to the job that was just added
+        session.flush()  # status and job are stored together
     open_job = select(ProcessingJob).where(
         ProcessingJob.audio_file_id == found.id,
         ProcessingJob.kind == kind,
@@ -73,17 +75,16 @@ def enqueue(
 def claim(
     session: Session, *kinds: str, worker: str | None = None, lease_seconds: int = LEASE_SECONDS
 ) -> ProcessingJob | None:
-    """Take the next job of these kinds, with its recording loaded; None when there is nothing to do.
+    """Claim the next job of these kinds, with its recording loaded; None when the queue is empty.
 
-    Jobs of a recording that is marked as deleted wait until it is brought back.
-    Leave the session before working: the claim must be committed. Call `heartbeat` within `lease_seconds`. Raises
-    Forbidden when the actor's role may not claim jobs.
+    Jobs of a recording that is marked as deleted wait until it is restored. Commit (leave the session) before working.
+    Call `heartbeat` within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs.
     """
     actor_of(session)
     if not kinds:
-        raise InvalidInput("Name the kinds of jobs that this worker does, such as 'transcribe'.")
+        raise InvalidInput("kinds: empty; give the kinds of jobs that this worker runs, such as 'transcribe'.")
     if not 1 <= lease_seconds <= 86_400:
-        raise InvalidInput(f"lease_seconds is {lease_seconds}; give a number from 1 to 86400.")
+        raise InvalidInput(f"lease_seconds: {lease_seconds}; give a number from 1 to 86400.")
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
     claimed = session.scalar(
         select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
@@ -99,7 +100,7 @@ def claim(
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:
-    """Keep a job for another `lease_seconds`; return until when. Raises LeaseLost when it is somebody else's by now."""
+    """Extend the lease to `lease_seconds` from now; return its end. Raises LeaseLost if another worker has the job."""
     until: datetime = session.scalars(
         select(func.public.extend_lease(job.id, job.lease, cast(lease_seconds, Integer)))
     ).one()
@@ -108,21 +109,21 @@ def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEAS
 
 
 def complete(session: Session, job: ProcessingJob, result: Mapping[str, Any] | None = None) -> None:
-    """Finish a job, in the same transaction as its results, as the last thing in it: the grant ends with the lease.
+    """Finish a job in the transaction that stores its results, as its last statement: the grant ends with the lease.
 
-    Raises LeaseLost when the job is somebody else's by now; nothing of the transaction is kept then.
+    Raises LeaseLost when another worker has the job; the transaction is rolled back.
     """
-    session.flush()  # the results go in while the lease still grants the case
+    session.flush()  # store the results while the lease still grants the case
     session.execute(select(func.public.complete_job(job.id, job.lease, cast(dict(result or {}), JSONB))))
     set_committed_value(job, "state", "done")
 
 
-def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> str:
-    """Give a job back with an error: queued again after `delay_seconds` while attempts are left, else failed.
+def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> JobState:
+    """Report an error of a job: it is queued again after `delay_seconds` while attempts are left, else failed.
 
-    Returns the job's new state. Raises LeaseLost when it is somebody else's by now.
+    Returns the job's new state. Raises LeaseLost when another worker has the job.
     """
-    state: str = session.scalars(
+    state: JobState = session.scalars(
         select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
     ).one()
     set_committed_value(job, "state", state)

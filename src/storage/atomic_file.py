@@ -1,7 +1,7 @@
-"""A file that nobody can see until it is whole, and that can then get a name only if the name is free.
+"""A file that is invisible until it is complete, and then gets its name only if the name is free.
 
 Two kinds: one without a name (O_TMPFILE), which the kernel frees when the process dies; and, where the file system
-has no such thing, one under an exclusive name in a folder of its own, which a sweep finds.
+does not support that, one with an exclusive name in a folder of its own, which a sweep finds.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _WRITABLE_BY_OWNER = 0o600
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 
-class UnfinishedFile(Protocol):
-    """A file open for reading and writing."""
+class AtomicFile(Protocol):
+    """A new file, open for reading and writing, without its final name."""
 
     @property
     def descriptor(self) -> int: ...
 
     def publish(self, folder: int, name: str) -> None:
-        """Give it that name, atomically. Raises FileExistsError when the name is taken, by whatever it be."""
+        """Link it to that name, atomically. Raises FileExistsError when the name is taken."""
         ...
 
     def close(self) -> None:
-        """Close it, and remove all of it that was not published."""
+        """Close it; remove it unless it was published."""
         ...
 
 
@@ -49,7 +49,7 @@ class UnnamedFile:
         self.descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _WRITABLE_BY_OWNER, dir_fd=folder)
 
     def publish(self, folder: int, name: str) -> None:
-        # linkat(AT_EMPTY_PATH) would need a capability; the kernel documents this detour for everybody else.
+        # linkat(AT_EMPTY_PATH) needs a capability; open(2) documents this way for unprivileged processes.
         os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=folder, follow_symlinks=True)
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class UnnamedFile:
 
 
 class NamedFile:
-    """A file under a random name in the folder of unfinished files; its lock says that the writer lives."""
+    """A file with a random name in the folder of incomplete files; its lock shows that the writer is alive."""
 
     def __init__(self, incomplete: int) -> None:
         self._incomplete = os.dup(incomplete)
@@ -75,7 +75,7 @@ class NamedFile:
 
     def close(self) -> None:
         try:
-            with suppress(FileNotFoundError):  # a person may have tidied up; then there is nothing left to remove
+            with suppress(FileNotFoundError):  # removed by an operator
                 os.unlink(self._name, dir_fd=self._incomplete)
         finally:
             os.close(self.descriptor)
@@ -83,7 +83,7 @@ class NamedFile:
 
 
 def open_unnamed(folder: int) -> UnnamedFile | None:
-    """A file without a name on the file system of `folder`; None where the system has none. Raises OSError."""
+    """A file without a name on the file system of `folder`; None where it does not support that. Raises OSError."""
     if not Path("/proc/self/fd").is_dir():
         return None
     try:
@@ -95,19 +95,19 @@ def open_unnamed(folder: int) -> UnnamedFile | None:
 
 
 def sweep(incomplete: int, older_than: timedelta, *, dry_run: bool) -> SweepReport:
-    """Remove the named files that no process fills and that were last written `older_than` ago. Raises OSError."""
+    """Remove named files without a live writer whose last write is `older_than` ago or longer. Raises OSError."""
     found = removed = found_bytes = 0
-    youngest = time.time() - older_than.total_seconds()
+    newest = time.time() - older_than.total_seconds()
     for name in sorted(os.listdir(incomplete)):
         if not _NAME.fullmatch(name):
             continue
-        with suppress(FileNotFoundError):  # its writer finished meanwhile
-            seen = os.stat(name, dir_fd=incomplete, follow_symlinks=False)
-            if not stat.S_ISREG(seen.st_mode) or seen.st_mtime > youngest or _is_being_written(incomplete, name):
+        with suppress(FileNotFoundError):  # completed in the meantime
+            status = os.stat(name, dir_fd=incomplete, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_mtime > newest or _is_being_written(incomplete, name):
                 continue
             found += 1
-            # Killed between link and unlink, the file is the second name of a whole object: no byte goes with it.
-            found_bytes += seen.st_size if seen.st_nlink == 1 else 0
+            # After a kill between link and unlink the file is a second name of a complete object: no bytes are freed.
+            found_bytes += status.st_size if status.st_nlink == 1 else 0
             if not dry_run:
                 os.unlink(name, dir_fd=incomplete)
                 removed += 1

@@ -1,7 +1,7 @@
-"""What a place for bytes promises: every backend, ours or a third party's, passes `src.storage.conformance`.
+"""The contract of storage backends; `src.storage.conformance` tests it for our own and for third-party backends.
 
-A backend knows keys and bytes only. Cases, people, rights and the log live in the services above it. There is no
-rename, mkdir, append or path here: each is a race, absent on object stores, or a way around these promises.
+A backend knows keys and bytes only; cases, users, rights and the log belong to the services. There is no rename,
+mkdir, append or path: each is a race, missing on object stores, or a way around the guarantees.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, Protocol, get_args, runtime_checkable
+
+UrlMethod = Literal["GET", "PUT"]
+"""The HTTP method of a presigned address: GET downloads, PUT uploads."""
+URL_METHODS: tuple[UrlMethod, ...] = get_args(UrlMethod)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """One stored object. `sha256` is 64 lowercase hex digits, or None where the backend would have to read every byte
-    to know it; `put` and `copy` always know it. `modified` carries a time zone.
+    to compute it; `put` and `copy` always return it. `modified` has a time zone.
     """
 
     key: str
@@ -26,7 +30,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes that the storage holds in all, and bytes that this program may still write; None where nobody knows."""
+    """Bytes of the whole storage, and bytes that can still be written; None where unknown."""
 
     total_bytes: int | None
     free_bytes: int | None
@@ -34,7 +38,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What a sweep of interrupted writes found, how much of it is gone now, and the bytes that lay in what it found."""
+    """Interrupted writes that a sweep found, how many it removed, and their bytes."""
 
     found: int
     removed: int
@@ -43,34 +47,34 @@ class SweepReport:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this very server was seen to honour, which is not always what it was asked for.
+    """Which guards the server was observed to honour.
 
-    The promises of `StorageBackend` hold either way: what a server ignores, its backend makes up for, slower.
+    The guarantees of `StorageBackend` hold either way: the backend compensates for missing guards, at a cost.
     """
 
     conditional_create: bool
-    """The server itself refuses to replace an object, even when two writers race."""
+    """The server itself refuses to replace an object, also when two writers race."""
     verified_checksums: bool
-    """What arrives is what was hashed (the server compares, or nothing lies between), so it need not be read back."""
+    """The server compares a digest, or the write is local: written bytes need not be read back."""
     presigned_urls: bool
     object_versions: bool = False
     object_lock: bool = False
     notes: tuple[str, ...] = field(default=())
-    """Sentences for the person who runs the server: what is missing and what it costs."""
+    """Sentences for the operator of the server: which guards are missing and what that costs."""
 
 
 @runtime_checkable
 class StorageBackend(Protocol):
-    """The eleven verbs. All are synchronous and safe to call from several threads and processes at once.
+    """The operations of a backend. All are synchronous and safe to call concurrently, from threads and processes.
 
-    Every verb raises InvalidKey for anything that is not a key of `src.storage.keys`, before it touches the storage,
-    StorageUnavailable when the storage does not answer or may not be written, and ConfigurationError when it refuses
-    the settings, which trying again will not mend.
+    Every operation raises InvalidKey for anything that is not a key of `src.storage.keys`, before it accesses the
+    storage; StorageUnavailable when the storage does not answer or may not be written; and ConfigurationError when it
+    rejects the settings, where repeating does not help.
     """
 
     @property
     def name(self) -> str:
-        """What the row of a recording remembers: the same storage must carry the same name for ever."""
+        """The name stored in the rows of recordings: it must never change for a storage."""
         ...
 
     def put(
@@ -78,13 +82,13 @@ class StorageBackend(Protocol):
     ) -> ObjectInfo:
         """Store the rest of `source` under a key that no object has.
 
-        When it returns, the bytes survive a power cut; before that, no reader sees any of them; after an error or a
-        kill the key holds all of them or nothing. SHA-256 is taken in the same pass and memory does not grow with the
-        size. `size` in bytes lets a full device refuse before the first read. `content_type` is kept by backends that
-        hand objects out by themselves.
+        On return the bytes survive a power failure; before that they are invisible to readers; after an error or a kill
+        the key has all of them or none. SHA-256 is computed in the same pass, and memory does not grow with the size.
+        With `size` in bytes, a full device is detected before the first read. `content_type` is stored by backends with
+        presigned addresses.
 
         Raises ObjectExists, NoSpace, StorageUnavailable; IntegrityFailure when `source` does not hold exactly `size`
-        bytes; InvalidInput when it is not binary; and whatever `source.read` raises, as it is.
+        bytes; InvalidInput when it is not binary; and the exceptions of `source.read`, unchanged.
         """
         ...
 
@@ -92,7 +96,7 @@ class StorageBackend(Protocol):
         """A seekable, read-only stream of `length` bytes from `offset` on, both cut at the end of the object.
 
         Position 0 of the stream is `offset`. Close it, best with `with`. Memory does not grow with the window.
-        Raises ObjectNotFound, IntegrityFailure when something else lies there, InvalidInput for a negative number.
+        Raises ObjectNotFound, IntegrityFailure when the key is not a regular object, InvalidInput for negative numbers.
         """
         ...
 
@@ -101,27 +105,27 @@ class StorageBackend(Protocol):
         ...
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
-        """Every object below `prefix`, in ascending order of the key's bytes, from the first key behind `after` on.
+        """Every object below `prefix`, in ascending order of the bytes of keys, starting after the key `after`.
 
-        `prefix` is empty or whole components (`cases`, `cases/12`, one slash at the end allowed). Give the last key
-        seen as `after` to go on later. Objects that come or go meanwhile may or may not be seen; all others are.
-        What lies there under a name that is no key is not an object and is not listed.
+        `prefix` is empty or whole components (`cases`, `cases/12`, optionally with a final slash). Pass the last key
+        as `after` to continue later. Objects added or removed in the meantime may or may not be listed; all others are.
+        Files with a name that is not a key are not objects and are not listed.
         """
         ...
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """Store a second copy that shares no bytes with the first, read back and compared when this returns.
+        """Store a second copy that shares no bytes with the first; it has been read back and compared on return.
 
-        What differs is removed; where the backend can, it never becomes visible.
-        A source that is damaged is not always noticed: compare the `sha256` returned with the one you remember.
+        A copy that differs is removed; where the backend can, it never becomes visible.
+        A damaged source is not always detected: compare the returned `sha256` with the recorded one.
         Create-only, atomic and durable like `put`. Raises ObjectNotFound, ObjectExists, NoSpace, IntegrityFailure.
         """
         ...
 
     def delete(self, key: str) -> bool:
-        """Remove the object; False when there was none, which is no error.
+        """Remove the object; return False when it did not exist.
 
-        For good when it returns, unless `probe` says that versions are kept: those go by the rules of their owner.
+        Permanent on return, unless `probe` reports that versions are kept: lifecycle rules of the bucket remove those.
         """
         ...
 
@@ -131,33 +135,34 @@ class StorageBackend(Protocol):
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
         """A presigned address that works without credentials until it expires. Raises UnsupportedOperation.
 
-        A GET downloads under `filename`, whatever it holds. A PUT stores exactly `size` bytes of `content_type` where
-        they are given, and never replaces an object; its client sends the headers of `upload_headers`.
+        The response to a GET is a download named `filename`, never a page to display. A PUT stores exactly `size` bytes
+        of `content_type` where they are given, and never replaces an object; its client sends the headers of
+        `upload_headers`. Raises InvalidInput for another method.
         """
         ...
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
-        """What a client sends with a PUT to the `url` of the same size and type. Raises UnsupportedOperation."""
+        """The headers of a PUT to the `url` of the same size and type. Raises UnsupportedOperation."""
         ...
 
     def usage(self) -> Usage:
-        """How full the storage is; counts no objects, so it is cheap."""
+        """Return how full the storage is; cheap, since no objects are counted."""
         ...
 
     def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
-        """Remove what interrupted writes left, idle for `older_than` or longer; never what a live writer still fills.
+        """Remove remains of interrupted writes that are idle for `older_than` or longer; never those of a live writer.
 
-        Where the storage does not know who lives, a writer of another process is taken for dead when it pauses that
-        long. Complete objects are never touched.
+        Where the storage cannot detect live writers, a writer of another process counts as dead when it pauses that
+        long. Complete objects are never removed.
         """
         ...
 
     def probe(self) -> Capabilities:
-        """Try the storage out: really writes, and leaves nothing behind. Raises StorageUnavailable when it is unfit."""
+        """Test the storage by writing and removing objects. Raises StorageUnavailable when it cannot be used."""
         ...

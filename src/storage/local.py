@@ -1,6 +1,6 @@
 """Recordings as files in folders of this machine: `ROOT/cases/{case_id}/…` and `ROOT/archive/{audio_id}/…`.
 
-Written unseen, brought to the disk, then linked to a name that must be free: rename would replace silently.
+An object is written to an invisible file, synced, then linked to a name that must be free: rename would replace.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
-from src.storage.folders import FolderTree, as_storage_error
-from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window, chunks
-from src.storage.atomic_file import INCOMPLETE, NamedFile, UnfinishedFile, open_unnamed, sweep
+from src.storage.arguments import checked_choice, checked_size, checked_window, size_mismatch
+from src.storage.atomic_file import INCOMPLETE, AtomicFile, NamedFile, open_unnamed, sweep
+from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
+from src.storage.folder_tree import FolderTree, as_storage_error
+from src.storage.streams import CHUNK_BYTES, Window, buffered, chunks
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _READ_ONLY = 0o440
-_LISTED_AT_ONCE = 1000
-# Below, asking for the free space is enough: reserving costs as much again as writing, and the write follows at once.
+_PAGE_OBJECTS = 1000
+# Smaller objects only check the free space: reserving costs as much as writing, and the write follows at once.
 _RESERVED_FROM_BYTES = 16 * 1024 * 1024
-# O_NONBLOCK: opening a FIFO that somebody planted would wait for ever. It changes nothing for regular files.
+# O_NONBLOCK: opening a FIFO in the place of an object would block forever. It has no effect on regular files.
 _OPEN_OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_A_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 
 
 class LocalStorage:
-    """A `StorageBackend` on a file system with hard links; the constructor touches nothing.
+    """A `StorageBackend` on a file system with hard links; the constructor does not access the disk.
 
-    Folders get mode 0750 and objects 0440, less the process's umask for folders. `use_tmpfile=False` avoids O_TMPFILE
-    for a file system that has it and gets it wrong; where it has none, the detour is found without being told.
+    Folders get mode 0750, minus the umask of the process, and objects 0440. `use_tmpfile=False` avoids O_TMPFILE
+    for a file system whose implementation is broken; where it is not supported, the alternative is used automatically.
     """
 
     def __init__(self, root: Path | str, *, name: str = "local", use_tmpfile: bool = True) -> None:
@@ -50,25 +51,25 @@ class LocalStorage:
 
     @property
     def root(self) -> Path:
-        """The root, absolute; after the first use with its symbolic links resolved."""
+        """The root as an absolute path; symbolic links are resolved at the first use."""
         return self._tree.root
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
     ) -> ObjectInfo:
         """See `StorageBackend.put`."""
-        del content_type  # files carry none
+        del content_type  # not stored with files
         keys.validate(key)
         return self._store(key, source, checked_size(size), read_back=False)
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """See `StorageBackend.copy`; costs one more read than `put`, from the device where the system allows it."""
+        """See `StorageBackend.copy`; costs one more read than `put`, from the device where possible."""
         keys.validate(target_key)
         with self.get(source_key) as source:
             return self._store(target_key, source, os.fstat(source.fileno()).st_size, read_back=True)
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
-        """See `StorageBackend.get`; a stream of the whole object also has a `fileno`."""
+        """See `StorageBackend.get`; only a stream of a whole object has a `fileno`."""
         keys.validate(key)
         offset, length = checked_window(offset, length)
         descriptor = self._open_object(key)
@@ -92,10 +93,9 @@ class LocalStorage:
             os.close(descriptor)
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
-        """See `StorageBackend.list`; holds the names of one folder at a time."""
-        wanted = keys.validate_prefix(prefix)
+        """See `StorageBackend.list`; keeps the names of one folder at a time in memory."""
         start = "" if after is None else keys.validate(after)
-        area, _, owner = wanted.partition("/")
+        area, _, owner = keys.validate_prefix(prefix).partition("/")
         return self._walk([area] if area else keys.AREAS, owner, start)
 
     def delete(self, key: str) -> bool:
@@ -105,7 +105,7 @@ class LocalStorage:
             try:
                 with self._tree.folder(area, owner) as folder:
                     existed = _unlink(folder, name)
-                    # Also when it was gone: whoever removed it may have died before this line.
+                    # Also when it was gone: the process that removed it may have died before this line.
                     os.fsync(folder)
             except FileNotFoundError:
                 return False
@@ -117,28 +117,29 @@ class LocalStorage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
         """See `StorageBackend.url`; always raises UnsupportedOperation."""
-        del expires_in, filename, method, size, content_type
+        del expires_in, filename, size, content_type
         keys.validate(key)
-        raise UnsupportedOperation("Local files have no address that others can open; read them with get().")
+        checked_choice("method", method, URL_METHODS)
+        raise UnsupportedOperation("Local storage has no presigned addresses; read objects with get().")
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
         """See `StorageBackend.upload_headers`; always raises UnsupportedOperation."""
         del size, content_type
-        raise UnsupportedOperation("Local files have no address that others can open; hand their bytes to put().")
+        raise UnsupportedOperation("Local storage has no presigned addresses; store bytes with put().")
 
     def usage(self) -> Usage:
-        """See `StorageBackend.usage`; the bytes of the whole file system, without those reserved for root."""
+        """See `StorageBackend.usage`; of the whole file system, excluding blocks reserved for root."""
         with as_storage_error(self.root), self._tree.folder() as folder:
-            seen = os.statvfs(folder)
-        return Usage(total_bytes=seen.f_blocks * seen.f_frsize, free_bytes=seen.f_bavail * seen.f_frsize)
+            status = os.statvfs(folder)
+        return Usage(total_bytes=status.f_blocks * status.f_frsize, free_bytes=status.f_bavail * status.f_frsize)
 
     def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
-        """See `StorageBackend.sweep_incomplete`; finds something only where O_TMPFILE is not used."""
+        """See `StorageBackend.sweep_incomplete`; only writes without O_TMPFILE leave files."""
         with as_storage_error(self.root):
             try:
                 with self._tree.folder(INCOMPLETE) as incomplete:
@@ -150,13 +151,13 @@ class LocalStorage:
         """See `StorageBackend.probe`; writes, syncs, links and removes an empty file."""
         notes: tuple[str, ...] = ()
         with as_storage_error(self.root), self._tree.folder(INCOMPLETE, create=True) as incomplete:
-            refused = _links_refuse_a_taken_name(incomplete)
+            create_only = _link_is_create_only(incomplete)
             unnamed = open_unnamed(incomplete) if self._use_tmpfile else None
             if unnamed is None:
                 notes = (f"Interrupted writes leave files in {INCOMPLETE}; sweep_incomplete() removes them.",)
             else:
                 unnamed.close()
-        return Capabilities(conditional_create=refused, verified_checksums=True, presigned_urls=False, notes=notes)
+        return Capabilities(conditional_create=create_only, verified_checksums=True, presigned_urls=False, notes=notes)
 
     def _store(self, key: str, source: BinaryIO | bytes, size: int | None, *, read_back: bool) -> ObjectInfo:
         area, owner, name = key.split("/")
@@ -164,10 +165,10 @@ class LocalStorage:
             with as_storage_error(self.root):
                 folder = stack.enter_context(self._tree.folder(area, owner, create=True))
                 if _exists(folder, name):
-                    raise _taken(key)
-                new = stack.enter_context(closing(self._unfinished(folder)))
+                    raise _object_exists(key)
+                new = stack.enter_context(closing(self._open_new(folder)))
                 self._reserve(new.descriptor, size)
-            # Outside of the translation: an OSError of the source is none of this storage.
+            # Not translated: an OSError of the source is not an error of this storage.
             written, digest = self._fill(new.descriptor, key, source, size)
             with as_storage_error(self.root):
                 os.fchmod(new.descriptor, _READ_ONLY)
@@ -177,11 +178,11 @@ class LocalStorage:
                 try:
                     new.publish(folder, name)
                 except FileExistsError as error:
-                    raise _taken(key) from error
+                    raise _object_exists(key) from error
                 os.fsync(folder)
                 return _info(key, os.fstat(new.descriptor), digest)
 
-    def _unfinished(self, folder: int) -> UnfinishedFile:
+    def _open_new(self, folder: int) -> AtomicFile:
         unnamed = open_unnamed(folder) if self._use_tmpfile else None
         if unnamed is not None:
             return unnamed
@@ -191,12 +192,12 @@ class LocalStorage:
     def _reserve(self, descriptor: int, size: int | None) -> None:
         if not size:
             return
-        # Asked first: reserving more than there is would fill the disk under everybody else before it fails.
-        room = os.fstatvfs(descriptor)
-        free = room.f_bavail * room.f_frsize
+        # Checked first: reserving more than the free space would fill the disk for all other programs before it fails.
+        status = os.fstatvfs(descriptor)
+        free = status.f_bavail * status.f_frsize
         if size > free:
             raise NoSpace(
-                f"The storage at {self.root} has {free:,} bytes left and {size:,} are needed; free space and try again."
+                f"size: {size:,} bytes; {free:,} are free in the storage at {self.root}. Free space and try again."
             )
         if size >= _RESERVED_FROM_BYTES:
             os.posix_fallocate(descriptor, 0, size)
@@ -204,17 +205,17 @@ class LocalStorage:
     def _fill(self, descriptor: int, key: str, source: BinaryIO | bytes, size: int | None) -> tuple[int, str]:
         digest = hashlib.sha256()
         written = 0
-        for piece in chunks(source):
-            digest.update(piece)
-            written += len(piece)
+        for chunk in chunks(source):
+            digest.update(chunk)
+            written += len(chunk)
             if size is not None and written > size:
                 break
-            rest = memoryview(piece)
+            rest = memoryview(chunk)
             with as_storage_error(self.root):
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
         if size is not None and written != size:
-            raise IntegrityFailure(f"The source of {key} did not hold the {size} bytes it was said to hold.")
+            raise size_mismatch(key, written, size)
         return written, digest.hexdigest()
 
     def _open_object(self, key: str) -> int:
@@ -240,25 +241,27 @@ class LocalStorage:
 
     def _walk(self, areas: Iterable[str], owner: str, start: str) -> Iterator[ObjectInfo]:
         for area in areas:
-            for inner in [owner] if owner else self._names(area):
-                # "0" follows "/": all keys of a folder sort below its name followed by "0".
-                if keys.is_prefix(f"{area}/{inner}") and f"{area}/{inner}0" > start:
-                    yield from self._walk_folder(area, inner, start)
+            for folder in [owner] if owner else self._names(area):
+                # "0" follows "/" in ASCII: all keys of a folder sort below its name followed by "0".
+                if keys.is_prefix(f"{area}/{folder}") and f"{area}/{folder}0" > start:
+                    yield from self._walk_folder(area, folder, start)
 
     def _walk_folder(self, area: str, owner: str, start: str) -> Iterator[ObjectInfo]:
-        names = [name for name in self._names(area, owner) if keys.is_valid(f"{area}/{owner}/{name}")]
-        wanted = [name for name in names if f"{area}/{owner}/{name}" > start]
-        for first in range(0, len(wanted), _LISTED_AT_ONCE):
-            # No descriptor stays open while the caller works on a page.
-            yield from self._page(area, owner, wanted[first : first + _LISTED_AT_ONCE])
+        valid = [name for name in self._names(area, owner) if keys.is_valid(f"{area}/{owner}/{name}")]
+        names = [name for name in valid if f"{area}/{owner}/{name}" > start]
+        for first in range(0, len(names), _PAGE_OBJECTS):
+            # No descriptor stays open while the caller processes a page.
+            yield from self._page(area, owner, names[first : first + _PAGE_OBJECTS])
 
     def _page(self, area: str, owner: str, names: Iterable[str]) -> Iterable[ObjectInfo]:
-        found = {}
+        stats = {}
         with as_storage_error(self.root), suppress(FileNotFoundError), self._tree.folder(area, owner) as folder:
             for name in names:
-                with suppress(FileNotFoundError):  # deleted since its name was read
-                    found[name] = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return [_info(f"{area}/{owner}/{name}", seen) for name, seen in found.items() if stat.S_ISREG(seen.st_mode)]
+                with suppress(FileNotFoundError):  # deleted after the folder was listed
+                    stats[name] = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return [
+            _info(f"{area}/{owner}/{name}", status) for name, status in stats.items() if stat.S_ISREG(status.st_mode)
+        ]
 
     def _names(self, *components: str) -> Sequence[str]:
         with as_storage_error(self.root):
@@ -269,16 +272,16 @@ class LocalStorage:
                 return ()
 
 
-def _info(key: str, seen: os.stat_result, sha256: str | None = None) -> ObjectInfo:
-    return ObjectInfo(key, seen.st_size, sha256, datetime.fromtimestamp(seen.st_mtime, UTC))
+def _info(key: str, status: os.stat_result, sha256: str | None = None) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, sha256, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def _taken(key: str) -> ObjectExists:
-    return ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+def _object_exists(key: str) -> ObjectExists:
+    return ObjectExists(f"{key} is stored already; use a new key, objects are never replaced.")
 
 
 def _not_a_file(key: str) -> IntegrityFailure:
-    return IntegrityFailure(f"What lies under {key} is not a file of this storage; look who put it there.")
+    return IntegrityFailure(f"{key} is not a regular file; find out which program created it.")
 
 
 def _exists(folder: int, name: str) -> bool:
@@ -299,19 +302,21 @@ def _unlink(folder: int, name: str) -> bool:
 
 def _compare(descriptor: int, key: str, size: int, sha256: str) -> None:
     """Read the file back. Raises IntegrityFailure unless it has that size and SHA-256."""
-    # What was just synced is dropped from the page cache, or we would only compare memory with itself.
+    # Drop the synced pages from the page cache; otherwise the comparison would read memory, not the device.
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     digest = hashlib.sha256()
     position = 0
-    while piece := os.pread(descriptor, CHUNK_BYTES, position):
-        digest.update(piece)
-        position += len(piece)
+    while chunk := os.pread(descriptor, CHUNK_BYTES, position):
+        digest.update(chunk)
+        position += len(chunk)
     if (position, digest.hexdigest()) != (size, sha256):
-        raise IntegrityFailure(f"{key} does not read back as it was written; check the disk, nothing was stored.")
+        raise IntegrityFailure(
+            f"{key} differs from the written bytes when read back; nothing was stored. Check the disk."
+        )
 
 
-def _links_refuse_a_taken_name(folder: int) -> bool:
-    name = uuid4().hex  # like an unfinished file, so that a sweep removes it after a kill
+def _link_is_create_only(folder: int) -> bool:
+    name = uuid4().hex  # the form of an incomplete file, which a sweep removes after a kill
     with closing(NamedFile(folder)) as file:
         os.fsync(file.descriptor)
         file.publish(folder, name)

@@ -1,9 +1,9 @@
-"""Objects in the memory of this process, with faults on demand: for the tests of everybody who stores recordings.
+"""Objects in the memory of this process, with fault injection: for tests of services that store recordings.
 
-It keeps every promise of the contract except those about power cuts and about memory. Faults strike at named steps:
+It gives every guarantee of the contract except durability and constant memory. Faults are raised at named steps:
 
     storage = MemoryStorage()
-    storage.fail("put.after", StorageUnavailable("the answer got lost"))   # the object is stored, the caller not told
+    storage.fail("put.after", StorageUnavailable("the response was lost"))   # stored, but the caller gets an error
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 from src.errors import (
     IntegrityFailure,
@@ -24,26 +24,36 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
-from src.storage.streams import Window, buffered, checked_size, checked_window, chunks
+from src.storage.arguments import checked_choice, checked_size, checked_window, size_mismatch
+from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
+from src.storage.streams import Window, buffered, chunks
 
-_VERBS = ("put", "get", "head", "list", "copy", "delete", "usage", "sweep_incomplete", "probe")
-STEPS = frozenset(
-    [f"{verb}.{moment}" for verb in _VERBS for moment in ("before", "after")]
-    + ["put.after_bytes", "copy.after_bytes", "url.before"]
-)
+FaultStep = Literal[
+    "put.before", "put.after_bytes", "put.after",
+    "get.before", "get.after",
+    "head.before", "head.after",
+    "list.before", "list.after",
+    "copy.before", "copy.after_bytes", "copy.after",
+    "delete.before", "delete.after",
+    "url.before",
+    "usage.before", "usage.after",
+    "sweep_incomplete.before", "sweep_incomplete.after",
+    "probe.before", "probe.after",
+]  # fmt: skip
+"""Where a fault can be raised: `OPERATION.before`, `.after`, and of put and copy `.after_bytes`."""
+FAULT_STEPS: tuple[FaultStep, ...] = get_args(FaultStep)
 
 
 @dataclass(slots=True)
 class _Fault:
     error: BaseException
-    left: int | None
+    remaining: int | None
 
 
 class MemoryStorage:
-    """A `StorageBackend` that forgets everything with the process.
+    """A `StorageBackend` whose objects are gone when the process ends.
 
-    `capacity_bytes` makes it full at that size. `faults` maps steps to the error each raises once, like `fail`.
+    `capacity_bytes` limits the bytes of all objects. `faults` maps steps to the error that each raises once, as `fail`.
     """
 
     def __init__(
@@ -51,7 +61,7 @@ class MemoryStorage:
         *,
         name: str = "memory",
         capacity_bytes: int | None = None,
-        faults: Mapping[str, BaseException] | None = None,
+        faults: Mapping[FaultStep, BaseException] | None = None,
     ) -> None:
         self.name = name
         self._capacity_bytes = capacity_bytes
@@ -61,45 +71,45 @@ class MemoryStorage:
         for step, error in (faults or {}).items():
             self.fail(step, error)
 
-    def fail(self, step: str, error: BaseException, *, times: int | None = 1) -> None:
-        """Raise `error` the next `times` times that step is reached, for ever with None.
+    def fail(self, step: FaultStep, error: BaseException, *, times: int | None = 1) -> None:
+        """Raise `error` the next `times` times that the step is reached; every time with None.
 
-        Steps are `VERB.before` (nothing happened yet), `VERB.after` (all happened, the caller is not told) and, of
-        put and copy, `VERB.after_bytes` (every byte was read, none is visible). Raises InvalidInput for another step.
+        Steps are `OPERATION.before` (nothing is done), `OPERATION.after` (all is done, but the caller gets the error)
+        and, of put and copy, `OPERATION.after_bytes` (every byte is read, none is visible). Raises InvalidInput for
+        another step.
         """
-        if step not in STEPS:
-            raise InvalidInput(f"There is no step {step!a}; the steps are {', '.join(sorted(STEPS))}.")
+        checked_choice("step", step, FAULT_STEPS)
         with self._lock:
             self._faults[step] = _Fault(error, times)
 
-    def heal(self) -> None:
-        """Forget every fault that has not struck yet."""
+    def clear_faults(self) -> None:
+        """Remove all faults, also those that were not raised yet."""
         with self._lock:
             self._faults.clear()
 
     def corrupt(self, key: str) -> None:
-        """Flip one bit of that object, as a bad disk would: size and time stay. Raises ObjectNotFound."""
+        """Flip one bit of an object, as a failing disk would; size and time stay the same. Raises ObjectNotFound."""
         with self._lock:
             info, data = self._find(key)
             if not data:
-                raise InvalidInput(f"{key} is empty; there is nothing to corrupt.")
+                raise InvalidInput(f"key: {key} is empty; only objects of at least 1 byte can be corrupted.")
             self._objects[key] = (info, bytes([data[0] ^ 1]) + data[1:])
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
     ) -> ObjectInfo:
         """See `StorageBackend.put`."""
-        del content_type  # nothing is handed out by itself
+        del content_type  # not stored: no presigned addresses
         keys.validate(key)
         self._reach("put.before")
-        self._refuse(key, checked_size(size))
+        self._check_free(key, checked_size(size))
         received = bytearray()
-        for piece in chunks(source):
-            received += piece
+        for chunk in chunks(source):
+            received += chunk
             if size is not None and len(received) > size:
                 break
         if size is not None and len(received) != size:
-            raise IntegrityFailure(f"The source of {key} did not hold the {size} bytes it was said to hold.")
+            raise size_mismatch(key, len(received), size)
         return self._publish("put", key, bytes(received))
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -112,12 +122,12 @@ class MemoryStorage:
         rest = max(len(data) - offset, 0)
 
         def read_at(buffer: object, position: int) -> int:
-            view = memoryview(buffer)  # type: ignore[arg-type]  # Window hands in writable views only
+            view = memoryview(buffer)  # type: ignore[arg-type]  # Window passes writable views only
             view[:] = data[position : position + len(view)]
             return len(view)
 
         self._reach("get.after")
-        return buffered(Window(offset, rest if length is None else min(rest, length), read_at, _nothing))
+        return buffered(Window(offset, rest if length is None else min(rest, length), read_at, _do_nothing))
 
     def head(self, key: str) -> ObjectInfo:
         """See `StorageBackend.head`."""
@@ -130,13 +140,13 @@ class MemoryStorage:
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See `StorageBackend.list`."""
-        wanted = keys.validate_prefix(prefix)
+        bare = keys.validate_prefix(prefix)
         start = "" if after is None else keys.validate(after)
         self._reach("list.before")
         with self._lock:
             found = [self._objects[key][0] for key in sorted(self._objects) if key > start]
         self._reach("list.after")
-        return iter([info for info in found if not wanted or info.key.startswith(f"{wanted}/")])
+        return iter([info for info in found if not bare or info.key.startswith(f"{bare}/")])
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
         """See `StorageBackend.copy`."""
@@ -145,10 +155,10 @@ class MemoryStorage:
         self._reach("copy.before")
         with self._lock:
             info, data = self._find(source_key)
-        self._refuse(target_key, len(data))
+        self._check_free(target_key, len(data))
         if hashlib.sha256(data).hexdigest() != info.sha256:
             raise IntegrityFailure(
-                f"{source_key} is not what was stored; restore it from a backup, nothing was copied."
+                f"{source_key} differs from the stored SHA-256; nothing was copied. Restore it from a backup."
             )
         return self._publish("copy", target_key, data)
 
@@ -167,20 +177,21 @@ class MemoryStorage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
         """See `StorageBackend.url`; always raises UnsupportedOperation."""
-        del expires_in, filename, method, size, content_type
+        del expires_in, filename, size, content_type
         keys.validate(key)
+        checked_choice("method", method, URL_METHODS)
         self._reach("url.before")
-        raise UnsupportedOperation("Objects in memory have no address; read them with get().")
+        raise UnsupportedOperation("Memory storage has no presigned addresses; read objects with get().")
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
         """See `StorageBackend.upload_headers`; always raises UnsupportedOperation."""
         del size, content_type
-        raise UnsupportedOperation("Objects in memory have no address; hand their bytes to put().")
+        raise UnsupportedOperation("Memory storage has no presigned addresses; store bytes with put().")
 
     def usage(self) -> Usage:
         """See `StorageBackend.usage`."""
@@ -190,7 +201,7 @@ class MemoryStorage:
         return Usage(total_bytes=self._capacity_bytes, free_bytes=free)
 
     def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
-        """See `StorageBackend.sweep_incomplete`; interrupted writes leave nothing here."""
+        """See `StorageBackend.sweep_incomplete`; interrupted writes leave nothing in memory."""
         del older_than, dry_run
         self._reach("sweep_incomplete.before")
         self._reach("sweep_incomplete.after")
@@ -204,7 +215,7 @@ class MemoryStorage:
             conditional_create=True,
             verified_checksums=True,
             presigned_urls=False,
-            notes=("Objects in memory are gone when the process ends.",),
+            notes=("Objects are lost when the process ends.",),
         )
 
     def _reach(self, step: str) -> None:
@@ -212,9 +223,9 @@ class MemoryStorage:
             fault = self._faults.get(step)
             if fault is None:
                 return
-            if fault.left is not None:
-                fault.left -= 1
-                if fault.left <= 0:
+            if fault.remaining is not None:
+                fault.remaining -= 1
+                if fault.remaining <= 0:
                     del self._faults[step]
         raise fault.error
 
@@ -228,21 +239,24 @@ class MemoryStorage:
         with self._lock:
             return sum(info.size for info, _ in self._objects.values())
 
-    def _refuse(self, key: str, size: int | None) -> None:
+    def _check_free(self, key: str, size: int | None) -> None:
         if key in self._objects:
-            raise ObjectExists(f"{key} is stored already; take a fresh key, objects are never replaced.")
+            raise ObjectExists(f"{key} is stored already; use a new key, objects are never replaced.")
         if self._capacity_bytes is not None and size is not None and self._used_bytes() + size > self._capacity_bytes:
-            raise NoSpace(f"The memory storage has no room for {size} bytes; delete something or raise its capacity.")
+            raise NoSpace(
+                f"size: {size:,} bytes; {self._capacity_bytes - self._used_bytes():,} are free in the memory storage. "
+                "Delete objects or raise capacity_bytes."
+            )
 
-    def _publish(self, verb: str, key: str, data: bytes) -> ObjectInfo:
+    def _publish(self, verb: Literal["put", "copy"], key: str, data: bytes) -> ObjectInfo:
         self._reach(f"{verb}.after_bytes")
         info = ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest(), datetime.now(UTC))
         with self._lock:
-            self._refuse(key, len(data))
+            self._check_free(key, len(data))
             self._objects[key] = (info, data)
         self._reach(f"{verb}.after")
         return info
 
 
-def _nothing() -> None:
-    """Closing a window onto memory frees nothing."""
+def _do_nothing() -> None:
+    """`on_close` of a window into memory."""

@@ -1,4 +1,4 @@
-"""Backends by name, so that a deployment can bring its own."""
+"""Storage backends by name; a deployment can register its own."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ _factories: dict[str, BackendFactory] = {"local": LocalStorage, "memory": Memory
 
 
 def register_backend(name: str, factory: BackendFactory) -> None:
-    """Make `open_backend(name, …)` call `factory(…)`; naming the same factory twice is harmless.
+    """Make `open_backend(name, …)` call `factory(…)`; registering the same factory again has no effect.
 
-    The name goes into the rows of recordings, so choose it for ever. Raises InvalidInput when it is not 1 to 32 of
-    `a-z 0-9 _ -`, or when another factory has it.
+    The name is stored in the rows of recordings and cannot be changed later. Raises InvalidInput when it is not 1 to 32
+    of `a-z 0-9 _ -`, or when another factory has it.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidInput(f"{name!a} is no name for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first.")
+        raise InvalidInput(
+            f"name: {name!a} is not valid for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first."
+        )
     if _factories.setdefault(name, factory) is not factory:
-        raise InvalidInput(f"Another backend is called {name!a} already; rows of recordings rely on it.")
+        raise InvalidInput(
+            f"name: {name!a} is registered for another backend, and rows of recordings use it; choose another name."
+        )
 
 
 def open_backend(name: str, /, **options: Any) -> StorageBackend:
-    """The backend of that name, built by its factory from `options`; touches no storage yet if it is one of ours.
+    """The backend of that name, built by its factory from `options`; the built-in ones do not access the storage yet.
 
-    Raises ConfigurationError when no backend has the name, or when the one built calls itself differently: the rows
-    it writes could never be resolved again.
+    Raises ConfigurationError when no backend has the name, or when the backend built has another name: the rows that
+    it writes could not be resolved.
     """
     factory = _factories.get(name)
     if factory is None:
         raise ConfigurationError(
-            f"There is no storage backend called {name!a}; known are {', '.join(sorted(_factories))}."
+            f"Unknown storage backend {name!a}; use one of {', '.join(sorted(_factories))}, or register_backend()."
         )
     backend = factory(**options)
     if backend.name != name:
-        raise ConfigurationError(f"The storage backend {name!a} calls itself {backend.name!a}; the two must agree.")
+        raise ConfigurationError(
+            f"The storage backend registered as {name!a} has the name {backend.name!a}; the two must be equal."
+        )
     return backend

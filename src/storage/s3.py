@@ -1,6 +1,6 @@
-"""Recordings in a bucket of S3, or of a server that speaks its language.
+"""Storage in a bucket of Amazon S3 or of an S3-compatible server.
 
-What the server guarantees is used, what it ignores is made up for, and what no server offers is said where it matters.
+Guards that the server ignores are replaced by additional requests; where no server offers one, the docstring says so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from src.errors import (
     ConfigurationError,
@@ -20,35 +20,35 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import keys
-from src.storage.contract import Capabilities, ObjectInfo, SweepReport, Usage
+from src.storage.arguments import checked_choice, checked_content_type, checked_size, checked_window
 from src.storage.content_disposition import content_disposition
-from src.storage.s3_bucket import Bucket
-from src.storage.s3_probe import PROBES, probe
-from src.storage.s3_reading import ObjectReader
-from src.storage.s3_upload import Honoured, Uploader
-from src.storage.streams import CHUNK_BYTES, Window, buffered, checked_size, checked_window
+from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
+from src.storage.s3_bucket import Bucket, ObjectReader
+from src.storage.s3_probe import PROBES, WriteGuards, probe
+from src.storage.s3_upload import Uploader
+from src.storage.streams import CHUNK_BYTES, Window, buffered
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
-_LONGEST_URL = timedelta(days=7)  # of the signature, version 4
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+"""The server-side encryption of new objects."""
+_MAX_EXPIRES_IN = timedelta(days=7)  # the limit of signature version 4
 _SHA256 = re.compile("[0-9a-f]{64}")
-_CONTENT_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w-]{1,40}=[\w.,+-]{1,100})*", re.ASCII)
-_AMAZON = Honoured(conditional_put=True, conditional_complete=True, checksums=True)
+_AMAZON = WriteGuards(conditional_put=True, conditional_complete=True, checksums=True)
 
 
 class S3Storage:
-    """A `StorageBackend` on S3; the constructor touches nothing and needs no boto3 yet.
+    """A `StorageBackend` on S3; the constructor connects to nothing and does not import boto3 yet.
 
-    `endpoint_url` names a compatible server; what it honours is tried out before the first write. Without credentials
-    boto3 looks where it always does (environment, profile, role of the machine). Objects are encrypted as the bucket
-    says, or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
-    lies at `prefix` + key. Directory buckets, which list in no order, are not supported.
+    `endpoint_url` names a compatible server; it is probed before the first write. Without credentials boto3
+    searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the bucket,
+    or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
+    is stored at `prefix` + key. Directory buckets, which do not list in order, are not supported.
 
-    Raises ConfigurationError for settings that cannot be right; so does every verb for credentials or a bucket that
-    the server refuses. In a bucket that keeps versions `delete` hides the object, and its bytes go when the lifecycle
-    rules of the bucket or its object lock say so.
+    Raises ConfigurationError for invalid settings; so does every operation for credentials or a bucket that the server
+    rejects. In a bucket with versioning `delete` hides the object; the lifecycle rules or the object lock of the bucket
+    determine when its bytes are removed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class S3Storage:
         access_key_id: str | None = None,
         secret_access_key: SecretStr | None = None,
         session_token: SecretStr | None = None,
-        server_side_encryption: str | None = None,
+        server_side_encryption: Encryption | None = None,
         kms_key_id: str | None = None,
     ) -> None:
         self.name = name
@@ -76,11 +76,11 @@ class S3Storage:
             session_token=session_token,
         )
         self._encryption = _encryption(server_side_encryption, kms_key_id)
-        self._honoured = _AMAZON if endpoint_url is None else None
+        self._guards = _AMAZON if endpoint_url is None else None
         self._uploader = Uploader(
             self._bucket,
             encryption=self._encryption,
-            honoured=self._known_honoured,
+            guards=self._known_guards,
             read_back=self._read_back,
         )
 
@@ -92,53 +92,53 @@ class S3Storage:
     ) -> ObjectInfo:
         """See `StorageBackend.put`; one request up to 8 MiB, then parts of 8 MiB, three at a time.
 
-        Without `size` parts grow, so that 5 TiB fit in: above 8 GiB say the size, or memory grows with the parts.
-        `modified` is this machine's time.
+        Without `size` the parts grow, up to 5 TiB in total; above 8 GiB pass `size`, or memory grows with the parts.
+        `modified` is the time of this machine.
         """
         keys.validate(key)
         stored, sha256 = self._uploader.put(
-            key, source, size=checked_size(size), content_type=_checked_type(content_type)
+            key, source, size=checked_size(size), content_type=checked_content_type(content_type)
         )
         return ObjectInfo(key, stored, sha256, datetime.now(UTC))
 
     def get(self, key: str, *, offset: int = 0, length: int | None = None) -> BinaryIO:
-        """See `StorageBackend.get`; asks for 256 KiB after each jump and for more while it is read straight on."""
+        """See `StorageBackend.get`; requests 256 KiB after each seek, and more while reading is sequential."""
         keys.validate(key)
         offset, length = checked_window(offset, length)
         return self._open(self._bucket.head(key), key, offset, length)
 
     def head(self, key: str) -> ObjectInfo:
-        """See `StorageBackend.head`; S3 keeps the SHA-256 of objects of one part and of copies only."""
+        """See `StorageBackend.head`; `sha256` is known for objects of one part and for copies."""
         keys.validate(key)
         found = self._bucket.head(key)
-        return ObjectInfo(key, found["ContentLength"], _remembered_sha256(found), found["LastModified"])
+        return ObjectInfo(key, found["ContentLength"], _recorded_sha256(found), found["LastModified"])
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See `StorageBackend.list`; one request for each 1,000 objects, `sha256` is None."""
-        wanted = keys.validate_prefix(prefix)
+        bare = keys.validate_prefix(prefix)
         start = "" if after is None else keys.validate(after)
-        return self._listed([wanted] if wanted else keys.AREAS, start)
+        return self._listed([bare] if bare else keys.AREAS, start)
 
     def copy(self, source_key: str, target_key: str) -> ObjectInfo:
-        """See `StorageBackend.copy`; the bytes move inside the server and are then read once, or twice if they were
-        put in parts, to compare them. A copy that differs is removed; until then it can be seen.
+        """See `StorageBackend.copy`; the server copies the bytes, which are then read once to compare them, or twice if
+        they were put in parts. A copy that differs is visible until it is removed.
         """
         keys.validate(source_key)
         keys.validate(target_key)
         found = self._bucket.head(source_key)
         size = found["ContentLength"]
-        sha256 = _remembered_sha256(found) or self._digest(found, source_key)[1]
+        sha256 = _recorded_sha256(found) or self._digest(found, source_key)[1]
         self._uploader.copy(source_key, target_key, found, sha256)
         if self._read_back(target_key) != (size, sha256):
             self._bucket.call("delete_object", target_key)
             raise IntegrityFailure(
-                f"The copy of {source_key} does not read back as it was stored; compare the original with its "
-                "recording, nothing was copied."
+                f"The copy of {source_key} differs from the original when read back; nothing was copied. Check "
+                "whether the original still has the SHA-256 of its recording."
             )
         return ObjectInfo(target_key, size, sha256, datetime.now(UTC))
 
     def delete(self, key: str) -> bool:
-        """See `StorageBackend.delete`; of two that delete one object at the same moment both may return True."""
+        """See `StorageBackend.delete`; two concurrent calls for the same key may both return True."""
         keys.validate(key)
         try:
             self._bucket.head(key)
@@ -153,18 +153,19 @@ class S3Storage:
         *,
         expires_in: timedelta,
         filename: str | None = None,
-        method: Literal["GET", "PUT"] = "GET",
+        method: UrlMethod = "GET",
         size: int | None = None,
         content_type: str | None = None,
     ) -> str:
         """See `StorageBackend.url`; works for at most 7 days, and no longer than the credentials that sign it.
 
-        A GET is always sent as a download. A PUT must carry `upload_headers(…)`: without `If-None-Match` the server
-        refuses it, so the address never replaces an object where the server honours conditions.
+        The response to a GET is always a download. A PUT must send `upload_headers(…)`: without `If-None-Match` the
+        server rejects it, so that the address never replaces an object where the server applies conditions.
         """
         keys.validate(key)
-        if not timedelta(seconds=1) <= expires_in <= _LONGEST_URL:
-            raise InvalidInput("An address works for a second to 7 days; ask for a fresh one when it is needed.")
+        checked_choice("method", method, URL_METHODS)
+        if not timedelta(seconds=1) <= expires_in <= _MAX_EXPIRES_IN:
+            raise InvalidInput(f"expires_in: {expires_in}; at least 1 second, at most 7 days.")
         parameters: dict[str, Any] = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
         if method == "GET":
             operation = "get_object"
@@ -172,7 +173,7 @@ class S3Storage:
         else:
             operation = "put_object"
             parameters |= {"IfNoneMatch": "*", **self._encryption}
-            parameters |= {} if content_type is None else {"ContentType": _checked_type(content_type)}
+            parameters |= {} if content_type is None else {"ContentType": checked_content_type(content_type)}
             parameters |= {} if size is None else {"ContentLength": checked_size(size)}
         with self._bucket.failures(key):
             signed = self._bucket.client.generate_presigned_url(
@@ -181,7 +182,7 @@ class S3Storage:
         return str(signed)
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
-        """The headers that a client sends with a PUT to the `url` made with the same `size` and `content_type`."""
+        """See `StorageBackend.upload_headers`; `If-None-Match` always, encryption where it is configured."""
         headers = {
             "If-None-Match": "*",
             "Content-Type": content_type,
@@ -192,38 +193,38 @@ class S3Storage:
         return {header: value for header, value in headers.items() if value is not None}
 
     def usage(self) -> Usage:
-        """See `StorageBackend.usage`; S3 does not say, and counting would read the whole list."""
+        """See `StorageBackend.usage`; None, since S3 does not report it and counting would list all objects."""
         return Usage(total_bytes=None, free_bytes=None)
 
     def sweep_incomplete(self, older_than: timedelta, *, dry_run: bool = False) -> SweepReport:
-        """See `StorageBackend.sweep_incomplete`; ends uploads whose last part, or begin, is that long ago.
+        """See `StorageBackend.sweep_incomplete`; aborts uploads without a new part for `older_than`.
 
-        S3 does not say who still lives. Uploads of this object are spared; of other processes those are that sent a
-        part within `older_than`, so give hours.
+        S3 cannot detect live writers. Uploads of this instance are kept, and of other processes those that sent a part
+        within `older_than`: pass hours.
         """
-        youngest = datetime.now(UTC) - older_than
+        newest = datetime.now(UTC) - older_than
         found = removed = found_bytes = 0
-        for key, upload, begun in self._uploads():
+        for key, upload, started in self._uploads():
             last, size = self._parts(key, upload)
-            if upload in self._uploader.under_way or (last or begun) > youngest:
+            if upload in self._uploader.in_progress or (last or started) > newest:
                 continue
             found += 1
             found_bytes += size
             if not dry_run:
-                self._end_upload(key, upload)
+                self._abort_upload(key, upload)
                 removed += 1
         return SweepReport(found=found, removed=removed, found_bytes=found_bytes)
 
     def probe(self) -> Capabilities:
-        """See `StorageBackend.probe`; a dozen requests, also to Amazon's own S3."""
+        """See `StorageBackend.probe`; a dozen requests, also to Amazon S3."""
         findings = probe(self._bucket)
-        self._honoured = findings.honoured
+        self._guards = findings.guards
         return findings.capabilities
 
-    def _known_honoured(self) -> Honoured:
-        if self._honoured is None:
-            self._honoured = probe(self._bucket).honoured
-        return self._honoured
+    def _known_guards(self) -> WriteGuards:
+        if self._guards is None:
+            self._guards = probe(self._bucket).guards
+        return self._guards
 
     def _open(self, found: Any, key: str, offset: int, length: int | None) -> BinaryIO:
         size = found["ContentLength"]
@@ -238,9 +239,9 @@ class S3Storage:
     def _digest(self, found: Any, key: str) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         with self._open(found, key, 0, None) as stream:
-            while piece := stream.read(CHUNK_BYTES):
-                digest.update(piece)
-                size += len(piece)
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
         return size, digest.hexdigest()
 
     def _listed(self, prefixes: Iterable[str], start: str) -> Iterator[ObjectInfo]:
@@ -250,9 +251,11 @@ class S3Storage:
             for entry in self._pages("list_objects_v2", "Contents", Prefix=f"{root}{prefix}/", StartAfter=root + start):
                 key = entry["Key"].removeprefix(root)
                 if key <= previous:
-                    raise UnsupportedOperation(f"{self._bucket.place} lists in no order; use an ordinary bucket.")
+                    raise UnsupportedOperation(
+                        f"{self._bucket.place} does not list in order; use a general purpose bucket."
+                    )
                 previous = key
-                if keys.is_valid(key) and key > start:  # not every server knows StartAfter
+                if keys.is_valid(key) and key > start:  # some servers ignore StartAfter
                     yield ObjectInfo(key, entry["Size"], None, entry["LastModified"])
 
     def _uploads(self) -> Iterator[tuple[str, str, datetime]]:
@@ -268,14 +271,14 @@ class S3Storage:
             for part in self._pages("list_parts", "Parts", key, UploadId=upload):
                 last = part["LastModified"] if last is None else max(last, part["LastModified"])
                 size += part["Size"]
-        except ObjectNotFound:  # finished meanwhile
+        except ObjectNotFound:  # completed in the meantime
             return datetime.max.replace(tzinfo=UTC), 0
         return last, size
 
-    def _end_upload(self, key: str, upload: str) -> None:
+    def _abort_upload(self, key: str, upload: str) -> None:
         try:
             self._bucket.call("abort_multipart_upload", key, UploadId=upload)
-        except (ObjectNotFound, ObjectExists):  # its writer, or another sweep, was faster
+        except (ObjectNotFound, ObjectExists):  # completed by its writer, or aborted by another sweep
             return
 
     def _pages(self, operation: str, field: str, key: str | None = None, **parameters: Any) -> Iterator[Any]:
@@ -287,21 +290,17 @@ class S3Storage:
                 yield from page.get(field, ())
 
 
-def _encryption(algorithm: str | None, kms_key_id: str | None) -> dict[str, str]:
-    if algorithm is not None and algorithm not in _ENCRYPTIONS:
-        raise ConfigurationError(f"S3_SERVER_SIDE_ENCRYPTION must be one of {', '.join(_ENCRYPTIONS)}, or not set.")
+def _encryption(algorithm: Encryption | None, kms_key_id: str | None) -> dict[str, str]:
+    if algorithm is not None and algorithm not in get_args(Encryption):
+        raise ConfigurationError(
+            f"S3_SERVER_SIDE_ENCRYPTION must be one of {', '.join(get_args(Encryption))}, or not set."
+        )
     if kms_key_id is not None and (algorithm is None or algorithm == "AES256"):
         raise ConfigurationError("S3_KMS_KEY_ID needs S3_SERVER_SIDE_ENCRYPTION=aws:kms or aws:kms:dsse.")
     chosen = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": kms_key_id}
     return {option: value for option, value in chosen.items() if value is not None}
 
 
-def _checked_type(content_type: str | None) -> str | None:
-    if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
-        raise InvalidInput(f"{content_type!a:.80} is no content type; write it like audio/flac.")
-    return content_type
-
-
-def _remembered_sha256(found: Any) -> str | None:
+def _recorded_sha256(found: Any) -> str | None:
     sha256 = found.get("Metadata", {}).get("sha256", "")
     return sha256 if _SHA256.fullmatch(sha256) else None

@@ -1,4 +1,4 @@
-"""Streams in and out of a storage: reading a source in pieces, and a window onto something stored."""
+"""Streams: a source read in chunks, and a seekable window into a stored object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READ_AHEAD_BYTES = 256 * 1024
 
 
 def chunks(source: BinaryIO | bytes) -> Iterator[bytes | memoryview]:
-    """The rest of `source` in pieces of at most CHUNK_BYTES. Raises InvalidInput when it does not give bytes."""
+    """The rest of `source` in chunks of at most CHUNK_BYTES. Raises InvalidInput when it does not return bytes."""
     if isinstance(source, bytes | bytearray | memoryview):
         whole = memoryview(source).cast("B")
         for start in range(0, len(whole), CHUNK_BYTES):
@@ -25,35 +25,21 @@ def chunks(source: BinaryIO | bytes) -> Iterator[bytes | memoryview]:
         return
     read = getattr(source, "read", None)
     if read is None:
-        raise InvalidInput(f"A {type(source).__name__} is no source of bytes; give bytes or a file opened with 'rb'.")
+        raise InvalidInput(f"source: pass bytes or a file opened with 'rb', not {type(source).__name__}.")
     while True:
-        piece = read(CHUNK_BYTES)
-        if not isinstance(piece, bytes | bytearray | memoryview):
-            raise InvalidInput(f"The source gave {type(piece).__name__} instead of bytes; open it with 'rb'.")
-        if not piece:
+        chunk = read(CHUNK_BYTES)
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise InvalidInput(f"source: read() returned {type(chunk).__name__}, not bytes; open the file with 'rb'.")
+        if not chunk:
             return
-        yield bytes(piece)
-
-
-def checked_size(size: int | None) -> int | None:
-    """Return `size`. Raises InvalidInput when it is negative."""
-    if size is not None and size < 0:
-        raise InvalidInput(f"A size of {size} bytes is impossible; leave it out when it is unknown.")
-    return size
-
-
-def checked_window(offset: int, length: int | None) -> tuple[int, int | None]:
-    """Return both. Raises InvalidInput when one is negative."""
-    if offset < 0 or (length is not None and length < 0):
-        raise InvalidInput(f"Offset {offset} and length {length} must not be negative.")
-    return offset, length
+        yield bytes(chunk)
 
 
 class Window(io.RawIOBase):
     """`length` bytes from `start` on, as a stream whose position 0 is `start`.
 
-    `read_at(buffer, position)` fills the buffer from that absolute position and returns the count, 0 at the end;
-    `on_close` runs once. The bytes must not change while the window is open.
+    `read_at(buffer, position)` fills the buffer from that absolute position and returns the number of bytes, 0 at the
+    end; `on_close` is called once. The bytes must not change while the window is open.
     """
 
     def __init__(
@@ -78,7 +64,7 @@ class Window(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor, where the window is a whole file: a part must not leak the rest."""
+        """The descriptor of a whole file. Raises UnsupportedOperation for a part, which must not expose the rest."""
         if self._descriptor is None:
             raise io.UnsupportedOperation("fileno")
         return self._descriptor
@@ -86,23 +72,23 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         self._check_open()
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), max(self._length - self._position, 0))
-        count = self._read_at(view[:wanted], self._start + self._position) if wanted else 0
+        requested = min(len(view), max(self._length - self._position, 0))
+        count = self._read_at(view[:requested], self._start + self._position) if requested else 0
         self._position += count
         return count
 
     def readall(self) -> bytes:
-        """All that is left, in large pieces: the inherited one asks for 8 KiB at a time."""
-        pieces = []
-        while piece := self.read(CHUNK_BYTES):
-            pieces.append(piece)
-        return b"".join(pieces)
+        """The rest of the window, in large chunks; the inherited method requests 8 KiB at a time."""
+        read = []
+        while chunk := self.read(CHUNK_BYTES):
+            read.append(chunk)
+        return b"".join(read)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._check_open()
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
         if base + offset < 0:
-            raise InvalidInput(f"Position {base + offset} lies before the beginning.")
+            raise InvalidInput(f"offset: {offset} leads to position {base + offset}; at least 0.")
         self._position = base + offset
         return self._position
 
@@ -121,5 +107,5 @@ class Window(io.RawIOBase):
 
 
 def buffered(window: Window) -> BinaryIO:
-    """The window with a read-ahead of 256 KiB, so that small reads are cheap."""
+    """The window with a read-ahead of 256 KiB, which makes small reads cheap."""
     return io.BufferedReader(window, _READ_AHEAD_BYTES)

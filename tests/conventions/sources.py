@@ -1,4 +1,4 @@
-"""The source files of the layer as syntax trees, and who imports whom."""
+"""The source files of the layer as syntax trees, and their imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILES = sorted(SRC.rglob("*.py"))
 
 
 def path_name(path: Path) -> str:
-    """The path as messages and tables of exceptions give it: src/database/connection/session.py."""
+    """The path relative to the checkout: src/database/connection/session.py."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -31,7 +31,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every module that the file names in an import: at the top, inside functions, and for type checkers only."""
+    """All imported modules of a file: at the top, inside functions, and for type checkers only."""
     found: set[str] = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
@@ -39,7 +39,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path_name(path)}:{node.lineno}: imports are absolute"
             assert node.module is not None
-            # `from package import module` means the module, `from module import name` means the module too.
+            # Both `from package import module` and `from module import name` count as an import of the module.
             named = {f"{node.module}.{alias.name}" for alias in node.names}
             submodules = named & MODULES.keys()
             found |= submodules
@@ -49,7 +49,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def calls_of(path: Path) -> Iterator[tuple[ast.Call, str]]:
-    """Every call with the name that is called: the last part of a dotted one."""
+    """Every call with the called name, the last part of a dotted name."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):

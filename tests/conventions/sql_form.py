@@ -1,7 +1,7 @@
-"""The form of the files in src/database/sql: `make lint` holds it, `make stamp` renews the first line of changed ones.
+"""The form of the files in src/database/sql: checked by `make lint`; `make stamp` updates the first line.
 
-Parsed by PostgreSQL's own grammar (pglast), statements and PL/pgSQL bodies alike. What this cannot see: whether a body
-names tables and columns that exist, which the suite does by running it on every supported server.
+Statements and PL/pgSQL bodies are parsed with PostgreSQL's grammar (pglast). This does not check whether the tables and
+columns in a body exist: the suite does, by running the functions on every supported server.
 
 python tests/conventions/sql_form.py [--stamp]
 """
@@ -31,7 +31,7 @@ def digest_of(text: str) -> str:
 
 
 def stamped(text: str) -> str:
-    """The file with the stamp that its content asks for: the next build when it changed."""
+    """The file with the stamp of its content: the next build if the content changed."""
     first, _, rest = text.partition("\n")
     found = STAMP.match(first)
     digest = digest_of(text)
@@ -39,16 +39,16 @@ def stamped(text: str) -> str:
     return f"-- build {build} · sha256 {digest}\n{rest}"
 
 
-def complaints(text: str) -> Iterator[str]:
-    """What is wrong with the form of a file."""
+def violations(text: str) -> Iterator[str]:
+    """Yield the violations of the form of a file."""
     found = STAMP.match(text.partition("\n")[0])
     if found is None or found[2] != digest_of(text):
-        yield "the stamp in the first line is not that of the content; run: make stamp"
+        yield "the stamp in the first line does not match the content; run: make stamp"
     if not text.partition("\n")[2].startswith("-- "):
-        yield "below its stamp a file says which protocol it implements, and what it does not do"
+        yield "the stamp must be followed by a comment on the subject and the limits of the file"
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > LONGEST_LINE or line != line.rstrip() or "\t" in line:
-            yield f"line {number}: at most {LONGEST_LINE} characters, no tabs, no blanks at the end"
+            yield f"line {number}: at most {LONGEST_LINE} characters, no tabs, no trailing blanks"
     try:
         statements = [raw.stmt for raw in parse_sql(text)]
     except ParseError as error:
@@ -65,7 +65,7 @@ def complaints(text: str) -> Iterator[str]:
 
 
 def _order(statements: list[ast.Node]) -> Iterator[str]:
-    """Functions, each with its rights below it, and nothing else; the roles are made in a file of their own."""
+    """Only functions, each followed by its REVOKE and GRANT statements; roles are created in a separate file."""
     current = None
     for statement in statements:
         if isinstance(statement, ast.CreateFunctionStmt):
@@ -83,7 +83,7 @@ def _order(statements: list[ast.Node]) -> Iterator[str]:
             else:
                 current = None
         elif not isinstance(statement, ast.DoStmt):
-            yield f"a {type(statement).__name__} is no function and no grant"
+            yield f"a {type(statement).__name__} is neither a function nor a grant"
     if current is not None:
         yield f"{current}: REVOKE ALL … FROM PUBLIC must follow the function"
 
@@ -95,11 +95,11 @@ def _function(statement: ast.CreateFunctionStmt) -> Iterator[str]:
     if not statement.replace or not name.startswith("public."):
         yield f"{name}: CREATE OR REPLACE FUNCTION public.{name}"
     if statement.sql_body is not None:
-        # A setting, or the rights of its owner, would keep the planner from inlining it.
+        # A SET clause or SECURITY DEFINER would prevent inlining.
         if settings or "security" in options:
-            yield f"{name}: an expression (RETURN …) has no SET and no SECURITY DEFINER"
+            yield f"{name}: an expression (RETURN …) must have neither SET nor SECURITY DEFINER"
     elif _path(settings.get("search_path")) != PATH_OF_BODIES:
-        yield f"{name}: SET search_path = {PATH_OF_BODIES}, so that a caller cannot put tables in front of those meant"
+        yield f"{name}: needs SET search_path = {PATH_OF_BODIES}, so that callers cannot redirect names"
 
 
 def _path(setting: ast.VariableSetStmt | None) -> str | None:
@@ -118,11 +118,11 @@ def main(arguments: list[str]) -> int:
         if "--stamp" in arguments:
             path.write_text(stamped(text), encoding="utf-8")
             continue
-        for complaint in complaints(text):
-            sys.stdout.write(f"{path.name}: {complaint}\n")
+        for violation in violations(text):
+            sys.stdout.write(f"{path.name}: {violation}\n")
             wrong += 1
     for path in sorted(files ^ {ROLES, *(FOLDER / f"{name}.sql" for name in FILES)}):
-        sys.stdout.write(f"{path.name}: is not in FILES (src/database/schema/sql_files.py), or not there\n")
+        sys.stdout.write(f"{path.name}: is not in FILES (src/database/schema/sql_files.py), or does not exist\n")
         wrong += 1
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""Without an optional package the sentence names the extra that brings it, whatever is asked for first."""
+"""Without an optional package, the error names the extra to install, for every entry point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Those of the server programs and of audio are looked for in other ways: test_embedded.py, test_audio_facts.py.
+# Missing server programs and audio packages are tested in test_embedded.py and test_audio_facts.py.
 USES = {
     "seals: a new key": ("cryptography", "seals", "SealKey.create(folder / 'new')"),
     "seals: a key file": ("cryptography", "seals", "SealKey.load(file)"),
@@ -43,7 +43,7 @@ with tempfile.TemporaryDirectory() as name:
 
 
 @pytest.mark.parametrize("name", USES)
-def test_a_missing_package_is_one_sentence_with_its_extra(name):
+def test_a_missing_package_is_an_error_that_names_the_extra(name):
     package, extra, use = USES[name]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(package=package, use=use)],

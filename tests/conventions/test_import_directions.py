@@ -1,4 +1,4 @@
-"""Imports point one way: a module imports from its own layer and from those below it."""
+"""Import directions: a module imports only from its own layer and from lower ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.conventions.sources import FILES, MODULES, imports_of, module_name, path_name
 
-# From the lowest up. A module belongs to the layer of the longest prefix that its name begins with.
+# From the lowest to the highest. A module belongs to the layer with the longest matching prefix.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("src.errors",),
     ("src.config", "src.audio", "src.storage", "src.formats"),
@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("src.database.scripts", "src.database.testing"),
 )
 
-# Beyond the layers: packages that must not know each other although one is lower. Importer → never.
+# In addition to the layers: forbidden imports from lower layers. Importer → forbidden.
 FORBIDDEN = {
     "src.audio": ("src.config", "src.storage", "src.formats"),
     "src.storage": ("src.config", "src.audio", "src.formats"),
@@ -36,14 +36,14 @@ FORBIDDEN = {
                      "src.database.embedded", "src.database.provisioning"),
 }  # fmt: skip
 
-KNOW_STORAGE_AND_DATABASE = (
+IMPORT_STORAGE_AND_DATABASE = (
     "src.services.recordings",
     "src.maintenance",
     "src.database.testing",
-    "src.database.scripts",  # name the storage of the settings
+    "src.database.scripts",  # open the storage of the settings
 )
 
-# Settings are read at the rim; everything else takes plain arguments.
+# Only these read settings; all other modules take plain arguments.
 READ_SETTINGS = (
     "src.database.connection.addresses",
     "src.database.connection.session",
@@ -63,11 +63,11 @@ def layer(module: str) -> int:
         for package in packages
         if belongs(module, package)
     ]
-    assert layers, f"{module} belongs to no layer; name one in LAYERS"
+    assert layers, f"{module} is in no layer; add it to LAYERS"
     return max(layers)[1]
 
 
-def ours(path) -> set[str]:
+def own_imports(path) -> set[str]:
     return {name for name in imports_of(path) if belongs(name, "src") and name not in {"src", module_name(path)}}
 
 
@@ -75,54 +75,54 @@ def ours(path) -> set[str]:
 def test_imports_point_down(path):
     module = module_name(path)
     if module == "src":
-        assert ours(path) == set()
+        assert own_imports(path) == set()
         return
-    upwards = sorted(other for other in ours(path) if layer(other) > layer(module))
-    unknown = sorted(
+    upwards = sorted(other for other in own_imports(path) if layer(other) > layer(module))
+    disallowed = sorted(
         other
         for package, forbidden in FORBIDDEN.items()
-        for other in ours(path)
+        for other in own_imports(path)
         if belongs(module, package) and any(belongs(other, each) for each in forbidden)
     )
 
-    assert upwards == [], "imports from a layer above"
-    assert unknown == [], "imports from a package that it must not know"
+    assert upwards == [], "imports from a higher layer"
+    assert disallowed == [], "imports from a forbidden package"
 
 
 def test_every_layer_exists():
-    known = {package for packages in LAYERS for package in packages}
-    built = {package for package in known if any(belongs(module, package) for module in MODULES)}
+    listed = {package for packages in LAYERS for package in packages}
+    existing = {package for package in listed if any(belongs(module, package) for module in MODULES)}
 
-    assert known == built
+    assert listed == existing
 
 
-def test_only_recordings_and_maintenance_know_storage_and_database():
-    knowing = {
+def test_only_recordings_and_maintenance_import_storage_and_database():
+    importers = {
         module_name(path)
         for path in FILES
-        if any(belongs(name, "src.storage") for name in ours(path))
-        and any(belongs(name, "src.database") for name in ours(path))
+        if any(belongs(name, "src.storage") for name in own_imports(path))
+        and any(belongs(name, "src.database") for name in own_imports(path))
     }
 
     assert {
-        module for module in knowing if not any(belongs(module, package) for package in KNOW_STORAGE_AND_DATABASE)
+        module for module in importers if not any(belongs(module, package) for package in IMPORT_STORAGE_AND_DATABASE)
     } == set()
-    assert any(belongs(module, "src.services.recordings") for module in knowing)
+    assert any(belongs(module, "src.services.recordings") for module in importers)
 
 
-def test_nobody_imports_a_script():
-    guilty = [
+def test_scripts_are_not_imported():
+    importers = [
         path_name(path)
         for path in FILES
-        if any(belongs(name, "src.database.scripts") for name in ours(path))
+        if any(belongs(name, "src.database.scripts") for name in own_imports(path))
         and not belongs(module_name(path), "src.database.scripts")
     ]
 
-    assert guilty == []
+    assert importers == []
 
 
-def test_settings_are_read_at_the_edge():
-    readers = {module_name(path) for path in FILES if "src.config" in ours(path)}
+def test_only_listed_modules_read_settings():
+    readers = {module_name(path) for path in FILES if "src.config" in own_imports(path)}
 
     assert {module for module in readers if not any(belongs(module, package) for package in READ_SETTINGS)} == set()
 

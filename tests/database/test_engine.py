@@ -1,4 +1,4 @@
-"""Engines: the URL, the pool, what every connection and every transaction begins with."""
+"""Engines: the URL, the pool, the settings of new connections and transactions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def backend(session):
 
 
 def terminate(db, pid):
-    """End a backend of the same login, and return when it is really gone: what follows must meet a dead connection."""
+    """Terminate a backend of the same login, and wait until it has exited."""
     raw = db.side_engine.raw_connection()
     cursor = raw.cursor()
     cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
@@ -30,7 +30,7 @@ def terminate(db, pid):
 @pytest.mark.parametrize(
     "scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"]
 )
-def test_every_postgresql_url_gets_our_driver_and_keeps_the_rest(scheme):
+def test_every_postgresql_url_gets_the_driver_psycopg2(scheme):
     url = normalise_url(f"{scheme}://user:p%40ss@host:5433/name?sslmode=require")
     assert url.drivername == "postgresql+psycopg2"
     assert (url.username, url.password, url.host, url.port, url.database) == ("user", "p@ss", "host", 5433, "name")
@@ -40,15 +40,15 @@ def test_every_postgresql_url_gets_our_driver_and_keeps_the_rest(scheme):
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "mysql://u:secret@h/d", "not a url", "postgresql://u:secret@h:port/d",
                                  "postgresqlx://u:secret@h/d", "://", "postgresql:u:secret@h"])  # fmt: skip
-def test_anything_else_is_refused_without_repeating_it(url):
+def test_other_urls_are_rejected_without_quoting_them(url):
     with pytest.raises(ConfigurationError) as caught:
         normalise_url(url)
-    told, cause = str(caught.value), caught.value.__cause__
-    assert "DATABASE_URL" in told
-    assert "secret" not in told + str(cause) + repr(cause)
+    message, cause = str(caught.value), caught.value.__cause__
+    assert "DATABASE_URL" in message
+    assert "secret" not in message + str(cause) + repr(cause)
 
 
-def test_the_pool_is_what_the_options_say(speech_server, owner_url):
+def test_the_pool_uses_the_options(speech_server, owner_url):
     pool = PoolOptions(size=1, max_overflow=1, timeout_seconds=0.2, recycle_seconds=77, application_name="my service")
     with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
         assert (db.engine.pool.size(), db.engine.pool._recycle) == (1, 77)
@@ -59,15 +59,15 @@ def test_the_pool_is_what_the_options_say(speech_server, owner_url):
                 backend(third)
 
 
-def test_the_last_connection_given_back_is_the_first_to_be_used(db):
+def test_the_last_returned_connection_is_reused_first(db):
     with db.session() as last, db.session() as first:
-        given_back_first = backend(first)
-        given_back_last = backend(last)
-    with db.session() as again:
-        assert backend(again) == given_back_last != given_back_first
+        returned_first = backend(first)
+        returned_last = backend(last)
+    with db.session() as session:
+        assert backend(session) == returned_last != returned_first
 
 
-def test_timeouts_are_set_for_the_transaction_and_not_for_the_connection(speech_server, owner_url):
+def test_timeouts_are_local_to_the_transaction(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=1.5, idle_transaction_timeout_seconds=2.5)
     with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
         with db.session(actor="alice") as session:
@@ -82,17 +82,17 @@ def test_timeouts_are_set_for_the_transaction_and_not_for_the_connection(speech_
         raw.close()
 
 
-def test_a_statement_that_takes_too_long_is_ended(speech_server, owner_url):
+def test_a_statement_timeout_is_a_conflict(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=0.05)
     with (
         Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db,
-        pytest.raises(Conflict, match="too long"),
+        pytest.raises(Conflict, match=r"Timeout: .*statement timeout"),
         db.session(actor="alice") as session,
     ):
         session.execute(text("SELECT pg_sleep(10)"))
 
 
-def test_a_pooled_connection_that_the_server_ended_is_replaced_unnoticed(db):
+def test_a_terminated_connection_in_the_pool_is_replaced(db):
     with db.session(actor="alice") as session:
         old = backend(session)
     terminate(db, old)
@@ -100,7 +100,7 @@ def test_a_pooled_connection_that_the_server_ended_is_replaced_unnoticed(db):
         assert backend(session) != old
 
 
-def test_a_connection_that_ends_inside_a_transaction_says_so(db):
+def test_a_terminated_connection_in_a_transaction_is_an_error(db):
     with pytest.raises(ServerUnreachable, match="ended the connection") as caught, db.session(actor="alice") as session:
         pid = backend(session)
         terminate(db, pid)
@@ -115,31 +115,31 @@ def _in_child(db, queue):
         queue.put((os.getpid(), backend(session), session.scalar(text("SELECT public.actor_name()"))))
 
 
-def test_a_forked_child_has_connections_of_its_own_and_the_parent_keeps_its(db):
+def test_a_forked_child_opens_new_connections_and_the_parent_keeps_its_own(db):
     fork = multiprocessing.get_context("fork")
     with db.session(actor="alice") as session:
-        mine = backend(session)
+        own_pid = backend(session)
     sockets = db.engine.pool.checkedin()
     assert sockets == 1
     queue = fork.Queue()
     children = [fork.Process(target=_in_child, args=(db, queue)) for _ in range(2)]
     for child in children:
         child.start()
-    told = [queue.get(timeout=30) for _ in children]
+    results = [queue.get(timeout=30) for _ in children]
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0, 0]
-    assert len({pid for pid, _, _ in told} | {os.getpid()}) == 3
-    assert len({backend_pid for _, backend_pid, _ in told} | {mine}) == 3
-    assert {name for _, _, name in told} == {"bob"}
+    assert len({pid for pid, _, _ in results} | {os.getpid()}) == 3
+    assert len({backend_pid for _, backend_pid, _ in results} | {own_pid}) == 3
+    assert {name for _, _, name in results} == {"bob"}
     with db.session(actor="alice") as session:
-        assert backend(session) == mine, "the parent's connection was neither closed nor spoken on"
+        assert backend(session) == own_pid, "the connection of the parent was neither closed nor used"
 
 
 def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
     with (
         Database(owner_url, signing_key=speech_server.signing_key) as db,
-        pytest.raises(UnsafeConnection, match="Row security does not bind") as caught,
+        pytest.raises(UnsafeConnection, match="Row security does not apply") as caught,
         db.session(actor="alice") as session,
     ):
         backend(session)
@@ -148,7 +148,7 @@ def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
 
 
 @pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS", "IN ROLE {owner}"])
-def test_a_login_that_row_security_does_not_bind_may_not_serve_sessions(speech_server, owner_url, powerful, power):
+def test_a_login_that_bypasses_row_security_may_not_serve_sessions(speech_server, owner_url, powerful, power):
     url = powerful(power.format(owner=owner_url.username)).set(database=owner_url.database)
     with Database(url, signing_key=speech_server.signing_key) as db:
         for _ in range(2):
@@ -160,7 +160,7 @@ def test_a_login_that_row_security_does_not_bind_may_not_serve_sessions(speech_s
 
 @pytest.fixture
 def powerful(speech_server, owner_url):
-    """Make a login with attributes that only some administrators can give; skips where this server's owner cannot."""
+    """Create logins with attributes that only some administrators can grant; skip if the owner cannot."""
     made = []
 
     def make(attributes):
@@ -172,7 +172,7 @@ def powerful(speech_server, owner_url):
                 connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'x' {attributes}"))
         except Exception as error:
             if "ermission denied" in str(error) or "must be superuser" in str(error):
-                pytest.skip("the test server's login may not make such a role")
+                pytest.skip("the login of the test server may not create such a role")
             raise
         finally:
             engine.dispose()
@@ -188,25 +188,25 @@ def powerful(speech_server, owner_url):
 
 @pytest.mark.parametrize(
     ("revision", "oldest", "words"),
-    [("9999", "9999", "ahead of this code"), ("0011", "0011", "before the first release")],
+    [("9999", "9999", "newer than this code"), ("0011", "0011", "before the first release")],
 )
-def test_a_schema_that_does_not_admit_this_code_serves_no_session(db, owner, revision, oldest, words):
+def test_a_schema_that_is_incompatible_with_this_code_serves_no_session(db, owner, revision, oldest, words):
     with owner.begin() as connection:
         connection.execute(text(f"SELECT record_schema('{revision}', 1, '{oldest}')"))
     with pytest.raises(SchemaMismatch, match=words), db.session(actor="alice") as session:
         backend(session)
 
 
-def test_a_newer_schema_that_admits_this_code_serves_it(db, owner):
+def test_a_newer_schema_that_is_compatible_with_this_code_serves_sessions(db, owner):
     with owner.begin() as connection:
         connection.execute(text(f"SELECT record_schema('9999', 1, '{head()}')"))
     with db.session(actor="alice") as session:
         assert backend(session)
 
 
-def test_code_that_is_newer_than_the_schema_asks_for_an_upgrade(monkeypatch):
+def test_an_older_schema_needs_an_upgrade(monkeypatch):
     monkeypatch.setattr(revisions, "head", lambda: "1009")
-    with pytest.raises(SchemaMismatch, match=r"behind this code.*alembic upgrade head"):
+    with pytest.raises(SchemaMismatch, match=r"older than this code.*alembic upgrade head"):
         revisions.require_revision("1008", "1001")
 
 

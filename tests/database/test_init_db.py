@@ -1,4 +1,4 @@
-"""`init_db` as an operator runs it: any number of times, with his mistakes."""
+"""`init_db` as an operator runs it: repeatedly, and with errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from src.database.testing import FAST
 from src.services import accounts, cases
 from tests.declared import LOOKUP_TABLES
 
-COUNTS = re.compile(r"^(\w+): (\d+) inserted, (\d+) updated, (\d+) left alone", re.MULTILINE)
+COUNTS = re.compile(r"^(\w+): (\d+) inserted, (\d+) updated, (\d+) unchanged", re.MULTILINE)
 
 
 def counts(output):
@@ -32,12 +32,12 @@ def database_of(operator):
     return Database(operator.url.set(username=keys.login, password=keys.password), signing_key=keys.signing_key)
 
 
-def test_the_first_run_creates_all_and_says_what(set_up):
+def test_the_first_run_creates_everything_and_reports_it(set_up):
     output = set_up.variables["FIRST_OUTPUT"]
     assert f"database {set_up.url.database}: created" in output
-    told = counts(output)
-    assert set(told) == {*LOOKUP_TABLES, "user_roles"}
-    assert all(inserted > 0 for table, (inserted, _, _) in told.items())
+    reported = counts(output)
+    assert set(reported) == {*LOOKUP_TABLES, "user_roles"}
+    assert all(inserted > 0 for table, (inserted, _, _) in reported.items())
     assert stat.S_IMODE(set_up.key_file.stat().st_mode) == 0o600
     password = KeyFile.load(set_up.key_file).password
     assert password not in output
@@ -51,13 +51,13 @@ def test_the_second_run_changes_nothing(set_up):
     assert {numbers[:2] for numbers in counts(again.stdout).values()} == {(0, 0)}
     assert "created" not in again.stdout
     assert set_up.key_file.read_bytes() == before
-    assert set_up.init_db("--check").stdout == "everything is in place\n"
+    assert set_up.init_db("--check").stdout == "the database is ready\n"
 
 
-def test_what_it_made_serves_sessions(set_up):
+def test_the_initialised_database_serves_sessions(set_up):
     created = set_up.init_db("--admin", "Root", ADMIN_PASSWORD="a good password")
     assert (created.returncode, "administrator Root: created" in created.stdout) == (0, True), created.stderr
-    for name, code, words in (("Root", 0, "is there already, left alone"), ("ROOT", 0, "is there already, left alone"),
+    for name, code, words in (("Root", 0, "exists already, not changed"), ("ROOT", 0, "exists already, not changed"),
                               ("a|b", 1, "printable"), ("", 1, "printable")):  # fmt: skip
         again = set_up.init_db("--admin", name, ADMIN_PASSWORD="another password")
         assert (again.returncode, words in again.stdout + again.stderr) == (code, True), (name, again)
@@ -72,10 +72,10 @@ def test_what_it_made_serves_sessions(set_up):
             assert session.scalars(select(Case.title)).all() == ["the first one"]
             assert len(session.scalars(select(User)).all()) == 2
     taken = set_up.init_db("--admin", "carol", ADMIN_PASSWORD="x")
-    assert (taken.returncode, "is no administrator" in taken.stderr) == (1, True)
+    assert (taken.returncode, "is not an administrator" in taken.stderr) == (1, True)
 
 
-def test_nobody_to_ask_for_the_password_is_exit_code_3_before_anything_happens(new_operator, speech_server):
+def test_a_password_without_a_terminal_is_exit_code_3_before_any_change(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_never")
     refused = operator.init_db("--admin", "root")
     assert refused.returncode == 3
@@ -84,16 +84,16 @@ def test_nobody_to_ask_for_the_password_is_exit_code_3_before_anything_happens(n
     assert "has no database" in operator.init_db("--check").stderr
 
 
-def test_seeds_that_an_operator_changed_are_kept_unless_forced(set_up):
+def test_seeds_changed_by_an_operator_are_kept_unless_forced(set_up):
     set_up.sql("UPDATE languages SET name = 'Anglais', is_active = false WHERE code = 'en'")
     set_up.sql("UPDATE case_priorities SET weight = 77 WHERE code = 'high'")
     set_up.sql("UPDATE user_roles SET permissions = permissions || '{\"job\": [\"claim\"]}' WHERE code = 'user'")
     set_up.sql("INSERT INTO case_statuses (code, name) VALUES ('waiting', 'Waiting')")
     set_up.sql("DELETE FROM sentiments WHERE code = 'mixed'")
     kept = set_up.init_db()
-    assert "1 changed here and kept (en)" in kept.stdout
-    assert "1 changed here and kept (high)" in kept.stdout
-    assert "1 changed here and kept (user)" in kept.stdout
+    assert "1 changed by an operator and kept (en)" in kept.stdout
+    assert "1 changed by an operator and kept (high)" in kept.stdout
+    assert "1 changed by an operator and kept (user)" in kept.stdout
     assert counts(kept.stdout)["sentiments"][0] == 1
     assert set_up.sql("SELECT name FROM languages WHERE code = 'en'") == "Anglais"
     forced = set_up.init_db("--force")
@@ -108,14 +108,14 @@ CHECKS = {
     "policy": ("DROP POLICY case_notes_app_delete ON case_notes", "the policy case_notes_app_delete on case_notes"),
     "row security": ("ALTER TABLE cases DISABLE ROW LEVEL SECURITY", "row security is off on cases"),
     "trigger": ("ALTER TABLE cases DISABLE TRIGGER capture", "the trigger capture on cases is disabled"),
-    "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, a grant too many"),
+    "grant": ("GRANT TRUNCATE ON cases TO sti_app", "sti_app has TRUNCATE on cases, which is not declared"),
     "table": ("CREATE TABLE bare (id int); GRANT SELECT ON bare TO sti_app", "the table bare is not protected"),
     "seed": ("DELETE FROM sentiments WHERE code = 'mixed'", "the seed sentiments.mixed is missing"),
-    "function": ("ALTER FUNCTION actor_may SECURITY INVOKER", "the function actor_may is not the one of this version"),
+    "function": ("ALTER FUNCTION actor_may SECURITY INVOKER", "the function actor_may differs from this version"),
 }
 
 
-def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, speech_server):
+def test_check_reports_all_differences_and_exits_with_1(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_checked")
     first = operator.init_db()
     assert (first.returncode, first.stderr) == (0, "")
@@ -129,19 +129,19 @@ def test_check_names_everything_that_is_wrong_and_ends_with_1(new_operator, spee
     for name, (_, sentence) in CHECKS.items():
         assert sentence in checked.stdout, name
     assert re.search(r"the key file \S+ is missing", checked.stdout)
-    assert "sti_app has SELECT on bare, a grant too many" in checked.stdout
+    assert "sti_app has SELECT on bare, which is not declared" in checked.stdout
     assert len(checked.stdout.splitlines()) == len(CHECKS) + 2
     assert operator.sql("SELECT count(*) FROM sentiments WHERE code = 'mixed'") == 0, "a check changes nothing"
 
     (operator.folder / "moved").rename(keys)
-    mended = operator.init_db()
-    assert mended.returncode == 0, "the next run mends all of it"
+    repaired = operator.init_db()
+    assert repaired.returncode == 0, "the next run repairs all of it"
     for name in CHECKS.keys() - {"seed", "table"}:
-        assert f"repaired: {CHECKS[name][1]}" in mended.stderr, name
-    assert operator.init_db("--check").stdout == "everything is in place\n"
+        assert f"repaired: {CHECKS[name][1]}" in repaired.stderr, name
+    assert operator.init_db("--check").stdout == "the database is ready\n"
 
 
-def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(new_operator, speech_server):
+def test_reset_login_replaces_a_lost_key_file_and_the_password(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_lost")
     assert operator.init_db().returncode == 0
     old = KeyFile.load(operator.key_file)
@@ -150,8 +150,8 @@ def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(n
     assert refused.returncode == 3
     assert "--reset-login" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    mended = operator.init_db("--reset-login")
-    assert mended.returncode == 0, mended.stderr
+    done = operator.init_db("--reset-login")
+    assert done.returncode == 0, done.stderr
     new = KeyFile.load(operator.key_file)
     assert (new.login, new.signing_key) == (old.login, old.signing_key)
     assert new.password != old.password
@@ -160,7 +160,7 @@ def test_a_lost_key_file_is_mended_by_reset_login_and_the_old_password_is_dead(n
     assert operator.init_db("--check").returncode == 0
 
 
-def test_two_at_once_both_succeed_with_one_set_of_seeds(new_operator, speech_server):
+def test_concurrent_runs_succeed_and_apply_the_seeds_once(new_operator, speech_server):
     operator = new_operator(f"{speech_server.template}_twice")
     with ThreadPoolExecutor(3) as pool:
         ended = list(pool.map(lambda _: operator.init_db(), range(3)))
@@ -176,16 +176,16 @@ def test_names_that_need_quoting_work(new_operator, speech_server):
     made = operator.init_db()
     assert made.returncode == 0, made.stderr
     checked = operator.init_db("--check")
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
     with database_of(operator) as db, db.session() as session:
         assert session.scalars(select(Case)).all() == []
 
 
 @pytest.fixture(scope="module")
 def bare_server():
-    """A server without our roles, with an owner who may create nothing outside of his database."""
+    """A server without the group roles, with an owner who may create objects only in the database."""
     folder = Path(tempfile.mkdtemp(prefix="sti-bare-"))
-    # As root the server runs under another account, which has to reach the folder.
+    # As root, the server runs as another account, which needs access to the folder.
     folder.chmod(0o711)
     with EmbeddedServer(folder / "postgres", settings=FAST) as server:
         engine = make_engine(server.url("postgres"), PoolOptions(size=1))
@@ -197,7 +197,7 @@ def bare_server():
     shutil.rmtree(folder)
 
 
-def test_an_owner_who_may_not_create_roles_is_told_the_statements_which_then_help(bare_server, new_operator):
+def test_an_owner_who_may_not_create_roles_gets_statements_that_work(bare_server, new_operator):
     server, superuser = bare_server
     operator = new_operator("unused")
     operator.url = server.url("poor").set(username="poor", password="poor")
@@ -210,17 +210,17 @@ def test_an_owner_who_may_not_create_roles_is_told_the_statements_which_then_hel
     refused = operator.init_db()
     assert refused.returncode == 3
     assert len(refused.stderr.splitlines()) == 1
-    told = re.search(r"run: (.*;) and set POSTGRES_APP_USER", refused.stderr)[1]
-    for statement in told.replace("…", "app").rstrip("; ").split("; "):
+    statements = re.search(r"run: (.*;) and set POSTGRES_APP_USER", refused.stderr)[1]
+    for statement in statements.replace("…", "app").rstrip("; ").split("; "):
         superuser.exec_driver_sql(statement)
     login = {"POSTGRES_APP_USER": "poor_app", "POSTGRES_APP_PASSWORD": "app"}
     done = operator.init_db(**login)
     assert done.returncode == 0, done.stderr
     checked = operator.init_db("--check", **login)
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
 
 
-def test_an_owner_who_may_not_create_the_database_is_told_how(bare_server, new_operator):
+def test_an_owner_who_may_not_create_the_database_gets_the_command(bare_server, new_operator):
     server, _ = bare_server
     operator = new_operator("unused")
     operator.url = server.url("missing").set(username="poor", password="poor")
@@ -230,11 +230,11 @@ def test_an_owner_who_may_not_create_the_database_is_told_how(bare_server, new_o
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_a_superuser_as_the_owner_works_and_is_checked_well(bare_server, new_operator):
+def test_a_superuser_can_be_the_owner(bare_server, new_operator):
     server, _ = bare_server
     operator = new_operator("unused")
     operator.url = server.url("super")
     assert operator.init_db().returncode == 0
     checked = operator.init_db("--check")
-    assert (checked.returncode, checked.stdout) == (0, "everything is in place\n"), checked
+    assert (checked.returncode, checked.stdout) == (0, "the database is ready\n"), checked
     assert [path.name for path in (operator.folder / "storage").iterdir() if path.name != "audio"] == ["keys"]

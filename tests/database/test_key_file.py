@@ -1,4 +1,4 @@
-"""The key file: readable by its owner only, whole at every moment, and clear about what is wrong with it."""
+"""The key file: permissions, atomic writes, errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path(tmp_path):
     return tmp_path / "keys" / "here.json"
 
 
-def test_what_is_saved_is_loaded(keys, path):
+def test_a_saved_file_can_be_loaded(keys, path):
     keys.save(path)
     assert KeyFile.load(path) == keys
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -43,14 +43,14 @@ def test_a_missing_file_is_none(path):
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o660, 0o644, 0o777, 0o601])
-def test_a_file_that_others_may_use_is_refused_with_the_remedy(keys, path, mode):
+def test_a_file_readable_by_other_users_is_rejected_with_the_remedy(keys, path, mode):
     keys.save(path)
     path.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"chmod 600 {path}"):
         KeyFile.load(path)
 
 
-def test_saving_closes_a_file_that_was_open_to_others(keys, path):
+def test_saving_resets_the_mode_of_the_file(keys, path):
     keys.save(path)
     path.chmod(0o666)
     keys.save(path)
@@ -59,12 +59,12 @@ def test_saving_closes_a_file_that_was_open_to_others(keys, path):
 
 DAMAGES = {
     "empty": b"",
-    "half": b'{"login": "an_app", "passw',
-    "no object": b"null",
+    "truncated": b'{"login": "an_app", "passw',
+    "null": b"null",
     "a list": b"[1, 2]",
-    "no text": b"\xff\xfe\x00",
-    "nothing in it": b"{}",
-    "number of the key": b'{"login": "a", "password": "b", "key_id": "x", "key": "AAAA"}',
+    "not text": b"\xff\xfe\x00",
+    "an empty object": b"{}",
+    "id of the key": b'{"login": "a", "password": "b", "key_id": "x", "key": "AAAA"}',
     "key": b'{"login": "a", "password": "b", "key_id": 1, "key": "not base64!"}',
     "short key": b'{"login": "a", "password": "b", "key_id": 1, "key": "AAAA"}',
     "deep": b"[" * 100_000,
@@ -72,7 +72,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("content", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_named_and_not_quoted(path, content):
+def test_the_error_for_a_damaged_file_names_but_does_not_quote_it(path, content):
     path.parent.mkdir(mode=0o700)
     path.write_bytes(content)
     path.chmod(0o600)
@@ -82,24 +82,24 @@ def test_a_damaged_file_is_named_and_not_quoted(path, content):
     assert "an_app" not in str(caught.value)
 
 
-def test_a_folder_or_a_pipe_is_no_key_file(path):
+def test_a_folder_or_a_pipe_is_rejected(path):
     path.mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
         KeyFile.load(path)
     path.rmdir()
     os.mkfifo(path, 0o600)
-    with pytest.raises(ConfigurationError, match="is no file"):
+    with pytest.raises(ConfigurationError, match="is not a regular file"):
         KeyFile.load(path)
 
 
-def test_a_file_that_cannot_be_read_is_named(path):
+def test_an_unreadable_file_is_an_error(path):
     path.parent.mkdir()
-    path.symlink_to(path)  # unreadable for everybody, root included
+    path.symlink_to(path)  # unreadable for all users, including root
     with pytest.raises(ConfigurationError, match="cannot be read"):
         KeyFile.load(path)
 
 
-def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(keys, tmp_path):
+def test_an_unwritable_path_is_an_error_and_leaves_no_files(keys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="KEY_FILE"):
         keys.save(tmp_path / "file" / "key.json")
@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(keys, tmp_p
     assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "key.json"]
 
 
-def test_a_link_laid_where_the_temporary_file_would_be_is_not_followed(keys, path, tmp_path):
+def test_a_symbolic_link_at_a_temporary_name_is_not_followed(keys, path, tmp_path):
     path.parent.mkdir()
     victim = tmp_path / "victim"
     victim.write_text("untouched")
@@ -132,7 +132,7 @@ while True:
 """
 
 
-def test_a_killed_writer_leaves_the_old_file_or_the_new_one(path):
+def test_a_killed_writer_leaves_the_old_or_the_new_file(path):
     for round_number in range(8):
         with subprocess.Popen(
             [sys.executable, "-c", SAVER, path], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
@@ -145,18 +145,18 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(path):
         assert keys.signing_key.id >= acknowledged
 
 
-def test_many_writers_at_once_leave_one_whole_file(path):
-    everyone = [KeyFile("app", str(number) * 5000, SigningKey.generate(number)) for number in range(1, 9)]
-    threads = [threading.Thread(target=keys.save, args=(path,)) for keys in everyone]
+def test_concurrent_writers_leave_one_complete_file(path):
+    versions = [KeyFile("app", str(number) * 5000, SigningKey.generate(number)) for number in range(1, 9)]
+    threads = [threading.Thread(target=keys.save, args=(path,)) for keys in versions]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert KeyFile.load(path) in everyone
+    assert KeyFile.load(path) in versions
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_nothing_prints_a_secret(keys, path):
+def test_repr_and_str_contain_no_secret(keys, path):
     keys.save(path)
     written = json.loads(path.read_text())
     for shown in (repr(keys), str(keys), repr(keys.signing_key), f"{keys!r}"):

@@ -1,4 +1,4 @@
-"""Changing the signing key while services run: two keys are valid meanwhile, and the old one ends."""
+"""Rotation of the signing key while services run: both keys are valid until the old one is retired."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def visible(database):
         return session.scalar(select(func.count()).select_from(Case))
 
 
-def test_the_old_key_serves_until_it_is_retired_and_the_new_one_at_once(db, owner, owner_url, speech_server, tmp_path):
+def test_the_old_key_is_valid_until_retired_and_the_new_one_immediately(db, owner, owner_url, speech_server, tmp_path):
     path = tmp_path / "keys.json"
     with db.session(actor="alice") as session:
         cases.open_case(session, title="Before")
@@ -33,7 +33,7 @@ def test_the_old_key_serves_until_it_is_retired_and_the_new_one_at_once(db, owne
         assert (visible(db), visible(restarted)) == (0, 1)
 
 
-def test_a_machine_with_the_old_file_is_given_the_new_key_by_init_db(owner, speech_server, tmp_path):
+def test_init_db_replaces_an_outdated_key_file(owner, speech_server, tmp_path):
     path = tmp_path / "keys.json"
     speech_server.keys.save(path)
     renewed = rotate_key(owner, tmp_path / "elsewhere.json", speech_server.keys, grace=timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""No repr, no log and no error shows a password or a key."""
+"""Passwords and keys appear in no repr, log or error."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def settings(tmp_path):
     )  # fmt: skip
 
 
-def shown(thing):
-    yield from (repr(thing), str(thing), f"{thing} {thing!r}")
-    if hasattr(thing, "__dict__"):
-        yield repr(list(vars(thing).keys()))
+def representations(item):
+    yield from (repr(item), str(item), f"{item} {item!r}")
+    if hasattr(item, "__dict__"):
+        yield repr(list(vars(item).keys()))
 
 
-def test_no_object_shows_a_secret(settings, tmp_path):
+def test_representations_of_objects_contain_no_secret(settings, tmp_path):
     keys = KeyFile("app", SECRET, KEY)
     keys.save(tmp_path / "key.json")
     database = Database(URL, signing_key=KEY, settings=settings)
-    things = [settings, keys, KEY, database, database.engine, database.engine.url, database.side_engine,
+    items = [settings, keys, KEY, database, database.engine, database.engine.url, database.side_engine,
               database.engine.pool, addresses.serving_login(settings), addresses.owner_url(settings),
               addresses.pool_options(settings), normalise_url(URL), make_engine(URL), PoolOptions()]  # fmt: skip
-    for thing in things:
-        for text_of_it in shown(thing):
-            assert SECRET not in text_of_it, thing
+    for item in items:
+        for representation in representations(item):
+            assert SECRET not in representation, item
     assert "***" in repr(database)
 
 
-def whole(error):
-    """Everything that a log of this error would hold, with what it was chained to."""
+def full_text(error):
+    """The text of the error in a log, including chained errors."""
     return "".join(traceback.format_exception(error)) + repr(error) + str(error)
 
 
@@ -62,7 +62,7 @@ def whole(error):
     f"postgresql://owner:{SECRET}@127.0.0.1:1/name?sslmode=nonsense",
     f"postgresql://owner:{SECRET}@127.0.0.1:1/name?no_such_option=1",
 ])  # fmt: skip
-def test_a_connection_that_fails_does_not_tell_the_password(url, caplog):
+def test_connection_errors_contain_no_password(url, caplog):
     caplog.set_level(logging.DEBUG)
     with (
         Database(url, signing_key=KEY) as database,
@@ -70,7 +70,7 @@ def test_a_connection_that_fails_does_not_tell_the_password(url, caplog):
         database.session(actor="alice") as session,
     ):
         session.execute(text("SELECT 1"))
-    assert SECRET not in whole(caught.value)
+    assert SECRET not in full_text(caught.value)
     assert SECRET not in caplog.text
 
 
@@ -82,15 +82,15 @@ def test_a_connection_that_fails_does_not_tell_the_password(url, caplog):
     f"postgresql://owner:x@{SECRET}@127.0.0.1:1/name",
     SECRET,
 ])  # fmt: skip
-def test_a_url_that_is_mistyped_is_not_repeated(url):
+def test_errors_for_an_invalid_url_do_not_quote_it(url):
     try:
         with Database(url, signing_key=KEY, pool=PoolOptions(connect_timeout_seconds=2)) as database:
             with pytest.raises(SpeechError) as caught, database.session(actor="alice") as session:
                 session.execute(text("SELECT 1"))
             error = caught.value
-    except SpeechError as refused:
-        error = refused
-    assert SECRET not in whole(error)
+    except SpeechError as raised:
+        error = raised
+    assert SECRET not in full_text(error)
 
 
 STATEMENTS = (
@@ -101,7 +101,7 @@ STATEMENTS = (
 )
 
 
-def test_a_statement_that_fails_does_not_tell_its_parameters(db, caplog):
+def test_errors_of_statements_contain_no_parameters(db, caplog):
     caplog.set_level(logging.DEBUG)
     for statement in STATEMENTS:
         with pytest.raises((SpeechError, DBAPIError)) as caught, db.session(actor="alice") as session:
@@ -110,7 +110,7 @@ def test_a_statement_that_fails_does_not_tell_its_parameters(db, caplog):
     assert SECRET not in caplog.text
 
 
-def test_the_password_of_a_login_is_sent_as_a_verifier_only(speech_server, owner, tmp_path, caplog):
+def test_the_password_of_a_login_is_sent_only_as_a_verifier(speech_server, owner, tmp_path, caplog):
     sent = []
     event.listen(owner, "before_cursor_execute", lambda *call: sent.append(call[2]))
     with owner.connect() as connection:
@@ -121,11 +121,11 @@ def test_the_password_of_a_login_is_sent_as_a_verifier_only(speech_server, owner
     assert not any(SECRET in statement for statement in sent)
 
 
-def test_settings_that_are_wrong_do_not_tell_their_values(monkeypatch, tmp_path):
+def test_errors_for_invalid_settings_contain_no_values(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("POSTGRES_PORT", "POSTGRES_POOL_SIZE", "BCRYPT_COST", "PROBE_TIMEOUT_SECONDS"):
         monkeypatch.setenv(name, SECRET)
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert "POSTGRES_PORT" in str(caught.value)
-    assert SECRET not in whole(caught.value)
+    assert SECRET not in full_text(caught.value)

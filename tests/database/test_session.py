@@ -1,4 +1,4 @@
-"""The one door: what it commits, what it rolls back, what it raises."""
+"""`db.session`: commit, rollback, errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def titles(db):
         return list(session.scalars(select(Case.title).order_by(Case.id)))
 
 
-def test_leaving_commits(db):
+def test_leaving_the_block_commits(db):
     with db.session(actor="alice") as session:
         session.add(Case(title="kept"))
     assert titles(db) == ["kept"]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, errors.InvalidInput])
-def test_an_exception_rolls_back_and_comes_out_as_it_is(db, error):
+def test_an_exception_rolls_back_and_is_raised_unchanged(db, error):
     with pytest.raises(error) as caught, db.session(actor="alice") as session:
         session.add(Case(title="gone"))
         session.flush()
@@ -37,7 +37,7 @@ def test_an_exception_rolls_back_and_comes_out_as_it_is(db, error):
     assert db.engine.pool.checkedout() == 0
 
 
-def test_objects_can_be_read_when_the_door_is_closed(db):
+def test_objects_can_be_read_after_the_session(db):
     with db.session(actor="alice") as session:
         case = Case(title="detached")
         session.add(case)
@@ -51,7 +51,7 @@ def test_objects_can_be_read_when_the_door_is_closed(db):
     assert case.status.code == "active"
 
 
-def test_an_object_of_one_session_can_be_taken_into_another(db):
+def test_an_object_can_be_added_to_another_session(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="one")
     with db.session(actor="alice") as session:
@@ -60,7 +60,7 @@ def test_an_object_of_one_session_can_be_taken_into_another(db):
     assert titles(db) == ["two"]
 
 
-def test_a_lost_update_is_refused_and_chained(db):
+def test_a_lost_update_is_detected_and_chained(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="one")
     with pytest.raises(errors.LostUpdate, match="read it again") as caught, db.session(actor="alice") as session:
@@ -89,7 +89,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("statement", "error", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_what_the_server_refuses_is_said_in_our_words_and_chained(db, statement, error, words):
+def test_errors_of_the_server_are_translated_and_chained(db, statement, error, words):
     with db.session(actor="alice") as session:
         cases.open_case(session, title="here", case_code="TAKEN")
     with pytest.raises(error, match=words) as caught, db.session(actor="alice") as session:
@@ -106,27 +106,30 @@ def test_a_conflict_carries_the_name_of_its_constraint(db):
     assert caught.value.constraint == "cases_case_code_key"
 
 
-@pytest.mark.parametrize("value", ["a\x00b", "half a \ud800 character"])
-def test_text_that_no_database_stores_is_refused_as_such(db, value):
+@pytest.mark.parametrize("value", ["a\x00b", "an unpaired \ud800 surrogate"])
+def test_text_that_cannot_be_stored_is_rejected(db, value):
     for write in (
         lambda s: s.add(Case(title=value)),
         lambda s: s.execute(text("SELECT :value"), {"value": value}),
         lambda s: s.scalars(select(Case).where(Case.title == value)).all(),
     ):
-        with pytest.raises(errors.InvalidInput, match=r"NUL|character") as caught, db.session(actor="alice") as session:
+        with (
+            pytest.raises(errors.InvalidInput, match="NUL or an unpaired surrogate") as caught,
+            db.session(actor="alice") as session,
+        ):
             write(session)
         assert caught.value.__cause__ is not None
         assert value not in str(caught.value)
 
 
-def test_a_value_error_of_the_callers_own_stays_one(db):
+def test_a_value_error_of_the_caller_is_raised_unchanged(db):
     with pytest.raises(ValueError, match="mine") as caught, db.session(actor="alice"):
         raise ValueError("mine")
     assert caught.type is ValueError
 
 
 @pytest.mark.own_database
-def test_what_is_refused_at_the_commit_is_translated_too(db, owner):
+def test_errors_at_commit_are_translated(db, owner):
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE cases ADD CONSTRAINT late UNIQUE (title) DEFERRABLE INITIALLY DEFERRED"))
     with pytest.raises(errors.Conflict) as caught, db.session(actor="alice") as session:
@@ -136,7 +139,7 @@ def test_what_is_refused_at_the_commit_is_translated_too(db, owner):
     assert titles(db) == []
 
 
-def test_two_transactions_that_wait_for_each_other_end_in_a_conflict(db):
+def test_a_deadlock_is_a_conflict(db):
     with db.session(actor="alice") as session:
         one, two = cases.open_case(session, title="1"), cases.open_case(session, title="2")
     lock = text("UPDATE cases SET description = 'x' WHERE id = :id")
@@ -148,7 +151,7 @@ def test_two_transactions_that_wait_for_each_other_end_in_a_conflict(db):
             first.execute(lock, {"id": two.id})
 
 
-def test_the_side_session_commits_by_itself_for_the_same_actor(db):
+def test_a_side_session_commits_separately_for_the_same_actor(db):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice", reason="why", request_id="R") as session:
         session.add(Case(title="rolled back"))
         with db.side_session(session) as side:
@@ -159,7 +162,7 @@ def test_the_side_session_commits_by_itself_for_the_same_actor(db):
     assert titles(db) == ["stays"]
 
 
-def test_a_side_session_that_fails_leaves_the_first_one_alone(db):
+def test_a_failed_side_session_does_not_affect_the_first_one(db):
     with db.session(actor="alice") as session:
         session.add(Case(title="kept"))
         with pytest.raises(errors.InvalidInput), db.side_session(session) as side:
@@ -167,13 +170,13 @@ def test_a_side_session_that_fails_leaves_the_first_one_alone(db):
     assert titles(db) == ["kept"]
 
 
-def test_a_session_knows_its_database_and_its_actor(db):
+def test_a_session_has_a_database_and_an_actor(db):
     with db.session(actor="ALICE") as session:
         assert database_of(session) is db
         assert session.get(User, actor_of(session)).username == "alice"
 
 
-def test_the_door_alone_commits(db):
+def test_only_db_session_commits(db):
     with pytest.raises(InvalidRequestError, match="closed transaction"), db.session(actor="alice") as session:
         session.commit()
         session.add(Case(title="afterwards"))
@@ -181,7 +184,7 @@ def test_the_door_alone_commits(db):
     assert titles(db) == []
 
 
-def test_a_closed_database_opens_again(db):
+def test_a_closed_database_can_be_used_again(db):
     db.close()
     with db.session(actor="alice") as session:
         session.add(Case(title="again"))

@@ -63,7 +63,7 @@ def needing_an_example() -> list[str]:
         "src.database.owner_url",
         *methods(StorageBackend, "src.storage.StorageBackend"),
         "src.storage.LocalStorage", "src.storage.MemoryStorage", "src.storage.S3Storage",
-        *(f"src.storage.MemoryStorage.{name}" for name in ("fail", "heal", "corrupt")),
+        *(f"src.storage.MemoryStorage.{name}" for name in ("fail", "clear_faults", "corrupt")),
         *(f"src.database.schema.{name}" for name in SCHEMA),
     ]  # fmt: skip
 

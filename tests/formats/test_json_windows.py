@@ -1,4 +1,4 @@
-"""JSON decoded a window at a time says what JSON decoded at once says, however the windows cut it."""
+"""JSON decoded window by window equals JSON decoded at once, for any position of the window borders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def whole(value):
 
 @settings(max_examples=150, deadline=None)
 @given(VALUES, st.booleans(), st.sampled_from([None, 2]), st.integers(4, 40), st.integers(0, 60))
-def test_windows_change_nothing(value, escaped, indent, window, kept):
+def test_windowed_decoding_equals_json_loads(value, escaped, indent, window, kept):
     content = json.dumps(value, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
     before = json_stream.WINDOW, json_stream.KEPT
     json_stream.WINDOW, json_stream.KEPT = window, kept
@@ -52,7 +52,7 @@ def result(count):
     return f'{{"segments": [{", ".join([segment] * count)}], "language": "en"}}'.encode()
 
 
-def test_a_large_result_costs_little_beside_its_bytes(monkeypatch):
+def test_parsing_a_large_result_takes_less_memory_than_three_times_its_size(monkeypatch):
     monkeypatch.setattr(json_stream, "WINDOW", 1 << 14)
     monkeypatch.setattr(json_stream, "KEPT", 1 << 14)
     content = result(3_000)
@@ -64,11 +64,11 @@ def test_a_large_result_costs_little_beside_its_bytes(monkeypatch):
         tracemalloc.stop()
 
     assert (len(parsed.segments), len(parsed.segments[-1].words), parsed.language) == (3_000, 10, "en")
-    # With the bytes themselves 2.2 times the size, where three times are allowed.
+    # 2.2 times the size including the bytes themselves; the limit is three times.
     assert peak < 1.2 * len(content)
 
 
-def test_paths_and_files_are_read_like_bytes(tmp_path):
+def test_paths_and_files_are_parsed_like_bytes(tmp_path):
     content = result(3)
     path = tmp_path / "result.json"
     path.write_bytes(content)
@@ -83,7 +83,7 @@ def test_paths_and_files_are_read_like_bytes(tmp_path):
         (b'{"segments": [{"text": "a"}, {"text": "\xff"}]}', "byte 39 is not UTF-8"),
         (b'{"segments": [{"text": "a"},, {}]}', "byte 28"),
         (b'{"segments": [{"text": "a"}]', "byte 28"),
-        (b'{"text": "a"} {"text": "b"}', "something after the end"),
+        (b'{"text": "a"} {"text": "b"}', "data after the end"),
         (b'{"a": ' + b"[" * 100_000, "too deeply"),
         (b'{"a": ' + b'{"a": ' * 100_000, "too deeply"),
         (b"", "byte 0"),
@@ -96,7 +96,7 @@ def test_errors_name_the_byte(content, place):
         formats.parse(content)
 
 
-def test_numbers_beyond_every_range_are_no_crash():
+def test_numbers_out_of_range_do_not_crash():
     digits = b"9" * 5000
     content = b'{"seed": %b, "segments": [{"text": "a", "start": %b, "end": 1e400}]}' % (digits, digits)
     (segment,) = formats.parse(content).segments
@@ -120,25 +120,25 @@ def test_wrapped_results_are_found(wrapped):
     assert [segment.text for segment in formats.parse(wrapped % inner).segments] == ["a"]
 
 
-def test_a_body_that_is_text_is_opened_and_two_results_are_not_chosen_from():
+def test_a_json_string_body_is_parsed_and_two_results_are_ambiguous():
     inner = json.dumps({"results": {"items": [], "transcripts": [{"transcript": "a"}]}})
 
     assert formats.parse(json.dumps({"statusCode": 200, "body": inner}).encode()).dialect == "amazon-batch"
-    with pytest.raises(InvalidInput, match="No known"):
+    with pytest.raises(InvalidInput, match="Unknown transcript format"):
         formats.parse({"result": {"text": "a"}, "output": {"text": "b"}})
 
 
-def test_deep_objects_are_refused_not_followed():
+def test_deeply_nested_objects_raise_invalid_input():
     deep: dict = {}
     for _ in range(100_000):
         deep = {"result": deep}
     with pytest.raises(InvalidInput):
         formats.parse(deep)
-    while deep:  # freed from the outside in, which does not recurse
+    while deep:  # freed from the outside in, to avoid recursion
         deep = deep["result"]
 
 
-def test_a_dialect_can_be_named():
+def test_the_dialect_parameter():
     assert formats.parse(b"", dialect="srt").segments == []
     assert formats.parse({"text": "a"}, dialect="whisperx").dialect == "whisperx"
     for source, dialect in (({"text": "a"}, "amazon-batch"), ({"text": "a"}, "srt"), (b"{}", "morse"), ("{}", None)):

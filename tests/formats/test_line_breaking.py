@@ -1,4 +1,4 @@
-"""Lines of reading length: columns as a screen counts them, and characters that stay whole."""
+"""Line breaking: widths in columns, and breaks that do not split combined characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.formats import line_breaking
 @pytest.mark.parametrize(
     ("text", "columns"), [("ab", 2), ("港", 2), ("e\u0301", 1), ("a\u2060b", 2), ("", 0)], ids=repr
 )
-def test_a_width_is_what_a_screen_shows(text, columns):
+def test_the_width_of_a_text_in_columns(text, columns):
     assert line_breaking.width(text) == columns
 
 
@@ -32,11 +32,11 @@ def test_a_width_is_what_a_screen_shows(text, columns):
     ],
     ids=repr,
 )
-def test_lines_are_full_and_break_where_they_may(text, columns, first, expected):
+def test_lines_are_filled_and_break_at_allowed_positions(text, columns, first, expected):
     assert [text[line.begin : line.end] for line in line_breaking.lines(text, columns, first)] == expected
 
 
-def test_what_a_header_leaves_empty_is_not_known():
+def test_empty_header_fields_are_none():
     document = {"schema": "speech-to-information/transcript/1", "language": "", "model_name": "", "segments": []}
     parsed = formats.parse(document)
     assert (parsed.language, parsed.model_name) == (None, None)

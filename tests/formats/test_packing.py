@@ -1,4 +1,4 @@
-"""Segments and words kept packed are those that were put in, and cost little however short they are."""
+"""Packed segments and words equal the originals, and take little memory even if they are short."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src import formats
-from src.formats import Segment, Word, Words, json_stream, segments
-from src.formats.segments import Segments
+from src.formats import Segment, Word, Words, json_stream, packed_segments
+from src.formats.packed_segments import Segments
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 TIMES = st.none() | st.integers(0, 2**53 - 1)
@@ -24,26 +24,26 @@ SEGMENTS = st.lists(st.builds(Segment, TEXTS, TIMES, TIMES, NAMES, LISTS, SHARES
 
 @settings(max_examples=80, deadline=None)
 @given(SEGMENTS, st.integers(1, 4), st.integers(0, 7), st.data())
-def test_what_is_packed_is_what_was_put_in(given_ones, most_segments, most_words, data):
-    before = segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS
-    segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS = most_segments, most_words
+def test_packed_segments_equal_the_originals(originals, most_segments, most_words, data):
+    before = packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS
+    packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS = most_segments, most_words
     try:
-        packed = Segments(iter(given_ones))
+        packed = Segments(iter(originals))
     finally:
-        segments.BLOCK_SEGMENTS, segments.BLOCK_WORDS = before
+        packed_segments.BLOCK_SEGMENTS, packed_segments.BLOCK_WORDS = before
 
-    assert packed == given_ones == list(packed) == [packed[index] for index in range(len(packed))]
-    assert packed[-2:] == given_ones[-2:]
-    assert list(packed.texts()) == [segment.text for segment in given_ones]
-    assert (packed == [*given_ones, Segment("")]) is False
+    assert packed == originals == list(packed) == [packed[index] for index in range(len(packed))]
+    assert packed[-2:] == originals[-2:]
+    assert list(packed.texts()) == [segment.text for segment in originals]
+    assert (packed == [*originals, Segment("")]) is False
     with pytest.raises(IndexError):
-        packed[len(given_ones)]
-    if given_ones:
-        index = data.draw(st.integers(0, len(given_ones) - 1))
+        packed[len(originals)]
+    if originals:
+        index = data.draw(st.integers(0, len(originals) - 1))
         packed.flag(index, "new")
         packed.flag(index, "new")
         assert [each.flags for each in packed] == [
-            (*each.flags, "new") if number == index else each.flags for number, each in enumerate(given_ones)
+            (*each.flags, "new") if number == index else each.flags for number, each in enumerate(originals)
         ]
 
 
@@ -63,14 +63,14 @@ SHORT = {
 
 
 SIZES = (
-    (json_stream, "WINDOW", 1 << 14), (json_stream, "KEPT", 1 << 14), (segments, "BLOCK_WORDS", 64),
-    (segments, "BLOCK_SEGMENTS", 64),
+    (json_stream, "WINDOW", 1 << 14), (json_stream, "KEPT", 1 << 14), (packed_segments, "BLOCK_WORDS", 64),
+    (packed_segments, "BLOCK_SEGMENTS", 64),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_short_pieces_cost_little_more_than_their_bytes(name, monkeypatch):
-    for module, size, smaller in SIZES:  # what does not grow with the content, as small as that is here
+def test_parsing_short_segments_takes_little_memory(name, monkeypatch):
+    for module, size, smaller in SIZES:  # scale the fixed buffers down with the content
         monkeypatch.setattr(module, size, smaller)
     whole, one = SHORT[name]
     joint = b", " if b"{" in whole else b"\n\n"
@@ -83,5 +83,5 @@ def test_short_pieces_cost_little_more_than_their_bytes(name, monkeypatch):
         tracemalloc.stop()
 
     assert sum(len(segment.words or segment.text.split()) for segment in parsed.segments) >= 600_000 // len(one)
-    # Beside the bytes themselves. What is large costs less in proportion: three times its size is allowed in all.
+    # Without the bytes themselves. Larger results take less in proportion; the limit is three times the size in all.
     assert peak < 2.2 * len(content)

@@ -1,4 +1,4 @@
-"""Flags of doubt, each at its threshold and on the real results that it was made for."""
+"""Quality flags, each at its threshold and on real results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_segment_is_flagged_at_its_threshold(measures, expected):
     assert flags(**measures) == expected
 
 
-def test_only_what_comes_again_and_again_is_a_repetition():
+def test_only_more_than_three_equal_texts_in_a_row_are_a_repetition():
     texts = ["No.", "no", "No!", "Yes", "So", "So", "So", "So", "", "", "", "", ""]
     parsed = formats.parse({"segments": [{"text": text, "start": n, "end": n + 1} for n, text in enumerate(texts)]})
 
@@ -52,7 +52,7 @@ def test_only_what_comes_again_and_again_is_a_repetition():
     ("language", "expected", "wrong"),
     [("en", "fr", True), ("english", "en-GB", False), ("nn", "no", False), ("en", None, False), ("?", "en", False)],
 )
-def test_another_language_than_expected_is_flagged(language, expected, wrong):
+def test_an_unexpected_language_is_flagged(language, expected, wrong):
     (segment,) = formats.parse({"text": "a", "language": language}, expected_language=expected).segments
 
     assert ("wrong_language" in segment.flags) is wrong

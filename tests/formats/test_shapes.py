@@ -1,4 +1,4 @@
-"""Shapes in which real tools hand out their results: what wraps them, what stands beside, what is left out."""
+"""The structures in which real tools return results: wrappers, additional fields, missing fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INFO = {"language": "en", "language_probability": 0.9}
 
 
 def shape(source):
-    """What was read, and that a source too long to be kept is read just so."""
+    """Return the result of parsing, and assert that it is equal if no list is kept in memory."""
     content = json.dumps(source).encode()
     parsed = formats.parse(content)
     kept = json_stream.KEPT
@@ -51,20 +51,20 @@ def shape(source):
         ([], "whisper", 0, None),
     ],
 )
-def test_lists_and_wrappings_are_told_apart_whatever_their_size(source, dialect, segments, start):
+def test_lists_and_wrappers_of_any_size_are_distinguished(source, dialect, segments, start):
     assert shape(source) == (dialect, segments, start)
 
 
 @pytest.mark.parametrize(
     "source", [[{"text": "a", "chunks": [CHUNK]}] * 2, [{"text": "a"}] * 3, [[[1, 0.5, "a"]], INFO]]
 )
-def test_several_results_and_positions_without_names_are_refused(source):
+def test_several_results_and_unnamed_positions_raise_invalid_input(source):
     with pytest.raises(InvalidInput):
         shape(source)
 
 
 class Model:
-    """As models of pydantic are: what the model does not know is in no attribute."""
+    """Like a pydantic model: extra fields are not attributes."""
 
     def __init__(self, **fields):
         self._fields_set = object()
@@ -81,14 +81,14 @@ class Slotted:
         self._model, self.text, self.start = object(), text, start
 
 
-def test_models_and_objects_with_slots_are_read_and_private_attributes_are_not():
+def test_models_and_slotted_objects_are_parsed_without_private_attributes():
     (one,) = formats.parse(Model(text="a", segments=[Model(text="a", start=Decimal("0.5"), speaker="S1")])).segments
     (two,) = formats.parse([Slotted("a", 1)]).segments
 
     assert (one.start_ms, one.speaker, two.start_ms) == (500, "S1", 1000)
 
 
-def test_a_word_that_is_told_twice_is_one_word_even_where_it_ends_in_the_next_segment():
+def test_a_word_listed_twice_is_kept_once_even_if_it_ends_in_the_next_segment():
     segments = [{"start": 0, "end": 2, "text": " a b", "words": [{"word": " a", "start": 0, "end": 1},
                                                                    {"word": " b", "start": 1.9, "end": 2.9}]},
                 {"start": 2, "end": 4, "text": " c", "words": [{"word": " c", "start": 3, "end": 4}]}]  # fmt: skip
@@ -100,7 +100,7 @@ def test_a_word_that_is_told_twice_is_one_word_even_where_it_ends_in_the_next_se
     assert [[word.text for word in segment.words] for segment in parsed.segments] == [[" a", " b"], [" c", " c"]]
 
 
-def test_letters_are_cut_between_words():
+def test_chunks_of_single_characters_are_divided_between_words():
     text = "it costs 3.14. " + "word " * 60
     chunks = [{"text": letter, "timestamp": [n, n + 0.5]} for n, letter in enumerate(text)]
     segments = formats.parse({"text": text, "chunks": chunks}).segments
@@ -111,7 +111,7 @@ def test_letters_are_cut_between_words():
     assert max(len(segment.text) for segment in segments) < 130
 
 
-def test_special_tokens_of_whisper_cpp_are_no_words():
+def test_special_tokens_of_whisper_cpp_are_skipped():
     tokens = [
         {"text": text} for text in ("[_SOT_]", "[_LANG_en]", "[_BEG_]", " ask", "[_TT_9]", "[_extra_token_50365]")
     ]
@@ -120,7 +120,7 @@ def test_special_tokens_of_whisper_cpp_are_no_words():
     assert list(segment.words) == [Word(" ask")]
 
 
-def test_amazon_names_the_language_most_spoken_and_turns_without_text_have_their_words():
+def test_amazon_language_is_the_most_spoken_and_turns_without_text_use_their_words():
     spoken = [
         {"language_code": code, "duration_in_seconds": seconds} for code, seconds in (("en-US", "1.5"), ("es-US", 9))
     ]
@@ -132,14 +132,14 @@ def test_amazon_names_the_language_most_spoken_and_turns_without_text_have_their
     assert (turn.text, turn.start_ms, turn.end_ms) == ("Hi.", 40, 90)
 
 
-def test_the_language_of_most_chunks_is_that_of_the_result():
+def test_the_most_common_language_of_chunks_is_the_language_of_the_result():
     chunks = [{**CHUNK, "language": language} for language in ("german", "english", "english", None)]
 
     assert formats.parse({"text": "", "chunks": chunks}).language_code == "en"
     assert formats.parse({"text": "", "chunks": chunks, "language": "fr"}).language_code == "fr"
 
 
-def test_a_speaker_is_found_by_the_time_however_it_is_written():
+def test_a_speaker_is_found_by_time_in_any_notation():
     items = [{"start_time": "12.3", "end_time": "12.5", "alternatives": [{"content": "Hi"}]}]
     turns = [{"speaker_label": "spk_1", "items": [{"start_time": "12.30", "end_time": 12.5}]}]
     (said,) = formats.parse({"results": {"items": items, "speaker_labels": {"segments": turns}}}).segments
@@ -149,8 +149,8 @@ def test_a_speaker_is_found_by_the_time_however_it_is_written():
         formats.parse({"results": {"items": items, "speaker_labels": {"segments": turns}}})
 
 
-class Dripping(io.RawIOBase):
-    """A file that hands out less than it is asked for, as a connection does."""
+class ShortReads(io.RawIOBase):
+    """A file whose `read` returns less than asked, like a network connection."""
 
     def __init__(self, content):
         self._rest = io.BytesIO(content)
@@ -164,10 +164,10 @@ class Failing:
         raise OSError(5, "Input/output error")
 
 
-def test_a_file_that_hands_out_little_at_a_time_is_read_to_its_end():
+def test_a_file_with_short_reads_is_read_to_its_end():
     content = b"1\n00:00:01,000 --> 00:00:02,000\nask\n\n2\n00:00:03,000 --> 00:00:04,000\nnot\n"
 
-    assert [segment.text for segment in formats.parse(Dripping(content)).segments] == ["ask", "not"]
+    assert [segment.text for segment in formats.parse(ShortReads(content)).segments] == ["ask", "not"]
     for file, reason in ((Failing(), "Input/output error"), (io.StringIO("x"), "binary")):
         with pytest.raises(InvalidInput, match=reason):
             formats.parse(file)

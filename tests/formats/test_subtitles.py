@@ -1,4 +1,4 @@
-"""WebVTT and SRT: every cue of the real files, and a refusal with its place for what is no cue."""
+"""WebVTT and SRT: every cue of the real files is parsed, and invalid cues raise errors with their position."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ def test_every_cue_of_a_real_file_is_read(shared_data, name):
 
 
 @pytest.mark.parametrize("name", ["empty.vtt", "invalid_timeframe.vtt", "missing_timeframe.vtt"])
-def test_broken_files_are_refused(shared_data, name):
+def test_broken_files_raise_invalid_input(shared_data, name):
     with pytest.raises(InvalidInput):
         read(shared_data, name)
 
 
-def test_both_files_of_one_speech_say_the_same(shared_data):
+def test_webvtt_and_srt_of_the_same_speech_are_equal(shared_data):
     assert read(shared_data, "whisper_long.vtt").segments == read(shared_data, "whisper_long.srt").segments
 
 
-def test_voices_and_entities_are_read():
+def test_voices_and_entities_are_parsed():
     (cue,) = formats.parse(b"WEBVTT\r\n\r\n00:01.000 --> 00:02.000\r\n<v.loud Ann Lee>a &lt; b</v>\r\n").segments
 
     assert (cue.speaker, cue.text, cue.start_ms, cue.end_ms) == ("Ann Lee", "a < b", 1000, 2000)
 
 
 def test_mutations_never_crash():
-    seed, chance = b"WEBVTT\n\nNOTE x\n\n1\n00:01.000 --> 00:02.000\n<v A>a &amp; b\n\n00:03.000 --> 00:04.000\nc", 6
-    chance, read_ones = random.Random(chance), 0
+    seed, rng = b"WEBVTT\n\nNOTE x\n\n1\n00:01.000 --> 00:02.000\n<v A>a &amp; b\n\n00:03.000 --> 00:04.000\nc", 6
+    rng, parsed_count = random.Random(rng), 0
     for _ in range(500):
         mutant = bytearray(seed)
-        at = chance.randrange(len(mutant))
-        mutant[at : at + chance.randrange(4)] = chance.choice([b"\0", b"-->", b"\n", b"9", b"\xff", b"<", b"&#xd800;"])
+        at = rng.randrange(len(mutant))
+        mutant[at : at + rng.randrange(4)] = rng.choice([b"\0", b"-->", b"\n", b"9", b"\xff", b"<", b"&#xd800;"])
         try:
             formats.parse(bytes(mutant))
-            read_ones += 1
+            parsed_count += 1
         except InvalidInput:
             continue
-    assert 0 < read_ones < 500
+    assert 0 < parsed_count < 500
 
 
 def cues(text, dialect="srt"):
@@ -71,25 +71,25 @@ def test_two_voices_in_a_cue_are_two_segments():
     ]  # fmt: skip
 
 
-def test_the_blank_lines_of_a_text_stay_in_it():
+def test_blank_lines_inside_a_text_are_kept():
     text = "1\r\n00:00:01,5 --> 00:00:02.250\r\na\r\n\r\n42\r\nb\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\nc\r\n"
     assert cues(text) == [("a\n\n42\nb", 1500, 2250, None), ("c", 3000, 4000, None)]
 
 
-def test_missing_numbers_and_numbers_that_were_said():
+def test_missing_cue_numbers_and_spoken_numbers():
     times = ["00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"]
     assert [cue[0] for cue in cues(f"{times[0]}\n42\n{times[1]}\nb")] == ["42", "b"]
     assert [cue[0] for cue in cues(f"1\n{times[0]}\n42\n2\n{times[1]}\n2")] == ["42", "2"]
     assert [cue[0] for cue in cues(f"{times[0]}\na\n\n\n{times[1]}\n\nb\n\n")] == ["a", "b"]
 
 
-def test_srt_loses_its_tags_and_keeps_its_entities():
+def test_srt_tags_are_removed_and_entities_are_kept():
     assert cues("\ufeff1\n00:00:01,000 --> 00:00:02,000 X1:1\n{\\an8}<font color=red>a</font> &amp; <b>b</b> <c>")[0][
         0
     ] == ("a &amp; b <c>")
 
 
-def test_utf_16_with_its_mark_is_read():
+def test_utf_16_with_a_byte_order_mark_is_parsed():
     for encoding in ("utf-16", "utf-8-sig"):
         content = "WEBVTT\n\n00:01.000 --> 00:02.000\né".encode(encoding)
         assert [segment.text for segment in formats.parse(content).segments] == ["é"]
@@ -120,21 +120,21 @@ NEXT = "00:00:03.000 --> 00:00:04.000"
 @pytest.mark.parametrize(
     ("body", "texts"),
     [
-        # YouTube begins its cues with a line of one blank.
+        # YouTube begins its cues with a line of one space.
         (f"{AT} align:start\n \nask\n\n{NEXT}\nask\nnot\n \n", ["ask", "ask\nnot"]),
         (f" \n1\n{AT}\nask\n \n2\n{NEXT}\nnot\n", ["ask", "not"]),
-        # The line before a time line is a name, whatever it looks like, and a comment holds no time line.
+        # The line before a time line is always an identifier, and a comment contains no time line.
         (f"NOTE-1\n{AT}\nask\n\nSTYLE\n{NEXT}\nnot\n", ["ask", "not"]),
         (f"NOTE\n{AT}\nask\n\nREGION 5\n{NEXT}\nnot\n", ["ask", "not"]),
         (f"NOTE of\ntwo lines\n{AT}\nask\n\nNOTE x\ny\n\nSTYLE\n::cue {{}}\n\n{NEXT}\nnot\n", ["ask", "not"]),
         (f"{AT}\n<v Ann></v>\n\n{NEXT}\n<c.a></c>\n", ["", ""]),
     ],
 )
-def test_no_cue_is_taken_for_something_else(body, texts):
+def test_cues_are_distinguished_from_comments_and_styles(body, texts):
     assert [cue[0] for cue in cues(f"WEBVTT\n\n{body}", "webvtt")] == texts
 
 
-def test_what_is_said_after_a_voice_is_not_said_by_it():
+def test_text_after_a_voice_tag_has_no_speaker():
     assert [(cue[0].strip(), cue[3]) for cue in cues(f"WEBVTT\n\n{AT}\n<v Ann>Hi</v> (door) <v Bob>Ho", "webvtt")] == [
         ("Hi", "Ann"), ("(door)", None), ("Ho", "Bob")
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_times_within_a_cue_are_kept():
     assert list(cue.words) == [Word("ask"), Word(" R&D", 1400), Word(" not", 1800)]
 
 
-def test_times_of_other_tools():
+def test_time_formats_of_other_tools():
     assert cues("1\n0:00:01.123456 --> 0:00:02\na")[0][1:3] == (1123, 2000)
     (early,) = formats.parse(b"1\n-00:00:01,000 --> 00:00:02,000\na").segments
     assert (early.start_ms, early.end_ms, early.flags) == (None, 2000, ("invalid_time",))

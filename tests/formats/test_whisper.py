@@ -1,4 +1,4 @@
-"""The Whisper family: every word accounted for, hostile values made safe or refused with their place."""
+"""The Whisper family: every word is kept, and hostile values are normalised or raise errors with their position."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_segment_word_and_time_of_a_real_output_is_kept(shared_data, name)
     ]
 
 
-def test_words_without_times_stay_and_nothing_is_invented():
+def test_words_without_times_are_kept_and_no_values_are_invented():
     (segment,) = formats.parse(
         b'{"word_segments": [], "segments": [{"start": "1.5", "end": NaN, "text": "a\\u0000 7", "speaker": "S",'
         b'"words": [{"word": "a", "start": 2, "end": 1, "score": 7}, {"word": "7"}]}]}'
@@ -38,7 +38,7 @@ def test_words_without_times_stay_and_nothing_is_invented():
     assert set(segment.flags) == {"invalid_time", "invalid_confidence", "replaced_characters"}
 
 
-def test_words_beside_the_segments_are_placed():
+def test_top_level_words_are_assigned_to_segments():
     parsed = formats.parse({
         "task": "transcribe", "language": "english",
         "segments": [{"start": 0, "end": 1, "text": "a"}, {"start": 1, "end": 2, "text": "b c"}],
@@ -51,14 +51,14 @@ def test_words_beside_the_segments_are_placed():
 @pytest.mark.parametrize(
     ("source", "place"),
     [
-        (b"", "nothing in them"), (b"\xff", "no JSON"), (b"[" * 100_000, "no JSON"),
-        (b"[1]", "not an object"), (b"{}", "No known"),
+        (b"", "the input is empty"), (b"\xff", "not valid JSON"), (b"[" * 100_000, "not valid JSON"),
+        (b"[1]", "not an object"), (b"{}", "Unknown transcript format"),
         ({"segments": [{"text": "x"}, 5]}, "segment 1"),
         ({"segments": [{"text": "x", "start": True}]}, "segment 0"),
         ({"segments": [{"text": "x", "words": [{"word": "y"}, {"word": 5}]}]}, "segment 0, word 1"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused_with_its_place(source, place):
+def test_invalid_input_is_rejected_with_its_position(source, place):
     with pytest.raises(InvalidInput, match=place):
         formats.parse(source)
 
@@ -67,12 +67,12 @@ def test_mutations_never_crash():
     seed = json.dumps({"language": "en", "segments": [
         {"start": 0.5, "end": 2, "text": "a b", "words": [{"word": "a", "start": 0.5, "end": 1, "probability": 0.5}]},
     ]}).encode()  # fmt: skip
-    chance, read = random.Random(6), 0
+    rng, read = random.Random(6), 0
     values = [b"NaN", b"1e999", b"-5", b'"x"', b"null", b"[]", b"{}", b"true", b'"\\ud800"', b"9" * 400]
     for _ in range(500):
         mutant = bytearray(seed)
-        at = chance.randrange(len(mutant))
-        mutant[at : at + chance.randrange(6)] = chance.choice(values) if chance.random() < 0.8 else b"\xff"
+        at = rng.randrange(len(mutant))
+        mutant[at : at + rng.randrange(6)] = rng.choice(values) if rng.random() < 0.8 else b"\xff"
         try:
             formats.parse(bytes(mutant))
             read += 1

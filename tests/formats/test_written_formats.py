@@ -1,4 +1,4 @@
-"""What is written is read again, by us and by the parsers of players: texts, times to the millisecond, speakers."""
+"""Round trips through our own and other parsers: texts, times to the millisecond and speakers are equal."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ TEXTS = st.lists(
     | st.text(CHARACTERS, max_size=12), max_size=12,
 ).map(" ".join)  # fmt: skip
 MOMENTS = st.none() | st.integers(0, 20 * HOUR_MS)
-SURE = st.none() | st.floats(0, 1)
+CONFIDENCES = st.none() | st.floats(0, 1)
 NAMES = st.none() | st.text(CHARACTERS, min_size=1, max_size=10).filter(str.strip)
 
 
 def spanned(kind, *fields):
-    """Things with a start and an end in their order."""
+    """A strategy of `kind` with a start and an end in order."""
     return st.tuples(*fields, MOMENTS, MOMENTS).map(lambda made: kind(made[:-2], made[-2:]))
 
 
@@ -48,17 +48,17 @@ def span(times):
     return (start, end) if start is None or end is None or start <= end else (end, start)
 
 
-WORDS = spanned(lambda v, t: Word(v[0], *span(t), v[1], v[2]), TEXTS, SURE, NAMES)
+WORDS = spanned(lambda v, t: Word(v[0], *span(t), v[1], v[2]), TEXTS, CONFIDENCES, NAMES)
 SEGMENTS = spanned(
     lambda v, t: Segment(v[0], *span(t), v[1], v[2], v[3], tuple(v[4])),
-    TEXTS, NAMES, st.none() | st.lists(WORDS, max_size=5), SURE, st.lists(st.sampled_from("ab"), unique=True),
+    TEXTS, NAMES, st.none() | st.lists(WORDS, max_size=5), CONFIDENCES, st.lists(st.sampled_from("ab"), unique=True),
 )  # fmt: skip
 RESULTS = st.lists(SEGMENTS, max_size=6)
 PROPERTY = settings(max_examples=50, deadline=None)
 
 
 def bare(text):
-    """A text without what layout may change: blanks, and the invisible mark of SRT."""
+    """Return a text without white space, which line breaking may change, and without the joiner of SRT."""
     return "".join(text.split()).replace(JOINER, "")
 
 
@@ -68,8 +68,8 @@ def parsed(form, segments, **about):
 
 
 @PROPERTY
-@given(RESULTS, SURE, st.none() | st.integers(0, HOUR_MS))
-def test_our_own_format_loses_nothing(segments, probability, duration):
+@given(RESULTS, CONFIDENCES, st.none() | st.integers(0, HOUR_MS))
+def test_our_own_format_is_lossless(segments, probability, duration):
     again = parsed(
         "json", segments, language="fr", language_probability=probability, model_name="m", duration_ms=duration
     )
@@ -81,7 +81,7 @@ def test_our_own_format_loses_nothing(segments, probability, duration):
 
 @settings(max_examples=20, deadline=None)
 @given(RESULTS)
-def test_our_own_format_is_what_its_schema_says(segments):
+def test_our_own_format_conforms_to_its_schema(segments):
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
 
     jsonschema.validate(json.loads(formats.write("json", segments, language="fr")), schema)
@@ -105,7 +105,7 @@ def test_whisper_json_keeps_texts_words_times_and_speakers(segments):
 
 @PROPERTY
 @given(RESULTS)
-def test_subtitles_keep_every_text_in_the_order_of_time(segments):
+def test_subtitles_keep_every_text_ordered_by_time(segments):
     for form in ("webvtt", "srt"):
         written = formats.write(form, segments)
         cues = parsed(form, segments).segments
@@ -126,7 +126,7 @@ def test_subtitles_keep_every_text_in_the_order_of_time(segments):
 
 @PROPERTY
 @given(RESULTS)
-def test_players_read_the_same_cues(segments):
+def test_other_parsers_read_the_same_cues(segments):
     ours = parsed("webvtt", segments).segments
     theirs = list(webvtt.from_buffer(io.StringIO(formats.write("webvtt", segments, language="fr"))))
     assert [(at(cue.start), at(cue.end)) for cue in theirs] == [(cue.start_ms, cue.end_ms) for cue in ours]
@@ -159,7 +159,7 @@ def test_short_segments_keep_their_own_times_and_speakers(texts):
     assert [s.speaker for s in again] == [" ".join(s.speaker.split()) if s.speaker else None for s in segments]
 
 
-def test_a_long_segment_is_cut_where_its_words_are_spoken():
+def test_a_long_segment_is_divided_by_the_times_of_its_words():
     words = [Word(f"word{n:02}", n * 1000, n * 1000 + 400) for n in range(30)]
     segment = Segment(" ".join(word.text for word in words), 0, 29_400, words=words)
     cues = parsed("webvtt", [segment]).segments
@@ -167,13 +167,13 @@ def test_a_long_segment_is_cut_where_its_words_are_spoken():
     for cue in cues:
         first, last = (int(name[4:]) for name in (cue.text.split()[0], cue.text.split()[-1]))
         assert (cue.start_ms, cue.end_ms) == (first * 1000, 29_400 if last == 29 else (last + 1) * 1000)
-    # Without times of words, in proportion.
+    # Without times of words, interpolated.
     cues = parsed("webvtt", [dataclasses.replace(segment, words=None)]).segments
     assert all(b.start_ms == a.end_ms for a, b in itertools.pairwise(cues))
     assert cues[1].start_ms == pytest.approx(12_000, abs=500)
 
 
-def test_segments_without_times_stand_between_their_neighbours():
+def test_segments_without_times_are_placed_between_their_neighbours():
     segments = [Segment("a", 1000, 2000), Segment("b"), Segment("c", None, 6000), Segment("d", 7000), Segment("", 0, 1)]
 
     assert [(s.text, s.start_ms, s.end_ms) for s in parsed("srt", segments).segments] == [
@@ -181,7 +181,7 @@ def test_segments_without_times_stand_between_their_neighbours():
     ]  # fmt: skip
 
 
-def test_what_looks_like_syntax_is_shown_as_it_is():
+def test_text_that_looks_like_syntax_is_preserved():
     segments = [Segment("a <i>b</i> {\\an8} & --> c", 0, 1000, "Ann > Lee")]
     written = formats.write("srt", segments)
 
@@ -215,11 +215,11 @@ def test_real_results_keep_every_text(shared_data, name):
     assert [segment.text for segment in whisper.segments] == [segment.text for segment in result.segments]
 
 
-def test_wishes_that_cannot_be_met_are_refused():
-    for wish in ({"format": "doc"}, {"format": "srt", "columns": 3}):
+def test_unsupported_arguments_raise_invalid_input():
+    for arguments in ({"format": "doc"}, {"format": "srt", "columns": 3}):
         with pytest.raises(InvalidInput):
-            formats.write(segments=[], **wish)
+            formats.write(segments=[], **arguments)
     assert formats.write("webvtt", []) == "WEBVTT\n"
     assert formats.parse(formats.write("json", []).encode()).segments == []
-    with pytest.raises(InvalidInput, match="another version"):
+    with pytest.raises(InvalidInput, match="unsupported version"):
         formats.parse({"schema": "speech-to-information/transcript/2", "segments": []})

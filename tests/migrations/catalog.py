@@ -1,8 +1,8 @@
-"""A full picture of a database's schema, read from PostgreSQL's own catalog; two pictures can be compared.
+"""A complete picture of the schema of a database, read from the catalog; two pictures can be compared.
 
-`alembic check` sees tables, columns, indexes and foreign keys. What protects the data it does not see: CHECKs,
-functions, triggers, policies, grants. Left out on purpose: what belongs to an extension, Alembic's own table, the
-monthly partitions (they depend on the day), and the order of columns (a column added by a migration comes last).
+`alembic check` compares tables, columns, indexes and foreign keys, but not the protection: CHECKs, functions, triggers,
+policies, grants. Excluded here: objects of extensions, the table of Alembic, the monthly partitions (they depend on the
+day), and the order of columns (a column added by a migration comes last).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Picture = dict[str, str]
 
 
 def no_extension(catalog: str, row: str) -> str:
-    """SQL: this row of that catalog belongs to no extension."""
+    """SQL condition: the object of this catalog row does not belong to an extension."""
     return (
         f"NOT EXISTS (SELECT FROM pg_depend e"
         f" WHERE e.classid = '{catalog}'::regclass AND e.objid = {row}.oid AND e.deptype = 'e')"
@@ -21,7 +21,7 @@ def no_extension(catalog: str, row: str) -> str:
 
 
 def rights(acl: str, owner: str, kind: str | None = None) -> str:
-    """SQL: who may do what. A null ACL means the built-in default of `kind`; the owner may have any name."""
+    """SQL expression: the privileges. A null ACL is the built-in default of `kind`; the owner is printed as OWNER."""
     complete = f"coalesce({acl}, acldefault('{kind}', {owner}))" if kind else acl
     return f"""
         (SELECT string_agg(format('%s=%s%s', CASE a.grantee WHEN {owner} THEN 'OWNER' WHEN 0 THEN 'PUBLIC'
@@ -32,8 +32,8 @@ def rights(acl: str, owner: str, kind: str | None = None) -> str:
     """
 
 
-# Tables of ours: no extension's, not Alembic's, no partitions. `c` is the pg_class row.
-OURS = f"""
+# Relations except those of extensions and of Alembic, and partitions. `c` is the pg_class row.
+RELATIONS = f"""
     c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_version' AND NOT c.relispartition
     AND {no_extension("pg_class", "c")}
 """
@@ -55,7 +55,7 @@ QUERIES = {
                    CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
                    obj_description(c.oid, 'pg_class'),
                    {rights("c.relacl", "c.relowner", "r")})
-          FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OURS}
+          FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {RELATIONS}
     """,
     "default partition": """
         SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c
@@ -70,7 +70,7 @@ QUERIES = {
                    col_description(c.oid, a.attnum), {rights("a.attacl", "c.relowner")})
           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
           JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {OURS}
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {RELATIONS}
     """,
     "sequence": f"""
         SELECT c.relname, concat_ws(' | ', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin,
@@ -78,17 +78,17 @@ QUERIES = {
                    (SELECT format('%s of %s', d.deptype, d.refobjid::regclass) FROM pg_depend d
                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')),
                    {rights("c.relacl", "c.relowner", "s")})
-          FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid WHERE {OURS}
+          FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid WHERE {RELATIONS}
     """,
     "constraint": f"""
         SELECT concat_ws('.', c.relname, k.conname), concat_ws(' | ', k.contype, pg_get_constraintdef(k.oid),
                    CASE WHEN NOT k.convalidated THEN 'not valid' END, obj_description(k.oid, 'pg_constraint'))
-          FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE {OURS}
+          FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE {RELATIONS}
     """,
     "index": f"""
         SELECT i.indexrelid::regclass::text, concat_ws(' | ', pg_get_indexdef(i.indexrelid),
                    CASE WHEN NOT i.indisvalid THEN 'invalid' END, CASE WHEN i.indisreplident THEN 'identity' END)
-          FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE {OURS}
+          FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE {RELATIONS}
     """,
     "function": f"""
         SELECT p.oid::regprocedure::text, concat_ws(' | ', pg_get_functiondef(p.oid), 'definer ' || p.prosecdef,
@@ -99,7 +99,7 @@ QUERIES = {
     """,
     "trigger": f"""
         SELECT c.relname || '.' || t.tgname, concat_ws(' | ', pg_get_triggerdef(t.oid), 'enabled ' || t.tgenabled::text)
-          FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND {OURS}
+          FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND {RELATIONS}
     """,
     "event trigger": "SELECT t.evtname, concat_ws(' | ', t.evtevent, t.evtfoid::regproc) FROM pg_event_trigger t",
     "policy": f"""
@@ -107,7 +107,7 @@ QUERIES = {
                    (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END, ', ' ORDER BY r)
                       FROM unnest(p.polroles) r),
                    'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid))
-          FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {OURS}
+          FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {RELATIONS}
     """,
     "type": f"""
         SELECT t.typname, concat_ws(' | ', t.typtype, (SELECT string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder)
@@ -122,9 +122,9 @@ QUERIES = {
 
 
 def read(connection: Connection) -> Picture:
-    """Return what stands in the catalog: `kind name` → definition. Ends the transaction of the connection."""
+    """Return the objects in the catalog: `kind name` → definition. Ends the transaction of the connection."""
     connection.rollback()
-    # Under an empty search_path PostgreSQL qualifies every name that it prints.
+    # With an empty search_path PostgreSQL qualifies all names.
     connection.execute(text("SELECT set_config('search_path', '', true)"))
     picture = look(connection)
     connection.rollback()
@@ -132,7 +132,7 @@ def read(connection: Connection) -> Picture:
 
 
 def look(connection: Connection) -> Picture:
-    """Return what this transaction sees in the catalog; its search_path must be empty."""
+    """Return the objects in the catalog as seen by this transaction; its search_path must be empty."""
     return {
         f"{kind} {name}": definition
         for kind, query in QUERIES.items()
@@ -141,7 +141,7 @@ def look(connection: Connection) -> Picture:
 
 
 def differences(left: Picture, right: Picture) -> list[str]:
-    """Return a line for each object that only one picture has or that they show differently; nothing when equal."""
+    """Return a line for each object that is missing from one picture or differs; an empty list when equal."""
     return [
         f"{name}:\n  left:  {left.get(name, 'absent')}\n  right: {right.get(name, 'absent')}"
         for name in sorted(left.keys() | right.keys())

@@ -1,4 +1,4 @@
-"""What the tests of migrations share: pictures of databases, programs as real processes, a database with rows."""
+"""Shared fixtures and helpers: pictures of databases, programs as processes, a database with rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def alembic_config(url: URL | None = None, **options) -> Config:
-    """The project's own configuration, pointed at `url`, silent."""
+    """Return the configuration of the project for `url`, without logging."""
     config = Config(os.fspath(ROOT / "alembic.ini"), stdout=io.StringIO(), **options)
     config.attributes["configure_logging"] = False
     if url is not None:
@@ -61,10 +61,10 @@ def picture_of(url: URL) -> catalog.Picture:
 
 
 def roles_of(url: URL) -> set[str]:
-    """The group roles that the server of `url` has."""
+    """Return the group roles that exist on the server of `url`."""
     with engine_of(url) as engine, engine.connect() as connection:
-        named = text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:names)")
-        return set(connection.scalars(named, {"names": list(SESSION_ROLES)}))
+        query = text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:names)")
+        return set(connection.scalars(query, {"names": list(SESSION_ROLES)}))
 
 
 def server_major(url: URL) -> int:
@@ -73,22 +73,22 @@ def server_major(url: URL) -> int:
 
 
 def programs_for(url: URL) -> Path:
-    """The folder of pg_dump and psql of the server's own major version; skips the test where there is none."""
+    """Return the folder of pg_dump and psql of the server's major version; skip the test without them."""
     major = server_major(url)
     try:
         binaries = find_binaries(major)
     except PackageMissing:
-        pytest.skip(f"there are no programs of PostgreSQL {major}, which the server under test is")
+        pytest.skip(f"the programs of PostgreSQL {major}, the version of the server, are not installed")
     for program in ("pg_dump", "pg_restore", "psql"):
         if not (binaries / program).is_file():
-            pytest.skip(f"{binaries} holds no {program}")
+            pytest.skip(f"{binaries} does not contain {program}")
     return binaries
 
 
 def outside(url: URL, **variables: str) -> dict[str, str]:
-    """The environment of a program whose settings name the database of `url` and nothing else."""
-    ours = ("POSTGRES_", "DATABASE_URL", "KEY_FILE", "EMBEDDED_", "AUDIO_STORAGE_", "ADMIN_PASSWORD", "BCRYPT_", "PG")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    """Return the environment of a program whose only settings are those of the database of `url`."""
+    own = ("POSTGRES_", "DATABASE_URL", "KEY_FILE", "EMBEDDED_", "AUDIO_STORAGE_", "ADMIN_PASSWORD", "BCRYPT_", "PG")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     return {
         **environment,
         "PYTHONPATH": os.fspath(ROOT),
@@ -114,21 +114,21 @@ def start_alembic(url: URL, folder: Path, *arguments: str) -> subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Wait for a program that has to end with 0; return what it printed."""
+    """Wait for a program, which must exit with 0; return its output."""
     try:
-        output, complaint = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 0, complaint
+    assert process.returncode == 0, errors
     return output
 
 
 @pytest.fixture
 def server_of_our_own(speech_server: SpeechServer) -> Iterator[URL]:
-    """An ordinary owner on a second server of the same version, where no other database uses the group roles."""
+    """An owner without superuser on a second server of the same version, where no database uses the group roles."""
     binaries = programs_for(speech_server.maintenance)
     folder = Path(tempfile.mkdtemp(prefix="sti-roles-"))
-    # As root the server runs under another account, which has to reach the folder.
+    # As root, the server runs as another account, which needs access to the folder.
     folder.chmod(0o711)
     try:
         with EmbeddedServer(folder / "postgres", binaries=binaries, settings=FAST) as server:
@@ -139,7 +139,7 @@ def server_of_our_own(speech_server: SpeechServer) -> Iterator[URL]:
 
 @pytest.fixture
 def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable) -> URL:
-    """The owner's URL of a migrated database with at least one row in every table."""
+    """The URL of the owner, for a migrated database with at least one row in every table."""
     with db.session(actor="alice", reason="to have something to lose") as session:
         case = cases.open_case(session, title="Hafen Ω 漢字", description="50 % done \\ 'quoted'")
         cases.add_participant(session, case, "bob")
@@ -195,7 +195,7 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
 
 
 def contents(connection) -> dict[str, list[str]]:
-    """Every row of every table of ours, as PostgreSQL prints it, by table."""
+    """Return all rows of the tables of this layer in PostgreSQL's text form, by table."""
     return {
         name: sorted(connection.execute(text(f"SELECT row_to_json(t)::text FROM public.{name} t")).scalars())
         for name in Base.metadata.tables

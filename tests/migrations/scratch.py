@@ -1,6 +1,6 @@
-"""Other versions of the code: a copy of the checkout with revisions and functions of its own, run as real processes.
+"""Other versions of the code: a copy of the checkout with additional revisions and functions, run as processes.
 
-The baseline stays open for a while, so upgrades are rehearsed with revisions that exist in a test only.
+The baseline may still change in place, so upgrades are tested with revisions that exist only in tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from src.database.schema.sql_files import STAMP
 from tests.conventions.sql_form import stamped
 from tests.migrations.conftest import ROOT, outside
 
-# Not by their numbers, so that the next revision that lands breaks no rehearsal.
+# Not literal numbers, so that a new revision does not break these tests.
 NOW = head()
 NEXT = str(int(NOW) + 1)
 
@@ -45,7 +45,7 @@ def downgrade() -> None:
 
 
 class Copy:
-    """A copy of the code that may differ from the checkout's."""
+    """A copy of the code that can be changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,10 +66,10 @@ class Copy:
         (self.folder / "alembic" / "versions" / f"2027_01_01_{NEXT}_{subject}.py").write_text(text, encoding="utf-8")
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Change a file; one of SQL gets the stamp of its next build."""
+        """Change a file; an SQL file gets the stamp of its next build."""
         path = self.folder / file
         text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {file}"
         text = text.replace(old, new)
         path.write_text(stamped(text) if STAMP.match(text.partition("\n")[0]) else text, encoding="utf-8")
 

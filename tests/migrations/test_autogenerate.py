@@ -1,4 +1,4 @@
-"""`alembic revision --autogenerate` writes lines that can land: right, safe beside sessions, and repeatable."""
+"""`alembic revision --autogenerate` renders revisions that are correct, without long locks, and repeatable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def copy(tmp_path) -> Copy:
 
 
 def generate(copy: Copy, url, subject: str = "subject") -> str:
-    """The revision that the command writes; it is in the copy afterwards."""
+    """Return the revision that the command generates in the copy."""
     copy.alembic(url, "revision", "--autogenerate", "--rev-id", NEXT, "-m", subject)
     (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_{subject}.py")
     return path.read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def differences(url) -> list[str]:
         return [str(difference) for difference in compare(connection)]
 
 
-def test_the_first_example_shows_what_the_command_writes(copy, owner_url):
+def test_the_first_example_matches_the_generated_revision(copy, owner_url):
     carry_out(copy, example(1))
     (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_*.py")
     shown = path.read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def test_the_first_example_shows_what_the_command_writes(copy, owner_url):
     assert copy.alembic(owner_url, "check").startswith("No new upgrade operations detected.")
 
 
-def test_the_second_example_makes_the_tables_that_the_command_makes(copy, owner_url, filled_url):
+def test_the_second_example_creates_the_same_tables_as_the_generated_revision(copy, owner_url, filled_url):
     carry_out(copy, example(2))
     copy.alembic(filled_url, "upgrade", "head")
     shown = picture_of(filled_url)
@@ -61,13 +61,13 @@ def test_the_second_example_makes_the_tables_that_the_command_makes(copy, owner_
     written = generate(copy, filled_url, "exhibits")
     copy.alembic(filled_url, "upgrade", "head")
 
-    # A table that is new holds nobody up.
+    # A new table needs no concurrent operations.
     assert "autocommit_block" not in written
     assert 'name="label_length"' in written
     assert catalog.differences(shown, picture_of(filled_url)) == []
 
 
-def test_what_was_interrupted_can_be_run_again(copy, filled_url):
+def test_an_interrupted_revision_can_be_run_again(copy, filled_url):
     copy.edit(
         "src/database/models/cases.py",
         '        Index("case_notes_author_id_idx", "author_id"),\n',
@@ -96,7 +96,7 @@ def test_what_was_interrupted_can_be_run_again(copy, filled_url):
     assert catalog.differences(after, picture_of(filled_url)) == []
 
 
-def test_a_changed_check_is_left_to_the_comparison(copy, owner_url):
+def test_a_changed_check_is_reported_by_the_comparison_only(copy, owner_url):
     copy.edit("src/database/models/cases.py", "user_text(300, least=1)", "user_text(301, least=1)")
     assert "op." not in generate(copy, owner_url)
 

@@ -1,4 +1,4 @@
-"""The examples of docs/contributing.md, carried out in a copy of the checkout, with the files that they name."""
+"""The examples of docs/contributing.md, executed in a copy of the checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT_THE_END = re.compile(r"In `(?P<file>[^`]+)`, at the end:" + FENCE, re.DOTALL)
 NEW = re.compile(r"New file `(?P<file>[^`]+)`[^:`]*(?:`[^`]+`)?:" + FENCE, re.DOTALL)
 BECOMES = re.compile(r"In `(?P<file>[^`]+)`, `(?P<old>[^`]+)` becomes `(?P<new>[^`]+)`")
 
-# What holds for every table and revision, of which these see a new one.
+# The tests for all tables and revisions, which must pass for the new ones.
 RULES = ["tests/conventions/test_tables.py", "tests/provisioning/test_golden.py", "tests/migrations/test_stairway.py",
          "tests/migrations/test_parity.py::test_alembic_check_finds_nothing",
          "tests/migrations/test_parity.py::test_migrations_and_models_make_the_same_database",
@@ -31,7 +31,7 @@ RULES = ["tests/conventions/test_tables.py", "tests/provisioning/test_golden.py"
 
 
 def example(number: int) -> str:
-    """An example of the page, whose revision takes the number after the newest one."""
+    """Return an example of the page, with the number after the newest revision."""
     text = PAGE.split(f"## Example {number}:")[1].split("\n## ")[0]
     return text.replace("1002", NEXT).replace("1001", NOW)
 
@@ -46,7 +46,7 @@ def copy(tmp_path) -> Copy:
 
 
 def carry_out(copy: Copy, text: str) -> set[str]:
-    """Do what an example says; return the files that it touches."""
+    """Apply the changes of an example; return the changed files."""
     touched = set()
     for found in BELOW.finditer(text):
         touched.add(found["file"])
@@ -66,7 +66,7 @@ def carry_out(copy: Copy, text: str) -> set[str]:
 
 
 def run(copy: Copy, *command: str) -> None:
-    # The servers of the run are not for a second one: it starts its own.
+    # The nested run must not use the servers of this run: it starts its own.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TEST_DATABASE_URL"))}
     binaries = os.environ.get("TEST_SERVER_BINARIES")
     done = subprocess.run(
@@ -81,7 +81,7 @@ def run(copy: Copy, *command: str) -> None:
     [(1, "three files", RULES), (2, "four files", RULES), (3, "two files", [])],
     ids=["a column with history", "a table below a case", "a function"],
 )
-def test_an_example_is_carried_out_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
+def test_an_example_works_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
     text = example(number)
     touched = carry_out(copy, text)
     assert claimed in text
@@ -95,7 +95,7 @@ def test_an_example_is_carried_out_with_the_files_that_it_names(copy, filled_url
     own = [file for file in touched if file.startswith("tests/")]
     run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own, *tests)
 
-    # A database of before, with rows in it: up, down and up again.
+    # Upgrade, downgrade and upgrade a database with rows of the previous revision.
     before = picture_of(filled_url)
     with engine_of(filled_url) as engine, engine.connect() as connection:
         rows = contents(connection)

@@ -1,4 +1,4 @@
-"""A revision changes data in batches that commit, goes on where it was interrupted, and is named in the log."""
+"""Data migrations in batches with separate commits: resumable, and logged as the revision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENTRIES = text(
 
 @pytest.fixture
 def noted(db, owner_url):
-    """35 notes, every fifth a question; and the owner's URL."""
+    """The URL of the owner, for a database with 35 notes, every fifth a question."""
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Notes")
         for number in range(35):
@@ -52,12 +52,12 @@ def kinds(url):
         )
 
 
-def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
+def test_rows_are_updated_in_batches_and_logged_as_the_revision(noted, copy):
     copy.add_revision(UP, DOWN)
     copy.alembic(noted, "upgrade", "head")
 
     assert kinds(noted) == {"question": 7, "note": 28}
-    # Four transactions of at most ten rows, each row once.
+    # Four transactions with at most ten rows each, each row once.
     assert entries(noted) == [(f"migration:{NEXT}", 35, 35, 4)]
 
     with engine_of(noted) as engine, engine.connect() as connection:
@@ -69,8 +69,8 @@ def test_rows_change_in_batches_and_are_logged_as_the_revision(noted, copy):
         assert len(contents(connection)["case_notes"]) == len(whole) == 35
 
 
-def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
-    # The 22nd row fails until somebody corrects it; two batches are committed by then.
+def test_an_interrupted_update_resumes(noted, copy):
+    # The 22nd row fails until it is corrected; two batches have been committed before.
     copy.add_revision(UP.replace("'question' ELSE", "(1 / (id <> 22)::int)::text ELSE"), DOWN)
     with engine_of(noted) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE case_notes SET body = 'Q: broken' WHERE id = 22"))
@@ -80,20 +80,20 @@ def test_an_interrupted_change_goes_on_where_it_was(noted, copy):
     assert kinds(noted) == {None: 15, "1": 4, "note": 16}
 
     with engine_of(noted) as engine, engine.begin() as connection:
-        connection.execute(text("UPDATE case_notes SET body = 'mended' WHERE id = 22"))
+        connection.execute(text("UPDATE case_notes SET body = 'corrected' WHERE id = 22"))
     copy.alembic(noted, "upgrade", "head")
     assert kinds(noted) == {"1": 7, "note": 28}
     assert entries(noted)[0][:3] == (f"migration:{NEXT}", 35, 35)
 
 
-def test_a_condition_that_still_holds_is_refused(noted, copy):
+def test_rows_that_still_match_are_an_error(noted, copy):
     copy.add_revision("update_in_batches(op, revision, 'case_notes', set_='body = body', where='id > 0')", "pass")
     failed = copy.run(noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", "head")
     assert failed.returncode == 3
-    assert "rows that were changed are still selected by: id > 0" in failed.stderr
+    assert "updated rows still match the condition: id > 0" in failed.stderr
 
 
-def test_offline_it_is_one_statement(noted, copy, tmp_path):
+def test_offline_mode_prints_one_statement(noted, copy, tmp_path):
     copy.add_revision(UP, DOWN)
     printed = copy.run(
         noted, "-m", "alembic", "-c", str(copy.folder / "alembic.ini"), "upgrade", f"{NOW}:head", "--sql"

@@ -1,4 +1,4 @@
-"""Two versions of the code beside each other: migrate first, deploy second; older code never undoes what newer did."""
+"""Two versions of the code at the same time: migrate first, deploy second; older code never reverts newer code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DROP_COLUMN = "op.drop_column('case_notes', 'language')"
 
 @pytest.fixture
 def newer(tmp_path) -> Copy:
-    """Code of tomorrow: one revision more, and a function that changed."""
+    """Newer code with a changed function."""
     copy = Copy(tmp_path / "newer")
     copy.edit(JOBS, OLD_WAIT, NEW_WAIT)
     return copy
@@ -59,8 +59,8 @@ def older_init_db(url: URL, key_file: str, tmp_path, *arguments: str):
     command = [os.sys.executable, "-m", "src.database.scripts.init_db", *arguments]
     environment = {**outside(url), "KEY_FILE": key_file, "PYTHONPATH": os.fspath(ROOT)}
     process = start(*command, environment=environment, folder=tmp_path)
-    output, complaint = process.communicate(timeout=120)
-    return process.returncode, output, complaint
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
 
 
 def lease_end(url: URL) -> str:
@@ -70,7 +70,7 @@ def lease_end(url: URL) -> str:
 
 @pytest.fixture
 def old_service(speech_server, owner_url) -> Iterator[Database]:
-    """The code of today, which keeps serving."""
+    """A service with the current code, which stays running."""
     url = speech_server.serving_url(owner_url)
     with Database(url, signing_key=speech_server.signing_key) as db:
         with db.session(actor="alice") as session:
@@ -78,42 +78,42 @@ def old_service(speech_server, owner_url) -> Iterator[Database]:
         yield db
 
 
-def test_old_and_new_code_serve_beside_each_other(newer, old_service, speech_server, owner_url):
+def test_old_and_new_code_serve_at_the_same_time(newer, old_service, speech_server, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     with old_service.session(actor="alice") as session:
         case = session.query(Case).one()
-        # The upgrade runs while a session of the old code is open.
+        # Upgrade during an open session of the old code.
         printed = newer.alembic(owner_url, "upgrade", "head")
         assert f"{NOW} -> {NEXT}" in printed
-        cases.add_note(session, case, "said meanwhile")
+        cases.add_note(session, case, "during the upgrade")
     assert "3600" in lease_end(owner_url)
 
-    old_service.close()  # its next connection is a new one
+    old_service.close()  # forces new connections
     with old_service.session(actor="alice") as session:
-        cases.add_note(session, session.query(Case).one(), "said by the old code after the upgrade")
+        cases.add_note(session, session.query(Case).one(), "by the old code after the upgrade")
     assert opens_a_case(newer, speech_server, owner_url) == "C-000002"
     with old_service.session(actor="alice") as session:
         assert session.query(Case).count() == 2
 
 
-def test_a_revision_that_old_code_cannot_live_with_says_so(newer, old_service, owner_url):
+def test_a_revision_can_exclude_older_code(newer, old_service, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN, oldest=NEXT)
     newer.alembic(owner_url, "upgrade", "head")
 
     old_service.close()
-    refused = pytest.raises(SchemaMismatch, match=rf"ahead of this code.*{NEXT}.*Install the newer version")
+    refused = pytest.raises(SchemaMismatch, match=rf"newer than this code.*{NEXT}.*Install the newer version")
     with refused, old_service.session(actor="alice"):
         pass
 
 
-def test_new_code_waits_for_its_upgrade(newer, owner_url, speech_server):
+def test_new_code_needs_its_upgrade(newer, owner_url, speech_server):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     key = speech_server.signing_key
     url = speech_server.serving_url(owner_url).render_as_string(hide_password=False)
     done = newer.run(owner_url, "-c", SERVES, url, str(key.id), key.encode())
 
     assert done.returncode == 1
-    assert f"behind this code: it is at revision {NOW}, the code expects {NEXT}" in done.stderr
+    assert f"older than this code: it is at revision {NOW}, the code expects {NEXT}" in done.stderr
 
 
 @pytest.mark.parametrize("with_revision", [False, True], ids=["function only", "revision too"])
@@ -124,32 +124,32 @@ def test_older_code_never_applies_over_newer(newer, owner_url, older_key_file, t
     fixed = picture_of(owner_url)
     assert "3600" in lease_end(owner_url)
 
-    code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
-    assert code == 0, complaint
-    assert "newer code has applied its functions here" in output
+    code, output, errors = older_init_db(owner_url, older_key_file, tmp_path)
+    assert code == 0, errors
+    assert "the functions were applied by newer code" in output
     assert catalog.differences(fixed, picture_of(owner_url)) == []
     code, output, _ = older_init_db(owner_url, older_key_file, tmp_path, "--check")
     assert code == 1
     assert "check with the newer version" in output
 
 
-def test_a_fix_is_taken_back_by_going_down_with_the_code_that_made_it(newer, owner_url, older_key_file, tmp_path):
+def test_a_downgrade_with_the_newer_code_lets_older_code_revert_functions(newer, owner_url, older_key_file, tmp_path):
     assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
     before = picture_of(owner_url)
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     newer.alembic(owner_url, "downgrade", NOW)
-    assert "3600" in lease_end(owner_url), "the newer functions stay until the older code brings its own"
+    assert "3600" in lease_end(owner_url), "the newer functions stay until the older code applies its own"
 
-    code, output, complaint = older_init_db(owner_url, older_key_file, tmp_path)
-    assert code == 0, complaint
+    code, output, errors = older_init_db(owner_url, older_key_file, tmp_path)
+    assert code == 0, errors
     assert "newer code" not in output
     assert catalog.differences(before, picture_of(owner_url)) == []
     with engine_of(owner_url) as engine, engine.connect() as connection:
         assert compare(connection) == []
 
 
-def test_a_change_of_functions_alone_is_taken_back_the_same_way(newer, owner_url, older_key_file, tmp_path):
+def test_a_change_of_functions_only_is_reverted_by_a_downgrade(newer, owner_url, older_key_file, tmp_path):
     assert older_init_db(owner_url, older_key_file, tmp_path)[0] == 0
     before = picture_of(owner_url)
     newer.alembic(owner_url, "upgrade", "head")
@@ -161,7 +161,7 @@ def test_a_change_of_functions_alone_is_taken_back_the_same_way(newer, owner_url
     assert catalog.differences(before, picture_of(owner_url)) == []
 
 
-def test_a_function_that_a_new_column_calls_is_there_before_the_column_is(newer, owner_url):
+def test_functions_are_created_before_columns_that_call_them(newer, owner_url):
     newer.edit(
         "src/database/sql/rows.sql",
         "CREATE OR REPLACE FUNCTION public.touch_row()",
@@ -184,7 +184,7 @@ def test_an_interrupted_upgrade_is_completed_by_the_next(newer, owner_url):
     newer.add_revision(ADD_COLUMN, DROP_COLUMN)
     newer.alembic(owner_url, "upgrade", "head")
     with engine_of(owner_url) as engine, engine.begin() as connection:
-        # As a kill between the revision and what follows it leaves the database.
+        # The state after a crash between the revision and the following steps.
         connection.execute(text(f"SELECT record_schema('{NOW}', 1, '{NOW}')"))
         connection.execute(text("DROP POLICY case_notes_app_select ON case_notes"))
     newer.alembic(owner_url, "upgrade", "head")

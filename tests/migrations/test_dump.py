@@ -1,4 +1,4 @@
-"""What pg_dump writes comes back whole: it is restored under the empty search_path that it sets."""
+"""Restoring a dump of pg_dump, which sets an empty search_path."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from src.services import cases, search
 from tests.migrations import catalog
 from tests.migrations.conftest import contents, engine_of, finish, outside, picture_of, programs_for, start
 
-# The log gets the entry of what was applied.
+# The repairs are logged.
 CHANGED_BY_INIT_DB = {"activity_logs"}
 
 
 def restore_text(binaries: Path, source: URL, target: URL, folder: Path) -> None:
-    """As the mission says: pg_dump > file, psql < file; ours stops at the first error."""
+    """pg_dump > file, psql < file; stops at the first error."""
     file = folder / "backup.sql"
     finish(start(binaries / "pg_dump", "-f", file, environment=outside(source), folder=folder))
     restore = [binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file]
@@ -57,8 +57,8 @@ def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speec
             assert session.query(Case).count() == 0
 
 
-def test_a_dump_without_owners_and_rights_is_made_whole_by_init_db(filled_url, server_of_our_own, tmp_path):
-    """As another owner, on another server: whatever the restore left out comes back with `init_db`, all of it."""
+def test_init_db_completes_a_dump_without_owners_and_privileges(filled_url, server_of_our_own, tmp_path):
+    """With another owner, on another server: `init_db` restores all protection that the dump does not contain."""
     binaries = programs_for(filled_url)
     file = tmp_path / "backup.dump"
     finish(start(binaries / "pg_dump", "-Fc", "-f", file, environment=outside(filled_url), folder=tmp_path))
@@ -67,7 +67,7 @@ def test_a_dump_without_owners_and_rights_is_made_whole_by_init_db(filled_url, s
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         with connection:
             connection.exec_driver_sql("CREATE DATABASE restored TEMPLATE template0")
-            # Policies name the roles: without them a restore ends at the first.
+            # Policies reference the roles: without them the restore fails.
             execute(connection, sql_files.roles())
     restore = [binaries / "pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "--dbname", "restored", file]
     finish(start(*restore, environment=outside(target), folder=tmp_path))

@@ -1,4 +1,4 @@
-"""Several at once, as real processes: migrations wait for each other, initialisations sow one set of seeds."""
+"""Concurrent processes: migrations are serialised, initialisations apply the seeds once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = """
 
 @pytest.fixture
 def absent_url(speech_server) -> Iterator[URL]:
-    """The owner's URL of a database that does not exist yet; what a program makes of it is removed afterwards."""
+    """The URL of the owner, for a database that does not exist; if created, it is removed afterwards."""
     with speech_server.empty() as url:
         speech_server.drop(str(url.database))
         yield url
@@ -43,7 +43,7 @@ def init_db(url: URL, folder: Path, *arguments: str):
     return start(*command, environment=environment, folder=folder)
 
 
-def test_two_upgrades_at_once_both_succeed(empty_url, owner_url, tmp_path):
+def test_concurrent_upgrades_succeed(empty_url, owner_url, tmp_path):
     for process in [start_alembic(empty_url, tmp_path, "upgrade", "head") for _ in range(2)]:
         finish(process)
 
@@ -51,7 +51,7 @@ def test_two_upgrades_at_once_both_succeed(empty_url, owner_url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_url, owner_url, tmp_path):
+def test_concurrent_initialisations_of_a_missing_database_apply_seeds_once(absent_url, owner_url, tmp_path):
     outputs = [finish(process) for process in [init_db(absent_url, tmp_path) for _ in range(2)]]
 
     assert sum("created" in output for output in outputs) == 1
@@ -61,14 +61,14 @@ def test_two_initialisations_of_a_missing_database_sow_one_set_of_seeds(absent_u
         assert missing(connection) == []
         assert compare(connection, keys["login"]) == []
         assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
-        ours = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+        codes = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
     with engine_of(owner_url) as engine, engine.connect() as connection:
-        assert ours == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
+        assert codes == connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
 
-    assert "everything is in place" in finish(init_db(absent_url, tmp_path, "--check"))
+    assert "the database is ready" in finish(init_db(absent_url, tmp_path, "--check"))
 
 
-def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speech_server, tmp_path):
+def test_initialisations_are_serialised_and_apply_seeds_once(absent_url, speech_server, tmp_path):
     speech_server.create(str(absent_url.database))
     upgrade(absent_url)
     with engine_of(absent_url) as engine:
@@ -77,7 +77,7 @@ def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speec
             processes = [init_db(absent_url, tmp_path) for _ in range(2)]
             deadline = time.monotonic() + 60
             while connection.scalar(text(WAITING)) < 2:
-                assert time.monotonic() < deadline, "an initialisation does not wait for the one that is at work"
+                assert time.monotonic() < deadline, "an initialisation does not wait for the running one"
                 assert all(process.poll() is None for process in processes)
         outputs = [finish(process) for process in processes]
 
@@ -87,12 +87,12 @@ def test_initialisations_wait_for_each_other_and_sow_only_once(absent_url, speec
             assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
 
 
-def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_database(empty_url, owner_url):
+def test_a_lock_timeout_names_the_holder_in_this_database(empty_url, owner_url):
     with (
         engine_of(owner_url) as elsewhere,
         engine_of(empty_url, "the holder") as holder,
         engine_of(empty_url) as waiter,
-        # The lock of another database is another lock, although the server lists both.
+        # Locks are local to a database, although pg_locks lists those of the whole server.
         migration_lock(elsewhere),
         migration_lock(holder),
     ):
@@ -100,12 +100,12 @@ def test_a_migration_that_waits_too_long_names_who_holds_the_lock_in_this_databa
             find = text("SELECT pid FROM pg_stat_activity WHERE application_name = 'the holder'")
             pid = connection.scalar(find)
 
-        named = rf"backend {pid}\b.*pg_terminate_backend\({pid}\)"
-        with pytest.raises(Conflict, match=named), migration_lock(waiter, wait_seconds=0.05):
+        message = rf"backend {pid}\b.*pg_terminate_backend\({pid}\)"
+        with pytest.raises(Conflict, match=message), migration_lock(waiter, wait_seconds=0.05):
             pass
 
 
-def test_the_lock_is_free_again_when_its_holder_fails(empty_url):
+def test_the_lock_is_released_when_its_holder_fails(empty_url):
     class MigrationFailed(Exception):
         pass
 
@@ -116,11 +116,11 @@ def test_the_lock_is_free_again_when_its_holder_fails(empty_url):
             pass
 
 
-def test_an_error_of_the_command_is_one_line_and_exit_code_3(empty_url, tmp_path):
+def test_an_error_of_alembic_is_one_line_and_exit_code_3(empty_url, tmp_path):
     process = start_alembic(empty_url.set(database="no_such_database"), tmp_path, "upgrade", "head")
-    _, complaint = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 3
-    assert complaint.count("\n") == 1
-    assert "createdb no_such_database" in complaint
-    assert str(empty_url.password) not in complaint
+    assert errors.count("\n") == 1
+    assert "createdb no_such_database" in errors
+    assert str(empty_url.password) not in errors

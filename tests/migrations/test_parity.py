@@ -1,4 +1,4 @@
-"""Migrations and models make the same database, as the catalog shows it; and a difference would be seen."""
+"""Migrations and models create the same catalog, and differences are detected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.migrations.conftest import alembic_config, contents, engine_of, pictu
 
 TAMPERINGS = {
     "a policy dropped": "DROP POLICY cases_app_select ON cases",
-    "a policy for everybody": "ALTER POLICY cases_app_select ON cases TO PUBLIC",
+    "a policy for PUBLIC": "ALTER POLICY cases_app_select ON cases TO PUBLIC",
     "a policy wide open": "ALTER POLICY cases_app_select ON cases USING (true)",
     "row security off": "ALTER TABLE cases DISABLE ROW LEVEL SECURITY",
     "row security forced": "ALTER TABLE cases FORCE ROW LEVEL SECURITY",
@@ -33,31 +33,31 @@ TAMPERINGS = {
     " FOR EACH ROW EXECUTE FUNCTION capture_change('id', 'title', '')",
     "a table granted too much": "GRANT DELETE ON users TO sti_app",
     "a column granted too much": "GRANT SELECT (password_hash) ON users TO sti_app",
-    "a grant that may be passed on": "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION",
-    "a grant lost": "REVOKE INSERT ON cases FROM sti_app",
-    "a function for everybody": "GRANT EXECUTE ON FUNCTION mint_actor(bigint, bigint) TO PUBLIC",
-    "a function without its definer": "ALTER FUNCTION actor_id() SECURITY INVOKER",
+    "a grant with grant option": "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION",
+    "a grant revoked": "REVOKE INSERT ON cases FROM sti_app",
+    "a function granted to PUBLIC": "GRANT EXECUTE ON FUNCTION mint_actor(bigint, bigint) TO PUBLIC",
+    "a function with SECURITY INVOKER": "ALTER FUNCTION actor_id() SECURITY INVOKER",
     "a function without search_path": "ALTER FUNCTION actor_id() RESET search_path",
     "a function with another body": "CREATE OR REPLACE FUNCTION schema_revision() RETURNS text LANGUAGE sql"
     " IMMUTABLE PARALLEL SAFE AS 'SELECT ''0000''::text'",
-    "a function more": "CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "an added function": "CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "the schema granted": "GRANT CREATE ON SCHEMA public TO sti_app",
     "a default grant": "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app",
     "a sequence granted": "GRANT USAGE ON SEQUENCE cases_id_seq TO sti_app",
-    "a sequence that goes round": "ALTER TABLE cases ALTER id SET CYCLE",
+    "a sequence with CYCLE": "ALTER TABLE cases ALTER id SET CYCLE",
     "an identity always": "ALTER TABLE cases ALTER id SET GENERATED ALWAYS",
     "a default changed": "ALTER TABLE cases ALTER description SET DEFAULT 'none'",
     "a column nullable": "ALTER TABLE cases ALTER title DROP NOT NULL",
     "a column of another type": "ALTER TABLE sentiments ALTER description TYPE varchar(2000)",
-    "a column more": "ALTER TABLE cases ADD nickname text",
-    "a comment lost": "COMMENT ON COLUMN cases.case_code IS NULL",
+    "an added column": "ALTER TABLE cases ADD nickname text",
+    "a comment removed": "COMMENT ON COLUMN cases.case_code IS NULL",
     "an index dropped": "DROP INDEX cases_created_at_idx",
     "an index of other columns": "DROP INDEX cases_created_at_idx;"
     " CREATE INDEX cases_created_at_idx ON cases (closed_at)",
-    "a table more": "CREATE TABLE extras (id bigint)",
+    "an added table": "CREATE TABLE extras (id bigint)",
     "a view": "CREATE VIEW everything AS SELECT * FROM cases",
     "an enum": "CREATE TYPE mood AS ENUM ('good', 'bad')",
-    "the DEFAULT partition gone": "DROP TABLE activity_logs_default",
+    "the DEFAULT partition dropped": "DROP TABLE activity_logs_default",
 }
 
 
@@ -68,7 +68,7 @@ def test_migrations_and_models_make_the_same_database(owner_url, empty_url):
     assert catalog.differences(picture_of(owner_url), picture_of(empty_url)) == []
 
 
-def test_the_picture_holds_every_table_and_what_protects_it(owner_url):
+def test_the_picture_contains_all_tables_and_their_protection(owner_url):
     picture = picture_of(owner_url)
 
     for table in Base.metadata.tables:
@@ -79,13 +79,13 @@ def test_the_picture_holds_every_table_and_what_protects_it(owner_url):
     assert not any("alembic" in name for name in picture)
 
 
-def test_every_tampering_changes_the_picture(owner):
+def test_tampering_changes_the_picture(owner):
     with owner.connect() as connection:
         whole = catalog.read(connection)
         unseen = []
         for what, statement in TAMPERINGS.items():
             connection.execute(text(f"{statement}; SELECT set_config('search_path', '', true)"))
-            # Within the transaction that tampers, so that one database serves them all.
+            # In the same transaction, so that one database suffices for all cases.
             if not catalog.differences(whole, catalog.look(connection)):
                 unseen.append(what)
             connection.rollback()
@@ -97,7 +97,7 @@ def test_alembic_check_finds_nothing(owner_url):
     command.check(alembic_config(owner_url))
 
 
-def test_alembic_check_would_find_a_column(owner_url, owner):
+def test_alembic_check_finds_an_added_column(owner_url, owner):
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE cases ADD nickname text"))
 
@@ -105,7 +105,7 @@ def test_alembic_check_would_find_a_column(owner_url, owner):
         command.check(alembic_config(owner_url))
 
 
-def test_creating_all_twice_changes_neither_schema_nor_rows(filled_url):
+def test_create_all_twice_changes_neither_schema_nor_rows(filled_url):
     before = picture_of(filled_url)
     with engine_of(filled_url) as engine, engine.connect() as connection:
         rows = contents(connection)
@@ -119,14 +119,14 @@ def test_creating_all_twice_changes_neither_schema_nor_rows(filled_url):
     assert catalog.differences(before, picture_of(filled_url)) == []
 
 
-def test_a_database_made_from_the_models_has_no_weakness(empty_url):
+def test_a_database_created_from_the_models_has_no_differences(empty_url):
     with engine_of(empty_url) as engine, engine.connect() as connection:
         Base.metadata.create_all(connection)
 
         assert compare(connection) == []
 
 
-def test_dropping_all_leaves_nothing_and_may_be_repeated(empty_url):
+def test_drop_all_removes_everything_and_is_repeatable(empty_url):
     empty = picture_of(empty_url)
     with engine_of(empty_url) as engine:
         Base.metadata.create_all(engine)
@@ -136,17 +136,17 @@ def test_dropping_all_leaves_nothing_and_may_be_repeated(empty_url):
             assert catalog.differences(empty, picture_of(empty_url)) == []
 
 
-def test_creating_some_tables_is_refused_before_anything_is_made(empty_url):
+def test_create_all_of_a_subset_is_rejected_before_any_change(empty_url):
     empty = picture_of(empty_url)
     languages = Base.metadata.tables["languages"]
-    # In AUTOCOMMIT no rollback would tidy up after a refusal that came too late.
+    # With AUTOCOMMIT, a late error would leave changes behind.
     with engine_of(empty_url) as engine, pytest.raises(InvalidInput, match="users"):
         Base.metadata.create_all(engine.execution_options(isolation_level="AUTOCOMMIT"), tables=[languages])
 
     assert catalog.differences(empty, picture_of(empty_url)) == []
 
 
-def test_dropping_some_tables_is_refused_since_the_others_would_lose_their_protection(owner, owner_url):
+def test_drop_all_of_a_subset_is_rejected_before_any_change(owner, owner_url):
     whole = picture_of(owner_url)
     seals = Base.metadata.tables["activity_seals"]
     with pytest.raises(InvalidInput, match="cases"):

@@ -1,4 +1,4 @@
-"""Every revision goes up, down and up again, with rows in the tables, and leaves nothing behind at the bottom."""
+"""Upgrade, downgrade and upgrade of every revision, also with rows; a downgrade to base removes everything."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from src.services import cases
 from tests.migrations import catalog
 from tests.migrations.conftest import engine_of, finish, picture_of, revisions, roles_of, start_alembic
 
-# Protection is applied at the newest revision only, and stays on the way down until older code brings its own.
+# Protection is applied at the newest revision only; a downgrade keeps it until older code applies its own.
 TABLES = ("relation ", "column ", "constraint ", "index ", "sequence ")
 PROTECTION = re.compile(r"(sti_|OWNER=|row security|t$|TRIGGER)")
 STEPS = list(zip(["base", *revisions()], revisions(), strict=False))
 
 
 @pytest.mark.parametrize(("before", "revision"), STEPS)
-def test_a_revision_goes_up_down_and_up_to_the_same_schema(empty_url, before, revision):
+def test_upgrade_downgrade_and_upgrade_give_the_same_schema(empty_url, before, revision):
     if before != "base":
         upgrade(empty_url, before)
     below = tables_of(empty_url)
@@ -37,7 +37,7 @@ def test_a_revision_goes_up_down_and_up_to_the_same_schema(empty_url, before, re
 
 
 def tables_of(url) -> catalog.Picture:
-    """What revisions make: tables without their rights, row security and constraint triggers."""
+    """Return the objects that revisions create: tables without privileges, row security and constraint triggers."""
     tables = {
         name: " | ".join(part for part in text.split(" | ") if not PROTECTION.match(part))
         for name, text in picture_of(url).items()
@@ -46,7 +46,7 @@ def tables_of(url) -> catalog.Picture:
     return {name: text for name, text in tables.items() if text}
 
 
-def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty_url):
+def test_a_database_with_rows_can_be_downgraded_stepwise_and_upgraded(filled_url, empty_url):
     whole = picture_of(filled_url)
     for before, revision in reversed(STEPS):
         downgrade(filled_url, before)
@@ -58,7 +58,7 @@ def test_a_database_in_use_goes_down_step_by_step_and_up_again(filled_url, empty
     assert catalog.differences(whole, picture_of(filled_url)) == []
 
 
-def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server, tmp_path):
+def test_a_downgraded_and_upgraded_database_serves_sessions(owner_url, speech_server, tmp_path):
     downgrade(owner_url, "base")
     upgrade(owner_url, head())
     with engine_of(owner_url) as engine, engine.begin() as connection:
@@ -75,7 +75,7 @@ def test_a_database_that_came_up_again_serves_sessions(owner_url, speech_server,
         assert cases.open_case(session, title="After the fall").case_code == "C-000001"
 
 
-def test_group_roles_go_with_the_last_database_that_uses_them(server_of_our_own, tmp_path):
+def test_group_roles_are_dropped_with_the_last_database_that_uses_them(server_of_our_own, tmp_path):
     first, second = (server_of_our_own.set(database=name) for name in ("first", "second"))
     with engine_of(server_of_our_own) as engine:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -83,7 +83,7 @@ def test_group_roles_go_with_the_last_database_that_uses_them(server_of_our_own,
             for url in (first, second):
                 connection.exec_driver_sql(f"CREATE DATABASE {url.database} TEMPLATE template0")
     assert roles_of(server_of_our_own) == set()
-    # Both make the roles, of which the server can have each only once, at the same moment.
+    # Both create the group roles of the server at the same time.
     for process in [start_alembic(url, tmp_path, "upgrade", "head") for url in (first, second)]:
         finish(process)
     whole = picture_of(second)
@@ -97,7 +97,7 @@ def test_group_roles_go_with_the_last_database_that_uses_them(server_of_our_own,
     upgrade(second)
     assert roles_of(server_of_our_own) == set(SESSION_ROLES)
     with engine_of(second) as engine:
-        # The second time there are no roles any more whose rights it could take away.
+        # Repeated, when the roles no longer exist.
         for _ in range(2):
             Base.metadata.drop_all(engine)
             assert roles_of(server_of_our_own) == set()

@@ -1,4 +1,4 @@
-"""The layer as other people's services get it: installed by pip, used from a folder that knows no checkout."""
+"""The layer as an installed package: with pip, used outside a checkout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from src.database.connection.engine import make_engine
 from src.database.schema import head
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 300  # seconds: an isolated build first fetches its tools
+PATIENCE = 300  # seconds: an isolated build downloads its tools
 NO_NETWORK = ("Could not find a version", "No matching distribution", "Connection", "Temporary failure")
 
 SERVICE = """\
@@ -77,7 +77,7 @@ def tone():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what git holds: pip builds in the checkout and leaves its litter there."""
+    """A copy of the checkout, since builds of pip leave files in it."""
     copy = tmp_path_factory.mktemp("checkout")
     for folder in ("src", "tests", "alembic", "examples"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -95,14 +95,14 @@ def wheel(checkout, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def python(request, tmp_path_factory):
-    """The interpreter of an environment with the layer in it: as a wheel, or the checkout itself."""
+    """The interpreter of an environment with the layer: installed as a wheel, or editable from the checkout."""
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    # What it depends on comes from the environment that runs this test: no need to fetch it again.
-    places = [path for path in sys.path if path.endswith("-packages")]
+    # The dependencies come from the environment of this test, without downloads.
+    paths = [path for path in sys.path if path.endswith("-packages")]
     own = next(folder.glob("lib/python*/site-packages"))
-    (own / "dependencies.pth").write_text("\n".join(places))
+    (own / "dependencies.pth").write_text("\n".join(paths))
     if request.param == "wheel":
         pip("install", request.getfixturevalue("wheel"), python=python)
     else:
@@ -112,7 +112,7 @@ def python(request, tmp_path_factory):
 
 @pytest.fixture
 def service(tmp_path):
-    """A service of somebody else, in a folder of its own."""
+    """Another service in a separate folder."""
     (tmp_path / "service.py").write_text(SERVICE)
     (tmp_path / "test_service.py").write_text(SERVICE_TEST)
     (tmp_path / "conftest.py").write_text(SERVICE_CONFTEST)
@@ -121,7 +121,7 @@ def service(tmp_path):
 
 @pytest.fixture
 def operator(speech_server, tmp_path):
-    """Run a program in an empty folder, with the settings of a database without a schema."""
+    """A function that runs a program in an empty folder, with the settings of a database without a schema."""
     try:
         with speech_server.empty() as url:
             settings = {
@@ -140,20 +140,20 @@ def operator(speech_server, tmp_path):
 
 @pytest.fixture
 def ini(python, checkout, tmp_path):
-    """The whole configuration of Alembic in the operator's folder: where the migrations are."""
+    """A configuration of Alembic in the folder of the operator with the location of the migrations."""
     installed = any(python.parents[1].glob("lib/python*/site-packages/src"))
     location = "src.database:migrations" if installed else checkout / "alembic"
     (tmp_path / "alembic.ini").write_text(f"[alembic]\nscript_location = {location}\n")
 
 
 def contents(wheel):
-    """The files of a wheel with their bytes, without what the build writes itself."""
+    """The files of a wheel with their bytes, without those that the build generates."""
     with zipfile.ZipFile(wheel) as opened:
         return {name: opened.read(name) for name in opened.namelist() if ".dist-info/" not in name}
 
 
 def pip(action, *arguments, python=sys.executable):
-    """Run pip without dependencies; with the tools of this environment where they are new enough to build."""
+    """Run pip without dependencies, with the build tools of this environment if hatchling is installed."""
     try:
         isolated = not version("hatchling")
     except PackageNotFoundError:
@@ -165,12 +165,12 @@ def pip(action, *arguments, python=sys.executable):
         capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     if done.returncode and any(words in done.stderr for words in NO_NETWORK):
-        pytest.skip("hatchling is neither installed nor can it be fetched")
+        pytest.skip("hatchling is not installed and cannot be downloaded")
     assert done.returncode == 0, done.stderr
 
 
 def run(python, *arguments, folder, **variables):
-    # Nothing of the environment may lead to the checkout.
+    # The environment must not reference the checkout.
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     return subprocess.run(
         [python, *arguments],
@@ -183,7 +183,7 @@ def run(python, *arguments, folder, **variables):
     )
 
 
-def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
+def test_the_wheel_contains_all_modules_and_nothing_else(wheel):
     source = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "src").rglob("*")
@@ -198,28 +198,28 @@ def test_the_wheel_holds_every_module_its_types_and_nothing_else(wheel):
     assert contents(wheel).keys() == source | migrations | {"src/py.typed"}
 
 
-def test_a_wheel_from_the_source_archive_is_the_same_and_the_archive_holds_no_secret(checkout, wheel, tmp_path):
-    pytest.importorskip("hatchling", reason="hatchling is not installed, and pip makes no source archives")
+def test_the_source_archive_builds_the_same_wheel_and_contains_no_secrets(checkout, wheel, tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling is not installed, and pip cannot build source archives")
     used = tmp_path / "used"
     shutil.copytree(checkout, used)
-    litter = (
+    excluded = (
         ".env", "storage/keys/key.json", "storage/audio/cases/1.wav", ".venv/secret.py",
         "alembic/__pycache__/env.cpython-311.pyc", "alembic/versions/__pycache__/1001.cpython-311.pyc",
         "src/__pycache__/config.cpython-311.pyc",
     )  # fmt: skip
-    for name in litter:
+    for name in excluded:
         (used / name).parent.mkdir(parents=True, exist_ok=True)
         (used / name).write_text("secret")
     done = run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, folder=used)
     assert done.returncode == 0, done.stderr
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as source:
-        held = {name.partition("/")[2] for name in source.getnames()}
+        archived = {name.partition("/")[2] for name in source.getnames()}
     pip("wheel", "--wheel-dir", tmp_path, archive)
     (rebuilt,) = tmp_path.glob("*.whl")
 
-    assert held.isdisjoint(litter)
-    assert {"alembic.ini", "pyproject.toml", "README.md"} <= held
+    assert archived.isdisjoint(excluded)
+    assert {"alembic.ini", "pyproject.toml", "README.md"} <= archived
     assert contents(rebuilt) == contents(wheel)
 
 
@@ -235,13 +235,13 @@ def test_an_operator_without_a_checkout_migrates_and_checks(python, operator):
     ready = operator(python, "-m", "src.database.scripts.init_db", "--admin", "root")
     assert ready.returncode == 0, ready.stderr
     checked = operator(python, "-m", "src.database.scripts.init_db", "--check")
-    assert checked.stdout == "everything is in place\n", checked.stdout + checked.stderr
+    assert checked.stdout == "the database is ready\n", checked.stdout + checked.stderr
     opened = operator(python, "-c", SESSION)
     assert opened.stdout == "C-000001\n", opened.stderr
 
 
 def test_alembic_works_with_an_ini_of_two_lines(python, operator, ini):
-    """In another folder than that of the migrations; those of an editable install are its checkout's."""
+    """In another folder than that of the migrations; an editable install uses those of its checkout."""
 
     def alembic(*arguments):
         done = operator(python, "-W", "error", "-m", "alembic", *arguments)
@@ -258,7 +258,7 @@ def test_alembic_works_with_an_ini_of_two_lines(python, operator, ini):
     assert alembic("upgrade", "head", "--sql") == printed.getvalue()
 
 
-def test_it_is_imported_from_where_it_was_installed(python, service):
+def test_the_installed_package_is_imported(python, service):
     code = "import src.database, src.services.work, pathlib; print(pathlib.Path(src.__file__).parent)"
     done = run(python, "-c", code, folder=service)
 
@@ -267,14 +267,14 @@ def test_it_is_imported_from_where_it_was_installed(python, service):
     assert (Path(done.stdout.strip()) / "py.typed").is_file()
 
 
-def test_the_fixture_gives_a_service_a_database_for_its_tests(python, service):
+def test_a_service_can_use_the_database_fixture(python, service):
     done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", folder=service)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
-def test_its_types_reach_a_service(python, service):
+def test_a_service_is_type_checked_against_the_package(python, service):
     pytest.importorskip("mypy", reason="mypy is not installed")
     wrong = service / "wrong.py"
     wrong.write_text(SERVICE.replace("words)[0].snippet", "words)[0].start_ms"))

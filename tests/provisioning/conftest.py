@@ -1,4 +1,4 @@
-"""What tests of provisioning share: a database that is damaged and mended, and a service with a table of its own."""
+"""Shared fixtures: a database that tests damage and repair, and a service with its own table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.provisioning.service import Service
 
 @pytest.fixture(scope="module")
 def whole(speech_server: SpeechServer) -> Iterator[Engine]:
-    """A database that the tests of a module share, each of which leaves it whole."""
+    """A database that the tests of a module share; each test restores it."""
     with speech_server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
         yield engine
@@ -24,7 +24,7 @@ def whole(speech_server: SpeechServer) -> Iterator[Engine]:
 
 @pytest.fixture
 def service(tmp_path, owner_url, db) -> Service:
-    """A service whose table `case_tags` is there."""
+    """A service with its table `case_tags` created."""
     service = Service(tmp_path / "service", owner_url)
     service.alembic("upgrade", "head")
     return service
@@ -32,7 +32,7 @@ def service(tmp_path, owner_url, db) -> Service:
 
 @pytest.fixture
 def case_id(db, service) -> int:
-    """The case of Alice's that has one tag."""
+    """The id of a case of alice with one tag."""
     with db.session(actor="alice", reason="to tag") as session:
         case = cases.open_case(session, title="Tagged")
         session.execute(

@@ -1,7 +1,7 @@
-"""What can happen to a catalog: each damage with the sentence that names it, and what becomes of it.
+"""Damages of a catalog: each with the reported sentence and the result of `apply`.
 
-Those without `left` are gone after `apply`. The others are left alone, for the reason that the sentence gives; `undo`
-is what an administrator does then.
+Damages without `left` are repaired by `apply`. The others are kept for the reported reason; `undo` is the statement of
+an administrator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Damage(NamedTuple):
 
 
 BY_REVISION = "tables change by revisions"
-UNKNOWN = "unless you know it"
+UNKNOWN = "unless it is intended"
 
 DAMAGES = {
     # Functions
@@ -28,34 +28,34 @@ DAMAGES = {
     "a function replaced": Damage(
         "CREATE OR REPLACE FUNCTION actor_id() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER"
         " SET search_path = pg_catalog, pg_temp AS 'SELECT 1::bigint'",
-        "the function actor_id is not the one",
+        "the function actor_id differs from this version",
     ),
     "an expression replaced": Damage(
         "CREATE OR REPLACE FUNCTION is_signed(fields text[], inner_pad bytea, outer_pad bytea) RETURNS boolean"
         " LANGUAGE sql STABLE PARALLEL SAFE RETURN true",
-        "the function is_signed is not the one",
+        "the function is_signed differs from this version",
     ),
     "a function of a CHECK replaced": Damage(
         "CREATE OR REPLACE FUNCTION participation_known_1(permissions jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE"
         " PARALLEL SAFE AS 'SELECT true'",
-        "the function participation_known_1 is not the one",
+        "the function participation_known_1 differs from this version",
     ),
-    "a function's settings reset": Damage("ALTER FUNCTION actor_id() RESET ALL", "actor_id is not the one"),
-    "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id is not the one"),
-    "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id is not the one"),
-    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids is not the"),
-    "a function for everybody": Damage(
+    "a function's settings reset": Damage("ALTER FUNCTION actor_id() RESET ALL", "actor_id differs from this version"),
+    "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id differs from this version"),
+    "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id differs from this version"),
+    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids differs from"),
+    "a function granted to PUBLIC": Damage(
         "GRANT EXECUTE ON FUNCTION capture_change TO PUBLIC", "PUBLIC may execute the function capture_change"
     ),
-    "a function for members": Damage(
+    "a function granted to members": Damage(
         "GRANT EXECUTE ON FUNCTION mint_actor TO sti_app", "sti_app may execute the function mint_actor"
     ),
-    "a function for nobody": Damage(
+    "a function revoked": Damage(
         "REVOKE EXECUTE ON FUNCTION actor_id FROM sti_app", "sti_app may not execute the function actor_id"
     ),
     "an overload": Damage(
         "CREATE FUNCTION actor_id(x int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::bigint'",
-        "the function actor_id(integer) runs with the rights of its owner",
+        "the function actor_id(integer) is SECURITY DEFINER",
         UNKNOWN,
         "DROP FUNCTION actor_id(int)",
     ),
@@ -63,15 +63,15 @@ DAMAGES = {
     "row security off": Damage("ALTER TABLE audio_files DISABLE ROW LEVEL SECURITY", "row security is off on audio_files"),
     "row security forced": Damage("ALTER TABLE cases FORCE ROW LEVEL SECURITY", "row security is forced on cases"),
     "a policy dropped": Damage("DROP POLICY cases_app_select ON cases", "the policy cases_app_select on cases is missing"),
-    "a policy wide open": Damage("ALTER POLICY cases_app_select ON cases USING (true)", "cases_app_select on cases is not"),
+    "a policy wide open": Damage("ALTER POLICY cases_app_select ON cases USING (true)", "cases_app_select on cases differs"),
     "a policy unchecked": Damage(
         "ALTER POLICY case_notes_app_insert ON case_notes WITH CHECK (true)", "the policy case_notes_app_insert"
     ),
-    "a policy for everybody": Damage(
+    "a policy for PUBLIC": Damage(
         "ALTER POLICY case_notes_app_select ON case_notes TO PUBLIC", "the policy case_notes_app_select"
     ),
-    "a policy more": Damage("CREATE POLICY open ON cases USING (true)", "the policy open on cases is not declared"),
-    "a policy more, of a service's role": Damage(
+    "an added policy": Damage("CREATE POLICY open ON cases USING (true)", "the policy open on cases is not declared"),
+    "an added policy for a session role": Damage(
         'CREATE POLICY "Open One" ON users FOR SELECT TO sti_admin USING (true)', "the policy Open One on users"
     ),
     "a restrictive policy": Damage(
@@ -88,12 +88,12 @@ DAMAGES = {
     "a trigger of another kind": Damage(
         "CREATE OR REPLACE TRIGGER capture AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION"
         " capture_change('', '', '')",
-        "the trigger capture on users is not the one",
+        "the trigger capture on users differs from this version",
     ),
     "a trigger with other arguments": Damage(
         "CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON cases FOR EACH ROW EXECUTE FUNCTION"
         " capture_change('id', 'title', '', 'write')",
-        "the trigger capture_change on cases is",
+        "the trigger capture_change on cases differs",
     ),
     "a constraint trigger dropped": Damage(
         "DROP TRIGGER finish_version ON transcriptions", "the trigger finish_version on transcriptions is missing"
@@ -108,11 +108,11 @@ DAMAGES = {
         " capture_change('', '', '', '')",
         "the trigger capture_keys on actor_keys calls capture_change",
     ),
-    "a trigger of somebody else": Damage(
+    "a trigger outside this layer": Damage(
         "CREATE FUNCTION notify_us() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-        " CREATE TRIGGER tell AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION notify_us()",
-        "the trigger tell on cases is unknown to this version",
-        "a function of somebody else",
+        " CREATE TRIGGER notify AFTER INSERT ON cases FOR EACH ROW EXECUTE FUNCTION notify_us()",
+        "the trigger notify on cases is unknown to this version",
+        "a function outside this layer",
         "DROP FUNCTION notify_us CASCADE",
     ),
     "a trigger of a partition disabled": Damage(
@@ -126,9 +126,9 @@ DAMAGES = {
         "DROP RULE quiet ON case_notes",
     ),
     # Rights
-    "a table granted": Damage("GRANT INSERT ON activity_logs TO sti_app", "sti_app has INSERT on activity_logs, a grant"),
+    "a table granted": Damage("GRANT INSERT ON activity_logs TO sti_app", "sti_app has INSERT on activity_logs, which is not"),
     "a partition granted": Damage(
-        "GRANT SELECT ON activity_logs_default TO PUBLIC", "PUBLIC has SELECT on activity_logs_default, a grant too many"
+        "GRANT SELECT ON activity_logs_default TO PUBLIC", "PUBLIC has SELECT on activity_logs_default, which is not declared"
     ),
     "a secret column granted": Damage(
         "GRANT SELECT (password_hash) ON users TO sti_admin", "sti_admin has SELECT on users.password_hash"
@@ -136,7 +136,7 @@ DAMAGES = {
     "a sequence granted": Damage(
         "GRANT USAGE ON SEQUENCE activity_logs_id_seq TO sti_app", "sti_app has USAGE on activity_logs_id_seq"
     ),
-    "truncating granted": Damage("GRANT TRUNCATE ON cases TO sti_wide", "sti_wide has TRUNCATE on cases, a grant too many"),
+    "truncating granted": Damage("GRANT TRUNCATE ON cases TO sti_wide", "sti_wide has TRUNCATE on cases, which is not declared"),
     "a grant with an option": Damage(
         "GRANT SELECT ON cases TO sti_app WITH GRANT OPTION", "sti_app may grant SELECT on cases to others"
     ),
@@ -147,12 +147,12 @@ DAMAGES = {
     "a view that reads for others": Damage(
         "CREATE VIEW peep AS SELECT * FROM cases; GRANT SELECT ON peep TO sti_app", "sti_app has SELECT on peep"
     ),
-    "a table of nobody": Damage(
+    "an undeclared table": Damage(
         "CREATE TABLE added (id int); GRANT SELECT ON added TO sti_app", "the table added is not protected"
     ),
-    "a grant to somebody else": Damage(
+    "a grant to another role": Damage(
         "GRANT SELECT ON cases TO pg_monitor",
-        "pg_monitor has SELECT on cases, a grant too many",
+        "pg_monitor has SELECT on cases, which is not declared",
         UNKNOWN,
         "REVOKE SELECT ON cases FROM pg_monitor",
     ),
@@ -163,12 +163,12 @@ DAMAGES = {
         "REVOKE ALL ON SCHEMA public FROM sti_app, sti_wide", "sti_app, sti_wide may not use the schema public"
     ),
     "rights by default": Damage(
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app", "sti_app gets rights on every new"
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sti_app", "sti_app gets privileges on all new"
     ),
     # Tables
     "a table dropped": Damage("DROP TABLE activity_archives", "the table activity_archives is missing", BY_REVISION),
     "a column dropped": Damage("ALTER TABLE audio_files DROP COLUMN codec", "audio_files.codec is missing", BY_REVISION),
-    "a column more": Damage(
+    "an added column": Damage(
         "ALTER TABLE cases ADD nickname text",
         "the column cases.nickname is unknown to this version",
         "no session may write it",
@@ -208,10 +208,10 @@ DAMAGES = {
         BY_REVISION,
         "ALTER TABLE cases VALIDATE CONSTRAINT cases_closed_after_created_check",
     ),
-    "a CHECK more": Damage(
+    "an added CHECK": Damage(
         "ALTER TABLE cases ADD CONSTRAINT polite CHECK (title <> '!')",
         "the constraint polite on cases is unknown to this version",
-        "it narrows what may be stored",
+        "it only restricts the stored rows",
         "ALTER TABLE cases DROP CONSTRAINT polite",
     ),
     "a foreign key that cascades": Damage(
@@ -243,7 +243,7 @@ DAMAGES = {
         " ALTER INDEX cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0",
     ),
     "text that is sampled": Damage(
-        "ALTER TABLE case_notes ALTER body SET STATISTICS 100", "ANALYZE takes samples of text of cases: case_notes.body"
+        "ALTER TABLE case_notes ALTER body SET STATISTICS 100", "ANALYZE samples text of cases: case_notes.body"
     ),
     "an index that is sampled": Damage(
         "ALTER INDEX case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 100", "case_notes_search_idx"
@@ -255,5 +255,5 @@ DAMAGES = {
         "ALTER TABLE activity_types DISABLE TRIGGER USER; DELETE FROM activity_types WHERE code = 'row.update'",
         "activity types are missing: row.update",
     ),
-    "what the schema says of itself": Damage("DROP FUNCTION schema_build", "the function schema_build() is missing"),
+    "a function with the build dropped": Damage("DROP FUNCTION schema_build", "the function schema_build() is missing"),
 }  # fmt: skip

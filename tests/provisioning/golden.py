@@ -1,8 +1,8 @@
-"""What the declarations of the models turn into, printed: tests/provisioning/protection.sql is reviewed like code.
+"""Print the SQL derived from the declarations of the models: tests/provisioning/protection.sql is reviewed like code.
 
-A changed grant, policy or trigger shows there as a changed line. Its first line quotes the newest revision and the
-build of the declarations (src/database/schema/derivation.py): when the content changes, one of the two must grow, since
-older code never applies over newer.
+A changed grant, policy or trigger is a changed line there. The first line contains the newest revision and the build of
+the declarations (src/database/schema/derivation.py): when the content changes, one of the two must grow, since older
+code never applies over newer.
 
 python tests/provisioning/golden.py --write
 """
@@ -24,13 +24,13 @@ FILE = Path(__file__).with_name("protection.sql")
 
 
 def printed() -> str:
-    """The file as the models ask for it."""
+    """Return the content of the file for the current models."""
     parts = [f"-- {table.table}\n{table.create()}\n" for table in sorted(derived(Base.metadata), key=lambda t: t.table)]
     return f"-- revision {head()}, declarations of build {derivation.BUILD}\n\n" + "\n".join(parts)
 
 
 def committed() -> str:
-    """The file as it was committed last, so that it may be printed again while a change is made; else as it is."""
+    """Return the last committed content, so that the file can be rewritten; without git, the current content."""
     shown = subprocess.run(
         ["git", "show", f"HEAD:./{FILE.name}"], cwd=FILE.parent, capture_output=True, encoding="utf-8", check=False
     )
@@ -38,13 +38,14 @@ def committed() -> str:
 
 
 def objection(recorded: str, now: str) -> str | None:
-    """Why the file may not be written; None when it may."""
+    """Return why the file may not be written; None if it may."""
     first, _, content = recorded.partition("\n")
     first_now, _, content_now = now.partition("\n")
     if content == content_now or _order(first) < _order(first_now):
         return None
     return (
-        "protection changed, and neither a revision came nor BUILD in src/database/schema/derivation.py grew: raise it"
+        "the protection changed without a new revision or a greater BUILD in src/database/schema/derivation.py;"
+        " increase BUILD"
     )
 
 
@@ -58,9 +59,9 @@ def main(arguments: list[str]) -> int:
     if "--write" not in arguments:
         sys.stdout.write(now)
         return 0
-    complaint = objection(committed(), now)
-    if complaint is not None:
-        sys.stderr.write(f"{complaint}\n")
+    error = objection(committed(), now)
+    if error is not None:
+        sys.stderr.write(f"{error}\n")
         return 1
     FILE.write_text(now, encoding="utf-8")
     return 0

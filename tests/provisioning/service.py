@@ -1,4 +1,4 @@
-"""Somebody else's program: a folder with models, an Alembic history of its own and a table `case_tags`."""
+"""Another service: a folder with models, a separate Alembic history and a table `case_tags`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def downgrade():
 
 
 class Service:
-    """Somebody else's program: a folder with an Alembic history of its own."""
+    """Another service: a folder with a separate Alembic history."""
 
     def __init__(self, folder: Path, url: URL) -> None:
         self.folder, self.url = folder, url
@@ -86,7 +86,7 @@ class Service:
     def alembic(self, *arguments: str, succeeds: bool = True) -> str:
         environment = {**outside(self.url), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            # Like the program `alembic`, which does not find the folder by itself.
+            # -P: like the command `alembic`, which does not add the folder to sys.path.
             [sys.executable, "-P", "-m", "alembic", *arguments], cwd=self.folder, env=environment, text=True,
             capture_output=True, check=False, timeout=60,
         )  # fmt: skip
@@ -95,5 +95,5 @@ class Service:
 
 
 def operations(connection: Connection) -> Operations:
-    """Alembic's `op` in a revision that runs on this connection."""
+    """Return Alembic's `op` for a revision on this connection."""
     return Operations(MigrationContext.configure(connection))

@@ -1,4 +1,4 @@
-"""Applying beside sessions that work: strong locks are asked for in short turns, and others go on between them."""
+"""Apply with concurrent sessions: strong locks are requested for short periods only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ WIDE_OPEN = text("ALTER POLICY case_notes_app_select ON case_notes USING (true)"
 WAITING = text("SELECT count(*) FROM pg_locks WHERE relation = 'case_notes'::regclass AND NOT granted")
 
 
-def wait_until(connection, wanted: int) -> None:
+def wait_until(connection, count: int) -> None:
     stop = threading.Event()
     for _ in range(2_000):
-        if connection.scalar(WAITING) == wanted:
+        if connection.scalar(WAITING) == count:
             return
         connection.rollback()
         stop.wait(0.005)
-    raise AssertionError(f"never {wanted} waiting for a lock on case_notes")
+    raise AssertionError(f"the number of sessions waiting for a lock on case_notes never was {count}")
 
 
-def test_a_lock_is_waited_for_in_turns_between_which_others_go_on(owner, db):
+def test_apply_waits_for_a_lock_in_short_turns(owner, db):
     with owner.begin() as connection:
         connection.execute(WIDE_OPEN)
     left: list[object] = []
@@ -36,25 +36,25 @@ def test_a_lock_is_waited_for_in_turns_between_which_others_go_on(owner, db):
         thread.start()
         for _ in range(2):
             wait_until(watcher, 1)
-            wait_until(watcher, 0)  # it gave way, and asks again
+            wait_until(watcher, 0)  # it timed out, and retries
         holder.rollback()
     thread.join()
     assert left == [[]]
 
 
-def test_a_lock_that_is_never_free_is_an_error_that_says_what_to_do(owner, db, monkeypatch):
+def test_an_unavailable_lock_is_an_error_with_the_remedy(owner, db, monkeypatch):
     monkeypatch.setattr(applying, "ATTEMPTS", 2)
     with owner.begin() as connection:
         connection.execute(WIDE_OPEN)
     with db.engine.connect() as holder:
         holder.execute(text("SELECT count(*) FROM case_notes"))
-        with pytest.raises(Conflict, match=r"case_notes is in use by long transactions.*pg_stat_activity"):
+        with pytest.raises(Conflict, match=r"case_notes is locked by long transactions.*pg_stat_activity"):
             apply(owner)
     assert apply(owner) == []
 
 
-def test_what_is_applied_is_one_transaction_for_each_table(owner):
-    """A function never is without its rights, nor a table half protected, whatever ends the program."""
+def test_apply_uses_one_transaction_for_each_table(owner):
+    """A function never lacks its grants, and a table is never partly protected, also after a crash."""
     damages = ("DROP POLICY cases_app_select ON cases", "DROP TRIGGER touch ON cases", "DROP FUNCTION lease_end")
     with owner.begin() as connection:
         for damage in damages:

@@ -1,4 +1,4 @@
-"""Whatever differs from the code has a name, and is mended or left alone for a reason that is told."""
+"""Every difference from the code is reported, and is repaired or kept for a reported reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from src.database.schema.creation import execute
 from tests.provisioning.damages import BY_REVISION, DAMAGES
 
 LOGINS = {
-    "ALTER ROLE {login} INHERIT": "the login {login} inherits rights",
+    "ALTER ROLE {login} INHERIT": "the login {login} inherits privileges",
     "ALTER ROLE {login} NOLOGIN": "the login {login} may not log in",
-    "ALTER ROLE {login} CREATEDB": "the login {login} is too powerful",
+    "ALTER ROLE {login} CREATEDB": "the login {login} has too many privileges",
     "REVOKE sti_admin FROM {login}": "the login {login} is not a member of sti_admin",
     "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE sentiments OWNER TO {login}":
         "the login {login} owns tables",
 }  # fmt: skip
-# Nothing brings these back but a backup, or another database.
+# Only a backup restores these.
 GONE = {"a table dropped", "a column dropped"}
 
 
@@ -40,13 +40,13 @@ def differences(engine: Engine, login: str | None = None) -> list[Difference]:
         return compare(connection, login)
 
 
-def test_a_migrated_database_has_none_and_looking_changes_nothing(whole, speech_server):
+def test_a_migrated_database_has_no_differences(whole, speech_server):
     assert differences(whole, speech_server.keys.login) == []
     with whole.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()")) == 0
 
 
-def test_a_database_made_by_create_all_has_none_either(empty_url, speech_server):
+def test_a_database_created_by_create_all_has_no_differences(empty_url, speech_server):
 
     engine = make_engine(empty_url)
     Base.metadata.create_all(engine)
@@ -54,29 +54,29 @@ def test_a_database_made_by_create_all_has_none_either(empty_url, speech_server)
     engine.dispose()
 
 
-def test_there_are_enough_damages():
+def test_the_number_of_damages():
     assert len(DAMAGES) >= 50
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damage_is_named(whole, name):
+def test_a_damage_is_reported(whole, name):
     damage = DAMAGES[name]
     with whole.connect() as connection:
         execute(connection, damage.statement)
-        told = [one for one in compare(connection) if damage.named in str(one)]
+        reported = [one for one in compare(connection) if damage.named in str(one)]
         connection.rollback()
-    assert told
-    assert all(damage.left in one.left for one in told)
+    assert reported
+    assert all(damage.left in one.left for one in reported)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_whatever_is_damaged_together_is_mended_at_once(owner, seed):
-    """One after the other, each from a whole database: `make torture WHAT=structure`."""
+def test_combined_damages_are_repaired_at_once(owner, seed):
+    """`make torture WHAT=structure` tests them one by one, each on an undamaged database."""
     names = [name for name in DAMAGES if name not in GONE]
     random.Random(seed).shuffle(names)
     done = []
     for name in names:
-        # What an earlier damage took along cannot be damaged again.
+        # Fails for objects that an earlier damage dropped.
         with suppress(DBAPIError), owner.begin() as connection:
             execute(connection, DAMAGES[name].statement)
             done.append(name)
@@ -91,13 +91,13 @@ def test_whatever_is_damaged_together_is_mended_at_once(owner, seed):
 
 
 @pytest.mark.parametrize("name", sorted(GONE))
-def test_what_is_gone_is_named_with_what_brings_it_back(owner, name):
+def test_lost_data_is_reported_with_the_remedy(owner, name):
     damage = DAMAGES[name]
     run(owner, damage.statement)
     assert any(damage.named in str(one) and damage.left in one.left for one in apply(owner))
 
 
-def test_a_missing_function_does_not_hide_what_else_is_there(whole):
+def test_a_missing_function_does_not_hide_other_differences(whole):
     with whole.connect() as connection:
         called = connection.scalars(
             text(
@@ -109,10 +109,10 @@ def test_a_missing_function_does_not_hide_what_else_is_there(whole):
         assert len(called) > 5
         for function in called:
             execute(connection, f"DROP FUNCTION {function} CASCADE")
-            told = [str(one) for one in compare(connection)]
+            reported = [str(one) for one in compare(connection)]
             connection.rollback()
-            assert any(one.startswith(f"the function {function.partition('(')[0]} is missing") for one in told)
-            assert not [one for one in told if "unknown to this version" in one], function
+            assert any(one.startswith(f"the function {function.partition('(')[0]} is missing") for one in reported)
+            assert not [one for one in reported if "unknown to this version" in one], function
 
 
 STATEMENTS = {
@@ -129,48 +129,48 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_the_statement_that_is_told_repairs_by_hand(owner, name):
+def test_the_reported_statement_repairs_the_damage(owner, name):
     run(owner, STATEMENTS[name])
-    told = differences(owner)
-    assert told
+    reported = differences(owner)
+    assert reported
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for one in (one for one in told if "by hand: " in one.left):
+        for one in (one for one in reported if "by hand: " in one.left):
             for statement in one.left.partition("by hand: ")[2].split("; "):
                 execute(connection, statement)
     assert apply(owner) == []
 
 
 @pytest.mark.parametrize(("damage", "sentence"), LOGINS.items(), ids=[words.partition(" ")[0] for words in LOGINS])
-def test_a_login_that_could_do_more_or_less_is_named(whole, speech_server, damage, sentence):
+def test_a_login_with_other_privileges_is_reported(whole, speech_server, damage, sentence):
     login = speech_server.keys.login
     with whole.connect() as connection:
         for statement in damage.format(login=login).split("; "):
             connection.execute(text(statement))
-        told = compare(connection, login)
+        reported = compare(connection, login)
         connection.rollback()
-    assert any(sentence.format(login=login) in str(one) for one in told), told
+    assert any(sentence.format(login=login) in str(one) for one in reported), reported
 
 
-def test_a_missing_login_is_named(whole):
+def test_a_missing_login_is_reported(whole):
     assert [str(one) for one in differences(whole, "nobody_here")] == [
-        "the login nobody_here is missing (init_db makes it again)"
+        "the login nobody_here is missing (init_db creates it)"
     ]
 
 
-def test_what_was_mended_is_in_the_log_with_the_build(whole):
+def test_repairs_are_logged_with_the_build(whole):
     run(whole, "DROP POLICY cases_app_select ON cases")
     apply(whole)
     with whole.connect() as connection:
-        actor, said = connection.execute(
+        actor, detail = connection.execute(
             text("SELECT l.actor, l.new FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
                  " WHERE t.code = 'schema.applied' ORDER BY l.id DESC LIMIT 1")
         ).one()  # fmt: skip
     assert actor == f"operator:{whole.url.username}"
-    assert said["mended"] == ["the policy cases_app_select on cases is missing"]
-    assert said["build"] > sql_files.build()
+    assert detail["mended"] == ["the policy cases_app_select on cases is missing"]
+    assert detail["build"] > sql_files.build()
 
 
-def test_applying_where_nothing_differs_writes_nothing(whole):
+def test_apply_without_differences_writes_nothing(whole):
     count = text("SELECT count(*) FROM activity_logs")
     with whole.connect() as connection:
         before = connection.scalar(count)

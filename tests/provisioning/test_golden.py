@@ -1,11 +1,11 @@
-"""What declarations turn into is on file, so that a changed right is a changed line under review."""
+"""protection.sql is the SQL derived from the declarations, so that changed privileges are reviewed."""
 
 from __future__ import annotations
 
 from tests.provisioning.golden import FILE, objection, printed
 
 
-def test_the_file_is_what_the_models_ask_for():
+def test_the_file_matches_the_models():
     assert FILE.read_text(encoding="utf-8") == printed(), "run: make golden, and review the difference"
 
 
@@ -19,7 +19,7 @@ def test_a_change_needs_a_revision_or_a_build():
     assert objection(recorded, "-- revision 1001, declarations of build 0\n\nGRANT b") is not None
 
 
-def test_the_file_names_every_secret_that_is_kept():
+def test_secret_columns_and_tables_are_not_granted():
     text = FILE.read_text(encoding="utf-8")
 
     assert "password_hash" not in "".join(line for line in text.splitlines() if line.startswith("GRANT"))

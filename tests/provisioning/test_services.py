@@ -1,6 +1,6 @@
-"""A table of a service beside those of this layer: protected, captured, checked and mended like its own.
+"""A table of a service: protected, captured, checked and repaired like those of this layer.
 
-The service is a real one: a folder with its own Alembic history, run as a process.
+The service is a folder with its own Alembic history, run as a process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def tags(session):
     return session.execute(text("SELECT case_id, tag, phone, row_version FROM case_tags ORDER BY id")).all()
 
 
-def test_it_belongs_to_the_case_and_is_captured(db, owner, case_id):
+def test_rows_belong_to_the_case_and_are_captured(db, owner, case_id):
     with db.session(actor="alice", reason="calmed down") as session:
         session.execute(text("UPDATE case_tags SET tag = 'later', phone = '555-2'"))
         assert tags(session) == [(case_id, "later", "555-2", 2)]
@@ -52,7 +52,7 @@ def test_it_belongs_to_the_case_and_is_captured(db, owner, case_id):
     ("alice", "sti_app"), ("alice", "sti_wide"), ("root", "sti_admin"),
     ("bob", "sti_app"), ("bob", "sti_wide"), ("bob", "sti_admin"),
 ])  # fmt: skip
-def test_every_role_of_sessions_does_what_its_actor_may(db, owner, case_id, actor, role):
+def test_every_session_role_has_the_permissions_of_its_actor(db, owner, case_id, actor, role):
     may = actor != "bob"
     with db.session(actor=actor) as session:
         session.execute(text(f"SET LOCAL ROLE {role}"))
@@ -72,7 +72,7 @@ def test_every_role_of_sessions_does_what_its_actor_may(db, owner, case_id, acto
     assert done == (["update", "delete", "insert"] if may else [])
 
 
-def test_the_server_keeps_time_and_version_whoever_writes(owner, case_id):
+def test_the_server_sets_timestamps_and_version_for_every_client(owner, case_id):
     with owner.begin() as connection:
         connection.execute(text("UPDATE case_tags SET tag = 'x', created_at = '2000-01-01', updated_at = '2000-01-01',"
                                 " row_version = 99"))  # fmt: skip
@@ -83,7 +83,7 @@ def test_the_server_keeps_time_and_version_whoever_writes(owner, case_id):
     assert created < updated == now
 
 
-def test_administrators_see_all_and_nobody_reads_a_secret(db, case_id):
+def test_administrators_read_all_rows_but_no_secret(db, case_id):
     with db.session(actor="root") as session:
         assert len(tags(session)) == 1
     for actor in ("alice", "root"):
@@ -97,19 +97,19 @@ def test_administrators_see_all_and_nobody_reads_a_secret(db, case_id):
     "INSERT INTO case_tags (case_id, tag, set_by_id) SELECT :case, 'x', id FROM users WHERE username = 'bob'",
     "UPDATE case_tags SET case_id = case_id", "UPDATE case_tags SET id = id + 1", "TRUNCATE case_tags",
 ])  # fmt: skip
-def test_what_the_declaration_does_not_admit_is_refused(db, case_id, statement):
+def test_statements_outside_the_declaration_are_forbidden(db, case_id, statement):
     with pytest.raises(Forbidden), db.session(actor="alice") as session:
         session.execute(text(statement), {"case": case_id} if ":case" in statement else {})
 
 
 @pytest.mark.parametrize("statement", ["UPDATE case_tags SET id = id + 1", "TRUNCATE case_tags"])
 @pytest.mark.usefixtures("case_id")
-def test_what_would_leave_no_trace_is_refused_to_the_owner_too(owner, statement):
-    with pytest.raises(DBAPIError, match="of case_tags is refused"), owner.begin() as connection:
+def test_statements_without_a_log_entry_are_rejected_for_the_owner_too(owner, statement):
+    with pytest.raises(DBAPIError, match="on case_tags is not allowed"), owner.begin() as connection:
         connection.execute(text(statement))
 
 
-def test_a_hold_keeps_it_and_a_deletion_comes_back(db, owner, case_id):
+def test_a_hold_prevents_deletes_and_deleted_rows_can_be_restored(db, owner, case_id):
     with db.session(actor="alice") as session:
         hold = cases.place_hold(session, session.get(Case, case_id), reason="court")
     with pytest.raises(Conflict, match="legal hold"), db.session(actor="alice") as session:
@@ -124,11 +124,11 @@ def test_a_hold_keeps_it_and_a_deletion_comes_back(db, owner, case_id):
         )
     with db.session(actor="alice") as session:
         session.execute(text("SELECT restore_deleted(:entry)"), {"entry": entry})
-        # Of what is sensitive the log has a hash only.
+        # The log contains only hashes of sensitive columns.
         assert [row[:3] for row in tags(session)] == [(case_id, "urgent", None)]
 
 
-def test_the_proof_covers_it(db, owner, case_id):
+def test_verification_covers_the_table(db, owner, case_id):
     with db.session(actor="root") as session:
         assert history.verify(session).findings == []
     with owner.begin() as connection:
@@ -148,17 +148,17 @@ DAMAGES = {
     "DROP TRIGGER capture_change ON case_tags": "the trigger capture_change on case_tags is missing",
     "ALTER TABLE case_tags DISABLE TRIGGER guard_hold": "the trigger guard_hold on case_tags is disabled",
     "CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION touch_row()":
-        "the trigger touch on case_tags is not the one",
+        "the trigger touch on case_tags differs from this version",
     "CREATE TRIGGER twice AFTER UPDATE ON case_tags FOR EACH ROW EXECUTE FUNCTION capture_change('', '', '', '')":
         "the trigger twice on case_tags calls capture_change and is not declared",
     "ALTER POLICY case_tags_wide_insert ON case_tags WITH CHECK (true)": "the policy case_tags_wide_insert on",
-    "GRANT SELECT ON case_tags TO PUBLIC": "PUBLIC has SELECT on case_tags, a grant too many",
-    "GRANT TRUNCATE ON case_tags TO sti_app": "sti_app has TRUNCATE on case_tags, a grant too many",
+    "GRANT SELECT ON case_tags TO PUBLIC": "PUBLIC has SELECT on case_tags, which is not declared",
+    "GRANT TRUNCATE ON case_tags TO sti_app": "sti_app has TRUNCATE on case_tags, which is not declared",
     "ALTER TABLE case_tags FORCE ROW LEVEL SECURITY": "row security is forced on case_tags",
-    "GRANT SELECT (token) ON case_tags TO sti_admin": "sti_admin has SELECT on case_tags.token, a grant too many",
+    "GRANT SELECT (token) ON case_tags TO sti_admin": "sti_admin has SELECT on case_tags.token, which is not declared",
     "REVOKE INSERT (tag) ON case_tags FROM sti_app": "sti_app lacks INSERT on case_tags.tag",
     "ALTER TABLE case_tags DISABLE ROW LEVEL SECURITY": "row security is off on case_tags",
-    "ALTER TABLE case_tags ALTER tag SET STATISTICS 50": "ANALYZE takes samples of text of cases: case_tags.tag",
+    "ALTER TABLE case_tags ALTER tag SET STATISTICS 50": "ANALYZE samples text of cases: case_tags.tag",
 }  # fmt: skip
 LEFT = {
     "CREATE RULE quiet AS ON DELETE TO case_tags DO INSTEAD NOTHING": "the rule quiet on case_tags",
@@ -169,7 +169,7 @@ LEFT = {
 
 
 @pytest.mark.usefixtures("service")
-def test_its_damages_are_named_and_mended(owner):
+def test_damages_are_reported_and_repaired(owner):
     for damage, sentence in DAMAGES.items():
         with owner.begin() as connection:
             connection.execute(text(damage))
@@ -180,18 +180,18 @@ def test_its_damages_are_named_and_mended(owner):
 
 @pytest.mark.parametrize("damage", LEFT)
 @pytest.mark.usefixtures("service")
-def test_what_an_administrator_must_look_at_is_named(owner, speech_server, damage):
+def test_differences_for_an_administrator_are_reported(owner, speech_server, damage):
     with owner.connect() as connection:
         for statement in damage.format(login=speech_server.keys.login).split("; "):
             connection.execute(text(statement))
-        told = [one for one in compare(connection) if LEFT[damage] in one.sentence]
+        reported = [one for one in compare(connection) if LEFT[damage] in one.sentence]
         connection.rollback()
-    assert told
-    assert all(one.left and not one.mend for one in told)
+    assert reported
+    assert all(one.left and not one.mend for one in reported)
 
 
 @pytest.mark.usefixtures("service")
-def test_the_check_of_init_db_names_it(owner, speech_server, tmp_path, warm_python):
+def test_init_db_check_reports_differences(owner, speech_server, tmp_path, warm_python):
     key_file = tmp_path / "keys.json"
     speech_server.keys.save(key_file)
     environment = outside(
@@ -204,7 +204,7 @@ def test_the_check_of_init_db_names_it(owner, speech_server, tmp_path, warm_pyth
     def check():
         return warm_python.run("src.database.scripts.init_db", ["--check"], folder=tmp_path, environment=environment)
 
-    assert check().stdout == "everything is in place\n"
+    assert check().stdout == "the database is ready\n"
     with owner.begin() as connection:
         connection.execute(text("DROP TRIGGER capture ON case_tags"))
     found = check()
@@ -212,7 +212,7 @@ def test_the_check_of_init_db_names_it(owner, speech_server, tmp_path, warm_pyth
 
 
 @pytest.mark.usefixtures("service")
-def test_nobody_is_served_while_its_row_security_is_off(db, owner):
+def test_no_session_is_served_without_row_security(db, owner):
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE case_tags DISABLE ROW LEVEL SECURITY"))
     url, key = db.engine.url, db.signing_key
@@ -221,7 +221,7 @@ def test_nobody_is_served_while_its_row_security_is_off(db, owner):
         pass
 
 
-def test_going_down_leaves_nothing(service, owner):
+def test_a_downgrade_removes_everything(service, owner):
     service.alembic("downgrade", "base")
     with owner.connect() as connection:
         assert compare(connection) == []
@@ -230,13 +230,13 @@ def test_going_down_leaves_nothing(service, owner):
 
 
 def test_each_history_ignores_the_tables_of_the_other(service, owner_url):
-    from alembic import command  # noqa: PLC0415 - Alembic is not what the module is about
+    from alembic import command  # noqa: PLC0415 - only this test uses Alembic directly
 
     assert "No new upgrade operations detected" in service.alembic("check")
     command.check(alembic_config(owner_url))
 
 
-def test_a_table_of_nobody_is_a_finding_only_where_a_session_may_use_it(owner):
+def test_an_undeclared_table_without_privileges_is_not_reported(owner):
     with owner.begin() as connection:
         connection.execute(text("CREATE TABLE scratch (id int)"))
     with owner.connect() as connection:
@@ -250,13 +250,13 @@ def test_a_table_of_nobody_is_a_finding_only_where_a_session_may_use_it(owner):
         ("UPDATE (id) ON scratch TO sti_wide", "sti_wide"),
     ],
 )
-def test_nobody_is_served_beside_an_open_table_until_its_rights_are_taken(db, owner, right, who):
+def test_no_session_is_served_while_an_unprotected_table_has_privileges(db, owner, right, who):
     with owner.begin() as connection:
         connection.execute(text("CREATE TABLE scratch (id int)"))
         connection.execute(text(f"GRANT {right}"))
     with owner.connect() as connection:
-        told = [str(one) for one in compare(connection)]
-    assert any(f"scratch is not protected by row security, and {who} may use it" in one for one in told), told
+        reported = [str(one) for one in compare(connection)]
+    assert any(f"scratch is not protected by row security, and {who} may use it" in one for one in reported), reported
     url, key = db.engine.url, db.signing_key
     refused = pytest.raises(UnsafeConnection, match="scratch")
     with Database(url, signing_key=key) as fresh, refused, fresh.session(actor="alice"):
@@ -266,7 +266,7 @@ def test_nobody_is_served_beside_an_open_table_until_its_rights_are_taken(db, ow
         pass
 
 
-def test_the_guide_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, monkeypatch, capsys):
+def test_the_guide_creates_a_service_with_a_table(tmp_path, db, owner, monkeypatch, capsys):
     page = (ROOT / "docs" / "how-to" / "own-tables.md").read_text(encoding="utf-8")
     files = dict(re.findall(r"```(?:py|ini)\n# (\S+)\n(.*?)```", page, re.DOTALL))
     service = Service(tmp_path / "recipe", owner.url)
@@ -278,7 +278,7 @@ def test_the_guide_makes_a_service_with_a_table_of_its_own(tmp_path, db, owner, 
     assert "No new upgrade operations detected" in service.alembic("check")
 
     with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Tagged by the guide")
+        case = cases.open_case(session, title="Tagged by the recipe")
     monkeypatch.syspath_prepend(service.folder)
     exec(compile(use, "use.py", "exec"), {"db": db, "case": case})
     assert capsys.readouterr().out == "[]\n"

@@ -1,4 +1,4 @@
-"""What a service may declare of its table: before and after somebody uses it, again, offline, and what is refused."""
+"""Declarations of a service's table: on new and used tables, repeated, offline, invalid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.migrations import catalog
 from tests.migrations.conftest import finish, outside, picture_of, programs_for, start
 from tests.provisioning.service import REVISION, Service, operations
 
-# All columns of the table of the service, as a later revision names them.
+# All columns of the service's table, as in a later revision.
 TAGS = sa.table(
     "case_tags",
     *(sa.column(name) for name in ("id", "created_at", "updated_at", "row_version", "case_id", "tag", "phone", "token",
@@ -27,7 +27,7 @@ COLUMNS = (*record_columns(), sa.Column("case_id", sa.Integer), sa.Column("tag",
 
 
 def rights(connection, role="sti_app", table="case_tags"):
-    """The rights of a role: those on the whole table, and those on columns."""
+    """Return the privileges of a role on the whole table and on columns."""
     return set(connection.scalars(
         text("SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name = :table"
              " AND grantee = :role UNION ALL SELECT privilege_type || ' ' || column_name FROM"
@@ -44,7 +44,7 @@ def names(connection, kind, table="case_tags"):
 
 
 def make(connection, name, *columns):
-    """Create a table with the columns that every protected one has; return it."""
+    """Create a table with the required columns of a protected table; return it."""
     return operations(connection).create_table(name, *record_columns(), *columns)
 
 
@@ -53,10 +53,10 @@ def of_case(name="case_id"):
 
 
 @pytest.mark.usefixtures("service")
-def test_another_declaration_takes_the_place_of_the_first(owner):
+def test_a_new_declaration_replaces_the_previous_one(owner):
     with owner.begin() as connection:
         connection.execute(text("CREATE POLICY hours ON case_tags AS RESTRICTIVE USING (true)"))
-        # Of the first one and of an older version of this layer.
+        # A trigger of an older version of this layer.
         connection.execute(text("CREATE TRIGGER old_capture AFTER UPDATE ON case_tags FOR EACH ROW"
                                 " EXECUTE FUNCTION capture_change('case_id', '', '', 'write')"))  # fmt: skip
         assert {"INSERT phone", "UPDATE tag", "DELETE"} < rights(connection)
@@ -68,12 +68,12 @@ def test_another_declaration_takes_the_place_of_the_first(owner):
         assert {name for name in names(connection, "policies") if "_app_" in name} == {
             "case_tags_app_select", "case_tags_app_insert"
         }  # fmt: skip
-        # What only narrows access is the service's own.
+        # A restrictive policy of the service is kept.
         assert "hours" in names(connection, "policies")
         assert [one for one in compare(connection) if not one.foreign] == []
 
 
-def test_without_columns_to_write_nobody_writes(db, owner):
+def test_a_table_without_writable_columns_is_read_only(db, owner):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Read only")
     with owner.begin() as connection:
@@ -86,7 +86,7 @@ def test_without_columns_to_write_nobody_writes(db, owner):
             session.execute(text(statement), {"case": case.id})
 
 
-def test_a_lookup_belongs_to_administrators_and_its_secrets_to_nobody(db, owner):
+def test_only_administrators_change_a_lookup_and_secrets_are_unreadable(db, owner):
     with owner.begin() as connection:
         table = make(connection, "colours", sa.Column("name", sa.Text), sa.Column("token", sa.Text))
         protect_table(operations(connection), table, secret=("token",), protected=LOOKUP)
@@ -102,7 +102,7 @@ def test_a_lookup_belongs_to_administrators_and_its_secrets_to_nobody(db, owner)
             session.execute(text(statement))
 
 
-def test_the_column_of_the_case_may_have_another_name(db, owner):
+def test_the_case_column_can_have_another_name(db, owner):
     with owner.begin() as connection:
         protect_table(
             operations(connection),
@@ -148,7 +148,7 @@ def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
             assert not stop.wait(0.01)
             assert thread.is_alive()
             watcher.rollback()
-        # Neither waits for the other: this one reads no more, it goes first.
+        # No deadlock: this session continues, and the other transaction waits for it.
         session.execute(add, {"case": case.id, "body": "before"})
     thread.join()
 
@@ -160,7 +160,7 @@ def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
         assert session.scalar(text("SELECT count(*) FROM drafts")) == 0
     with db.session(actor="root") as session:
         (finding,) = history.verify(session).findings
-        assert "drafts 1 is in no entry; if it was there before capture began, run history baseline" in str(finding)
+        assert "drafts 1 has no log entry; if it existed before capture began, run history baseline" in str(finding)
     with owner.begin() as connection:
         connection.execute(text("SELECT write_baseline('drafts', 100)"))
     with db.session(actor="root") as session:
@@ -170,7 +170,7 @@ def test_a_table_in_use_is_protected_between_two_transactions(db, owner):
 def test_a_table_of_this_layer_keeps_its_own_protection(owner):
     notes = sa.table("case_notes", *(sa.column(name) for name in ("id", "created_at", "updated_at", "case_id")))
     with owner.connect() as connection:
-        with pytest.raises(DBAPIError, match="case_notes is protected already, and not by protect_table"):
+        with pytest.raises(DBAPIError, match="case_notes is already protected, but not by protect_table"):
             protect_table(operations(connection), notes)
         connection.rollback()
         unprotect_table(operations(connection), "case_notes")
@@ -178,7 +178,7 @@ def test_a_table_of_this_layer_keeps_its_own_protection(owner):
 
 
 @pytest.mark.usefixtures("service")
-def test_a_table_that_stays_without_its_declaration_is_closed(db, owner):
+def test_a_kept_table_without_a_declaration_is_closed(db, owner):
     with owner.begin() as connection:
         unprotect_table(operations(connection), "case_tags")
     with owner.connect() as connection:
@@ -188,7 +188,7 @@ def test_a_table_that_stays_without_its_declaration_is_closed(db, owner):
         session.execute(text("SELECT id FROM case_tags"))
 
 
-def test_offline_it_makes_the_same_and_percent_signs_and_colons_stay(tmp_path, speech_server):
+def test_offline_mode_creates_the_same_objects_and_keeps_special_characters(tmp_path, speech_server):
     declared = REVISION.replace('unsampled=("tag",),', 'unsampled=("tag",), protected=Protected(visible=VISIBLE),')
     declared = declared.replace("import protect_table", "import Protected, protect_table").replace(
         "down_revision = None", "down_revision = None\nVISIBLE = \"(tag NOT LIKE '%:hidden' OR tag = '100 %s')\""
@@ -225,14 +225,14 @@ def test_offline_it_makes_the_same_and_percent_signs_and_colons_stay(tmp_path, s
         ((*COLUMNS, sa.Column("order", sa.Integer)), {}, "'order' would need quotes"),
     ],
 )
-def test_a_declaration_that_does_not_fit_the_table_is_refused(columns, arguments, words):
+def test_a_declaration_that_does_not_match_the_table_is_rejected(columns, arguments, words):
     table = sa.Table("t", sa.MetaData(), *(column._copy() for column in columns))
     with pytest.raises(InvalidInput, match=words):
         protect_table(None, table, **arguments)
 
 
 @pytest.mark.parametrize("name", ["Tags", "case tags", "order", "user", "tags'; --", "größe"])
-def test_a_name_that_needs_quotes_is_refused(name):
+def test_a_name_that_needs_quotes_is_rejected(name):
     table = sa.Table(name, sa.MetaData(), *(column._copy() for column in COLUMNS))
     words = "lowercase letters, digits and underscores"
     with pytest.raises(InvalidInput, match=words):
@@ -241,18 +241,18 @@ def test_a_name_that_needs_quotes_is_refused(name):
         unprotect_table(None, name)
 
 
-def test_a_name_has_room_for_those_of_its_policies(owner):
+def test_the_length_of_a_table_name_allows_for_policy_names(owner):
     with owner.begin() as connection:
         protect_table(operations(connection), make(connection, "t" * 50, of_case()), insert=("case_id",))
         read_by_administrators = Protected(case=None, administrators="read", restorable=None)
         protect_table(operations(connection), make(connection, "u" * 50), protected=read_by_administrators)
         assert compare(connection) == []
-        with pytest.raises(InvalidInput, match="more than 50 characters"):
+        with pytest.raises(InvalidInput, match="at most 50"):
             protect_table(None, make(connection, "t" * 51, of_case()))
         connection.rollback()
 
 
-def test_a_table_of_another_schema_is_refused():
+def test_a_table_in_another_schema_is_rejected():
     table = sa.Table("tags", sa.MetaData(), *(column._copy() for column in COLUMNS), schema="private")
     with pytest.raises(InvalidInput, match="is in the schema private"):
         protect_table(None, table)

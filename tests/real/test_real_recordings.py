@@ -1,4 +1,4 @@
-"""Real recordings, which lie beside the project: what is read from them, and that they come back as they were."""
+"""Real recordings from the shared data: their facts, and that their stored content is unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_a_real_recording_is_read_stored_and_given_back(db, shared_data, name):
+def test_a_real_recording_is_measured_stored_and_read_back(db, shared_data, name):
     path = shared_data / "audio" / name
     content = path.read_bytes()
     duration_ms, rate, channels, codec = FACTS[name]
@@ -33,14 +33,14 @@ def test_a_real_recording_is_read_stored_and_given_back(db, shared_data, name):
             assert file.read() == content
 
     assert (audio.name, audio.sha256) == (name, hashlib.sha256(content).hexdigest())
-    # A decoder may add or drop a frame of an MP3 at either end.
+    # Decoders may add or drop an MP3 frame at either end.
     assert audio.duration_ms == pytest.approx(duration_ms, abs=60)
     assert (audio.sample_rate_hz, audio.channels, audio.codec) == (rate, channels, codec)
     assert not audio.is_truncated
 
 
 @pytest.mark.parametrize("name", ["jfk.flac", "apollo11.mp3"])
-def test_half_a_real_recording_is_kept_and_flagged_or_measured(db, shared_data, name):
+def test_half_of_a_real_recording_is_stored_and_flagged_or_measured(db, shared_data, name):
     content = (shared_data / "audio" / name).read_bytes()
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Cut")
@@ -51,7 +51,7 @@ def test_half_a_real_recording_is_kept_and_flagged_or_measured(db, shared_data, 
         assert audio.is_truncated
 
 
-def test_subtitles_and_transcripts_are_no_recordings(db, shared_data):
+def test_subtitles_and_transcripts_raise_not_audio(db, shared_data):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Not audio")
     for path in (shared_data / "subtitles" / "sample.vtt", shared_data / "whisper" / "bonjour.words.json"):

@@ -1,4 +1,4 @@
-"""Real recogniser outputs: every word and time is stored, and phrases are found in their language."""
+"""Real results of recognisers: every word and time is stored, and phrases are found in their language."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_every_word_and_time_of_a_real_output_is_kept(db, audio, shared_data, na
     ("name", "query"),
     [("apollo11.words.json", None), ("bonjour.words.json", "bonjour"), ("empty.words.json", '"thanks for watching"')],
 )
-def test_what_was_said_is_found_with_its_time(db, audio, shared_data, name, query):
+def test_a_spoken_phrase_is_found_with_its_time(db, audio, shared_data, name, query):
     spoken = read(shared_data / "whisper" / name)
-    # Of the radio traffic any phrase of three words will do.
+    # For the radio traffic, any phrase of three words.
     query = query or '"' + " ".join(word.text.strip(" .,!?") for word in spoken[0].words[:3]) + '"'
     with db.session(actor="alice") as session:
         transcripts.add(session, audio, spoken, language=FILES[name])

@@ -1,4 +1,4 @@
-"""A PgBouncer of our own in front of the test server: transaction mode, few server connections, a unix socket."""
+"""A PgBouncer in front of the test server: transaction mode, few server connections, a unix socket."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sqlalchemy import URL
 from src.database.embedded.account import Account, server_account
 
 PORT = 6432
-# Debian keeps it where only root's PATH leads.
+# Debian installs it in a directory that only root's PATH contains.
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 class Bouncer:
-    """A running PgBouncer; `url` leads sessions through it. `restart` forgets every connection, as a crash does."""
+    """A running PgBouncer; sessions use it through `url`. `restart` drops every connection, like a crash."""
 
     def __init__(self, serving: URL, folder: Path, account: Account, options: dict[str, object]) -> None:
         where = {"host": folder.as_posix(), "port": str(PORT)}
@@ -57,7 +57,7 @@ class Bouncer:
         self._process.stderr.close()
 
     def queries(self) -> int:
-        """How many queries of this database it has passed on."""
+        """Return the number of queries of this database that it has forwarded."""
         console = psycopg2.connect(
             host=self._folder.as_posix(),
             port=PORT,
@@ -76,7 +76,7 @@ class Bouncer:
         return sum(row["query_count"] for row in rows if row["database"] == self.url.database)
 
     def _start(self) -> subprocess.Popen[str]:
-        other = os.geteuid() != self._account.uid  # it refuses to run as root
+        other = os.geteuid() != self._account.uid  # PgBouncer does not run as root
         process = subprocess.Popen(
             [str(PROGRAM), str(self._folder / "pgbouncer.ini")],
             stderr=subprocess.PIPE,
@@ -103,8 +103,8 @@ class Bouncer:
 
 @contextmanager
 def running_bouncer(serving: URL, **options: object) -> Iterator[Bouncer]:
-    """Yield a PgBouncer for the login and the server of this URL, with these settings beside the ones above."""
-    # Not below pytest's folder: a socket's path has 107 bytes at most.
+    """Yield a PgBouncer for the login and the server of this URL, with `options` as additional settings."""
+    # Not below pytest's directory: the path of a socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="sti-bouncer-"))
     account = server_account(folder)
     try:

@@ -1,4 +1,4 @@
-"""One populated database for the assertions that leave nothing behind, and fresh ones for those that do."""
+"""Shared populated databases for tests that change nothing, and new ones for tests that do."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.security.population import Populated, populate
 
 @pytest.fixture(scope="session")
 def shared(speech_server: SpeechServer) -> Iterator[Populated]:
-    """The populated database that reading and refused writing share: a test that leaves something in it is wrong."""
+    """A populated database shared by tests of reading and of rejected writes; no test may change it."""
     with _copy(speech_server) as populated:
         yield populated
 
 
 @pytest.fixture(scope="session")
 def lasting(speech_server: SpeechServer) -> Iterator[Populated]:
-    """A populated database that gathers what tests leave: for those that only look at what they did themselves."""
+    """A populated database that keeps the changes of all tests: for tests that check only their own changes."""
     with _copy(speech_server) as populated:
         yield populated
 
@@ -40,7 +40,7 @@ def _copy(server: SpeechServer) -> Iterator[Populated]:
 
 @pytest.fixture
 def unchanged(shared: Populated) -> Iterator[Populated]:
-    """`shared`, and afterwards the proof that no table differs."""
+    """`shared`, with a check afterwards that no table has changed."""
     before = shared.snapshot()
     yield shared
     assert shared.snapshot() == before
@@ -48,5 +48,5 @@ def unchanged(shared: Populated) -> Iterator[Populated]:
 
 @pytest.fixture
 def populated(db: Database, owner: Engine) -> Populated:
-    """A populated database of this test alone."""
+    """A populated database for this test alone."""
     return populate(db, owner)

@@ -1,11 +1,11 @@
-"""A stage with two cases, and intruders who may see only one: what any of them gets to hear must hold no canary.
+"""A database with two cases, and intruders who may access only one: no output that they receive may contain a canary.
 
-Every text of the other case is a canary: a word that stands nowhere else. An intruder is a valid session (or none);
-`tests/security/hostile_attempts.py` says what it tries. The oracle: no canary in any row, notice, copy or error text, a
-missing thing and a forbidden one answer alike, and the other case's rows stay as they were.
+Every text of the other case is a canary: a word that occurs nowhere else. An intruder is a session of a valid actor or
+of none; `tests/security/hostile_attempts.py` defines the attempts. The oracle: no canary in any row, notice, COPY or
+error text; the same answer for a missing and a forbidden row; and no change in the other case.
 
-Left out on purpose, since the answer is known and named elsewhere: what other sessions run at this moment
-(docs/security.md), and objects that are announced but nobody's yet (`announce_object` asks for no right in the case).
+Deliberately excluded, because documented elsewhere: statements that other sessions are running (docs/security.md), and
+announced objects without an owner (`announce_object` requires no permission in the case).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.declared import known_words
 from tests.security.population import ALL_TABLES, CASE_TABLES, case_column, core, populate, rows_written_by
 
 REFUSED = (SQLAlchemyError, SpeechError, psycopg2.Error)
-# Everybody who is on the stage without a right in the other case; the owner of the own case comes first.
+# The users without access to the other case, by role; the owner of the own case comes first.
 CAST: dict[str, str | None] = {
     "owner": "alice",
     "viewer": "vera",
@@ -46,7 +46,7 @@ CAST: dict[str, str | None] = {
     "unknown": "mallory",
     "nobody": None,
 }
-# What a canary cannot be put into, beside words of a fixed list: names that are everybody's to know or to guess.
+# Columns without a canary, besides those with a fixed set of values: their values are public or can be guessed.
 NO_CANARY = {
     "activity_logs": {"entity", "actor", "schema_revision", "salt", "payload_hash", "leaf_hash"},
     "case_participants": {"permissions"},
@@ -54,13 +54,13 @@ NO_CANARY = {
     "transcription_segments": {"search_config"},
     "transcriptions": {"segments_sha256"},
 }
-# What keeps versions as they are, off while the stage is set.
+# The triggers that make versions immutable; disabled while the canaries are written.
 GUARDS = {"transcription_segments": "guard_part", "transcription_sources": "guard_part", "transcriptions": "guard_text"}
 
 
 @dataclass
 class Stage:
-    """The database, the two cases, and what may never be heard."""
+    """The database, the two cases, and the canaries that must not leak."""
 
     db: Database
     owner: Engine
@@ -74,25 +74,25 @@ class Stage:
     relations: list[str] = field(default_factory=list)
 
     def fingerprint(self) -> dict[str, str]:
-        """What must be equal after every attack: the other case, row by row, and who may do what."""
+        """Return hashes that must be equal after every attack: the rows of the other case, users and permissions."""
         prints = {
             table: f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY id), '')) FROM public.{table} t"
             f" WHERE {case_column(Base.metadata.tables[table])} = :other"
-            # Announced by anybody, and nobody's until a recording of the case adopts it.
+            # Anybody may announce an object; it has no owner until a recording of the case adopts it.
             + (" AND state <> 'pending'" if table == "storage_objects" else "")
             for table in CASE_TABLES
         }
-        prints["people"] = (
+        prints["users"] = (
             "SELECT md5(string_agg(concat_ws(',', id, username, password_hash, is_active, role_id), '|' ORDER BY id))"
             " FROM public.users"
         )
         for table in sorted(set(ALL_TABLES) - set(CASE_TABLES) - {"users", "login_throttles"}):
             prints[table] = f"SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM public.{table} t"
         with self.owner.connect() as connection:
-            return {what: connection.scalar(text(query), {"other": self.other}) for what, query in prints.items()}
+            return {name: connection.scalar(text(query), {"other": self.other}) for name, query in prints.items()}
 
     def bare_columns(self) -> list[str]:
-        """The columns of the other case in which no canary stands, though one could."""
+        """Return the columns of the other case that could contain a canary and do not."""
         bare = []
         with self.owner.connect() as connection:
             for table in CASE_TABLES:
@@ -109,92 +109,93 @@ class Stage:
 
 @dataclass
 class Intruder:
-    """One session's owner at work: everything that it gets to hear goes through `hear`."""
+    """An actor that attacks the other case; all output that it receives is passed to `check`."""
 
     stage: Stage
     role: str
-    chance: random.Random
+    rng: random.Random
     findings: list[str] = field(default_factory=list)
     doing: str = ""
 
     @property
     def name(self) -> str | None:
-        """Who acts; a role outside the cast is the other case's owner, for proving that canaries are heard."""
+        """The actor's name; for a role outside `CAST`, the owner of the other case, to prove detection of leaks."""
         return CAST.get(self.role, "bob")
 
-    def found(self, what: str) -> None:
-        self.findings.append(f"{self.role}, {self.doing}: {what}")
+    def report(self, finding: str) -> None:
+        self.findings.append(f"{self.role}, {self.doing}: {finding}")
 
-    def hear(self, *things: object) -> None:
-        said = "\n".join(_spoken(thing) for thing in things)
+    def check(self, *outputs: object) -> None:
+        """Report a canary in the outputs."""
+        output = "\n".join(_text_of(each) for each in outputs)
         for canary in self.stage.canaries:
-            if canary in said:
-                at = said.index(canary)
-                self.found(f"heard {said[max(0, at - 60) : at + 80]!r}")
+            if canary in output:
+                at = output.index(canary)
+                self.report(f"received {output[max(0, at - 60) : at + 80]!r}")
                 return
 
     def expect_nothing(self, rows: Iterable[Any]) -> None:
-        """These rows speak of the other case only: a value that is not nothing is a leak."""
+        """Report any value in rows that concern only the other case, except None, 0, False and empty ones."""
         for row in rows:
             if any(value not in (None, 0, False, [], {}, "") for value in row):
-                self.found(f"was told {_spoken(row)[:200]!r} about the other case")
+                self.report(f"received {_text_of(row)[:200]!r} about the other case")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A Core transaction of this actor; what leaves it as an error is heard, and nothing worse."""
+        """A Core transaction of this actor; its errors are checked and suppressed."""
         try:
             with core(self.stage.db, Actor(self.name)) as connection:
                 yield connection
         except REFUSED as error:
-            self.hear(error)
+            self.check(error)
 
     def ask(self, connection: Connection, sql: str, **values: object) -> list[Any] | None:
-        """The rows, heard; None when it was refused. The transaction goes on either way."""
+        """Return the checked rows, None if the statement fails. The transaction stays usable."""
         try:
             with connection.begin_nested():
                 result = connection.execute(text(sql), values)
                 rows = list(result) if result.returns_rows else [(result.rowcount,)]
         except REFUSED as error:
-            self.hear(error)
+            self.check(error)
             return None
-        self.hear(*rows)
+        self.check(*rows)
         return rows
 
     def pick(self, *choices: Any) -> Any:
-        return self.chance.choice(choices)
+        return self.rng.choice(choices)
 
     def guess(self, table: str) -> int:
-        """An id of the other case, as somebody who counts would find it."""
-        return self.chance.choice(self.stage.rows[table])
+        """Return an id of a row of the other case, as an intruder could guess it by counting."""
+        return self.rng.choice(self.stage.rows[table])
 
 
-def masked(said: str) -> str:
-    """A sentence without the numbers and names in it: what must be equal for a missing and a forbidden thing."""
-    return re.sub(r"CASE-\w+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", said)
+def masked(message: str) -> str:
+    """Return a message without numbers and codes; it must be equal for a missing and a forbidden row."""
+    return re.sub(r"CASE-\w+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", message)
 
 
-def _spoken(thing: object) -> str:
-    if isinstance(thing, BaseException):
-        said, seen = [], set()
-        error: BaseException | None = thing
+def _text_of(output: object) -> str:
+    if isinstance(output, BaseException):
+        texts, seen = [], set()
+        error: BaseException | None = output
         while error is not None and id(error) not in seen:
             seen.add(id(error))
-            said.append(str(error))
+            texts.append(str(error))
             diagnosis = getattr(error, "diag", None)
-            said += [str(getattr(diagnosis, part)) for part in dir(diagnosis) if not part.startswith("_")]
+            texts += [str(getattr(diagnosis, part)) for part in dir(diagnosis) if not part.startswith("_")]
             error = getattr(error, "orig", None) or error.__cause__ or error.__context__
-        return "\n".join(said)
-    if isinstance(thing, memoryview | bytes):
-        return bytes(thing).decode("latin-1")
-    if isinstance(thing, tuple | list) or hasattr(thing, "_fields"):
-        return ", ".join(_spoken(part) for part in thing)
-    said = str(thing)
-    if is_dataclass(thing):
-        # What is kept out of logs was given all the same.
-        said += "".join(f"\n{_spoken(getattr(thing, part.name))}" for part in fields(thing) if not part.repr)
-    # A bytea that was turned into text on the server reads as hexadecimal digits.
-    return said + "".join(
-        bytes.fromhex(digits).decode("latin-1") for digits in re.findall(r"\\x((?:[0-9a-f]{2})+)", said)
+        return "\n".join(texts)
+    if isinstance(output, memoryview | bytes):
+        return bytes(output).decode("latin-1")
+    if isinstance(output, tuple | list) or hasattr(output, "_fields"):
+        return ", ".join(_text_of(part) for part in output)
+    found = str(output)
+    if is_dataclass(output):
+        # Fields without a repr are hidden from logs, but the intruder received them.
+        found += "".join(f"\n{_text_of(getattr(output, part.name))}" for part in fields(output) if not part.repr)
+    # A bytea that the server converted to text is in hexadecimal digits.
+    return found + "".join(
+        bytes.fromhex(digits).decode("latin-1") for digits in re.findall(r"\\x((?:[0-9a-f]{2})+)", found)
     )
 
 
@@ -208,17 +209,17 @@ def _is_bytes(table: str, name: str) -> bool:
 
 
 def set_stage(db: Database, owner: Engine) -> Stage:
-    """Populate a fresh copy: alice's case is the own one, bob's the other one, full of canaries."""
+    """Populate a new database: Alice's case is the own case; Bob's is the other one, full of canaries."""
     populated = populate(db, owner)
     own, other = populated.case_of["alice"], populated.case_of["bob"]
     canary, digest = f"kanari{secrets.token_hex(6)}", secrets.token_hex(32)
     with owner.begin() as connection:
-        _cast(connection, own, other)
+        _add_cast(connection, own, other)
         connection.execute(
             text("SELECT set_config('sti.reason', :c, true), set_config('sti.request', :c, true)"), {"c": canary}
         )
         _fill(connection, other, canary, digest)
-        # Twice, so that a canary stands among the old values of the log, too.
+        # A second change, so that the old values in the log also contain a canary.
         connection.execute(text("UPDATE cases SET title = title || '.' WHERE id = :other"), {"other": other})
         keys = connection.scalars(text("SELECT key FROM storage_objects WHERE case_id = :c"), {"c": other}).all()
         functions = connection.execute(
@@ -246,14 +247,14 @@ def set_stage(db: Database, owner: Engine) -> Stage:
         canaries=(canary, digest, *(key.rpartition("/")[2].partition(".")[0] for key in keys)),
         rows={table: sorted(populated.rows_of("bob", table)) for table in CASE_TABLES},
         forged=rows_written_by(populated, "alice", other),
-        # What takes nothing tells a constant.
+        # Functions without arguments return constants.
         functions=[(row[0], list(row[1])) for row in functions if row[1]],
         partitions=list(partitions),
         relations=list(toast),
     )
 
 
-def _cast(connection: Connection, own: int, other: int) -> None:
+def _add_cast(connection: Connection, own: int, other: int) -> None:
     for name, role in {"vera": "user", "eddy": "user", "emil": "user", "dora": "user", "helper": "service",
                        "keeper": "service"}.items():  # fmt: skip
         connection.execute(
@@ -264,7 +265,7 @@ def _cast(connection: Connection, own: int, other: int) -> None:
         ("vera", own, "viewer", {}, None),
         ("eddy", own, "editor", {}, None),
         ("emil", other, "editor", {}, "2020-01-01"),
-        # Without a verb at all: whoever may write what he may not read hears of it, see test_case_35.
+        # All verbs denied: an actor who may write but not read learns about the rows, see test_case_35.
         ("dora", other, "viewer", {"deny": list(CASE_VERBS)}, None),
     ):
         connection.execute(
@@ -275,7 +276,7 @@ def _cast(connection: Connection, own: int, other: int) -> None:
 
 
 def _fill(connection: Connection, other: int, canary: str, digest: str) -> None:
-    """Jobs that nobody else can claim, since claiming is a way in; then the canary in every column that takes it."""
+    """Lease the jobs, because claiming one grants access; then put the canary into every column that allows it."""
     connection.execute(
         text("UPDATE processing_jobs SET state = 'running', lease = 1, attempts = 1, started_at = now(),"
              " lease_expires_at = now() + interval '9 days',"
@@ -286,7 +287,7 @@ def _fill(connection: Connection, other: int, canary: str, digest: str) -> None:
         connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}"))
     for table in CASE_TABLES:
         if table == "activity_logs":
-            continue  # it heard of the canaries by the changes made here
+            continue  # the changes made here put the canaries into the log
         names = _texts(table) - NO_CANARY.get(table, set()) - {"key", "path"}
         changes = [f"{name} = {_canary_for(table, name, canary, digest)}" for name in names]
         changes += ["is_archived = true"] if table == "audio_files" else []
@@ -298,16 +299,16 @@ def _fill(connection: Connection, other: int, canary: str, digest: str) -> None:
 
 
 def _canary_for(table: str, name: str, canary: str, digest: str) -> str:
-    """The literal that puts a canary into a column, in the form that the column asks for."""
+    """Return a SQL literal with a canary, of the type that the column requires."""
     kind = Base.metadata.tables[table].columns[name].type
     if name == "sha256":
         return f"'{digest}'"
     if isinstance(kind, JSONB):
-        said = json.dumps([{"text": canary}] if name == "words" else {"said": canary})
-        return f"CAST('{said}' AS jsonb)".replace(":", r"\:")
+        document = json.dumps([{"text": canary}] if name == "words" else {"said": canary})
+        return f"CAST('{document}' AS jsonb)".replace(":", r"\:")
     if isinstance(kind, ARRAY):
         return f"ARRAY['{canary}']"
     if isinstance(kind, LargeBinary):
         return f"convert_to('{canary}', 'UTF8')"
-    # With the words that a search would look for.
+    # Includes the words of the search attempts.
     return f"'{canary} common bobsecret'"

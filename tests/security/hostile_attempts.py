@@ -1,11 +1,11 @@
-"""What an intruder tries: one function for each kind of attempt, each random, each repeated by its seed."""
+"""The attempts of an intruder: one function per kind, random and reproducible by its seed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a small name
+from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
 from sqlalchemy import text
 
 from src.database import Base
@@ -14,22 +14,22 @@ from src.storage import keys
 from tests.security.hostile import REFUSED, Intruder, masked
 from tests.security.hostile_reading import (
     PRELUDES,
+    bypass_db_session,
     column_of,
-    go_around_the_door,
-    look_into_the_catalogue,
-    make_temporary_things,
+    create_temporary_objects,
     prepare,
-    question,
+    random_query,
     read,
     read_by_orm,
-    read_past_sqlalchemy,
+    read_the_catalog,
+    read_with_the_driver,
 )
-from tests.security.hostile_services import MISSING, call_a_service, history, search_words
+from tests.security.hostile_services import MISSING, call_service, history, search_words
 from tests.security.population import CASE_TABLES, backend_of, core, insert_statement
 
 
 def call_functions(intruder: Intruder) -> None:
-    """Every function that the application may execute, with the other case's numbers and with nonsense."""
+    """Call every function that the application may execute, with ids of the other case and with invalid values."""
     stage = intruder.stage
     name, types = intruder.pick(*stage.functions)
     number = intruder.pick(stage.other, stage.own, intruder.guess("processing_jobs"), intruder.guess("cases"), -1)
@@ -49,21 +49,21 @@ def call_functions(intruder: Intruder) -> None:
         given = {f"a{index}": values.get(kind) for index, kind in enumerate(types)}
         rows = intruder.ask(connection, f"SELECT * FROM public.{name}({arguments})", **given)
         if name == "actor_case_ids" and rows and stage.other in (rows[0][0] or ()):
-            intruder.found("the other case is among the actor's")
+            intruder.report("the other case is among the actor's cases")
         if name == "search_page":
             intruder.expect_nothing((row[0] in stage.rows["transcription_segments"],) for row in rows or ())
 
 
-def use_a_stolen_proof(intruder: Intruder) -> None:
-    """Proofs of the other case's owner: alive, of another backend, spliced, expired, for another purpose."""
-    db, chance = intruder.stage.db, intruder.chance
+def use_stolen_proof(intruder: Intruder) -> None:
+    """Use proofs of the owner of the other case: valid, of another backend, spliced, expired, for another purpose."""
+    db, rng = intruder.stage.db, intruder.rng
     with core(db, Actor("bob")) as victim, intruder.transaction() as connection:
         proof = victim.scalar(text("SELECT current_setting('sti.actor')"))
         parts, mine = proof.split("|"), backend_of(connection)
         own = (connection.scalar(text("SELECT current_setting('sti.actor')")) or "|||||").split("|")
-        spliced = [chance.choice(pair) for pair in zip(parts, own, strict=True)]
-        # Ones that really are the own or really the victim's are no theft.
-        minted = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",
+        spliced = [rng.choice(pair) for pair in zip(parts, own, strict=True)]
+        # A splice that equals the intruder's own or the victim's proof is not an attack.
+        forged = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",
                   "|".join([*own[:5], parts[5]]),
                   *(["|".join(spliced)] if spliced not in (parts, own) else [])]  # fmt: skip
         key, now = db.signing_key, time.time()
@@ -72,20 +72,20 @@ def use_a_stolen_proof(intruder: Intruder) -> None:
                  key.token("login", "bob", backend_pid=mine, server_time=now)]  # fmt: skip
         begun.append(begun[0].replace(f"|{backend_of(victim)}|", f"|{mine}|"))
         for _ in range(3):
-            if chance.random() < 0.5:
-                intruder.ask(connection, "SELECT set_config('sti.actor', :p, :l)", p=chance.choice(minted),
-                             l=chance.random() < 0.5)  # fmt: skip
+            if rng.random() < 0.5:
+                intruder.ask(connection, "SELECT set_config('sti.actor', :p, :l)", p=rng.choice(forged),
+                             l=rng.random() < 0.5)  # fmt: skip
             else:
                 rows = intruder.ask(connection, "SELECT actor FROM public.begin_actor(:t, 'r', 'q')",
-                                    t=chance.choice(begun))  # fmt: skip
+                                    t=rng.choice(begun))  # fmt: skip
                 intruder.expect_nothing(rows or ())
             intruder.ask(connection, intruder.pick(*PRELUDES[:4]))
-            intruder.ask(connection, question(intruder)[0])
+            intruder.ask(connection, random_query(intruder)[0])
         connection.get_transaction().rollback()
 
 
 def write(intruder: Intruder) -> None:
-    """Changes aimed at rows of the other case, committed; and changes of everything, taken back."""
+    """Commit changes aimed at rows of the other case; run changes of all rows and roll them back."""
     stage, table = intruder.stage, intruder.pick(*CASE_TABLES)
     case, guess, other = column_of(table), intruder.guess(table), intruder.stage.other
     column = intruder.pick(*(c.name for c in Base.metadata.tables[table].columns if c.computed is None))
@@ -103,13 +103,13 @@ def write(intruder: Intruder) -> None:
             f"TRUNCATE public.{table} CASCADE",
             f"MERGE INTO public.{table} t USING (VALUES ({other})) v (c) ON t.{case} = v.c WHEN MATCHED THEN DELETE",
         )
-        if intruder.chance.random() < 0.25:
+        if intruder.rng.random() < 0.25:
             statement, values = insert_statement(table, stage.forged[table])
             result = intruder.ask(connection, statement.text, **values)
         else:
             result = intruder.ask(connection, intruder.pick(*aimed))
         if result is not None and result[0][0] != 0 and table != "storage_objects":
-            intruder.found(f"wrote into {table} of the other case")
+            intruder.report(f"wrote into {table} of the other case")
         locked = intruder.ask(connection, f"SELECT id FROM public.{table} WHERE {case} = {other}"
                               f" FOR {intruder.pick('UPDATE', 'KEY SHARE', 'NO KEY UPDATE NOWAIT')}")  # fmt: skip
         intruder.expect_nothing(locked or ())
@@ -118,12 +118,12 @@ def write(intruder: Intruder) -> None:
         changed = intruder.ask(connection, intruder.pick(f"DELETE FROM public.{table}",
                                f"UPDATE public.{table} SET {column} = {column}"))  # fmt: skip
         if visible and changed and changed[0][0] > visible[0][0]:
-            intruder.found(f"reached {changed[0][0]} rows of {table} and sees {visible[0][0]}")
+            intruder.report(f"reached {changed[0][0]} rows of {table} and sees {visible[0][0]}")
         connection.get_transaction().rollback()
 
 
 def probe_constraints(intruder: Intruder) -> None:
-    """Foreign keys to invisible parents, keys that are taken: a missing parent and a forbidden one answer alike."""
+    """Probe foreign keys and unique keys: the answers for a missing and a forbidden parent must be equal."""
     own, other = intruder.stage.own, intruder.stage.other
     table, statement = intruder.pick(
         ("audio_files", "INSERT INTO processing_jobs (case_id, audio_file_id, kind) VALUES ({case}, {id}, 'probe')"),
@@ -149,24 +149,24 @@ def probe_constraints(intruder: Intruder) -> None:
         ("cases", "SELECT {id} = ANY (actor_case_ids('read'))"),
     )  # fmt: skip
     case = intruder.pick(own, other)
-    told = []
+    answers = []
     for number in (intruder.guess(table), MISSING):
         sql = statement.format(case=MISSING if case == other and number == MISSING else case, id=number)
         with intruder.transaction() as connection:
             try:
                 with connection.begin_nested():
                     result = connection.execute(text(sql))
-                    told.append(str(result.all() if result.returns_rows else result.rowcount))
+                    answers.append(str(result.all() if result.returns_rows else result.rowcount))
             except REFUSED as error:
-                intruder.hear(error)
-                told.append(masked(str(error)))
+                intruder.check(error)
+                answers.append(masked(str(error)))
             connection.get_transaction().rollback()
-    if told[0] != told[1]:
-        intruder.found(f"tells forbidden from missing: {told}")
+    if answers[0] != answers[1]:
+        intruder.report(f"distinguishes forbidden from missing: {answers}")
 
 
 def use_channels(intruder: Intruder) -> None:
-    """LISTEN, NOTIFY, advisory locks, large objects: what sessions share beside tables."""
+    """Use what sessions share besides tables: LISTEN, NOTIFY, advisory locks, large objects."""
     with intruder.transaction() as connection:
         driver: Driver = connection.connection.dbapi_connection
         for statement in (
@@ -178,35 +178,35 @@ def use_channels(intruder: Intruder) -> None:
         ):
             intruder.ask(connection, statement)
         driver.poll()
-        intruder.hear(*(f"{notice.channel} {notice.payload}" for notice in driver.notifies))
+        intruder.check(*(f"{notice.channel} {notice.payload}" for notice in driver.notifies))
         driver.notifies.clear()
         connection.get_transaction().rollback()
 
 
 KINDS: tuple[Callable[[Intruder], None], ...] = (
     read,
-    read_past_sqlalchemy,
+    read_with_the_driver,
     read_by_orm,
-    make_temporary_things,
+    create_temporary_objects,
     call_functions,
-    look_into_the_catalogue,
-    use_a_stolen_proof,
+    read_the_catalog,
+    use_stolen_proof,
     write,
     probe_constraints,
-    go_around_the_door,
+    bypass_db_session,
     use_channels,
-    call_a_service,
+    call_service,
     history,
     search_words,
 )
 
 
 def attempt(intruder: Intruder) -> str:
-    """Make one random attempt; returns its kind. What it found is in `intruder.findings`."""
+    """Run one random attempt and return its kind; findings are appended to `intruder.findings`."""
     kind = intruder.pick(*KINDS)
     intruder.doing = kind.__name__
     try:
         kind(intruder)
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
     return kind.__name__

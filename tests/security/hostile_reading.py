@@ -1,10 +1,10 @@
-"""Attempts to read: random questions, by every way that a session has to ask them."""
+"""Attempts to read: random queries by every means that a session has."""
 
 from __future__ import annotations
 
 import io
 
-from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a small name
+from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
 from sqlalchemy import Connection, func, select, text
 
 from src.database import Base
@@ -42,8 +42,8 @@ def prepare(intruder: Intruder, connection: Connection) -> None:
         intruder.ask(connection, intruder.pick(*PRELUDES))
 
 
-def question(intruder: Intruder) -> tuple[str, bool]:
-    """A random SELECT, and whether it asks about the other case alone."""
+def random_query(intruder: Intruder) -> tuple[str, bool]:
+    """Return a random SELECT, and whether it concerns only the other case."""
     table = intruder.pick(*CASE_TABLES)
     case, guess, other = column_of(table), intruder.guess(table), intruder.stage.other
     columns = [c.name for c in Base.metadata.tables[table].columns]
@@ -72,14 +72,14 @@ def question(intruder: Intruder) -> tuple[str, bool]:
         "({0}) UNION ALL ({0})",
         "SELECT x.* FROM generate_series(1, 2) g CROSS JOIN LATERAL ({0}) x",
         "SELECT x.* FROM public.users u JOIN LATERAL ({0}) x ON u.is_active",
-        # An aggregate has a row whatever it counts.
+        # An aggregate always returns a row.
         "{0}" if whole else "SELECT EXISTS ({0})",
     )
     return shape.format(plain), foreign
 
 
 def read(intruder: Intruder) -> None:
-    sql, foreign = question(intruder)
+    sql, foreign = random_query(intruder)
     with intruder.transaction() as connection:
         prepare(intruder, connection)
         rows = intruder.ask(connection, sql)
@@ -87,9 +87,9 @@ def read(intruder: Intruder) -> None:
             intruder.expect_nothing(rows or ())
 
 
-def read_past_sqlalchemy(intruder: Intruder) -> None:
-    """The driver's own cursors: plain, on the server, held over the end of the transaction."""
-    sql, _ = question(intruder)
+def read_with_the_driver(intruder: Intruder) -> None:
+    """Read with the driver's own cursors: plain, server-side, held beyond the end of the transaction."""
+    sql, _ = random_query(intruder)
     with intruder.transaction() as connection:
         prepare(intruder, connection)
         driver: Driver = connection.connection.dbapi_connection
@@ -99,12 +99,12 @@ def read_past_sqlalchemy(intruder: Intruder) -> None:
                 if way == "copy":
                     copied = io.StringIO()
                     cursor.copy_expert(f"COPY ({sql}) TO STDOUT", copied)
-                    intruder.hear(copied.getvalue())
+                    intruder.check(copied.getvalue())
                 elif way == "copy into":
                     table = intruder.pick(*CASE_TABLES)
                     cursor.copy_expert(f"COPY public.{table} ({column_of(table)}) FROM STDIN",
                                        io.StringIO(f"{intruder.stage.other}\n"))  # fmt: skip
-                    intruder.found(f"copied into {table}")
+                    intruder.report(f"copied into {table}")
                 else:
                     cursor.execute(
                         {
@@ -115,9 +115,9 @@ def read_past_sqlalchemy(intruder: Intruder) -> None:
                             "prepared": f"PREPARE q AS {sql}; EXECUTE q",
                         }.get(way, sql)
                     )
-                    intruder.hear(*(cursor.fetchall() if way != "notice" else ()))
+                    intruder.check(*(cursor.fetchall() if way != "notice" else ()))
             finally:
-                intruder.hear(*driver.notices)
+                intruder.check(*driver.notices)
                 driver.notices.clear()
                 if way == "prepared":
                     driver.rollback()
@@ -132,13 +132,13 @@ def read_by_orm(intruder: Intruder) -> None:
     try:
         with intruder.stage.db.session(actor=intruder.name) as session:
             for thing in session.scalars(query.order_by(intruder.pick(model.id, text("1 DESC")))):
-                intruder.hear(thing, tuple(vars(thing).values()))
+                intruder.check(thing, tuple(vars(thing).values()))
             intruder.expect_nothing([(session.get(model, intruder.guess(table)),)] if table != "activity_logs" else ())
             counted = select(func.count()).select_from(model)
             intruder.expect_nothing([(session.scalar(counted.where(model.id.in_(intruder.stage.rows[table]),
                                      getattr(model, column_of(table)) == intruder.stage.other)),)])  # fmt: skip
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
 
 
 LEAK = """CREATE FUNCTION pg_temp.leak(value text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 {options} AS $f$
@@ -146,9 +146,9 @@ BEGIN RAISE NOTICE 'leaked %', value; IF value LIKE '%kanari%' THEN RAISE EXCEPT
 RETURN true; END $f$"""
 
 
-def make_temporary_things(intruder: Intruder) -> None:
-    """Views, tables, functions, operators of one's own in front of or beside ours."""
-    table, (sql, _) = intruder.pick(*CASE_TABLES), question(intruder)
+def create_temporary_objects(intruder: Intruder) -> None:
+    """Create temporary views, tables, functions and triggers that shadow ours or read from them."""
+    table, (sql, _) = intruder.pick(*CASE_TABLES), random_query(intruder)
     with intruder.transaction() as connection:
         made = intruder.pick("view", "barrier", "table", "leak", "definer", "shadow", "trigger", "matview")
         if made in {"view", "barrier"}:
@@ -165,7 +165,7 @@ def make_temporary_things(intruder: Intruder) -> None:
             intruder.ask(connection, f"SELECT id FROM public.{table} t ORDER BY pg_temp.leak(t::text)")
             intruder.ask(connection, f"UPDATE public.{table} t SET id = id WHERE pg_temp.leak(t::text)")
         elif made == "shadow":
-            # All columns and rows that would make everybody an owner of everything, for whoever looks here first.
+            # A table that makes every user an owner of the case, for code that resolves names in pg_temp first.
             intruder.ask(connection, "CREATE TEMP TABLE case_participants AS SELECT c.id AS case_id, u.id AS user_id,"
                          " 'owner' AS role, '{}'::jsonb AS permissions, NULL::timestamptz AS expires_at"
                          f" FROM users u, (VALUES ({intruder.stage.other}::bigint)) c (id)")  # fmt: skip
@@ -182,7 +182,7 @@ def make_temporary_things(intruder: Intruder) -> None:
         connection.get_transaction().rollback()
 
 
-def look_into_the_catalogue(intruder: Intruder) -> None:
+def read_the_catalog(intruder: Intruder) -> None:
     stage = intruder.stage
     with intruder.transaction() as connection:
         place = intruder.pick(
@@ -203,29 +203,29 @@ def look_into_the_catalogue(intruder: Intruder) -> None:
             "SELECT last_value FROM cases_id_seq", "SELECT pg_read_file('postgresql.conf')",
             "SELECT * FROM pg_ls_logdir()", "SELECT heap_page_items(get_raw_page('cases', 0))",
         )  # fmt: skip
-        if "stat_activity" not in place:  # whoever gives its role up sees what runs: docs/security.md
+        if "stat_activity" not in place:  # an actor that resets its role sees running statements: docs/security.md
             prepare(intruder, connection)
         intruder.ask(connection, place)
 
 
-def go_around_the_door(intruder: Intruder) -> None:
-    engine, (sql, _) = intruder.stage.db.engine, question(intruder)
-    if intruder.chance.random() < 0.5:
+def bypass_db_session(intruder: Intruder) -> None:
+    engine, (sql, _) = intruder.stage.db.engine, random_query(intruder)
+    if intruder.rng.random() < 0.5:
         with engine.execution_options(isolation_level="AUTOCOMMIT", actor=Actor(intruder.name)).connect() as connection:
             for statement in (intruder.pick("SELECT 1", *(f"SET ROLE {role}" for role in SESSION_ROLES)), sql):
                 try:
-                    intruder.hear(*connection.execute(text(statement)).fetchall() if statement is sql else (
+                    intruder.check(*connection.execute(text(statement)).fetchall() if statement is sql else (
                         connection.execute(text(statement)),))  # fmt: skip
                 except REFUSED as error:
-                    intruder.hear(error)
+                    intruder.check(error)
         return
     raw = engine.raw_connection()
     try:
         with raw.cursor() as cursor:
             for statement in (intruder.pick("SELECT 1", *(f"SET LOCAL ROLE {role}" for role in SESSION_ROLES)), sql):
                 cursor.execute(statement)
-            intruder.hear(*cursor.fetchall())
+            intruder.check(*cursor.fetchall())
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
     finally:
         raw.close()

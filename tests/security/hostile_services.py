@@ -1,4 +1,4 @@
-"""Attempts by the services: their parameters as sort keys, filters, limits and guessed ids."""
+"""Attempts through the services: sort keys, filters, limits and guessed ids as parameters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from src.services import accounts, activity, analyses, cases, recordings, search
 from src.storage import MemoryStorage
 from tests.security.hostile import REFUSED, Intruder, masked
 
-# An id that no row has, and that every column of ids can hold.
+# An id without a row, within the range of every id column.
 MISSING = 2_000_000_000
 
-# What a service is asked about the thing with a number: of the other case, and of none.
+# The table of the id → a call of a service with it; called with an id of the other case and with `MISSING`.
 CALLS: Mapping[str, tuple[str, Callable[[Session, int], object]]] = {
     "get": ("cases", lambda s, i: s.get(Case, i)),
     "close": ("cases", lambda s, i: cases.close(s, Case(id=i))),
@@ -53,31 +53,31 @@ CALLS: Mapping[str, tuple[str, Callable[[Session, int], object]]] = {
 
 
 def answer(intruder: Intruder, call: Callable[[Session, int], object], number: int) -> str:
-    """What came back, heard and masked: a value or an error."""
+    """Return the checked and masked result of a call: a value or an error."""
     try:
         with intruder.stage.db.session(actor=intruder.name) as session:
-            given = call(session, number)
-            intruder.hear(given, *(vars(given).values() if hasattr(given, "__dict__") else ()))
+            result = call(session, number)
+            intruder.check(result, *(vars(result).values() if hasattr(result, "__dict__") else ()))
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
         return f"{type(error).__name__}: {masked(str(error))}"
-    return masked(repr(given))
+    return masked(repr(result))
 
 
-def call_a_service(intruder: Intruder) -> None:
-    """A guessed id and one that nobody has answer alike."""
+def call_service(intruder: Intruder) -> None:
+    """Call a service with a guessed id and with an id without a row: the answers must be equal."""
     name = intruder.pick(*CALLS)
     table, call = CALLS[name]
     forbidden, missing = (answer(intruder, call, number) for number in (intruder.guess(table), MISSING))
     if forbidden != missing:
-        intruder.found(f"{name} tells forbidden from missing: {forbidden} / {missing}")
+        intruder.report(f"{name} distinguishes forbidden from missing: {forbidden} / {missing}")
     codes = [answer(intruder, lambda s, _, code=code: cases.get_case(s, code), 0) for code in ("CASE-BOB", "CASE-NOPE")]
     if codes[0] != codes[1]:
-        intruder.found(f"get_case tells forbidden from missing: {codes}")
+        intruder.report(f"get_case distinguishes forbidden from missing: {codes}")
 
 
 def history(intruder: Intruder) -> None:
-    """What happened in the other case is in no feed and in no log, whoever is asked for."""
+    """Read feeds and the log with any filter: they must contain no entry of the other case."""
     filters: dict[str, object] = {
         "changes": intruder.pick(True, False),
         "limit": intruder.pick(1, 100, 10_000),
@@ -88,10 +88,10 @@ def history(intruder: Intruder) -> None:
     try:
         with intruder.stage.db.session(actor=intruder.name) as session:
             entries = activity.feed(session, **filters)
-            intruder.hear(*entries)
+            intruder.check(*entries)
             intruder.expect_nothing((entry.case_id == intruder.stage.other,) for entry in entries)
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
     with intruder.transaction() as connection:
         where = intruder.pick("actor = 'bob'", f"case_id = {intruder.stage.other}", "new::text LIKE '%common%'",
                               "entity = 'case_notes'", "reason IS NOT NULL", "true")  # fmt: skip
@@ -99,7 +99,7 @@ def history(intruder: Intruder) -> None:
 
 
 def search_words(intruder: Intruder) -> None:
-    """A word that stands in the other case has no hit, no count, no rank and no headline; nor has its beginning."""
+    """Search for words of the other case and their prefixes: no hit, count, rank or headline may be returned."""
     words = intruder.pick("bobsecret", "common", '"common bobsecret"', "common OR bobsecret", "-alicesecret",
                           "bobsecret -x", "%", "_", "a | b & !", "(((", "' OR true --", "\u202ebobsecret", "*",
                           "common" * 100)  # fmt: skip
@@ -107,10 +107,10 @@ def search_words(intruder: Intruder) -> None:
     try:
         with intruder.stage.db.session(actor=intruder.name) as session:
             hits = search.transcripts(session, words, case=scope, limit=intruder.pick(1, 50, 1000))
-            intruder.hear(*hits)
+            intruder.check(*hits)
             intruder.expect_nothing((hit.case_id == intruder.stage.other,) for hit in hits)
     except REFUSED as error:
-        intruder.hear(error)
+        intruder.check(error)
     with intruder.transaction() as connection:
         found = intruder.ask(
             connection,

@@ -1,4 +1,4 @@
-"""People of every kind behind one pooler, and what their sessions do there."""
+"""Users of every kind behind one pooler, and the work of their sessions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SEES = {
 
 @dataclass(frozen=True)
 class Peopled:
-    """A database with two users of every kind, reached directly and through the pooler."""
+    """A database with two users of every kind, accessible directly and through the pooler."""
 
     direct: Database
     bouncer: Bouncer
@@ -42,7 +42,7 @@ class Peopled:
 
     @contextmanager
     def client(self, **options) -> Iterator[Database]:
-        """What another process would have: a Database of its own, through the pooler."""
+        """A separate Database through the pooler, like that of another process."""
         pool = PoolOptions(**options)
         url, key, storage = self.bouncer.url, self.direct.signing_key, self.direct.storage
         with Database(url, signing_key=key, storage=storage, pool=pool) as database:
@@ -67,7 +67,7 @@ def titles(session):
 
 
 class Deliberate(Exception):
-    """What a service may raise inside a session."""
+    """An exception that a service raises inside a session."""
 
 
 def reads(session, _case, _marker):
@@ -114,7 +114,7 @@ WRITERS = (*MEMBERS, *ADMINS)
 
 @dataclass
 class Seen:
-    """What the threads saw; `wrong` must stay empty."""
+    """The observations of the threads; `wrong` must stay empty."""
 
     wrong: list = field(default_factory=list)
     kept: list = field(default_factory=list)
@@ -122,14 +122,14 @@ class Seen:
 
 
 def one_session(db, case, work, marker, seen):
-    """One session as a service would have it, with a look at who acts and what is visible before and after the work."""
+    """Run one session of a service, and check the actor and the visible cases before and after the work."""
 
     def look(session):
         return titles(session), session.scalar(text("SELECT public.actor_name()")), backend_of(session)
 
     name = marker.split(":")[0]
     name = None if name == "None" else name
-    to_be_refused = work in UNDONE or (work in KEPT and name not in WRITERS)
+    should_fail = work in UNDONE or (work in KEPT and name not in WRITERS)
     try:
         with db.session(actor=name, reason=marker, request_id=marker) as session:
             before = look(session)
@@ -140,10 +140,10 @@ def one_session(db, case, work, marker, seen):
             if look(session) != before:
                 seen.wrong.append((name, work.__name__, before))
     except (Deliberate, DBAPIError, SpeechError) as error:
-        if not to_be_refused or isinstance(error, ServerUnreachable):
+        if not should_fail or isinstance(error, ServerUnreachable):
             seen.wrong.append((name, work.__name__, repr(error)))
     else:
-        if to_be_refused:
-            seen.wrong.append((name, work.__name__, "was not refused"))
+        if should_fail:
+            seen.wrong.append((name, work.__name__, "did not fail"))
         if work in KEPT:
             seen.kept.append(marker)

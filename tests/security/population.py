@@ -1,4 +1,4 @@
-"""Two users with one case each, and in every table below a case at least one row of each."""
+"""Two users with one case each, and at least one row of each in every table below a case."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tests.declared import LOOKUP_TABLES, any_row
 
 OWNERS = ("alice", "bob")
 NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": "", "injected": "alice' OR '1'='1"}
-# Everybody who acts reads these; the rest belongs to a case or to nobody.
+# Every actor may read these; the other tables belong to a case, or no actor may read them.
 SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
 HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles", "protected_tables"}
 
 
 def case_column(table: Table) -> str | None:
-    """The column that says to which case a row belongs."""
+    """Return the column with the case of a row, None for a table that belongs to no case."""
     if table.name == "cases":
         return "id"
     return "case_id" if "case_id" in table.columns else None
 
 
-# Below a case, and filled by hand here or by triggers.
+# The tables below a case that are filled explicitly here or by triggers.
 FILLED = {"cases", "case_participants", "case_notes", "legal_holds", "audio_files", "storage_objects",
           "processing_jobs", "transcriptions", "transcription_segments", "transcription_sources", "analysis_results",
           "activity_logs"}  # fmt: skip
@@ -49,7 +49,7 @@ ALL_TABLES = tuple(sorted(Base.metadata.tables))
 
 @dataclass(frozen=True)
 class Populated:
-    """The database, its owner's engine, and the numbers of the two cases."""
+    """The database, its owner's engine, and the ids of the two cases and recordings."""
 
     db: Database
     owner: Engine
@@ -60,9 +60,9 @@ class Populated:
         return "bob" if name == "alice" else "alice"
 
     def rows_of(self, name: str, table: str) -> set[int]:
-        """The ids that belong to the case of this user, as the owner sees them."""
+        """Return the ids of the rows of this user's case, read as the database owner."""
         column = case_column(Base.metadata.tables[table])
-        # What somebody did himself and in no case is his to see.
+        # Actors may read their own log entries without a case.
         done = " OR (actor = :name AND case_id IS NULL)" if table == "activity_logs" else ""
         with self.owner.connect() as connection:
             return set(
@@ -73,7 +73,7 @@ class Populated:
             )
 
     def snapshot(self) -> dict[str, str]:
-        """A fingerprint of every table, what was refused left out: what must be equal after an attack."""
+        """Return a hash of every table, without entries of refused access; it must be equal after an attack."""
         refusals = " WHERE activity_type_id <> (SELECT id FROM activity_types WHERE code = 'access.refused')"
         with self.owner.connect() as connection:
             return {
@@ -86,7 +86,7 @@ class Populated:
 
 
 def add_audio(session: Session, case_id: int, name: str) -> AudioFile:
-    """A recording without bytes: the row and its object, in the order that the schema asks for."""
+    """Add a recording without content: the object and the row, in the order that the schema requires."""
     db, key = database_of(session), keys.case_key(case_id, "wav")
     with db.side_session(session) as side:
         side.execute(select(func.public.announce_object(case_id, key, "memory")))
@@ -97,7 +97,7 @@ def add_audio(session: Session, case_id: int, name: str) -> AudioFile:
 
 
 def populate(db: Database, owner: Engine) -> Populated:
-    """Fill the database; a table of the metadata that is forgotten here fails."""
+    """Fill the database. Fails if a table of the metadata has no rows."""
     with owner.begin() as connection:
         connection.execute(
             text("INSERT INTO users (username, password_hash, email, is_active)"
@@ -123,7 +123,7 @@ def populate(db: Database, owner: Engine) -> Populated:
 def _one_case(session: Session, name: str) -> tuple[Case, AudioFile]:
     case = cases.open_case(session, title=f"Case of {name}", case_code=f"CASE-{name.upper()}")
     cases.add_note(session, case, f"Secret note of {name}")
-    # Released, since an active one would refuse every deletion before row security is asked.
+    # Released, because an active hold would reject every deletion before row security is checked.
     cases.release_hold(session, cases.place_hold(session, case, reason=f"hold of {name}"), reason="settled")
     audio = add_audio(session, case.id, f"{name}.wav")
     session.add(ProcessingJob(case_id=case.id, audio_file_id=audio.id, kind="transcribe"))
@@ -143,7 +143,7 @@ def _one_case(session: Session, name: str) -> tuple[Case, AudioFile]:
 
 
 def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dict[str, object]]:
-    """For every table a row that `name` tries to put into `case`: right but for the actor or the case."""
+    """Return a row per table that `name` tries to put into `case`: valid except for the actor or the case."""
     audio, with_case = populated.audio_of[name], {"case_id": case}
     transcription = min(populated.rows_of(name, "transcriptions"))
     key = keys.case_key(case, "wav")
@@ -194,7 +194,7 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
 
 
 def insert_statement(table: str, values: dict[str, object]):
-    """The INSERT, and its parameters."""
+    """Return the INSERT statement and its parameters."""
     names = ", ".join(values)
     marks = ", ".join(f":{name}" for name in values)
     return text(f"INSERT INTO public.{table} ({names}) VALUES ({marks})"), values
@@ -205,7 +205,7 @@ MODELS = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.map
 
 @contextmanager
 def core(db: Database, actor) -> Iterator[Connection]:
-    """A Core transaction of this actor, without the ORM's session around it."""
+    """A Core transaction of this actor, without an ORM session."""
     with db.engine.execution_options(actor=actor).begin() as connection:
         yield connection
 
@@ -222,7 +222,7 @@ def one_connection(db: Database) -> Iterator[Database]:
 
 
 def refused(connection: Connection | Session, statement: str, parameters: dict[str, object] | None = None) -> bool:
-    """Whether the statement is refused for want of a right; what else goes wrong with it is raised."""
+    """Whether the statement fails for lack of permission; other errors are raised."""
     try:
         with connection.begin_nested():
             connection.execute(text(statement), parameters or {})

@@ -1,6 +1,6 @@
-"""Attack cases 1-7 and 48: who acts, and nothing that one session leaves behind reaches another.
+"""Attack cases 1-7 and 48: the identity of the actor, and isolation of sessions that share a connection.
 
-The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+The numbers are those of the list of attack cases. Cases covered by other files are referenced, not repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TITLES = text("SELECT title FROM public.cases")
 
 
 def test_case_01_without_an_actor_every_table_is_empty_and_every_write_raises(unchanged):
-    """No actor set: 0 rows, writes raise. By every way of reading, and every service: tests/security/test_nobody.py."""
+    """No actor: 0 rows, writes raise. All ways of reading and all services: tests/security/test_nobody.py."""
     rows = rows_written_by(unchanged, "alice", unchanged.case_of["alice"])
     with unchanged.db.session() as session:
         assert {table: session.scalar(text(f"SELECT count(*) FROM {table}")) for table in CASE_TABLES} == dict.fromkeys(
@@ -58,7 +58,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("setting", ["sti.actor", "app.token", "app.user_id", "role", "session_authorization"])
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-def test_case_02_no_setting_makes_alice_anybody_else(shared, setting, forge):
+def test_case_02_no_setting_changes_the_actor(shared, setting, forge):
     """`set_config` mid-transaction: another user, spliced, flipped, expired, wrong number of parts, huge, digits.
 
     The client's token with the same tamperings, unicode digits and newlines: tests/security/test_tokens.py.
@@ -69,11 +69,11 @@ def test_case_02_no_setting_makes_alice_anybody_else(shared, setting, forge):
             with connection.begin_nested():
                 connection.execute(select(func.set_config(setting, forged, True)))
         except DBAPIError as error:
-            assert error.orig.pgcode in {"22023", "42501"}, "PostgreSQL itself refuses"  # noqa: PT017 - either is fine
+            assert error.orig.pgcode in {"22023", "42501"}, "PostgreSQL rejects it"  # noqa: PT017 - both outcomes are fine
         assert "Case of bob" not in connection.scalars(TITLES).all()
 
 
-def test_case_02_a_nul_is_refused_before_it_is_sent(shared):
+def test_case_02_a_nul_is_rejected_before_it_is_sent(shared):
     with pytest.raises(SpeechError), shared.db.session(actor="alice") as session:
         session.execute(select(func.set_config("sti.actor", "3\x00|", True)))
     with pytest.raises(SpeechError), shared.db.session(actor="bob\x00"):
@@ -81,7 +81,7 @@ def test_case_02_a_nul_is_refused_before_it_is_sent(shared):
 
 
 def token_in_flight(db, pid):
-    """What `pg_stat_activity` shows of that backend's last statement, to a session that gave its role up."""
+    """Return the token in the backend's last statement, as `pg_stat_activity` shows it to a session without a role."""
     with core(db, Actor("alice")) as spy:
         spy.execute(text("SET LOCAL ROLE NONE"))
         query = spy.scalar(text("SELECT query FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid})
@@ -91,7 +91,7 @@ def token_in_flight(db, pid):
 BEGIN = text("SELECT actor FROM public.begin_actor(:token, NULL, NULL)")
 
 
-def test_case_03_a_token_from_pg_stat_activity_is_nobody_in_another_backend(shared):
+def test_case_03_a_token_from_pg_stat_activity_is_invalid_in_another_backend(shared):
     with shared.db.session(actor="bob") as victim:
         pid = victim.connection().info["backend_pid"]
         token = token_in_flight(shared.db, pid) or shared.db.signing_key.token(
@@ -105,9 +105,9 @@ def test_case_03_a_token_from_pg_stat_activity_is_nobody_in_another_backend(shar
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a session token can begin a second transaction on the same backend, for 2 s; nobody can see it meanwhile",
+    reason="a session token can begin a second transaction on the same backend, for 2 s; no session can read it then",
 )
-def test_case_03_nor_is_it_in_the_same_backend_later(shared):
+def test_case_03_a_token_is_invalid_in_a_later_transaction_of_the_backend(shared):
     with one_connection(shared.db) as single:
         with single.session(actor="bob") as victim:
             pid = victim.connection().info["backend_pid"]
@@ -124,7 +124,7 @@ def test_case_03_pg_stat_activity_shows_no_token(shared):
         assert token_in_flight(shared.db, victim.connection().info["backend_pid"]) == ""
 
 
-def test_case_04_the_actor_of_one_request_is_not_that_of_the_next(lasting):
+def test_case_04_the_actor_of_a_request_does_not_carry_over(lasting):
     """After a commit, rollback, exception, savepoint rollback, on one backend.
 
     The same with failures in SQL, settings, roles and prepared plans: tests/security/test_pooled_connections.py.
@@ -145,7 +145,7 @@ def test_case_04_the_actor_of_one_request_is_not_that_of_the_next(lasting):
                     assert session.scalars(TITLES).all() == seen, leave
 
 
-def test_case_04_locks_and_listeners_of_one_request_are_not_the_next_ones(lasting):
+def test_case_04_locks_and_listeners_of_a_request_do_not_carry_over(lasting):
     with one_connection(lasting.db) as single:
         with single.session(actor="alice") as session:
             session.execute(text("SELECT pg_advisory_lock(hashtextextended('administrators', 0))"))
@@ -155,12 +155,12 @@ def test_case_04_locks_and_listeners_of_one_request_are_not_the_next_ones(lastin
                 text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
             )
             assert held == 0
-        # UNLISTEN takes effect when the transaction that says it commits.
+        # UNLISTEN takes effect when its transaction commits.
         with single.session(actor="bob") as session:
             assert session.scalars(text("SELECT pg_listening_channels()")).all() == []
 
 
-def test_case_05_every_way_around_the_door_fails_closed(shared):
+def test_case_05_connections_that_bypass_db_session_fail_closed(shared):
     """AUTOCOMMIT, raw_connection(), COPY, server-side cursors; table by table in test_pooled_connections.py."""
     autocommit = shared.db.engine.execution_options(isolation_level="AUTOCOMMIT", actor=Actor("alice"))
     with autocommit.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
@@ -180,8 +180,8 @@ def test_case_05_every_way_around_the_door_fails_closed(shared):
         raw.close()
 
 
-def test_case_05_threads_and_tasks_that_share_a_context_have_no_actor_of_it(shared):
-    """Who acts belongs to the session and to nothing that a thread or a task inherits."""
+def test_case_05_threads_and_tasks_do_not_inherit_the_actor(shared):
+    """The actor belongs to the session, not to a context that threads or tasks inherit."""
     seen = {}
     with shared.db.session(actor="alice") as session:
         context = contextvars.copy_context()
@@ -198,8 +198,8 @@ def test_case_05_threads_and_tasks_that_share_a_context_have_no_actor_of_it(shar
     assert seen == {"thread": [], "copied context": []}
 
 
-@pytest.mark.xfail(strict=True, reason="documented: whoever takes connections past the door has the signing key too")
-def test_case_05_a_raw_connection_shows_nothing_that_an_earlier_session_left(lasting):
+@pytest.mark.xfail(strict=True, reason="documented: code that bypasses db.session has access to the signing key too")
+def test_case_05_a_raw_connection_shows_nothing_of_an_earlier_session(lasting):
     with one_connection(lasting.db) as single:
         with single.session(actor="bob") as session:
             session.execute(text("DECLARE held CURSOR WITH HOLD FOR SELECT title FROM cases"))
@@ -213,7 +213,7 @@ def test_case_05_a_raw_connection_shows_nothing_that_an_earlier_session_left(las
 
 @pytest.fixture
 def login_in(speech_server, owner_url):
-    """Make a login that is a member of a role with attributes; skips where this server's owner cannot."""
+    """Create a login that is a member of a role with attributes; skip if the server's login may not."""
     engine = make_engine(speech_server.maintenance, PoolOptions(size=1))
     role, login = f"sti_test_role_{os.getpid()}", f"sti_test_login_{os.getpid()}"
 
@@ -221,14 +221,14 @@ def login_in(speech_server, owner_url):
         try:
             with engine.begin() as connection:
                 connection.execute(text(f"CREATE ROLE {role} {attributes}"))
-                # With what init_db gives a login, so that only the role can be why it is refused.
+                # With the memberships that init_db grants, so that only the role can be the reason for the rejection.
                 connection.execute(
                     text(f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD 'x' IN ROLE {role}, {', '.join(SESSION_ROLES)}")
                 )
         except (DBAPIError, SpeechError) as error:
             if "ermission denied" not in str(error) and "must be superuser" not in str(error):
                 raise
-            pytest.skip("the test server's login may not make such a role")
+            pytest.skip("the test server's login may not create such a role")
         return owner_url.set(username=login, password="x")
 
     yield make
@@ -238,8 +238,8 @@ def login_in(speech_server, owner_url):
 
 
 @pytest.mark.parametrize("attributes", ["SUPERUSER", "BYPASSRLS"])
-def test_case_06_a_member_of_a_role_that_bypasses_row_security_is_refused(speech_server, login_in, attributes):
-    """Superuser, owner, BYPASSRLS, and members of the owner are refused: tests/database/test_engine.py."""
+def test_case_06_a_member_of_a_role_that_bypasses_row_security_is_rejected(speech_server, login_in, attributes):
+    """Superusers, owners, BYPASSRLS and members of the owner: tests/database/test_engine.py."""
     url = login_in(attributes)
     with (
         Database(url, signing_key=speech_server.signing_key) as db,
@@ -254,8 +254,8 @@ def test_case_06_a_member_of_a_role_that_bypasses_row_security_is_refused(speech
     ["SET ROLE sti_admin", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT", "SET row_security = off",
      "SET session_replication_role = 'replica'", "SET SESSION AUTHORIZATION sti_admin"],
 )  # fmt: skip
-def test_case_07_no_role_and_no_switch_shows_a_foreign_row(unchanged, statement):
-    """By table and by write, and what only a superuser may: tests/security/test_roles.py."""
+def test_case_07_no_role_or_setting_shows_a_foreign_row(unchanged, statement):
+    """By table, by write, and with statements of superusers: tests/security/test_roles.py."""
     with core(unchanged.db, Actor("alice")) as connection:
         for sql in (statement, "SELECT title FROM public.cases", "UPDATE public.cases SET title = 'x' WHERE id > 0"):
             try:
@@ -264,14 +264,14 @@ def test_case_07_no_role_and_no_switch_shows_a_foreign_row(unchanged, statement)
                     assert not result.returns_rows or "Case of bob" not in result.scalars().all()
                     assert result.returns_rows or result.rowcount < 2
             except DBAPIError as error:
-                assert error.orig.pgcode in {"42501", "22023"}, error  # noqa: PT017 - refused is as good as nothing
+                assert error.orig.pgcode in {"42501", "22023"}, error  # noqa: PT017 - an error is as good as no rows
         connection.get_transaction().rollback()
 
 
-def test_case_48_what_one_actor_names_like_ours_is_met_by_nothing_of_the_next(lasting):
-    """Temporary tables, functions and views left on a pooled connection by the door itself.
+def test_case_48_temporary_objects_do_not_shadow_ours_in_the_next_session(lasting):
+    """Temporary tables, functions and views left on a pooled connection, which db.session removes.
 
-    Those that no door tidied, for each table, read, write, trigger and function: test_pooled_connections.py.
+    Objects that were not removed, for each table, read, write, trigger and function: test_pooled_connections.py.
     """
     with one_connection(lasting.db) as single:
         with single.session(actor="alice") as session:

@@ -1,6 +1,6 @@
-"""Attack cases 36-40: what callers hand over as keys, filters, limits, reasons and documents.
+"""Attack cases 36-40: hostile keys, filters, limits, reasons and documents.
 
-There is no sort= and no filter language in this layer; the nearest entrances are the parameters of the services and the
+The package has no sort parameter and no filter language; the attack surface is the parameters of the services and the
 names that they look up. The numbers are those of the list of attack cases.
 """
 
@@ -29,8 +29,8 @@ INJECTIONS = (
 
 
 @pytest.mark.parametrize("name", INJECTIONS)
-def test_case_36_a_name_is_looked_up_and_never_run(unchanged, name):
-    """As a code, a kind, a role, a language, a priority, a user: a sentence, at once, and the tables stay."""
+def test_case_36_a_name_is_looked_up_and_never_executed(unchanged, name):
+    """As a code, kind, role, language, priority or user: an error without delay, and unchanged tables."""
     start = time.perf_counter()
     with unchanged.db.session(actor="alice") as session:
         case = session.get(Case, unchanged.case_of["alice"])
@@ -50,8 +50,8 @@ def test_case_36_a_name_is_looked_up_and_never_run(unchanged, name):
 
 
 @pytest.mark.parametrize("actor", ["alice", "root"])
-def test_case_36_nobody_sorts_or_filters_by_a_private_column(shared, actor):
-    """The order of hashes would tell them; more ways to name the column: test_credentials.py."""
+def test_case_36_private_columns_cannot_be_used_to_sort_or_filter(shared, actor):
+    """The order of hashes would reveal them; more ways to reference the column: test_credentials.py."""
     with core(shared.db, Actor(actor)) as connection:
         for query in (
             "SELECT id FROM users ORDER BY password_hash",
@@ -74,7 +74,7 @@ def test_case_37_an_unknown_filter_key_finds_nothing(shared, key):
             found = session.scalars(select(Case).filter_by(**{key: "x"})).all()
         except InvalidRequestError:
             return
-    assert found == [], "an attribute of the class is no column: it equals nothing"
+    assert found == [], "an attribute of the class that is not a column equals nothing"
 
 
 @pytest.mark.parametrize("query", [
@@ -83,7 +83,7 @@ def test_case_37_an_unknown_filter_key_finds_nothing(shared, key):
     "OR", "- -", "()" * 500, " ", "",
 ])  # fmt: skip
 def test_case_37_no_query_breaks_search_or_finds_more(shared, query):
-    """Wildcards, catastrophic expressions, tsquery syntax, marks of direction; any text at all: test_transcripts.py."""
+    """Wildcards, catastrophic expressions, tsquery syntax, direction marks; arbitrary text: test_transcripts.py."""
     start = time.perf_counter()
     with shared.db.session(actor="alice") as session:
         assert {hit.case_id for hit in search.transcripts(session, query)} <= {shared.case_of["alice"]}
@@ -91,7 +91,7 @@ def test_case_37_no_query_breaks_search_or_finds_more(shared, query):
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", "x\udfff"])
-def test_case_37_a_nul_or_half_a_character_is_refused_with_a_sentence(unchanged, value):
+def test_case_37_a_nul_or_an_unpaired_surrogate_raises_invalid_input(unchanged, value):
     calls = (
         lambda s: search.transcripts(s, value),
         lambda s: cases.get_case(s, value),
@@ -108,7 +108,7 @@ def test_case_37_a_nul_or_half_a_character_is_refused_with_a_sentence(unchanged,
             call(session)
 
 
-def test_case_37_a_query_of_a_megabyte_is_refused(shared):
+def test_case_37_a_query_of_a_megabyte_is_rejected(shared):
     with shared.db.session(actor="alice") as session:
         for query in ("x" * 1_000_000, "x " * 501, "\u202e" * 1001):
             with pytest.raises(InvalidInput, match="1000"):
@@ -118,7 +118,7 @@ def test_case_37_a_query_of_a_megabyte_is_refused(shared):
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 10**12, 2**63, float("nan"), float("inf"), "10; --", None, [1]])
-def test_case_38_a_limit_that_is_none_is_refused_before_anything_is_asked(shared, limit):
+def test_case_38_an_invalid_limit_is_rejected_before_any_query(shared, limit):
     with shared.db.session(actor="alice") as session:
         for ask in (lambda: activity.feed(session, limit=limit), lambda: search.transcripts(session, "x", limit=limit)):
             with pytest.raises((InvalidInput, TypeError)):
@@ -128,7 +128,7 @@ def test_case_38_a_limit_that_is_none_is_refused_before_anything_is_asked(shared
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
-def test_case_38_a_number_beyond_the_tables_is_an_error_of_ours(shared, number):
+def test_case_38_a_number_out_of_range_raises_our_own_error(shared, number):
     for ask in (
         lambda s: s.execute(text("SELECT id FROM cases ORDER BY id OFFSET CAST(:n AS bigint)"), {"n": number}),
         lambda s: s.execute(
@@ -141,8 +141,8 @@ def test_case_38_a_number_beyond_the_tables_is_an_error_of_ours(shared, number):
             ask(session)
 
 
-def test_case_38_a_cursor_of_somebody_else_is_no_cursor(shared):
-    """Pages are cursors of the transaction: a foreign or invented name is none."""
+def test_case_38_a_cursor_of_another_session_does_not_exist(shared):
+    """Cursors belong to a transaction: a foreign or invented name is unknown."""
     with core(shared.db, Actor("bob")) as other, core(shared.db, Actor("alice")) as connection:
         other.execute(text("DECLARE page CURSOR FOR SELECT * FROM cases"))
         for name in ("page", '"page; --"', "held"):
@@ -158,7 +158,7 @@ REASONS = (
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_case_39_a_reason_is_stored_as_it_is_and_injects_nothing(lasting, reason):
+def test_case_39_a_reason_is_stored_unchanged_and_injects_nothing(lasting, reason):
     with lasting.db.session(actor="alice", reason=reason, request_id="R'4\"7%s") as session:
         session.execute(text("UPDATE cases SET description = description || '.'"))
     with lasting.owner.connect() as connection:
@@ -172,14 +172,14 @@ def test_case_39_a_reason_is_stored_as_it_is_and_injects_nothing(lasting, reason
     {"request_id": "x" * 1_000_000}, {"request_id": "\x1b[31m"}, {"request_id": "\u202e"}, {"actor": "alice\nroot"},
     {"actor": "x" * 1_000_000},
 ])  # fmt: skip
-def test_case_39_what_would_write_lines_of_its_own_is_refused(shared, values, caplog):
+def test_case_39_values_with_line_breaks_or_controls_are_rejected(shared, values, caplog):
     with pytest.raises(InvalidInput), shared.db.session(**{"actor": "alice", **values}):
         pytest.fail("the session opened")
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("name", ["O'Brien", 'Robert"); DROP TABLE users', "%s", "a\\b", "名前", ":name", "$$", "null"])
-def test_case_39_a_name_with_quotes_is_a_name(lasting, name):
+def test_case_39_a_name_with_quotes_is_stored_as_a_name(lasting, name):
     with lasting.db.session(actor="root") as session:
         accounts.create_user(session, username=name)
     with lasting.db.session(actor=name, reason="because") as session:
@@ -196,33 +196,33 @@ def nested(depth):
     return document
 
 
-def test_case_40_ten_thousand_keys_and_a_deep_document_come_back_as_they_were(lasting):
+def test_case_40_ten_thousand_keys_and_a_deep_document_are_stored_unchanged(lasting):
     wide = {f"key {number}": number for number in range(10_000)}
     deep = nested(400)
     composed, decomposed = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
-    twins = {composed: 1, decomposed: 2, "A": 3, "a": 4, "": 5, "__proto__": {"x": 1}}
+    lookalikes = {composed: 1, decomposed: 2, "A": 3, "a": 4, "": 5, "__proto__": {"x": 1}}
     with lasting.db.session(actor="alice") as session:
         audio = session.get(AudioFile, lasting.audio_of["alice"])
-        stored = [analyses.add(session, audio, details=details).id for details in (wide, deep, twins)]
+        stored = [analyses.add(session, audio, details=details).id for details in (wide, deep, lookalikes)]
     with lasting.db.session(actor="alice") as session:
-        assert [session.get(analyses.AnalysisResult, number).details for number in stored] == [wide, deep, twins]
+        assert [session.get(analyses.AnalysisResult, number).details for number in stored] == [wide, deep, lookalikes]
         logged = session.scalar(
             text("SELECT new -> 'details' FROM activity_logs WHERE entity = 'analysis_results' AND entity_id = :id"
                  " AND operation = 'insert'"), {"id": stored[2]}
         )  # fmt: skip
-    assert logged == twins
+    assert logged == lookalikes
 
 
 @pytest.mark.parametrize("document", [
     {"x": float("nan")}, {"x": float("inf")}, {"x": "\0"}, {"x": "\ud800"}, {"\0": 1}, {"x": b"bytes"}, {"x": {1, 2}},
 ], ids=repr)  # fmt: skip
-def test_case_40_what_is_no_json_is_refused_with_a_sentence(unchanged, document):
+def test_case_40_values_that_are_not_json_raise_invalid_input(unchanged, document):
     with pytest.raises(InvalidInput), unchanged.db.session(actor="alice") as session:
         analyses.add(session, session.get(AudioFile, unchanged.audio_of["alice"]), details=document)
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_case_40_a_document_that_is_too_deep_is_refused_with_a_sentence(unchanged, raw):
+def test_case_40_a_document_that_is_too_deep_raises_an_error(unchanged, raw):
     with pytest.raises(SpeechError), unchanged.db.session(actor="alice") as session:
         if raw:
             document = '{"a":' * 50_000 + "1" + "}" * 50_000
@@ -233,8 +233,8 @@ def test_case_40_a_document_that_is_too_deep_is_refused_with_a_sentence(unchange
             analyses.add(session, session.get(AudioFile, unchanged.audio_of["alice"]), details=nested(50_000))
 
 
-def test_case_40_of_keys_that_collide_one_is_kept(lasting):
-    """1 and "1" are one key in JSON, as are two that are written twice: the last one counts, as everywhere."""
+def test_case_40_the_last_of_equal_keys_is_kept(lasting):
+    """1 and "1" are the same key in JSON; of duplicate keys, the last one is kept, as in other JSON parsers."""
     with lasting.db.session(actor="alice") as session:
         audio = session.get(AudioFile, lasting.audio_of["alice"])
         stored = analyses.add(session, audio, details={1: "number", "1": "text"}).id

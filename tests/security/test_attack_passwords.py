@@ -1,6 +1,6 @@
-"""Attack cases 41-44: what a password may be, what a stored hash may be, and what signing in tells.
+"""Attack cases 41-44: valid passwords, damaged hashes, and what sign-in reveals.
 
-The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+The numbers are those of the list of attack cases. Cases covered by other files are referenced, not repeated.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from src.errors import Forbidden, InvalidInput, SpeechError
 from src.services import accounts, activity, passwords
 from tests.security.population import core
 
-COST = 4  # of test hashes: what is tested does not depend on it
-WORDS = "The user name or the password is wrong, or there were too many attempts: wait and try again."
+COST = 4  # of test hashes; the tests do not depend on it
+WORDS = "Unknown user name, wrong password, or too many failed attempts; wait and try again."
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,8 @@ def cheap(monkeypatch):
     ],
     ids=ascii,
 )  # fmt: skip
-def test_case_41_a_password_counts_to_its_last_byte_or_is_refused(password, usable):
-    """72/73 bytes, 36/37 two-byte characters, NUL inside, empty, whitespace, emoji, what grows by normalisation."""
+def test_case_41_every_byte_of_a_password_counts_or_it_is_rejected(password, usable):
+    """72/73 bytes, 36/37 two-byte characters, NUL, empty, white space, emoji, texts that grow by normalisation."""
     if not usable:
         with pytest.raises(InvalidInput, match="password"):
             passwords.hash_password(password, cost=COST)
@@ -57,14 +57,14 @@ def test_case_41_a_password_counts_to_its_last_byte_or_is_refused(password, usab
 
 
 @pytest.mark.parametrize("password", ["Pa$$wörd", "ﬁnal Å", "한국어"])
-def test_case_41_composed_and_decomposed_are_one_password(password):
+def test_case_41_composed_and_decomposed_forms_are_the_same_password(password):
     forms = [unicodedata.normalize(form, password) for form in ("NFC", "NFD", "NFKC", "NFKD")]
     assert len(set(forms)) > 1
     stored = passwords.hash_password(forms[0], cost=COST)
     assert all(passwords.verify(form, stored, cost=COST) for form in forms)
 
 
-# One salt, so that the names of the tests are the same in every process that collects them.
+# A fixed salt, so that every process that collects the tests gives them the same names.
 RIGHT = "bcrypt:" + bcrypt.hashpw(b"right", f"$2b${COST:02}$".encode() + b"abcdefghijklmnopqrstuu").decode()
 BARE = RIGHT.removeprefix("bcrypt:")
 DAMAGED = {
@@ -91,25 +91,25 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("stored", DAMAGED.values(), ids=DAMAGED)
-def test_case_42_a_damaged_hash_is_nobodys_and_costs_no_more(stored, monkeypatch):
-    """False for every password, without an error, after the work of one hash of the configured cost."""
+def test_case_42_a_damaged_hash_matches_no_password_and_costs_the_same(stored, monkeypatch):
+    """Returns False for every password, without an error, after one hash of the configured cost."""
     worked = []
     check = bcrypt.checkpw
 
     def spy(password, hashed):
         worked.append(hashed[:7])
-        assert hashed[:7] == f"$2b${COST:02}$".encode(), "a cost that nobody configured"
+        assert hashed[:7] == f"$2b${COST:02}$".encode(), "a cost that is not configured"
         return check(password, hashed)
 
     monkeypatch.setattr(passwords.bcrypt, "checkpw", spy)
-    for password in ("right", "", "x" * 100, "nobody has this password", str(stored)):
+    for password in ("right", "", "x" * 100, "a password of no user", str(stored)):
         worked.clear()
         assert passwords.verify(password, stored, cost=COST) is False
         assert len(worked) == 1
 
 
 @pytest.mark.parametrize("stored", [None, "", RIGHT[:-1], DAMAGED["cost 31"], DAMAGED["argon2"]], ids=repr)
-def test_case_42_signing_in_with_a_damaged_hash_fails_like_a_wrong_password(lasting, stored):
+def test_case_42_sign_in_with_a_damaged_hash_fails_like_a_wrong_password(lasting, stored):
     with lasting.owner.begin() as connection:
         connection.execute(text("DELETE FROM login_throttles"))
         connection.execute(text("UPDATE users SET password_hash = :h WHERE username = 'alice'"), {"h": stored})
@@ -129,11 +129,11 @@ def dana(populated):
 
 ATTEMPTS = {"known": ("bob", "wrong"), "unknown": ("nobody-here", "wrong"), "disabled": ("dormant", "right"),
             "without a password": ("transcriber", ""), "too long": ("bob", "x" * 500), "no name": ("", ""),
-            "no name of anybody": ("a|b\n", "x")}  # fmt: skip
+            "invalid name": ("a|b\n", "x")}  # fmt: skip
 
 
-def test_case_43_known_unknown_and_disabled_cost_the_same_work_and_get_the_same_words(dana, monkeypatch):
-    """Counted and not timed: hashes of which cost, and statements; both are what the time goes into."""
+def test_case_43_known_unknown_and_disabled_users_cost_the_same_and_get_the_same_message(dana, monkeypatch):
+    """Counts the hashes and their cost, which determine the duration, instead of measuring time."""
     work, words = {}, set()
     check = bcrypt.checkpw
 
@@ -151,7 +151,7 @@ def test_case_43_known_unknown_and_disabled_cost_the_same_work_and_get_the_same_
     assert words == {WORDS}
 
 
-def test_case_43_two_who_sign_in_at_once_both_renew_the_hash_and_both_get_in(dana, monkeypatch):
+def test_case_43_concurrent_sign_ins_that_renew_the_hash_all_succeed(dana, monkeypatch):
     monkeypatch.setattr(accounts, "DEFAULT_COST", COST + 1)
     barrier, signed_in, errors = threading.Barrier(4), [], []
 
@@ -177,7 +177,7 @@ def test_case_43_two_who_sign_in_at_once_both_renew_the_hash_and_both_get_in(dan
 
 @pytest.fixture
 def read_only(dana):
-    """As on a standby: whatever a transaction wants to write is refused."""
+    """A database that rejects writes, like a standby."""
     name = dana.owner.url.database
     with dana.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
@@ -185,8 +185,8 @@ def read_only(dana):
         yield db
 
 
-def test_case_43_a_database_that_takes_no_writes_signs_nobody_in_and_tells_no_secret(read_only):
-    """Nobody is let in whose coming cannot be written down."""
+def test_case_43_a_read_only_database_rejects_sign_in_without_revealing_secrets(read_only):
+    """A sign-in that cannot be logged is rejected."""
     with pytest.raises((SpeechError, DBAPIError)) as caught, read_only.session() as session:
         accounts.authenticate(session, "bob", "right")
     assert "read-only" in str(caught.value)
@@ -194,15 +194,15 @@ def test_case_43_a_database_that_takes_no_writes_signs_nobody_in_and_tells_no_se
         assert secret not in str(caught.value)
 
 
-def test_case_43_and_says_so_in_a_sentence_of_ours(read_only):
+def test_case_43_a_read_only_database_raises_our_own_error(read_only):
     with pytest.raises(SpeechError), read_only.session() as session:
         accounts.authenticate(session, "bob", "right")
 
 
-def test_case_44_every_failure_is_logged_and_none_says_which_part_was_wrong(dana):
-    """The waits after five failures: tests/services/test_accounts.py."""
+def test_case_44_every_failure_is_logged_without_the_wrong_part(dana):
+    """The delays after five failures: tests/services/test_accounts.py."""
     secret = "a password that was tried"
-    told = set()
+    answers = set()
     for user in ("bob", "nobody-here", "dormant", secret) * 3:
         with pytest.raises(Forbidden) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, secret)
@@ -210,8 +210,8 @@ def test_case_44_every_failure_is_logged_and_none_says_which_part_was_wrong(dana
         while error is not None:
             assert secret not in str(error)
             error = error.__cause__ or error.__context__
-        told.add((type(caught.value), str(caught.value)))
-    assert told == {(Forbidden, WORDS)}
+        answers.add((type(caught.value), str(caught.value)))
+    assert answers == {(Forbidden, WORDS)}
     with dana.db.session(actor="root") as session:
         failed = activity.feed(session, type="login.failed")
     assert [entry.actor for entry in failed] == ["bob", "(unknown)", "dormant", "(unknown)"] * 3
@@ -221,7 +221,7 @@ def test_case_44_every_failure_is_logged_and_none_says_which_part_was_wrong(dana
     assert "nobody-here" not in history
 
 
-def test_case_44_a_password_that_is_refused_is_in_no_error_and_in_no_log(dana, caplog):
+def test_case_44_a_rejected_password_is_in_no_error_and_in_no_log(dana, caplog):
     long = "correct horse battery staple " * 3
     with caplog.at_level("DEBUG"):
         for change in (

@@ -1,6 +1,6 @@
-"""Attack cases 31-35: secrets that must never be told, roles that would go round, rights that nobody holds.
+"""Attack cases 31-35: leaks of secrets, cycles of roles, and escalation of permissions.
 
-The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+The numbers are those of the list of attack cases. Cases covered by other files are referenced, not repeated.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def carol(populated):
     return user, stored
 
 
-def everything_said(populated, caplog, level):
-    """Sign in, fail to, change the password, break something: the log lines and errors of it all."""
+def all_output(populated, caplog, level):
+    """Return the log lines and errors of sign-ins, failed sign-ins and a failing statement."""
     said = []
     with (
         caplog.at_level(level),
@@ -72,10 +72,10 @@ def everything_said(populated, caplog, level):
 
 @pytest.mark.own_database
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
-def test_case_31_no_log_repr_exception_or_echo_holds_a_secret(populated, carol, caplog, level):
-    """password_hash, tokens and columns marked sensitive; in the activity log: test_capture.py, test_accounts.py."""
+def test_case_31_no_log_repr_exception_or_echo_contains_a_secret(populated, carol, caplog, level):
+    """password_hash, tokens and sensitive columns; in the activity log: test_capture.py, test_accounts.py."""
     _, stored = carol
-    said = everything_said(populated, caplog, level)
+    said = all_output(populated, caplog, level)
     secrets = [PASSWORD, stored, stored.removeprefix("bcrypt:"), "|session|", "|login|", "password_hash='",
                populated.db.signing_key.encode(), str(populated.db.engine.url.password)]  # fmt: skip
     with populated.owner.connect() as connection:
@@ -84,7 +84,7 @@ def test_case_31_no_log_repr_exception_or_echo_holds_a_secret(populated, carol, 
     assert [secret for secret in [*secrets, "carol@example.org"] if secret in history] == []
 
 
-def test_case_31_every_sensitive_column_is_kept_from_reprs_and_from_the_history(shared):
+def test_case_31_sensitive_columns_are_excluded_from_reprs_and_from_the_history(shared):
     sensitive = {
         f"{table.name}.{column.name}"
         for table in Base.metadata.tables.values()
@@ -113,8 +113,8 @@ def chain_of(session, length, **columns):
 
 
 @pytest.mark.own_database
-def test_case_32_a_hierarchy_has_no_cycle_no_self_no_orphan_and_no_tower(db):
-    """A->B->A, self, 10,000 deep (refused at 17), diamond. Two halves of a cycle at once: test_permissions.py."""
+def test_case_32_a_hierarchy_has_no_cycle_no_orphan_and_at_most_16_levels(db):
+    """A->B->A, self, 10,000 levels (rejected at 17), diamond. Concurrent halves of a cycle: test_permissions.py."""
     with db.session(actor="root") as session:
         top = chain_of(session, 16)
     with pytest.raises(Conflict, match="16 levels"), db.session(actor="root") as session:
@@ -128,7 +128,7 @@ def test_case_32_a_hierarchy_has_no_cycle_no_self_no_orphan_and_no_tower(db):
     with pytest.raises((Conflict, IntegrityError)), db.session(actor="root") as session:
         session.execute(text("DELETE FROM user_roles WHERE code = 'level-3'"))
     with db.session(actor="root") as session:
-        # A role has one parent, so a diamond is two roles below one.
+        # A role has one parent, so a diamond is two roles with the same parent.
         for side in ("left", "right"):
             accounts.create_role(session, code=side, name=side, permissions={}, parent="user")
         accounts.create_user(session, username="dia", role="left")
@@ -157,8 +157,8 @@ HOSTILE_JSON = {
 
 @pytest.mark.parametrize("document", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
 @pytest.mark.parametrize("table", ["user_roles", "case_participants"])
-def test_case_33_permissions_that_mean_anything_else_are_refused_by_the_database(shared, table, document):
-    """And by Python in the same way, for any document at all: tests/services/test_permissions.py."""
+def test_case_33_invalid_permissions_are_rejected_by_the_database(shared, table, document):
+    """And by Python in the same way, for arbitrary documents: tests/services/test_permissions.py."""
     with core(shared.db, Actor("root")) as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(text(f"UPDATE {table} SET permissions = CAST(:p AS jsonb)"), {"p": document})
     assert caught.value.orig.pgcode in {"23514", "54001"}
@@ -167,15 +167,15 @@ def test_case_33_permissions_that_mean_anything_else_are_refused_by_the_database
 @pytest.mark.parametrize("document", [
     name for name in HOSTILE_JSON if name != "duplicate keys" and not name.startswith("nested")
 ])  # fmt: skip
-def test_case_33_python_refuses_them_with_a_sentence(document):
+def test_case_33_python_rejects_them_with_invalid_input(document):
     for check in (require_role_permissions, require_participation):
         with pytest.raises(InvalidInput):
             check(json.loads(HOSTILE_JSON[document]))
 
 
 @pytest.mark.own_database
-def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(populated):
-    """To another: test_permissions.py, which also keeps the last administrator by four ways and two at once."""
+def test_case_34_actors_can_only_grant_permissions_that_they_hold_also_to_themselves(populated):
+    """To other users, and protection of the last administrator: test_permissions.py."""
     with populated.db.session(actor="alice") as session:
         case = session.get(Case, populated.case_of["alice"])
         cases.add_participant(session, case, "bob", role="editor", allow=["manage"])
@@ -196,7 +196,7 @@ def test_case_34_nobody_gives_what_he_does_not_hold_to_anybody_himself_included(
 
 
 @pytest.mark.own_database
-def test_case_34_a_role_in_use_is_not_deleted_and_an_administrator_edits_his_own_with_care(populated):
+def test_case_34_a_role_in_use_and_the_last_administrator_are_protected(populated):
     with pytest.raises((Conflict, IntegrityError)), populated.db.session(actor="root") as session:
         session.execute(text("DELETE FROM user_roles WHERE code = 'user'"))
     for change in ("UPDATE user_roles SET permissions = '{}' WHERE code = 'admin'",
@@ -206,7 +206,7 @@ def test_case_34_a_role_in_use_is_not_deleted_and_an_administrator_edits_his_own
             session.execute(text(change))
 
 
-def test_case_34_deleting_what_is_in_use_is_a_conflict_on_every_server():
+def test_case_34_deleting_a_referenced_row_is_a_conflict_on_every_server():
     diagnosis = SimpleNamespace(constraint_name="users_role_id_fkey", table_name="users", column_name=None)
     assert isinstance(translate(SimpleNamespace(pgcode="23503", diag=diagnosis)), Conflict)
     assert isinstance(translate(SimpleNamespace(pgcode="23001", diag=diagnosis)), Conflict)
@@ -218,8 +218,8 @@ def test_case_34_deleting_what_is_in_use_is_a_conflict_on_every_server():
     ("viewer", {}, {"read"}),
     ("viewer", {"allow": [], "deny": []}, {"read"}),
 ])  # fmt: skip
-def test_case_35_denied_wins_and_an_empty_list_is_not_all(populated, role, given, may):
-    """More of them: test_writing.py. Two roles of one person have their own cases each; no case at all means none."""
+def test_case_35_deny_overrides_and_an_empty_list_is_not_all(populated, role, given, may):
+    """More combinations: test_writing.py. A participation applies to its own case; without one, no case is visible."""
     with populated.db.session(actor="alice") as session:
         part = cases.add_participant(session, session.get(Case, populated.case_of["alice"]), "bob", role=role)
         part.permissions = given
@@ -235,7 +235,7 @@ def test_case_35_denied_wins_and_an_empty_list_is_not_all(populated, role, given
         assert session.execute(select(Case)).all() == []
 
 
-def test_case_35_who_is_denied_reading_learns_nothing_by_writing(populated):
+def test_case_35_an_actor_without_read_learns_nothing_by_writing(populated):
     with populated.db.session(actor="alice") as session:
         cases.add_participant(
             session, session.get(Case, populated.case_of["alice"]), "bob", role="editor", deny=["read"]
@@ -263,7 +263,7 @@ def helper(populated):
 
 
 @pytest.mark.own_database
-def test_case_35_claiming_nothing_tells_a_service_nothing(helper):
+def test_case_35_an_unsuccessful_claim_reveals_nothing(helper):
     with helper.owner.begin() as connection:
         connection.execute(text(EXHAUSTED), {"alice": helper.case_of["alice"]})
     with helper.db.session(actor="helper") as session:
@@ -273,15 +273,15 @@ def test_case_35_claiming_nothing_tells_a_service_nothing(helper):
 
 
 @pytest.mark.own_database
-def test_case_35_nor_does_a_claim_that_fails(helper):
+def test_case_35_a_claim_that_fails_reveals_nothing(helper):
     with pytest.raises(DBAPIError) as caught, core(helper.db, Actor("helper")) as connection:
         assert connection.scalar(text("SELECT claim_job('{transcribe}', repeat('x', 999), 60)")) is not None
         connection.execute(text("SELECT claim_job('{transcribe}', 'w', 1 / 0)"))
     assert "of all" not in str(caught.value.orig)
 
 
-def test_case_35_the_name_of_a_user_decides_nothing(populated):
-    """A service called like an owner, an owner called like a role of PostgreSQL: names are values."""
+def test_case_35_the_name_of_a_user_grants_nothing(populated):
+    """Users named like roles of PostgreSQL or like operators: names are only values."""
     with populated.db.session(actor="root") as session:
         for name in ("sti_admin", "postgres", "operator:root", "public", "none"):
             session.add(User(username=name))

@@ -1,6 +1,6 @@
-"""Attack cases 8-15: reading across cases, by whatever shape of query, side way, guess or stale right.
+"""Attack cases 8-15: reading other cases by any form of query, side channel, guessed id or expired permission.
 
-The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+The numbers are those of the list of attack cases. Cases covered by other files are referenced, not repeated.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ tables = pytest.mark.parametrize("table", CASE_TABLES)
 
 
 def shapes_of(model, column, foreign):
-    """The same question in the shapes that SQLAlchemy can write; each gives ids, or counts of the other case."""
+    """Yield the same query in all forms that SQLAlchemy supports; each returns ids or counts of the other case."""
     inner = select(model.id, column.label("case_id")).subquery()
-    twin = aliased(model)
+    alias = aliased(model)
     cte = select(model.id).where(column == foreign).cte()
     sampled = tablesample(model, func.bernoulli(100))
     yield "where", select(model.id).where(column == foreign)
@@ -42,7 +42,7 @@ def shapes_of(model, column, foreign):
     yield "aggregate", select(func.max(model.id)).where(column == foreign)
     yield "window", select(func.max(model.id).over(partition_by=column)).where(column == foreign)
     yield "cte", select(cte.c.id)
-    yield "join", select(twin.id).join(model, model.id == twin.id).where(column == foreign)
+    yield "join", select(alias.id).join(model, model.id == alias.id).where(column == foreign)
     yield "union", union_all(select(model.id).where(column == foreign), select(inner.c.id).where(
         inner.c.case_id == foreign))  # fmt: skip
     yield "subquery", select(select(func.max(model.id)).where(column == foreign).scalar_subquery())
@@ -52,25 +52,25 @@ def shapes_of(model, column, foreign):
 
 
 @tables
-def test_case_08_no_shape_of_a_query_tells_a_row_of_another_case(shared, table):
+def test_case_08_no_form_of_query_reveals_a_row_of_another_case(shared, table):
     """SELECT, COUNT, EXISTS, aggregate, window, CTE, JOIN, UNION, subquery, LATERAL, TABLESAMPLE; ORM and Core.
 
-    By text() in the same shapes: test_reading.py; at random: test_hostile.py.
+    With text() in the same forms: test_reading.py; at random: test_hostile.py.
     """
     model, column = MODELS[table], getattr(MODELS[table], case_column(Base.metadata.tables[table]))
     for foreign, expected in ((shared.case_of["bob"], False), (shared.case_of["alice"], True)):
         with shared.db.session(actor="alice") as session, core(shared.db, Actor("alice")) as connection:
             for shape, query in shapes_of(model, column, foreign):
                 for run in (session.scalars, connection.scalars):
-                    told = [value for value in run(query) if value is not None]
-                    assert bool(told) == expected, (shape, told)
+                    found = [value for value in run(query) if value is not None]
+                    assert bool(found) == expected, (shape, found)
 
 
 WAYS_AROUND = {
     "invoker view": "CREATE TEMP VIEW mine WITH (security_invoker) AS SELECT t::text FROM public.{table} t;"
     " SELECT * FROM mine",
-    "view of one's own": "CREATE TEMP VIEW mine AS SELECT t::text FROM public.{table} t; SELECT * FROM mine",
-    "definer function of one's own": "CREATE FUNCTION pg_temp.f() RETURNS SETOF text SECURITY DEFINER LANGUAGE sql AS"
+    "own view": "CREATE TEMP VIEW mine AS SELECT t::text FROM public.{table} t; SELECT * FROM mine",
+    "own definer function": "CREATE FUNCTION pg_temp.f() RETURNS SETOF text SECURITY DEFINER LANGUAGE sql AS"
     " 'SELECT t::text FROM public.{table} t'; SELECT * FROM pg_temp.f()",
     "COPY": "COPY (SELECT t::text FROM public.{table} t) TO STDOUT",
     "EXPLAIN ANALYZE": "EXPLAIN (ANALYZE, VERBOSE) SELECT t::text FROM public.{table} t ORDER BY 1",
@@ -81,31 +81,31 @@ WAYS_AROUND = {
 
 @tables
 @pytest.mark.parametrize("way", WAYS_AROUND)
-def test_case_09_no_way_around_the_table_tells_what_another_case_holds(shared, table, way):
-    """View (owner's, invoker's), function, search function, COPY TO, EXPLAIN ANALYZE.
+def test_case_09_no_indirect_read_reveals_content_of_another_case(shared, table, way):
+    """Views (owner's, invoker's), functions, search functions, COPY TO, EXPLAIN ANALYZE.
 
-    Partitions, history and pg_stats: test_reading.py; seals: test_log.py; all of it at random: test_hostile.py.
+    Partitions, history and pg_stats: test_reading.py; seals: test_log.py; at random: test_hostile.py.
     """
     with core(shared.db, Actor("alice")) as connection:
         driver = connection.connection.dbapi_connection
-        told = io.StringIO()
+        output = io.StringIO()
         with driver.cursor() as cursor:
             *before, last = WAYS_AROUND[way].format(table=table).split("; ")
             try:
                 for statement in before:
                     cursor.execute(statement)
-                cursor.copy_expert(last, told) if way == "COPY" else cursor.execute(last)
+                cursor.copy_expert(last, output) if way == "COPY" else cursor.execute(last)
             except psycopg2.Error as error:
                 assert "unsupported XML" in str(error) or "permission denied" in str(error), error  # noqa: PT017
             else:
-                told.write("" if way == "COPY" else str(cursor.fetchall()))
+                output.write("" if way == "COPY" else str(cursor.fetchall()))
             for word in ("Case of bob", "Secret note of bob", "bobsecret", "Summary of bob", "bob.wav"):
-                assert word not in told.getvalue()
+                assert word not in output.getvalue()
         connection.get_transaction().rollback()
 
 
-def test_case_09_there_is_no_view_that_reads_for_somebody_else(shared):
-    """No view and no materialized view in the schema, not a superuser's either: it would read with its owner's eyes."""
+def test_case_09_no_view_reads_with_the_permissions_of_its_owner(shared):
+    """The schema has no view or materialized view that reads with its owner's permissions."""
     with shared.owner.connect() as connection:
         views = connection.scalars(
             text("SELECT c.relname FROM pg_class c WHERE c.relkind IN ('v', 'm') AND c.relnamespace ="
@@ -126,23 +126,23 @@ BAITS = {
 
 @tables
 @pytest.mark.parametrize("bait", BAITS)
-def test_case_10_a_leaky_predicate_never_meets_a_foreign_row(shared, table, bait):
-    """A low-cost plpgsql function with RAISE, division by zero, cast errors: own rows trigger them."""
+def test_case_10_a_leaky_predicate_is_never_evaluated_on_a_foreign_row(shared, table, bait):
+    """A low-cost plpgsql function with RAISE, division by zero, cast errors; only own rows trigger them."""
     trap, proof = BAITS[bait]
     with core(shared.db, Actor("alice")) as connection:
         raising = "IF value IS NOT NULL THEN RAISE 'leaked %', value; END IF;"
         connection.execute(text(LEAK.replace("RAISE NOTICE 'leaked %', value;", raising)))
         case = case_column(Base.metadata.tables[table])
         condition = trap.format(case=case, foreign=shared.case_of["bob"])
-        connection.execute(text(f"SELECT id FROM {table} t WHERE {condition}"))  # raises where a foreign row is met
+        connection.execute(text(f"SELECT id FROM {table} t WHERE {condition}"))  # raises if evaluated on a foreign row
         with pytest.raises(DBAPIError), connection.begin_nested():
             connection.execute(text(f"SELECT id FROM {table} t WHERE {proof}"))
         connection.get_transaction().rollback()
 
 
 @tables
-def test_case_11_a_guessed_id_and_one_that_nobody_has_answer_alike(shared, table):
-    """The text is equal here and in test_reading.py, for every service in test_hostile.py; the time: below."""
+def test_case_11_a_guessed_id_and_a_missing_one_have_the_same_answer(shared, table):
+    """Equal messages: here and in test_reading.py, for every service in test_hostile.py. Equal duration: below."""
     foreign, model = min(shared.rows_of("bob", table)), MODELS[table]
     with shared.db.session(actor="alice") as session:
         for number in (foreign, MISSING):
@@ -151,17 +151,17 @@ def test_case_11_a_guessed_id_and_one_that_nobody_has_answer_alike(shared, table
                 "cases", "case_notes", "audio_files"} else True  # fmt: skip
 
 
-def test_case_11_asking_for_a_foreign_row_takes_no_longer_than_for_none(shared):
+def test_case_11_a_query_for_a_foreign_row_takes_as_long_as_for_a_missing_one(shared):
     numbers = {"foreign": shared.case_of["bob"], "missing": MISSING}
-    spent = {name: [] for name in numbers}
+    durations = {name: [] for name in numbers}
     with shared.db.session(actor="alice") as session:
         for _ in range(150):
             for name, number in numbers.items():
                 start = time.perf_counter()
                 session.execute(text("SELECT * FROM cases WHERE id = :id"), {"id": number}).all()
-                spent[name].append(time.perf_counter() - start)
-    # One row is read and thrown away: some microseconds, far below what a network hides.
-    assert statistics.median(spent["foreign"]) < statistics.median(spent["missing"]) * 1.5
+                durations[name].append(time.perf_counter() - start)
+    # One row is read and discarded: some microseconds, far below the noise of a network.
+    assert statistics.median(durations["foreign"]) < statistics.median(durations["missing"]) * 1.5
 
 
 @pytest.mark.parametrize("statement", [
@@ -174,18 +174,18 @@ def test_case_11_asking_for_a_foreign_row_takes_no_longer_than_for_none(shared):
     ("MERGE INTO case_notes n USING (VALUES ({case})) v (id) ON n.case_id = v.id"
      " WHEN NOT MATCHED THEN INSERT (case_id, body) VALUES (v.id, 'x')"),
 ])  # fmt: skip
-def test_case_12_keys_and_merges_do_not_tell_a_foreign_case_from_none(unchanged, statement):
-    """FK to an invisible parent, unique-key probe, ON CONFLICT, MERGE; more of them in test_writing.py."""
-    told = []
+def test_case_12_keys_and_merges_do_not_distinguish_a_foreign_case_from_a_missing_one(unchanged, statement):
+    """FK to an invisible parent, unique-key probe, ON CONFLICT, MERGE; more statements: test_writing.py."""
+    answers = []
     for number in (unchanged.case_of["bob"], MISSING):
         with core(unchanged.db, Actor("alice")) as connection:
             try:
                 with connection.begin_nested():
-                    told.append(connection.execute(text(statement.format(case=number))).rowcount)
+                    answers.append(connection.execute(text(statement.format(case=number))).rowcount)
             except DBAPIError as error:
-                told.append(masked(str(error.orig)))
+                answers.append(masked(str(error.orig)))
             connection.get_transaction().rollback()
-    assert told[0] == told[1]
+    assert answers[0] == answers[1]
 
 
 def test_case_13_a_word_of_a_forbidden_case_has_no_hit_count_headline_or_suggestion(shared):
@@ -202,7 +202,7 @@ def test_case_13_a_word_of_a_forbidden_case_has_no_hit_count_headline_or_suggest
         assert "bobsecret" not in str(activity.feed(session, type="search.made")[:-1])
 
 
-def take_part(populated, **columns):
+def add_bob_as_viewer(populated, **columns):
     with populated.db.session(actor="alice") as session:
         case = session.get(Case, populated.case_of["alice"])
         participant = cases.add_participant(session, case, "bob", role="viewer")
@@ -220,9 +220,9 @@ TITLE = text("SELECT title FROM cases WHERE case_code = 'CASE-ALICE'")
     "UPDATE case_participants SET permissions = '{\"deny\": [\"read\"]}' WHERE role = 'viewer'",
     "UPDATE users SET is_active = false WHERE username = 'bob'",
 ])  # fmt: skip
-def test_case_14_a_right_that_is_taken_away_ends_inside_an_open_transaction(populated, end):
-    """Revoked in one transaction while another is open; an expired grant; a deactivated user with a live token."""
-    take_part(populated)
+def test_case_14_a_revoked_permission_ends_inside_an_open_transaction(populated, end):
+    """Revoked while another transaction is open; an expired grant; a deactivated user with a valid token."""
+    add_bob_as_viewer(populated)
     with populated.db.session(actor="bob") as session:
         assert session.scalars(TITLE).all() == ["Case of alice"]
         with populated.owner.begin() as connection:
@@ -232,9 +232,9 @@ def test_case_14_a_right_that_is_taken_away_ends_inside_an_open_transaction(popu
         assert session.scalars(TITLE).all() == []
 
 
-def test_case_14_a_right_whose_time_runs_out_ends_inside_an_open_transaction(populated):
-    """As when somebody is removed under a legal hold: his part expires that moment."""
-    case = take_part(populated)
+def test_case_14_a_permission_that_expires_ends_inside_an_open_transaction(populated):
+    """A participant removed under a legal hold: the participation expires at that moment."""
+    case = add_bob_as_viewer(populated)
     with populated.db.session(actor="alice") as session:
         cases.place_hold(session, session.get(Case, case.id), reason="order")
     with populated.db.session(actor="bob") as session:
@@ -245,7 +245,7 @@ def test_case_14_a_right_whose_time_runs_out_ends_inside_an_open_transaction(pop
 
 
 @pytest.mark.parametrize("call", ["claim_job('{transcribe}', 'w', :s)", "extend_lease(:job, :lease, :s)"])
-def test_case_14_a_lease_is_a_right_for_a_time_and_not_for_a_lifetime(populated, call):
+def test_case_14_the_duration_of_a_lease_is_limited(populated, call):
     with populated.db.session(actor="transcriber") as session:
         values = {"s": 2_000_000_000}
         if "extend" in call:
@@ -259,13 +259,13 @@ def test_case_14_a_lease_is_a_right_for_a_time_and_not_for_a_lifetime(populated,
 NEW_TABLE = "CREATE TABLE public.forgotten (id bigint, case_id bigint, secret text)"
 
 
-def test_case_15_a_table_without_protection_is_read_by_nobody_and_named(populated):
-    """CI fails: test_reading.py and test_capture.py ask where each table of the models belongs, and so does this."""
+def test_case_15_an_unprotected_table_is_unreadable_and_reported(populated):
+    """CI fails on unclassified tables: here, and in test_reading.py and test_capture.py."""
     assert set(Base.metadata.tables) <= set(PROTECTED_TABLES)
     with populated.owner.begin() as connection:
         connection.execute(text(NEW_TABLE))
         connection.execute(text("INSERT INTO forgotten VALUES (1, 1, 'secret')"))
-        # Of nobody's concern while no session may use it.
+        # Not reported while no session may use it.
         assert compare(connection) == []
         connection.execute(text("GRANT SELECT (secret) ON forgotten TO sti_wide"))
         (named,) = [each for each in compare(connection) if each.kind == "table"]
@@ -283,7 +283,7 @@ def test_case_15_a_table_without_protection_is_read_by_nobody_and_named(populate
     f"{NEW_TABLE}; GRANT SELECT ON forgotten TO sti_app",
     "ALTER TABLE case_notes DISABLE TRIGGER capture",
 ])  # fmt: skip
-def test_case_15_nor_does_the_application_start_on_it(populated, damage):
+def test_case_15_the_application_does_not_start_on_an_unprotected_table(populated, damage):
     with populated.owner.begin() as connection:
         connection.execute(text(damage))
     with (

@@ -1,6 +1,6 @@
-"""Attack cases 16-20, 23, 49 and 50: writing across cases, weakening tables, shadowing them, holds and deletions.
+"""Attack cases 16-20, 23, 49 and 50: writing to other cases, weakening or shadowing tables, holds and deletions.
 
-The numbers are those of the list of attack cases. What an older file proves already is named, and not repeated.
+The numbers are those of the list of attack cases. Cases covered by other files are referenced, not repeated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity
 
 @pytest.fixture
 def of_both(populated):
-    """Bob is an owner in alice's case too: what stops him now is not that he cannot see the rows."""
+    """Bob also owns Alice's case, so that the rows are visible and other rules must reject the writes."""
     with populated.db.session(actor="alice") as session:
         cases.add_participant(session, session.get(Case, populated.case_of["alice"]), "bob", role="owner")
     return populated
@@ -34,7 +34,7 @@ def of_both(populated):
 
 @pytest.mark.parametrize("change", ["case_id = {case}", "case_id = {case}, {parent} = {foreign}"])
 def test_case_16_no_row_moves_to_another_case_not_even_with_its_parent(of_both, change):
-    """A foreign case: test_writing.py. UPDATE of case_id and FK together, by an owner of both cases."""
+    """UPDATE of case_id and FK together, by an owner of both cases. Foreign cases: test_writing.py."""
     before = [of_both.snapshot()[table] for table in BELOW]
     for table in BELOW:
         parent = next((key for key in ("audio_file_id", "transcription_id", "user_id")
@@ -47,7 +47,7 @@ def test_case_16_no_row_moves_to_another_case_not_even_with_its_parent(of_both, 
     assert [of_both.snapshot()[table] for table in BELOW] == before
 
 
-def test_case_16_even_the_owner_of_the_database_parts_no_child_from_its_parent(populated):
+def test_case_16_not_even_the_database_owner_separates_a_child_from_its_parent(populated):
     for table in ("transcriptions", "processing_jobs", "analysis_results", "transcription_sources"):
         with pytest.raises(DBAPIError, match=r"foreign key|never edited"), populated.owner.begin() as connection:
             connection.execute(
@@ -56,18 +56,18 @@ def test_case_16_even_the_owner_of_the_database_parts_no_child_from_its_parent(p
             )
 
 
-def test_case_16_a_bulk_update_without_where_touches_the_own_rows_only(populated):
-    """More shapes of it: test_writing.py."""
-    mine = {table: len(populated.rows_of("alice", table)) for table in CASE_TABLES}
+def test_case_16_a_bulk_update_without_where_changes_only_own_rows(populated):
+    """More statements: test_writing.py."""
+    own_counts = {table: len(populated.rows_of("alice", table)) for table in CASE_TABLES}
     with populated.db.session(actor="alice") as session:
-        assert session.execute(update(CaseNote).values(body="x")).rowcount == mine["case_notes"]
-        assert session.execute(text("UPDATE audio_files SET name = 'x'")).rowcount == mine["audio_files"]
+        assert session.execute(update(CaseNote).values(body="x")).rowcount == own_counts["case_notes"]
+        assert session.execute(text("UPDATE audio_files SET name = 'x'")).rowcount == own_counts["audio_files"]
     with populated.owner.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM case_notes WHERE body = 'x'")) == mine["case_notes"]
+        assert connection.scalar(text("SELECT count(*) FROM case_notes WHERE body = 'x'")) == own_counts["case_notes"]
 
 
-def test_case_16_an_object_announced_in_a_foreign_case_is_seen_by_nobody_and_kept_by_no_hold(populated):
-    """Announcing asks for no right (ADR 0003): what waits is nobody's, and garbage is garbage under a hold too."""
+def test_case_16_an_object_announced_in_a_foreign_case_is_invisible_and_not_held(populated):
+    """Announcing needs no permission (ADR 0003): pending objects have no owner, and a hold does not keep them."""
     bob, key = populated.case_of["bob"], keys.case_key(populated.case_of["bob"], "wav")
     with populated.db.session(actor="alice") as session:
         session.execute(select(func.public.announce_object(bob, key, "memory")))
@@ -78,8 +78,8 @@ def test_case_16_an_object_announced_in_a_foreign_case_is_seen_by_nobody_and_kep
         assert connection.execute(text("DELETE FROM storage_objects WHERE key = :key"), {"key": key}).rowcount == 1
 
 
-def test_case_17_deleting_an_invisible_row_is_no_success(populated):
-    """By SQL 0 rows; by the ORM NotFound, in the words of a row that is not there any more."""
+def test_case_17_deleting_an_invisible_row_fails_like_a_missing_one(populated):
+    """With SQL 0 rows; with the ORM NotFound, with the message of a row that was deleted."""
     words = []
     for table in ("case_notes", "analysis_results", "transcriptions", "audio_files", "cases"):
         model, foreign = MODELS[table], min(populated.rows_of("bob", table))
@@ -106,7 +106,7 @@ def viewer(populated):
     return populated
 
 
-def test_case_18_a_reader_locks_nothing_and_changes_nothing(viewer):
+def test_case_18_a_viewer_cannot_lock_or_change_rows(viewer):
     """INSERT, UPDATE and DELETE of each table by a viewer: test_writing.py; SELECT FOR UPDATE here."""
     alice = viewer.case_of["alice"]
     with core(viewer.db, Actor("bob")) as connection:
@@ -122,14 +122,14 @@ def test_case_18_a_reader_locks_nothing_and_changes_nothing(viewer):
                 assert refused(connection, change) or connection.execute(text(change)).rowcount == 0
 
 
-def test_case_18_a_reader_adds_no_event_of_writing_to_the_history(viewer):
+def test_case_18_a_viewer_cannot_record_events_of_writers(viewer):
     with pytest.raises(SpeechError), viewer.db.session(actor="bob") as session:
         session.execute(text("SELECT record_activity('hold.released', :c, NULL, NULL, '{}')"),
                         {"c": viewer.case_of["alice"]})  # fmt: skip
 
 
-def test_case_19_no_cascade_leaves_its_case(populated):
-    """By the catalog: what is deleted along hangs on its parent and on its parent's case; by a deletion: so it is."""
+def test_case_19_cascades_stay_within_a_case(populated):
+    """By the catalog: cascading foreign keys include case_id. By a deletion: rows of the other case remain."""
     with populated.owner.connect() as connection:
         cascades = connection.execute(
             text("SELECT k.conrelid::regclass::text, k.confrelid::regclass::text, ARRAY(SELECT a.attname::text FROM"
@@ -154,7 +154,7 @@ def test_case_19_no_cascade_leaves_its_case(populated):
     "CREATE TRIGGER evil AFTER INSERT ON {0} EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "CREATE RULE evil AS ON DELETE TO {0} DO INSTEAD NOTHING",
 ])  # fmt: skip
-def test_case_20_not_even_an_administrator_weakens_a_table(shared, statement):
+def test_case_20_not_even_an_administrator_can_weaken_a_table(shared, statement):
     """Members, and more statements: test_roles.py. An administrator's session is sti_admin, which owns nothing."""
     with core(shared.db, Actor("root")) as connection:
         assert connection.scalar(text("SELECT current_user")) == "sti_admin"
@@ -182,8 +182,8 @@ SHADOWS = (
 )
 
 
-def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(populated):
-    """Tables, views, functions, operators and types, made before any function of ours was compiled in this backend."""
+def test_case_23_objects_in_pg_temp_do_not_shadow_names_in_our_functions(populated):
+    """Tables, views, functions, operators and types, created before our functions are compiled in this backend."""
     alice, bob = populated.case_of["alice"], populated.case_of["bob"]
     with one_connection(populated.db) as fresh, core(fresh, Actor("alice")) as connection:
         for shadow in SHADOWS:
@@ -194,7 +194,7 @@ def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(p
         assert connection.scalars(text("SELECT title FROM public.cases")).all() == ["Case of alice"]
         assert connection.execute(text("SELECT * FROM public.search_page('bobsecret', '{}')")).all() == []
         assert refused(connection, "SELECT public.claim_job('{transcribe}', 'w', 60)")
-        with pytest.raises(DBAPIError, match="no such case"), connection.begin_nested():
+        with pytest.raises(DBAPIError, match="does not exist, or you may not write in it"), connection.begin_nested():
             connection.execute(text(f"SELECT public.record_activity('note', {bob}, NULL, NULL, '{{}}')"))
         assert connection.execute(text("UPDATE public.case_notes SET body = 'shadowed'")).rowcount == 1
         assert connection.scalar(text("SELECT pg_catalog.count(*) FROM pg_temp.activity_logs")) == 0
@@ -203,8 +203,8 @@ def test_case_23_nothing_in_pg_temp_stands_in_front_of_what_our_functions_name(p
         assert tuple(newest.one()) == ("alice", "case_notes", alice)
 
 
-def test_case_49_no_trigger_function_of_ours_is_attached_to_a_table_of_ones_own(unchanged):
-    """All of them, to a temporary table and to one in public; that capture refuses it anyway: test_functions.py."""
+def test_case_49_our_trigger_functions_cannot_be_attached_to_own_tables(unchanged):
+    """All functions, on a temporary table and on one in public; capture also rejects it: test_functions.py."""
     with unchanged.owner.connect() as connection:
         functions = connection.scalars(
             text("SELECT proname::text FROM pg_proc WHERE prorettype = 'trigger'::regtype"
@@ -226,7 +226,7 @@ def test_case_49_no_trigger_function_of_ours_is_attached_to_a_table_of_ones_own(
 
 
 def wait_until_blocked(engine, connection, thread):
-    """Return when the connection waits for a lock, or its thread has ended: the owner may not see what members run."""
+    """Wait until the connection waits for a lock or its thread ends, without reading the statements of members."""
     waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = :pid AND NOT granted)")
     pid = connection.connection.dbapi_connection.info.backend_pid
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watcher:
@@ -237,8 +237,8 @@ def wait_until_blocked(engine, connection, thread):
 @pytest.mark.own_database
 @pytest.mark.parametrize("first", ["hold", "delete"])
 @pytest.mark.parametrize("erase", ["DELETE FROM audio_files", "DELETE FROM cases", "DELETE FROM case_notes"])
-def test_case_50_a_hold_and_an_uncommitted_deletion_do_not_pass_each_other(populated, first, erase):
-    """As members; by the owner of the database and under each isolation level: tests/services/test_permissions.py."""
+def test_case_50_a_hold_and_an_uncommitted_deletion_exclude_each_other(populated, first, erase):
+    """As members. As the database owner, and in each isolation level: tests/services/test_permissions.py."""
     alice, table = populated.case_of["alice"], erase.rpartition(" ")[2]
     place = f"INSERT INTO legal_holds (case_id, reason) VALUES ({alice}, 'order')"
     early, late = (place, erase) if first == "hold" else (erase, place)
@@ -263,6 +263,6 @@ def test_case_50_a_hold_and_an_uncommitted_deletion_do_not_pass_each_other(popul
         column = "id" if table == "cases" else "case_id"
         left = connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {column} = {alice}"))
         held = connection.scalar(text("SELECT count(*) FROM legal_holds WHERE released_at IS NULL"))
-    # A hold that stands found its rows; one placed after the deletion may stand without, or find no case at all.
+    # A hold placed first keeps the rows; one placed after the deletion has no rows, or finds no case.
     assert (held, left > 0) in ({(1, True)} if first == "hold" else {(0, False), (1, False)})
     assert first == "delete" or errors

@@ -1,4 +1,4 @@
-"""Every change is in the log exactly once, with who, why and what; secrets never are; the hashes can be checked."""
+"""Every change is logged exactly once with actor, reason and content, without secrets, with verifiable hashes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.security.population import add_audio
 
 pytestmark = pytest.mark.shared_database
 
-DOOR = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes" — 理由', "request_id": "R-4711"}
-# Not history: ephemeral, derived, or a history of their own.
+SESSION_OPTIONS = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes" — 理由', "request_id": "R-4711"}
+# Not captured: ephemeral, derived, or with a history of their own.
 UNCAPTURED = {"transcription_segments", "transcription_sources", "activity_logs", "activity_seals",
               "activity_archives", "actor_keys", "login_throttles", "protected_tables"}  # fmt: skip
 
 
 @pytest.fixture
 def log(populated):
-    """The entries since the fixture was made, oldest first."""
+    """A function that returns the entries since the start of the test, oldest first."""
     last = text("SELECT coalesce(max(id), 0) FROM activity_logs")
     with populated.owner.connect() as connection:
         start = connection.scalar(last)
@@ -42,7 +42,7 @@ def log(populated):
     return entries
 
 
-def test_every_table_is_captured_or_says_why_not():
+def test_every_table_is_captured_or_listed_as_uncaptured():
     assert set(CAPTURED_TABLES) | UNCAPTURED == set(Base.metadata.tables)
 
 
@@ -103,16 +103,16 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("operation", "change"), [(op, way) for op, ways in CHANGES.items() for way in ways])
-def test_a_change_is_captured_once_whoever_makes_it_and_however(populated, log, operation, change):
+def test_a_change_is_captured_once_by_any_statement(populated, log, operation, change):
     case = populated.case_of["alice"]
     before = "Secret note of alice"
-    with populated.db.session(**DOOR) as session:
+    with populated.db.session(**SESSION_OPTIONS) as session:
         change(session, case)
         session.flush()
         xid = session.scalar(text("SELECT pg_current_xact_id()::text"))
     (entry,) = log()
     assert (entry.entity, entry.operation, entry.case_id) == ("case_notes", operation, case)
-    assert (entry.actor, entry.reason, entry.request_id) == ("alice", DOOR["reason"], "R-4711")
+    assert (entry.actor, entry.reason, entry.request_id) == ("alice", SESSION_OPTIONS["reason"], "R-4711")
     assert (str(entry.transaction_id), entry.schema_revision) == (xid, head())
     with populated.owner.connect() as connection:
         assert entry.actor_id == connection.scalar(select(User.id).where(User.username == "alice"))
@@ -130,17 +130,17 @@ def test_a_change_is_captured_once_whoever_makes_it_and_however(populated, log, 
         assert set(entry.new) == set(CaseNote.__table__.columns.keys())
 
 
-def test_an_upsert_is_what_it_became(populated, log):
+def test_an_upsert_is_captured_as_insert_or_update(populated, log):
     statement = upsert(Case).values(title="first", case_code="U-1")
     statement = statement.on_conflict_do_update(index_elements=["case_code"], set_={"title": statement.excluded.title})
     for title in ("first", "second"):
-        with populated.db.session(**DOOR) as session:
+        with populated.db.session(**SESSION_OPTIONS) as session:
             session.execute(statement.values(title=title, case_code="U-1"))
     assert [(e.operation, e.new["title"]) for e in log(entity="cases")] == [("insert", "first"), ("update", "second")]
 
 
-def test_each_row_of_a_statement_has_its_entry_and_its_case_the_first(populated, log):
-    with populated.db.session(**DOOR) as session:
+def test_each_row_of_a_statement_has_an_entry_cases_first(populated, log):
+    with populated.db.session(**SESSION_OPTIONS) as session:
         session.execute(insert(Case), [{"title": f"Case {number}"} for number in range(30)])
     entries = log()
     opened, owners = entries[:30], entries[30:]
@@ -151,19 +151,19 @@ def test_each_row_of_a_statement_has_its_entry_and_its_case_the_first(populated,
     assert len({bytes(entry.salt) for entry in entries}) == 60
 
 
-def test_a_statement_that_adds_no_row_needs_no_actor_and_leaves_no_entry(populated, log):
+def test_a_statement_without_rows_needs_no_actor_and_leaves_no_entry(populated, log):
     with populated.db.session() as session:
         session.execute(text("INSERT INTO case_notes (case_id, body) SELECT 1, 'none' WHERE false"))
     assert log() == []
 
 
 @pytest.mark.own_database
-def test_rows_that_replication_brings_are_captured_once_each(populated, speech_server, log):
-    """What applies another server's changes fires triggers of rows only; a superuser's session is both."""
+def test_replicated_rows_are_captured_once_each(populated, speech_server, log):
+    """Replication fires only row triggers; a superuser can simulate it with session_replication_role."""
     superuser = create_engine(speech_server.maintenance.set(database=populated.owner.url.database))
     with superuser.begin() as connection:
         if not connection.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
-            pytest.skip("only a superuser plays a replica")
+            pytest.skip("only a superuser can set session_replication_role")
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         rows = [{"case": populated.case_of["alice"], "body": f"Note {number}"} for number in range(3)]
         note = "INSERT INTO case_notes (case_id, author_id, body) SELECT id, opened_by_id, :body FROM cases"
@@ -173,14 +173,14 @@ def test_rows_that_replication_brings_are_captured_once_each(populated, speech_s
 
 
 def test_an_update_that_changes_nothing_is_not_captured(populated, log):
-    with populated.db.session(**DOOR) as session:
+    with populated.db.session(**SESSION_OPTIONS) as session:
         assert session.execute(text("UPDATE cases SET title = title")).rowcount == 1
         session.execute(text("UPDATE case_notes SET body = body"))
     assert log() == []
 
 
-def test_three_updates_in_one_transaction_are_three_and_come_and_go_is_two(populated, log):
-    with populated.db.session(**DOOR) as session:
+def test_three_updates_have_three_entries_and_an_insert_with_delete_has_two(populated, log):
+    with populated.db.session(**SESSION_OPTIONS) as session:
         for number in range(3):
             session.execute(text("UPDATE cases SET title = :title"), {"title": f"T{number}"})
         session.execute(text("INSERT INTO case_notes (case_id, body) SELECT id, 'brief' FROM cases"))
@@ -194,11 +194,11 @@ def test_three_updates_in_one_transaction_are_three_and_come_and_go_is_two(popul
     assert len({entry.transaction_id for entry in log()}) == 1
 
 
-def test_what_is_rolled_back_did_not_happen(populated, log):
-    with pytest.raises(ZeroDivisionError), populated.db.session(**DOOR) as session:
+def test_changes_that_are_rolled_back_are_not_captured(populated, log):
+    with pytest.raises(ZeroDivisionError), populated.db.session(**SESSION_OPTIONS) as session:
         session.execute(text("UPDATE cases SET title = 'never'"))
         raise ZeroDivisionError
-    with populated.db.session(**DOOR) as session, session.begin_nested() as inner:
+    with populated.db.session(**SESSION_OPTIONS) as session, session.begin_nested() as inner:
         session.execute(text("UPDATE cases SET title = 'never'"))
         inner.rollback()
     assert log() == []
@@ -211,21 +211,21 @@ def test_a_cascade_is_captured_row_by_row_with_the_case(populated, log):
         if table in CAPTURED_TABLES and table != "storage_objects"
         for row in populated.rows_of("alice", table)
     }
-    with populated.db.session(**DOOR) as session:
+    with populated.db.session(**SESSION_OPTIONS) as session:
         session.execute(delete(Case))
     entries = log()
     deleted = [entry for entry in entries if entry.operation == "delete"]
     assert {(entry.entity, entry.entity_id) for entry in deleted} == expected
     assert len(deleted) == len(expected)
-    # The bytes outlive the row: their object is queued for the sweeper.
+    # The content outlives the row: its object is queued for the sweeper.
     assert {entry.entity for entry in entries if entry.operation == "update"} == {"storage_objects"}
     assert {(e.operation, e.actor, e.case_id, e.reason) for e in deleted} == {
-        ("delete", "alice", populated.case_of["alice"], DOOR["reason"])
+        ("delete", "alice", populated.case_of["alice"], SESSION_OPTIONS["reason"])
     }
 
 
-def test_what_triggers_change_is_captured_for_the_actor_too(populated, log):
-    with populated.db.session(**DOOR) as session:
+def test_changes_by_triggers_are_captured_for_the_actor(populated, log):
+    with populated.db.session(**SESSION_OPTIONS) as session:
         session.add(Case(title="opens with its owner"))
         session.flush()
         add_audio(session, populated.case_of["alice"], "second.wav")
@@ -236,11 +236,11 @@ def test_what_triggers_change_is_captured_for_the_actor_too(populated, log):
         ("storage_objects", "update", "alice"),
         ("audio_files", "insert", "alice"),
     ]
-    # What is announced belongs to no case until a recording of the case adopts it.
+    # An announced object belongs to no case until a recording of the case adopts it.
     assert [entry.case_id for entry in log()[2:]] == [None, populated.case_of["alice"], populated.case_of["alice"]]
 
 
-def test_the_owners_own_work_is_signed_as_an_operators(populated, log):
+def test_changes_of_the_database_owner_are_attributed_to_an_operator(populated, log):
     with populated.owner.begin() as connection:
         connection.execute(text("UPDATE cases SET title = 'by hand' WHERE case_code = 'CASE-BOB'"))
     (entry,) = log()
@@ -248,7 +248,7 @@ def test_the_owners_own_work_is_signed_as_an_operators(populated, log):
 
 
 @pytest.mark.own_database
-def test_secrets_never_stand_in_the_log(populated, log):
+def test_the_log_contains_no_secrets(populated, log):
     secret, address = "correct horse battery", "new.address@example.org"
     with populated.db.session(actor="root") as session:
         user = accounts.create_user(session, username="carol", password=secret, email=address, full_name="Carol")
@@ -269,7 +269,7 @@ def test_secrets_never_stand_in_the_log(populated, log):
     kinds = [entry.operation for entry in log(entity="users")]
     assert (kinds[0], kinds[-1], kinds.count("event")) == ("insert", "delete", 2)
     changed = [entry for entry in log(entity="users") if entry.operation == "update" and "password_hash" in entry.old]
-    assert len(changed) == 1, "that a password was changed is known, and nothing more"
+    assert len(changed) == 1, "the log contains the fact of a password change, and nothing more"
     assert changed[0].old["password_hash"].startswith("sha256:")
     assert changed[0].old["password_hash"] != changed[0].new["password_hash"]
 
@@ -286,14 +286,14 @@ ODD = {
 }
 
 
-def test_the_hashes_can_be_made_again_from_the_row(populated, log):
+def test_the_hashes_can_be_recomputed_from_the_row(populated, log):
     values = {"1.10": 1.1, "tiny": 5e-324, "unicode": '😀 ünï "q" \\ / \u2028', "keys": {"b": 1, "a": [None, True]}}
-    with populated.db.session(**DOOR) as session:
+    with populated.db.session(**SESSION_OPTIONS) as session:
         for name, value in ODD.items():
             session.execute(text(f"SET LOCAL {name} = '{value}'"))
         session.execute(text("SET LOCAL backslash_quote = on"))
         session.execute(text("UPDATE analysis_results SET accepted_at = now(), accepted_by_id = public.actor_id()"))
-        # No ORM here: the driver cannot read timestamps in this style.
+        # Without the ORM: the driver cannot parse timestamps in this style.
         session.execute(
             text("INSERT INTO cases (title, description) VALUES (:title, repeat('x', 20000))"),
             {"title": "\U0001f600 'quoted' \\ back"},
@@ -315,7 +315,7 @@ def test_the_hashes_can_be_made_again_from_the_row(populated, log):
 
 
 def hashes_of(populated, entry):
-    """As `src/database/sql/activity_log.sql` documents it; only the text form of jsonb is asked of PostgreSQL."""
+    """Recompute the hashes as documented in `src/database/sql/activity_log.sql`; PostgreSQL only formats jsonb."""
 
     def canonical(value):
         with populated.owner.connect() as connection:
@@ -335,8 +335,8 @@ def hashes_of(populated, entry):
 
 @pytest.mark.own_database
 @pytest.mark.parametrize("change", ["old", "new", "reason", "actor", "entity_id", "salt", "created_at"])
-def test_a_changed_entry_is_noticed(populated, log, change):
-    with populated.db.session(**DOOR) as session:
+def test_a_changed_entry_does_not_match_its_hash(populated, log, change):
+    with populated.db.session(**SESSION_OPTIONS) as session:
         session.execute(text("UPDATE cases SET title = 'x'"))
     (entry,) = log()
     with populated.owner.begin() as connection:
@@ -349,7 +349,7 @@ def test_a_changed_entry_is_noticed(populated, log, change):
 
 
 @pytest.mark.own_database
-def test_roles_are_captured_and_an_entry_outside_every_month_finds_a_place(populated, log):
+def test_roles_are_captured_and_an_entry_outside_every_partition_is_stored(populated, log):
     with populated.db.session(actor="root") as session:
         session.scalars(select(UserRole).where(UserRole.code == "user")).one().description = "people"
     assert [(entry.entity, entry.operation) for entry in log()] == [("user_roles", "update")]

@@ -1,4 +1,4 @@
-"""Password hashes and signing keys: no session reads them, the models do not ask for them, nothing prints them."""
+"""Password hashes and signing keys: sessions cannot read them, models do not load them, nothing prints them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HASH = "bcrypt:secret-of-bob"
 
 @pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin", "NONE"])
 @pytest.mark.parametrize("actor", ["alice", "bob", "root"])
-def test_no_role_selects_a_password_hash(shared, actor, role):
+def test_no_role_can_select_a_password_hash(shared, actor, role):
     queries = (
         "SELECT password_hash FROM users",
         "SELECT * FROM users",
@@ -41,7 +41,7 @@ def test_no_role_selects_a_password_hash(shared, actor, role):
             assert caught.value.orig.pgcode == "42501", (query, caught.value)
 
 
-def test_the_model_does_not_load_it_and_says_so(shared):
+def test_the_model_does_not_load_the_password_hash(shared):
     with shared.db.session(actor="root") as session:
         user = session.scalars(select(User).where(User.username == "bob")).one()
         assert "password_hash" not in vars(user)
@@ -54,7 +54,7 @@ def token(db, connection, purpose, subject):
     return db.signing_key.token(purpose, subject, backend_pid=backend_of(connection), server_time=time.time())
 
 
-def test_a_credential_is_given_for_a_login_token_only(shared):
+def test_a_credential_needs_a_login_token(shared):
     with core(shared.db, Actor("alice")) as connection:
         for wrong in (
             None,
@@ -71,10 +71,10 @@ def test_a_credential_is_given_for_a_login_token_only(shared):
 
 @pytest.mark.parametrize("subject", ["bob", " bob", "0" * 64 + " bob", "0" * 64 + "bob", ""])
 @pytest.mark.parametrize("purpose", ["password", "login", "session"])
-def test_a_password_is_not_changed_without_the_proof_for_it(unchanged, purpose, subject):
+def test_a_password_change_needs_a_matching_proof(unchanged, purpose, subject):
     with core(unchanged.db, Actor("bob")) as connection:
         proof = token(unchanged.db, connection, purpose, subject)
-        with pytest.raises(DBAPIError, match="no proof"), connection.begin_nested():
+        with pytest.raises(DBAPIError, match="the token does not allow this actor"), connection.begin_nested():
             connection.execute(text("SELECT store_credential(:t, 'bcrypt:mine')"), {"t": proof})
 
 
@@ -83,7 +83,7 @@ def proof_for(db, connection, name, new):
     return token(db, connection, "password", f"{digest} {name}")
 
 
-def test_even_a_proof_changes_nobody_elses_password(populated):
+def test_a_proof_does_not_change_the_password_of_another_user(populated):
     for actor, name, allowed in (
         ("alice", "bob", False),
         (None, "bob", False),
@@ -105,7 +105,7 @@ def test_even_a_proof_changes_nobody_elses_password(populated):
     assert stored["root"] == "bcrypt:secret-of-root"
 
 
-def test_a_login_is_recorded_with_a_token_only_and_leaves_the_actor_as_it_was(populated):
+def test_recording_a_login_needs_a_token_and_does_not_change_the_actor(populated):
     with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
         session.execute(text("SELECT record_login('x', 'succeeded', NULL)"))
     with core(populated.db, Actor("alice")) as connection:
@@ -118,7 +118,7 @@ def test_a_login_is_recorded_with_a_token_only_and_leaves_the_actor_as_it_was(po
     assert last is not None
 
 
-def test_a_refused_token_is_in_no_error_text(shared, caplog):
+def test_a_rejected_token_is_in_no_error_message(shared, caplog):
     with pytest.raises(DBAPIError) as caught, core(shared.db, Actor("alice")) as connection:
         proof = token(shared.db, connection, "session", "bob")
         connection.execute(text("SELECT store_credential(:t, :hash)"), {"t": proof, "hash": HASH})

@@ -1,4 +1,4 @@
-"""What the planner knows of text of other cases, which EXPLAIN tells whoever asks."""
+"""Planner statistics contain no text of other cases, which EXPLAIN would reveal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src.services import cases
 from tests.declared import CASE_TABLES, DERIVED, UNSAMPLED_COLUMNS
 from tests.security.population import core
 
-# Codes of ours, hashes and addresses made of chance: no words that people wrote.
+# Our own codes, hashes and random keys: no text written by users.
 PLAIN = {
     "role", "path", "sha256", "content_type", "codec", "storage_type", "key", "backend", "state", "upload_id", "kind",
     "worker", "model_name", "model_version", "segments_sha256", "details_schema", "search_config", "dialect",
@@ -31,7 +31,7 @@ ASKED = (
 
 @pytest.fixture
 def sampled(db, owner):
-    """Bob's thousand cases, each with a note, and statistics of all that may be sampled; Alice has one."""
+    """A thousand cases of Bob, 300 with a note, and one of Alice, after ANALYZE."""
     with db.session(actor="bob") as session:
         number = session.query(User).filter_by(username="bob").one().id
         session.add_all(Case(title=f"secret {n:04}", case_code=f"SECRET-{n}", opened_by_id=number) for n in range(1000))
@@ -39,7 +39,7 @@ def sampled(db, owner):
         for case in session.query(Case).limit(300):
             cases.add_note(session, case, f"secret plan of {case.title}")
     with db.session(actor="alice") as session:
-        cases.open_case(session, title="hers")
+        cases.open_case(session, title="own")
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         create_name_indexes(connection)
         connection.execute(text("ANALYZE"))
@@ -47,19 +47,19 @@ def sampled(db, owner):
 
 
 def estimate(connection, asked):
-    """How many rows the planner expects, of so many that no fraction is lost."""
+    """Return the estimated number of rows, multiplied by a million so that fractions are visible."""
     plan = connection.execute(text(f"EXPLAIN SELECT FROM generate_series(1, 1000000), {asked}")).scalars().all()
     return re.findall(r"rows=(\d+)", plan[0])
 
 
-def test_no_estimate_tells_words_of_other_cases(sampled):
+def test_estimates_do_not_reveal_words_of_other_cases(sampled):
     with core(sampled, Actor("alice")) as connection:
         for asked in ASKED:
             words = ("a", "plan", "secret", "secret-0500", "zzz")
             assert len({tuple(estimate(connection, asked.format(word))) for word in words}) == 1, asked
 
 
-def test_text_of_cases_is_sampled_nowhere(owner):
+def test_text_of_cases_is_never_sampled(owner):
     with owner.begin() as connection:
         indexes = create_name_indexes(connection)
         sampled = connection.execute(

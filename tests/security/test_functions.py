@@ -1,4 +1,4 @@
-"""Every function that the application may execute, called by Alice with Bob's numbers."""
+"""Every function that the application may execute, called by Alice with ids of Bob's case."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from src.services import work
 from src.storage import keys
 from tests.security.population import backend_of, core
 
-# What each may be called for, and the test below that calls it. A new function stands here or fails.
+# The functions, each with the test that calls it. A new function must be listed here.
 KNOWN = {
-    "actor_case_ids": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_id": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_may": "test_what_tells_who_acts_tells_nothing_else",
-    "actor_name": "test_what_tells_who_acts_tells_nothing_else",
-    "announce_object": "test_an_announced_object_is_garbage_until_the_own_case_adopts_it",
+    "actor_case_ids": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_id": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_may": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_name": "test_functions_about_the_actor_reveal_nothing_else",
+    "announce_object": "test_an_announced_object_stays_pending_until_its_own_case_adopts_it",
     "append_seal": "tests/services/history",
     "begin_seal": "tests/services/history",
     "begin_actor": "test_tokens.py",
     "claim_job": "test_claiming_needs_the_permission",
     "code_id": "test_code_id_reads_with_the_callers_rights",
-    "complete_job": "test_a_job_is_closed_by_its_holder_only",
+    "complete_job": "test_only_the_holder_of_the_lease_closes_a_job",
     "credential": "test_credentials.py",
     "erase_payloads": "tests/services/history",
     "explain_permissions": "tests/services/test_why_permissions.py",
-    "extend_lease": "test_a_job_is_closed_by_its_holder_only",
-    "fail_job": "test_a_job_is_closed_by_its_holder_only",
+    "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
+    "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",
     "mark_deleted": "tests/services/recordings/test_recordings_deleting.py",
     "note_check": "tests/services/recordings/test_recordings_deleting.py",
-    "participant_may": "test_what_tells_who_acts_tells_nothing_else",
-    "participation_known_1": "test_what_tells_who_acts_tells_nothing_else",
+    "participant_may": "test_functions_about_the_actor_reveal_nothing_else",
+    "participation_known_1": "test_functions_about_the_actor_reveal_nothing_else",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
-    "record_activity": "test_nothing_is_recorded_in_a_foreign_case",
+    "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
     "record_login": "test_credentials.py",
-    "record_reads": "test_readings_are_recorded_in_readable_cases_only",
+    "record_reads": "test_reads_are_recorded_only_in_readable_cases",
     "restore_deleted": "tests/services/history",
     "role_permissions_known_1": "a rule without data: tests/services/test_permissions.py",
     "schema_revision": "a constant",
@@ -77,12 +77,12 @@ KNOWN = {
     ),
     "is_denied": "computes from its arguments",
     "participant_verbs": "computes from its arguments",
-    "require_grantable": "asks what the caller holds: test_nobody_grants_what_he_does_not_hold",
+    "require_grantable": "reads the permissions of the caller: tests/services/test_permissions.py",
     "store_credential": "test_credentials.py",
     "transcription_digest": "reads with the rights of the caller",
 }
 
-# They read the catalog alone, for `history.verify`.
+# They read only the catalog, for `history.verify`.
 FOR_ADMINISTRATORS = {"capture_arguments", "captured_tables"}
 
 
@@ -105,9 +105,9 @@ def test_only_known_functions_can_be_executed(shared, role):
     assert executable == expected | (FOR_ADMINISTRATORS if role == "sti_admin" else set())
 
 
-def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared):
+def test_our_functions_set_their_search_path_and_cannot_be_shadowed(shared):
     with shared.owner.connect() as connection:
-        careless = connection.scalars(
+        unsafe = connection.scalars(
             text(
                 "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef"
                 " AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)"
@@ -117,7 +117,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
             text("SELECT r FROM unnest(ARRAY['sti_app', 'sti_wide', 'sti_admin', 'public']) r"
                  " WHERE has_schema_privilege(r, 'public', 'CREATE')")
         ).all()  # fmt: skip
-    assert careless == []
+    assert unsafe == []
     assert creators == []
 
 
@@ -128,7 +128,7 @@ def test_no_function_of_ours_can_be_shadowed_or_runs_on_the_callers_path(shared)
     "SELECT public.ensure_activity_partitions(3)", "SELECT public.redact('{}', '{}', '')",
     "SELECT public.capture_change()", "SELECT public.own_case()", "SELECT public.capture_new_rows()",
 ])  # fmt: skip
-def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
+def test_internal_functions_cannot_be_called_by_sessions(shared, statement):
     for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
         with core(shared.db, Actor("alice")) as connection:
             connection.execute(text(f"SET LOCAL ROLE {role}"))
@@ -139,7 +139,7 @@ def test_what_works_inside_cannot_be_called_from_outside(shared, statement):
 @pytest.mark.parametrize("function", ["capture_change", "capture_new_rows", "own_case", "adopt_object",
                                       "release_object", "refuse_change"])  # fmt: skip
 @pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin"])
-def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, function, role):
+def test_trigger_functions_cannot_be_attached_to_own_tables(unchanged, function, role):
     with core(unchanged.db, Actor("alice")) as connection:
         connection.execute(text(f"SET LOCAL ROLE {role}"))
         connection.execute(text("CREATE TEMP TABLE case_notes (id bigint, case_id bigint, body text)"))
@@ -154,18 +154,18 @@ def test_no_trigger_function_can_be_attached_to_a_table_of_ones_own(unchanged, f
 @pytest.mark.parametrize(("function", "each"), [
     ("capture_change", "FOR EACH ROW"), ("capture_new_rows", "REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"),
 ])  # fmt: skip
-def test_capture_refuses_a_table_it_was_not_made_for_even_for_the_owner(populated, function, each):
+def test_capture_rejects_other_tables_even_for_the_owner(populated, function, each):
     with populated.owner.connect() as connection:
         connection.execute(text("CREATE TEMP TABLE cases (id bigint)"))
         connection.execute(
             text(f"CREATE TRIGGER forge AFTER INSERT ON pg_temp.cases {each} EXECUTE FUNCTION"
                  f" public.{function}('id', '', '')")
         )  # fmt: skip
-        with pytest.raises(DBAPIError, match=f"{function} was not made for"):
+        with pytest.raises(DBAPIError, match=f"{function} cannot be used on"):
             connection.execute(text("INSERT INTO pg_temp.cases VALUES (1)"))
 
 
-def test_what_tells_who_acts_tells_nothing_else(shared):
+def test_functions_about_the_actor_reveal_nothing_else(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(select(func.public.actor_name())) == "alice"
         for verb in ("read", "write", "delete", "manage"):
@@ -173,7 +173,7 @@ def test_what_tells_who_acts_tells_nothing_else(shared):
         assert session.scalar(select(func.public.actor_may("*", "*"))) is False
         assert session.scalar(select(func.public.actor_may("job", "claim"))) is False
         assert session.scalar(select(func.public.actor_may(None, None))) is False
-        # Arithmetic on what is given: they read no table.
+        # Computed from the arguments: they read no table.
         assert session.scalar(text("SELECT participant_may('viewer', '{}', 'write')")) is False
         assert session.scalar(text('SELECT participation_known_1(\'{"allow": ["everything"]}\')')) is False
         assert session.scalar(text('SELECT role_permissions_known_1(\'{"*": ["*"]}\')')) is True
@@ -215,7 +215,7 @@ def test_code_id_reads_with_the_callers_rights(shared):
     for lookup in ("activity_seals", "actor_keys", "login_throttles"):
         with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
             connection.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="no lookup table"):
+    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="unknown lookup table"):
         connection.scalar(text("SELECT code_id('users; DROP TABLE cases --', 'x')"))
 
 
@@ -224,7 +224,7 @@ def test_claiming_needs_the_permission(unchanged):
         session.execute(text("SELECT claim_job('{transcribe}', 'w', 60)"))
 
 
-def test_a_job_is_closed_by_its_holder_only(populated):
+def test_only_the_holder_of_the_lease_closes_a_job(populated):
     with populated.db.session(actor="transcriber") as session:
         job = work.claim(session, ["transcribe"], worker="w")
         number, lease, case = job.id, job.lease, job.case_id
@@ -240,7 +240,7 @@ def test_a_job_is_closed_by_its_holder_only(populated):
     assert populated.snapshot()["processing_jobs"] == before
 
 
-def test_a_lease_is_the_grant_for_its_case_and_for_its_time(populated):
+def test_a_lease_grants_access_to_its_case_until_it_expires(populated):
     with populated.db.session(actor="transcriber") as session:
         assert session.execute(text("SELECT id FROM cases")).all() == []
         work.claim(session, ["transcribe"], worker="w")
@@ -255,22 +255,22 @@ def test_a_lease_is_the_grant_for_its_case_and_for_its_time(populated):
         assert session.execute(text("SELECT id FROM cases")).all() == []
 
 
-def test_nothing_is_recorded_in_a_foreign_case(unchanged):
+def test_activity_cannot_be_recorded_in_a_foreign_case(unchanged):
     for case in (unchanged.case_of["bob"], 10**12):
         with pytest.raises(NotFound) as caught, unchanged.db.session(actor="alice") as session:
             session.execute(text("SELECT record_activity('case.opened', :case, NULL, NULL, '{}')"), {"case": case})
-        assert str(caught.value) == "There is no such thing, or it is not yours to see."
+        assert str(caught.value) == "The row does not exist, or you may not see it."
 
 
 @pytest.mark.parametrize(
     "code", ["row.insert", "row.update", "row.delete", "row.baseline", "login.succeeded", "login.failed"]
 )
-def test_what_only_the_database_knows_cannot_be_recorded_by_hand(unchanged, code):
+def test_events_of_the_database_cannot_be_recorded_by_sessions(unchanged, code):
     with pytest.raises(InvalidInput, match=code), unchanged.db.session(actor="alice") as session:
         session.execute(text("SELECT record_activity(:code, NULL, 'users', 1, '{}')"), {"code": code})
 
 
-def test_an_announced_object_is_garbage_until_the_own_case_adopts_it(populated):
+def test_an_announced_object_stays_pending_until_its_own_case_adopts_it(populated):
     alice, bob = populated.case_of["alice"], populated.case_of["bob"]
     key = keys.case_key(bob, "wav")
     with populated.db.session(actor="alice") as session:
@@ -300,8 +300,8 @@ def test_only_a_key_of_the_named_case_can_be_announced(unchanged, key):
         session.execute(select(func.public.announce_object(1, key, "memory")))
 
 
-def test_the_program_alone_can_sign(shared):
-    """A login's token read by SQL in one session is worth nothing in the next, whoever acts there."""
+def test_a_token_is_valid_only_in_its_own_session(shared):
+    """A login token that SQL reads in one session is invalid in another one, for any actor."""
     with core(shared.db, Actor("bob")) as connection:
         token = shared.db.signing_key.token("login", "bob", backend_pid=backend_of(connection), server_time=time.time())
         assert connection.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).one()
@@ -309,7 +309,7 @@ def test_the_program_alone_can_sign(shared):
             assert other.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).all() == []
 
 
-def test_readings_are_recorded_in_readable_cases_only(populated):
+def test_reads_are_recorded_only_in_readable_cases(populated):
     foreign = populated.case_of["bob"]
     entries = json.dumps([{"type": "search.made", "case_id": foreign, "detail": {"query": "x"}}])
     with populated.db.session(actor="alice") as session:

@@ -1,4 +1,4 @@
-"""The log cannot be written, changed or emptied by hand; only what really happened stands in it."""
+"""Sessions cannot insert, change or delete log entries; only the triggers and functions write them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ATTACKS = (
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_wide", "alice sti_admin", "alice NONE", "root sti_admin"])
-def test_no_session_writes_the_log_by_hand(shared, attack, whom):
+def test_no_session_writes_the_log_directly(shared, attack, whom):
     actor, role = whom.split()
     with core(shared.db, Actor(actor)) as connection:
         connection.execute(text(f"SET LOCAL ROLE {role}"))
@@ -56,12 +56,12 @@ OWNERS_ATTACKS = (
 
 
 @pytest.mark.parametrize("statement", OWNERS_ATTACKS)
-def test_the_owner_is_stopped_by_triggers_until_he_removes_them(populated, statement):
-    with pytest.raises(DBAPIError, match="is refused"), populated.owner.begin() as connection:
+def test_triggers_stop_the_owner_until_they_are_removed(populated, statement):
+    with pytest.raises(DBAPIError, match="is not allowed"), populated.owner.begin() as connection:
         connection.execute(text(statement))
 
 
-def test_setting_the_reason_of_ones_own_transaction_forges_nobody_else(populated):
+def test_setting_the_reason_of_a_transaction_does_not_change_the_actor(populated):
     with populated.db.session(actor="alice", reason="said", request_id="R1") as session:
         session.execute(text("SELECT set_config('sti.reason', repeat('long ', 1000), true)"))
         session.execute(text("UPDATE cases SET title = 'x'"))
@@ -70,7 +70,7 @@ def test_setting_the_reason_of_ones_own_transaction_forges_nobody_else(populated
     assert (row.actor, len(row.reason)) == ("alice", 2000)
 
 
-def test_seals_are_read_by_administrators_only(populated):
+def test_only_administrators_read_seals(populated):
     with populated.owner.begin() as connection:
         connection.execute(
             text("INSERT INTO activity_seals (month, epoch, low_xid, high_xid, entry_count, root, seal_hash)"

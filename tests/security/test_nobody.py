@@ -1,4 +1,4 @@
-"""Without an actor, with an unknown one, with an inactive one: nothing is read and nothing is written."""
+"""Sessions without an actor, with an unknown or an inactive one can neither read nor write."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.security.population import (
     rows_written_by,
 )
 
-# Columns that not even the role may select would hide the emptiness behind an error.
+# Tables with columns that the role may not select: `*` would raise an error instead of returning no rows.
 READABLE = {"users": "id, username, email"}
 nobodies = pytest.mark.parametrize("name", NOBODIES.values(), ids=NOBODIES)
 
 
 @nobodies
-def test_every_table_is_empty_whichever_way_it_is_read(shared, name):
+def test_every_table_is_empty_for_every_way_of_reading(shared, name):
     with core(shared.db, Actor(name)) as connection:
         driver = connection.connection.dbapi_connection
         for table in ALL_TABLES:
@@ -57,7 +57,7 @@ def test_every_table_is_empty_whichever_way_it_is_read(shared, name):
 
 
 @nobodies
-def test_the_orm_finds_nothing_either(shared, name):
+def test_the_orm_finds_nothing(shared, name):
     with shared.db.session(actor=name) as session:
         for table, model in MODELS.items():
             if table not in HIDDEN_TABLES:
@@ -66,19 +66,19 @@ def test_the_orm_finds_nothing_either(shared, name):
 
 
 @nobodies
-def test_every_insert_is_refused(unchanged, name):
+def test_every_insert_is_rejected(unchanged, name):
     rows = rows_written_by(unchanged, "alice", unchanged.case_of["alice"])
     assert set(rows) == set(ALL_TABLES)
     for table, values in rows.items():
         with pytest.raises((Forbidden, SpeechError)) as caught, unchanged.db.session(actor=name) as session:
             session.execute(*insert_statement(table, values))
-        # Refused for want of a right, and not because the attack was clumsy; an object must be announced first.
+        # Rejected for lack of permission, not for invalid values; except that an object must be announced first.
         refused_earlier = table == "audio_files" and "path_fkey" in str(caught.value)
         assert isinstance(caught.value, Forbidden) or refused_earlier, (table, caught.value)
 
 
 @nobodies
-def test_updates_and_deletes_reach_no_row(unchanged, name):
+def test_updates_and_deletes_affect_no_rows(unchanged, name):
     for table in ALL_TABLES:
         for statement in (f"UPDATE {table} SET id = id", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
             try:
@@ -89,7 +89,7 @@ def test_updates_and_deletes_reach_no_row(unchanged, name):
 
 
 @nobodies
-def test_a_write_that_a_grant_allows_still_finds_no_row(unchanged, name):
+def test_writes_allowed_by_a_grant_affect_no_rows(unchanged, name):
     with unchanged.db.session(actor=name) as session:
         assert session.execute(text("UPDATE cases SET title = 'x'")).rowcount == 0
         assert session.execute(text("DELETE FROM cases")).rowcount == 0
@@ -98,8 +98,8 @@ def test_a_write_that_a_grant_allows_still_finds_no_row(unchanged, name):
 
 
 @nobodies
-def test_services_raise_a_clear_sentence(unchanged, name, tone):
-    sentence = "Nobody acts" if name is None else "No active user is named"
+def test_services_raise_forbidden_with_a_clear_message(unchanged, name, tone):
+    sentence = "no actor" if name is None else "No active user is named"
     with unchanged.db.session(actor="alice") as session:
         case = session.get(Case, unchanged.case_of["alice"])
         audio = session.get(MODELS["audio_files"], unchanged.audio_of["alice"])
@@ -136,15 +136,15 @@ def test_services_raise_a_clear_sentence(unchanged, name, tone):
 
 
 @pytest.mark.parametrize("name", ["mallory", "dormant"])
-def test_a_log_line_names_whoever_is_not_known(shared, name, caplog):
+def test_an_unknown_or_inactive_actor_is_logged_as_a_warning(shared, name, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session(actor=name) as session:
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
-        f"No active user is named {name!r}, or the key file is another database's: this session sees nothing."
+        f"No active user is named {name!r}, or the key file belongs to another database: this session reads no rows."
     ]
 
 
-def test_nobody_at_all_is_no_warning(shared, caplog):
+def test_a_session_without_an_actor_logs_no_warning(shared, caplog):
     with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session() as session:
         session.execute(select(1))
     assert not caplog.records
@@ -164,19 +164,19 @@ def test_nobody_at_all_is_no_warning(shared, caplog):
         ({"actor": "alice", "request_id": "x" * 201}, "request_id"),
     ],
 )
-def test_what_cannot_be_a_name_a_reason_or_a_request_is_refused_before_anything_happens(shared, values, word):
+def test_invalid_actors_reasons_and_request_ids_are_rejected_before_a_transaction(shared, values, word):
     with pytest.raises(InvalidInput, match=word), shared.db.session(**values):
         pytest.fail("the session opened")
 
 
-def test_a_name_with_the_separator_of_tokens_is_refused_and_the_connection_stays_usable(shared):
+def test_a_name_with_the_token_separator_is_rejected_and_the_connection_stays_usable(shared):
     with pytest.raises(InvalidInput, match="'\\|'"), shared.db.session(actor="1|2") as session:
         session.execute(select(1))
     with shared.db.session(actor="alice") as session:
         assert len(session.scalars(select(Case)).all()) == 1
 
 
-def test_a_user_who_is_switched_off_loses_a_running_transaction(populated):
+def test_a_deactivated_user_loses_access_in_a_running_transaction(populated):
     with populated.db.session(actor="alice") as session:
         assert session.scalar(select(func.count()).select_from(Case)) == 1
         with populated.owner.begin() as connection:

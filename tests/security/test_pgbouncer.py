@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode: few server connections for many clients, and no actor in another's place."""
+"""A real PgBouncer in transaction mode: many clients share few server connections without mixing up actors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.security.pooled_people import (
 )
 from tests.security.population import backend_of, core
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not here (Debian: apt-get install pgbouncer)")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is missing (Debian: apt-get install pgbouncer)")
 
 SERVER_CONNECTIONS = 4
 
@@ -55,7 +55,7 @@ def peopled(direct):
 
 @pytest.fixture
 def narrow(direct):
-    """All clients share one server connection, so each meets what the one before left there."""
+    """All clients share one server connection, so each finds what the previous one left there."""
     with peopled_behind(direct, default_pool_size=1, query_wait_timeout=1) as peopled:
         yield peopled
 
@@ -85,7 +85,7 @@ def test_32_clients_on_4_server_connections_never_see_or_write_as_another(people
         for thread in running:
             thread.join()
     assert seen.wrong == []
-    # Otherwise nothing was shared, and nothing is proved.
+    # Otherwise no connection was shared, and the test proves nothing.
     assert 1 < len(seen.backends) <= SERVER_CONNECTIONS
     assert all(len(names) > len(EVERYBODY) / 2 for names in seen.backends.values()), seen.backends
     with owner.connect() as connection:
@@ -102,9 +102,9 @@ def test_32_clients_on_4_server_connections_never_see_or_write_as_another(people
 
 
 def test_the_pooler_hides_the_backend_and_costs_one_round_trip_more_for_an_actor(peopled):
-    """Counted by PgBouncer: BEGIN, the question which backend it is, the door, the statement, COMMIT."""
+    """Counted by PgBouncer: BEGIN, the query for the backend pid, begin_actor, the statement, COMMIT."""
 
-    def asked(db, name):
+    def query_count(db, name):
         before = peopled.bouncer.queries()
         with db.session(actor=name) as session:
             session.execute(text("SELECT 1"))
@@ -117,11 +117,11 @@ def test_the_pooler_hides_the_backend_and_costs_one_round_trip_more_for_an_actor
             assert info["backend_pid"] == backend_of(session)
             assert session.connection().connection.dbapi_connection.info.backend_pid != backend_of(session)
             assert session.scalar(text("SHOW application_name")) == PoolOptions().application_name
-        assert (asked(db, "alice"), asked(db, None)) == (5, 4)
+        assert (query_count(db, "alice"), query_count(db, None)) == (5, 4)
 
 
-def test_a_pooler_that_greets_with_the_number_of_a_backend_is_found_out(peopled):
-    """PgBouncer greets with 32 random bits, others with a backend's number; either may be right by chance, once."""
+def test_a_pooler_that_reports_the_pid_of_a_backend_is_detected(peopled):
+    """PgBouncer reports 32 random bits, others the pid of a backend; both may match the real pid by chance, once."""
     with peopled.client(size=1) as db:
         with db.session(actor="alice") as session:
             session.connection().info.update(behind_pooler=False, backend_pid=backend_of(session) + 1)
@@ -131,7 +131,7 @@ def test_a_pooler_that_greets_with_the_number_of_a_backend_is_found_out(peopled)
             assert (info["behind_pooler"], info["backend_pid"]) == (True, backend_of(session))
 
 
-def test_a_token_serves_one_transaction_and_not_its_neighbours(peopled):
+def test_a_token_is_valid_for_one_transaction_only(peopled):
     with peopled.client() as db, db.session(actor="bob") as victim:
         stolen = sign_for(victim, "session", "bob")
         with core(db, Actor("alice")) as thief:
@@ -139,10 +139,10 @@ def test_a_token_serves_one_transaction_and_not_its_neighbours(peopled):
             query = text("SELECT actor FROM public.begin_actor(:token, NULL, NULL)")
             assert thief.scalar(query, {"token": stolen}) is None
             assert thief.scalar(text("SELECT count(*) FROM cases")) == 0
-        # Here the next transaction on the backend may be anybody's: what stays good for another one is under a second.
+        # The next transaction on the backend may be of another actor, so tokens are valid for less than a second.
         begun = victim.scalar(text("SELECT extract(epoch FROM now())"))
         assert begun <= int(stolen.split("|")[3]) <= begun + 1
-        assert victim.scalar(query, {"token": stolen}) is not None, "it is good where it belongs"
+        assert victim.scalar(query, {"token": stolen}) is not None, "it is valid in its own transaction"
 
 
 LEFTOVERS = (
@@ -159,25 +159,25 @@ LEFTOVERS = (
 )
 
 
-def test_what_one_client_leaves_on_the_server_connection_is_worth_nothing_to_the_next(narrow):
-    with narrow.client(size=1) as mine, narrow.client(size=1) as yours:
-        with yours.session(actor="bob") as session:
+def test_leftovers_on_a_server_connection_do_not_affect_the_next_client(narrow):
+    with narrow.client(size=1) as first_client, narrow.client(size=1) as second_client:
+        with second_client.session(actor="bob") as session:
             pid = backend_of(session)
-        with mine.session(actor="alice") as session:
+        with first_client.session(actor="alice") as session:
             assert backend_of(session) == pid
             for statement in (*LEFTOVERS[-1:], *LEFTOVERS[:-1]):
                 session.execute(text(statement))
-        raw = yours.engine.raw_connection()
+        raw = second_client.engine.raw_connection()
         with raw.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid(), current_user")
-            assert cursor.fetchone() == (pid, "sti_admin"), "left behind, and without an actor worth nothing"
+            assert cursor.fetchone() == (pid, "sti_admin"), "the role remains, but grants nothing without an actor"
             with pytest.raises(InsufficientPrivilege):
                 cursor.execute("SELECT count(*) FROM public.cases")
             raw.rollback()
             cursor.execute("SET LOCAL row_security = on; SELECT count(*) FROM public.cases")
             assert cursor.fetchone() == (0,)
         raw.close()
-        with yours.session(actor="bob", reason="wegen «Ü» \\ '") as session:
+        with second_client.session(actor="bob", reason="wegen «Ü» \\ '") as session:
             assert backend_of(session) == pid
             assert titles(session) == set(session.scalars(text("SELECT title FROM cases"))) == SEES["bob"]
             assert session.scalar(text("SELECT public.actor_name()")) == "bob"
@@ -187,7 +187,7 @@ def test_what_one_client_leaves_on_the_server_connection_is_worth_nothing_to_the
                 session.execute(text("FETCH ALL FROM held"))
 
 
-def test_text_arrives_as_it_was_written_whatever_the_environment_and_the_server_prefer(direct, owner, monkeypatch):
+def test_text_is_stored_unchanged_with_any_client_encoding(direct, owner, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"ALTER DATABASE {owner.url.database} SET client_encoding = 'LATIN1'")
@@ -202,8 +202,8 @@ def test_text_arrives_as_it_was_written_whatever_the_environment_and_the_server_
     assert stored == [(f"Ünïcödé 漢字 {turn}", f"«Grün» 漢字 {turn}") for turn in range(3)]
 
 
-def test_recordings_are_stored_and_opened_under_the_right_names(peopled, owner, tone):
-    """With side sessions: one upload holds two server connections, so of four three uploads can be sure of theirs."""
+def test_recordings_are_stored_and_opened_for_the_right_actors(peopled, owner, tone):
+    """With side sessions: an upload holds up to two server connections, so four are enough for three uploads."""
     uploaders, failures, barrier = ("alice", "bob", "root"), [], threading.Barrier(3)
     with peopled.client(size=4) as db:
 
@@ -243,7 +243,7 @@ def test_recordings_are_stored_and_opened_under_the_right_names(peopled, owner, 
     }
 
 
-def test_signing_in_works_and_is_logged(peopled, owner):
+def test_sign_in_works_and_is_logged(peopled, owner):
     with peopled.client() as db:
         with db.session(actor="root") as session:
             accounts.create_user(session, username="erin", password="correct horse")
@@ -261,7 +261,7 @@ def test_signing_in_works_and_is_logged(peopled, owner):
     assert codes == ["login.succeeded", "login.failed"]
 
 
-def test_a_server_connection_that_ends_says_so_and_the_next_session_works(narrow):
+def test_a_terminated_server_connection_raises_and_the_next_session_works(narrow):
     with narrow.client(size=1) as db:
         with pytest.raises(ServerUnreachable) as caught, db.session(actor="alice") as session:
             pid = backend_of(session)
@@ -293,7 +293,7 @@ def test_after_a_restart_of_the_pooler_the_next_session_works(peopled):
             titles(session)
 
 
-def test_too_few_server_connections_end_in_an_error_and_not_in_waiting_for_ever(narrow):
+def test_too_few_server_connections_raise_an_error_instead_of_blocking(narrow):
     """A session that needs a side session holds one server connection and waits for a second."""
     with narrow.client() as db:
         with pytest.raises(ServerUnreachable), db.session(actor="alice") as session:

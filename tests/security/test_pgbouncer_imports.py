@@ -1,4 +1,4 @@
-"""Large imports and bulk behind a real PgBouncer: their COPY and their temporary tables belong to one transaction."""
+"""Large imports and bulk inserts behind a real PgBouncer: COPY and temporary tables stay within one transaction."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from src.storage import MemoryStorage
 from tests.security.bouncer import PROGRAM, running_bouncer
 from tests.security.population import backend_of
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not here (Debian: apt-get install pgbouncer)")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is missing (Debian: apt-get install pgbouncer)")
 
 CLIENTS, SERVER_CONNECTIONS, SEGMENTS, NOTES = 16, 4, 2_000, 60
 
 
 def result(tag):
-    """Many segments, so that they are staged, in many bytes, so that these are too."""
+    """Return a result large enough that its segments and its bytes are staged."""
     said = [{"start": n, "end": n + 1, "text": f" {tag} {n}", "words": [{"word": f" {tag}", "start": n}]}
             for n in range(SEGMENTS)]  # fmt: skip
     return json.dumps({"language": "en", "segments": said, "padding": "x" * sources.LARGEST_PARAMETER_BYTES}).encode()
 
 
-def test_many_clients_on_few_server_connections_import_and_insert_whole_versions_and_never_anothers(
+def test_many_clients_on_few_server_connections_import_complete_versions_of_their_own(
     speech_server, owner_url, make_audio
 ):
     url = speech_server.serving_url(owner_url)
@@ -50,14 +50,14 @@ def test_many_clients_on_few_server_connections_import_and_insert_whole_versions
             barrier.wait()
             try:
                 with db.session(actor=name) as session:
-                    # Refused when its segments and bytes are staged already: the next one must not meet them.
+                    # Rejected after its segments and bytes are staged: the next import must not find them.
                     with pytest.raises(InvalidInput, match="model_version"):
                         transcripts.import_result(session, audio_of[name], content, model_version="\0")
                     transcripts.import_result(session, audio_of[name], content, name=f"{name} {number}")
                     backends.add(backend_of(session))
                 rows = ({"case_id": audio_of[name].case_id, "body": f"{name} {number} {n}"} for n in range(NOTES))
                 bulk.insert(db, CaseNote, rows, actor=name, chunk=NOTES // 3)
-            except Exception as error:  # noqa: BLE001 - told by the test, not by the thread
+            except Exception as error:  # noqa: BLE001 - reported by the test, not by the thread
                 wrong.append(error)
 
         running = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
@@ -66,7 +66,7 @@ def test_many_clients_on_few_server_connections_import_and_insert_whole_versions
         for thread in running:
             thread.join()
     assert wrong == []
-    assert 1 < len(backends) <= SERVER_CONNECTIONS, "otherwise nothing was shared, and nothing is proved"
+    assert 1 < len(backends) <= SERVER_CONNECTIONS, "otherwise no connection was shared, and the test proves nothing"
     with Database(url, signing_key=key, storage=storage) as direct:
         for name, audio in audio_of.items():
             numbers = {number for number in range(CLIENTS) if ("alice", "bob")[number % 2] == name}

@@ -1,4 +1,4 @@
-"""One connection, many actors: nothing that one leaves behind reaches the next."""
+"""One connection, many actors: nothing that a session leaves behind affects the next one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import ActivityLog, Base, Case, CaseNote, User
-from src.database.connection import actor_transaction as door_module
+from src.database.connection import actor_transaction
 from src.database.connection.actor_tokens import Actor
 from src.errors import ServerUnreachable, SpeechError
 from tests.security.population import ALL_TABLES, CASE_TABLES, backend_of, core, one_connection
@@ -55,7 +55,7 @@ def fail_after_savepoint(session):
 
 
 @pytest.mark.parametrize("failure", [None, fail_in_python, fail_in_sql, fail_after_savepoint])
-def test_alice_then_bob_then_nobody_on_one_backend(single, failure):
+def test_alice_bob_and_no_actor_in_turn_on_one_backend(single, failure):
     backends = set()
     for name in ("alice", "bob", None, "alice", "mallory", "bob"):
         if failure is not None:
@@ -79,10 +79,10 @@ def test_a_session_left_in_a_savepoint_or_a_generator_leaves_nothing(single):
     assert look(single, None)[1] == TITLES[None]
 
 
-def test_temporary_tables_named_like_ours_do_not_stand_in_front(populated, single, monkeypatch):
+def test_temporary_tables_do_not_shadow_ours(populated, single, monkeypatch):
     with single.session(actor="alice") as session:
         pid = backend_of(session)
-    # Left behind by a connection that the door did not tidy: the worst that the next actor can meet.
+    # Left behind on a connection that was not reset: the worst case for the next actor.
     held = single.engine.raw_connection()
     assert held.info["backend_pid"] == pid
     with held.cursor() as cursor:
@@ -93,7 +93,7 @@ def test_temporary_tables_named_like_ours_do_not_stand_in_front(populated, singl
             cursor.execute(f"GRANT ALL ON pg_temp.{table} TO PUBLIC")
     held.commit()
     held.close()
-    monkeypatch.setattr(door_module, "_BEGIN", door_module._BEGIN.replace("DISCARD TEMP;", ""))
+    monkeypatch.setattr(actor_transaction, "_BEGIN", actor_transaction._BEGIN.replace("DISCARD TEMP;", ""))
     with single.session(actor="bob") as session:
         assert backend_of(session) == pid
         assert session.scalars(select(Case.title)).all() == TITLES["bob"]
@@ -142,7 +142,7 @@ LEFTOVERS = (
 
 
 @pytest.mark.parametrize("leftover", LEFTOVERS)
-def test_settings_left_behind_are_not_the_next_ones(reused, leftover):
+def test_settings_left_behind_do_not_affect_the_next_session(reused, leftover):
     with reused.session(actor="alice") as session:
         pid = backend_of(session)
         session.execute(text(leftover))
@@ -163,19 +163,19 @@ def test_settings_left_behind_are_not_the_next_ones(reused, leftover):
         assert logged.new["title"] == "Ünïcödé \\ 'quoted'"
 
 
-def test_a_read_only_default_left_behind_costs_one_transaction_and_no_more(single):
+def test_a_read_only_default_left_behind_fails_one_transaction_only(single):
     with single.session(actor="alice") as session:
         session.execute(text("SET default_transaction_read_only = on"))
     with pytest.raises(ServerUnreachable, match="read-only"), single.session(actor="bob") as session:
         session.add(Case(title="x"))
-    # The transaction that failed rolled the reset back, too; one that does not fail keeps it.
+    # The failed transaction also rolled back the reset; a successful one keeps it.
     assert look(single, "bob")[1] == TITLES["bob"]
     with single.session(actor="bob") as session:
         session.add(Case(title="x"))
 
 
-def test_what_a_session_copied_for_itself_is_not_there_for_the_next(single):
-    """Held cursors, temporary tables and prepared statements live as long as the connection does."""
+def test_copies_of_a_session_are_not_available_to_the_next_one(single):
+    """Held cursors and temporary tables would exist as long as the connection."""
     with single.session(actor="alice") as session:
         pid = backend_of(session)
         session.execute(text("CREATE TEMP TABLE mine AS SELECT * FROM cases"))
@@ -215,14 +215,14 @@ def test_raw_connections_fail_closed(shared):
         raw.close()
 
 
-def test_core_without_an_actor_is_nobody(shared):
+def test_core_without_an_actor_sees_nothing(shared):
     with shared.db.engine.begin() as connection:
         assert connection.scalar(text("SELECT count(*) FROM cases")) == 0
     with core(shared.db, Actor("alice")) as connection:
         assert connection.scalar(text("SELECT count(*) FROM cases")) == 1
 
 
-def test_threads_that_share_the_database_stay_apart(shared):
+def test_threads_that_share_a_database_are_isolated(shared):
     rounds, wrong, barrier = 25, [], threading.Barrier(6)
 
     def work(name):
@@ -240,7 +240,7 @@ def test_threads_that_share_the_database_stay_apart(shared):
     assert wrong == []
 
 
-def test_nested_sessions_of_two_actors_stay_apart(shared):
+def test_nested_sessions_of_two_actors_are_isolated(shared):
     with shared.db.session(actor="alice") as outer, shared.db.session(actor="bob") as inner:
         assert backend_of(outer) != backend_of(inner)
         assert (titles(outer), titles(inner), titles(outer)) == (TITLES["alice"], TITLES["bob"], TITLES["alice"])
@@ -248,8 +248,8 @@ def test_nested_sessions_of_two_actors_stay_apart(shared):
             assert titles(side) == TITLES["alice"]
 
 
-def test_a_role_that_was_taken_for_the_whole_session_is_given_back(shared):
-    """RESET ALL leaves the role alone, so it has to be named."""
+def test_a_role_set_for_the_whole_session_is_reset(shared):
+    """RESET ALL does not reset the role, so it is reset explicitly."""
     with shared.db.engine.connect() as connection:
         driver = connection.connection.dbapi_connection
         driver.cursor().execute("SET SESSION ROLE sti_admin")

@@ -1,4 +1,4 @@
-"""Alice sees exactly her own rows and Bob his, whichever way they look."""
+"""Alice and Bob see exactly the rows of their own cases, with every way of reading."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ both = pytest.mark.parametrize("name", OWNERS)
 tables = pytest.mark.parametrize("table", CASE_TABLES)
 
 
-def test_every_table_is_somebodys_or_everybodys():
-    """A new table has to say whose it is, here and in the population."""
+def test_every_table_is_classified_by_visibility():
+    """A new table must be classified here and in the population."""
     assert set(ALL_TABLES) == set(CASE_TABLES) | SHARED_TABLES | HIDDEN_TABLES
 
 
 @both
 @tables
-def test_every_way_of_reading_gives_the_rows_of_the_own_case(shared, name, table):
+def test_every_way_of_reading_returns_the_rows_of_the_own_case(shared, name, table):
     own = shared.rows_of(name, table)
     model, column = MODELS[table], case_column(Base.metadata.tables[table])
     foreign = shared.case_of[shared.other(name)]
@@ -65,7 +65,7 @@ def ways_to_read(table, column):
     yield f"WITH all_rows AS MATERIALIZED (SELECT * FROM {table}) SELECT id FROM all_rows"
     yield f"SELECT a.id FROM {table} a JOIN {table} b USING (id)"
     yield f"SELECT b.id FROM {table} a FULL JOIN {table} b ON true"
-    if table != "activity_logs":  # some of it belongs to no case
+    if table != "activity_logs":  # some entries belong to no case
         yield f"SELECT l.id FROM cases c CROSS JOIN LATERAL (SELECT t.id FROM {table} t WHERE t.{column} = c.id) l"
     yield f"SELECT l.id FROM generate_series(1, 9) g CROSS JOIN LATERAL (SELECT t.id FROM {table} t) l"
     yield f"SELECT first_value(id) OVER (PARTITION BY id ORDER BY {column}) FROM {table}"
@@ -88,7 +88,7 @@ def test_a_join_over_everything_stays_in_the_own_case(shared, name):
 
 
 @both
-def test_search_finds_the_own_words_only(shared, name):
+def test_search_finds_only_own_words(shared, name):
     with shared.db.session(actor=name) as session:
         assert [hit.case_id for hit in search.transcripts(session, "common")] == [shared.case_of[name]]
         assert search.transcripts(session, f"{shared.other(name)}secret") == []
@@ -96,7 +96,7 @@ def test_search_finds_the_own_words_only(shared, name):
 
 
 @pytest.mark.parametrize("options", ["", "WITH (security_barrier)", "WITH (security_invoker)"])
-def test_views_of_ones_own_show_no_more(shared, options):
+def test_own_views_show_no_additional_rows(shared, options):
     with core(shared.db, Actor("alice")) as connection:
         for table in CASE_TABLES:
             connection.execute(text(f"CREATE TEMP VIEW my_{table} {options} AS SELECT * FROM public.{table}"))
@@ -109,7 +109,7 @@ def test_views_of_ones_own_show_no_more(shared, options):
 
 @both
 @tables
-def test_explain_analyze_tells_no_foreign_value(shared, name, table):
+def test_explain_analyze_reveals_no_foreign_value(shared, name, table):
     other = shared.other(name)
     with core(shared.db, Actor(name)) as connection:
         plan = "\n".join(connection.scalars(text(f"EXPLAIN (ANALYZE, VERBOSE, BUFFERS OFF) SELECT * FROM {table} t")))
@@ -123,39 +123,39 @@ BEGIN RAISE NOTICE 'leaked %', value; RETURN true; END $$
 """
 
 
-def test_a_cheap_predicate_sees_no_row_before_the_policy_does(shared):
+def test_a_cheap_predicate_is_not_evaluated_before_the_policy(shared):
     with core(shared.db, Actor("alice")) as connection:
         driver = connection.connection.dbapi_connection
-        with driver.cursor() as cursor:  # SQLAlchemy's own cursors take the notices away
+        with driver.cursor() as cursor:  # SQLAlchemy's own cursors remove the notices
             cursor.execute(LEAK)
             for table in CASE_TABLES:
                 cursor.execute(f"SELECT id FROM {table} t WHERE pg_temp.leak(t::text)")
                 cursor.execute(f"SELECT id FROM {table} t ORDER BY pg_temp.leak(t::text) LIMIT 1")
-                told = "".join(driver.notices)
-                assert "leaked" in told, table
-                assert "CASE-BOB" not in told
-                assert "Secret note of bob" not in told
+                notices = "".join(driver.notices)
+                assert "leaked" in notices, table
+                assert "CASE-BOB" not in notices
+                assert "Secret note of bob" not in notices
         connection.get_transaction().rollback()
 
 
 @pytest.mark.parametrize("bait", ["1 / (id - {id})", "(CASE WHEN id = {id} THEN 'x' ELSE '1' END)::int"])
-def test_an_error_in_a_condition_does_not_tell_a_foreign_row(shared, bait):
+def test_an_error_in_a_condition_does_not_reveal_a_foreign_row(shared, bait):
     with core(shared.db, Actor("alice")) as connection:
         condition = bait.format(id=shared.case_of["bob"])
         assert connection.execute(text(f"SELECT id FROM cases WHERE {condition} > -9")).rowcount == 1
 
 
-def test_statistics_tell_no_value(populated):
+def test_statistics_reveal_no_values(populated):
     with populated.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     for view in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"):
         with core(populated.db, Actor("alice")) as connection:
-            told = connection.execute(text(f"SELECT * FROM {view} WHERE schemaname = 'public'")).all()
-            assert "CASE-BOB" not in str(told)
-            assert [row.tablename for row in told if row.tablename in CASE_TABLES] == [], view
+            rows = connection.execute(text(f"SELECT * FROM {view} WHERE schemaname = 'public'")).all()
+            assert "CASE-BOB" not in str(rows)
+            assert [row.tablename for row in rows if row.tablename in CASE_TABLES] == [], view
 
 
-def test_partitions_of_the_log_cannot_be_read_past_the_policy(shared):
+def test_partitions_of_the_log_cannot_be_accessed_directly(shared):
     with shared.owner.connect() as connection:
         partitions = connection.scalars(text("SELECT inhrelid::regclass::text FROM pg_inherits"
                                              " WHERE inhparent = 'public.activity_logs'::regclass")).all()  # fmt: skip
@@ -170,7 +170,7 @@ def test_partitions_of_the_log_cannot_be_read_past_the_policy(shared):
                         connection.execute(text(action.format(partition)))
 
 
-def test_a_missing_case_and_a_foreign_one_look_the_same(shared):
+def test_a_missing_case_and_a_foreign_one_have_the_same_message(shared):
     words = []
     for code in ("CASE-BOB", "CASE-NOBODY"):
         with pytest.raises(NotFound) as caught, shared.db.session(actor="alice") as session:

@@ -1,4 +1,4 @@
-"""What the application's login may try with roles, settings and the schema: nothing of it gives a foreign row."""
+"""Attempts of the application's login with roles, settings and the schema: none gives access to foreign rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEGAL_ROLES = (
 
 
 def foreign_rows(shared, session):
-    """Rows of bob's case that this transaction can read, in any table; a refusal is none."""
+    """Return one table name per row of Bob's case that this transaction can read; an error counts as no row."""
     found = []
     for table in CASE_TABLES:
         column = "id" if table == "cases" else "case_id"
@@ -35,14 +35,14 @@ def foreign_rows(shared, session):
 
 
 @pytest.mark.parametrize("statement", LEGAL_ROLES)
-def test_the_roles_that_the_login_may_take_show_no_foreign_row(unchanged, statement):
+def test_roles_available_to_the_login_show_no_foreign_row(unchanged, statement):
     with unchanged.db.session(actor="alice") as session:
         session.execute(text(statement))
         assert foreign_rows(unchanged, session) == []
 
 
 @pytest.mark.parametrize("statement", LEGAL_ROLES)
-def test_nor_do_they_write_one(unchanged, statement):
+def test_roles_available_to_the_login_write_no_foreign_row(unchanged, statement):
     writes = (
         "UPDATE cases SET title = 'x' WHERE case_code = 'CASE-BOB'",
         "DELETE FROM cases WHERE case_code = 'CASE-BOB'",
@@ -62,7 +62,7 @@ def test_nor_do_they_write_one(unchanged, statement):
             continue
 
 
-def test_an_administrator_sees_all_cases_and_only_while_the_token_says_so(shared):
+def test_an_administrator_sees_all_cases_only_with_a_valid_token(shared):
     with shared.db.session(actor="root") as session:
         assert len(session.scalars(select(Case)).all()) == 2
         session.execute(select(func.set_config("sti.actor", "", True)))
@@ -103,14 +103,14 @@ def test_an_administrator_sees_all_cases_and_only_while_the_token_says_so(shared
     ],
 )
 @pytest.mark.parametrize("role", [*SESSION_ROLES, "NONE"])
-def test_what_only_an_owner_or_a_superuser_may_is_refused(shared, statement, role):
+def test_statements_of_owners_and_superusers_are_rejected(shared, statement, role):
     spelled = statement.format(owner=shared.owner.url.username, login=shared.db.engine.url.username)
     with core(shared.db, Actor("alice")) as connection:
         connection.execute(text(f"SET LOCAL ROLE {role}"))
         with pytest.raises(DBAPIError) as caught, connection.begin_nested():
             connection.execute(text(spelled))
         connection.get_transaction().rollback()
-    # insufficient privilege; or, where the server lacks it, no such role, provider or extension
+    # insufficient privilege; or a role, provider or extension that this server does not have
     assert caught.value.orig.pgcode in {"42501", "22023", "42704", "0A000", "58P01", "2BP01", "55P02"}, caught.value
 
 
@@ -144,25 +144,25 @@ def test_no_table_can_be_weakened(shared, table, role):
 
 
 @pytest.mark.parametrize("role", SESSION_ROLES)
-def test_no_right_can_be_passed_on(shared, role):
+def test_privileges_cannot_be_granted_to_others(shared, role):
     rights = text("SELECT relname::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace")
     with core(shared.db, Actor("alice")) as connection:
         before = set(connection.execute(rights).all())
         connection.execute(text(f"SET LOCAL ROLE {role}"))
         for table in ALL_TABLES:
-            # Where the role has rights without the option to grant them, this is a warning and no error.
+            # If the role has the privilege without the grant option, this is only a warning.
             refused(connection, f"GRANT ALL ON {table} TO PUBLIC")
         assert set(connection.execute(rights).all()) == before
 
 
-def test_the_servers_own_settings_are_out_of_reach(shared):
+def test_server_settings_cannot_be_changed(shared):
     with shared.db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text("ALTER SYSTEM SET row_security = off"))
         assert caught.value.orig.pgcode == "42501"
 
 
-def test_no_grant_reaches_further_than_the_group_roles(shared):
+def test_the_login_is_a_member_of_the_session_roles_only(shared):
     with core(shared.db, Actor("alice")) as connection:
         connection.execute(text("SET LOCAL ROLE NONE"))
         reachable = connection.scalars(
@@ -179,10 +179,10 @@ def test_no_grant_reaches_further_than_the_group_roles(shared):
         ]
     assert reachable == sorted([*SESSION_ROLES, shared.db.engine.url.username])
     assert owned == 0
-    assert usable == [], "the login itself may do nothing until it has switched its role"
+    assert usable == [], "the login itself has no privileges until it sets a role"
 
 
-def test_row_security_switched_off_is_an_error_and_no_row(shared):
+def test_row_security_off_raises_an_error(shared):
     with core(shared.db, Actor("alice")) as connection:
         connection.execute(text("SET LOCAL row_security = off"))
         for table in CASE_TABLES:

@@ -1,4 +1,4 @@
-"""What search hands out is the actor's to read: hits, totals, ranks, snippets, names, suggestions, and its refusals."""
+"""Search returns only what the actor may read: hits, totals, ranks, snippets, names, suggestions and errors."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_every_way_of_searching_stays_in_the_own_case(shared, name):
 
 
 @pytest.mark.parametrize("name", ["alice", "bob"])
-def test_the_functions_behind_it_tell_ids_of_the_own_case_only(shared, name):
+def test_the_search_functions_return_only_ids_of_the_own_case(shared, name):
     own, other = shared.case_of[name], shared.case_of[shared.other(name)]
     chosen = [None, [other], [own, other], [], [-1], [own] * 500]
     with shared.db.session(actor=name) as session:
         for cases in chosen:
-            filters = json.dumps({"most": 1001} | ({} if cases is None else {"cases": cases}))
+            filters = json.dumps({"max_rows": 1001} | ({} if cases is None else {"cases": cases}))
             for kind in KINDS:
                 for query in QUERIES:
                     rows = session.execute(text("SELECT * FROM search_rows(:k, :q, CAST(:f AS jsonb))"),
@@ -57,7 +57,7 @@ def test_the_functions_behind_it_tell_ids_of_the_own_case_only(shared, name):
 
 
 @pytest.mark.parametrize("nobody", ["none", "unknown", "inactive"])
-def test_nobody_finds_nothing(shared, nobody):
+def test_sessions_without_an_active_actor_find_nothing(shared, nobody):
     name = {"none": None, "unknown": "mallory", "inactive": "dormant"}[nobody]
     with core(shared.db, Actor(name)) as connection:
         for kind in (*KINDS, "users"):
@@ -67,7 +67,7 @@ def test_nobody_finds_nothing(shared, nobody):
 
 HOSTILE = [
     "[]", '"x"', "5", "null", '{"cases": {}}', '{"cases": "1"}', '{"cases": [null]}', '{"cases": ["1) OR (true"]}',
-    '{"most": -5}', '{"most": "x"}', '{"most": 99999999999}', '{"recording": "1 OR true"}',
+    '{"max_rows": -5}', '{"max_rows": "x"}', '{"max_rows": 99999999999}', '{"recording": "1 OR true"}',
     '{"speaker": "x\' OR true --"}', '{"speaker": "\\\\\' OR true --"}',
     '{"order": "time", "after": ["now()", 1, 1, 1]}', '{"after": []}', '{"after": [1]}',
     '{"versions": "x"}', '{"flagged": "maybe"}', '{"from_ms": 1e400}', '{"min_confidence": "NaN"}',
@@ -76,10 +76,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("filters", HOSTILE)
-def test_no_filter_shows_more_or_tells_of_what_it_may_not(shared, filters):
-    """Refused or answered: and the same for a case that is not the actor's as for one that is nobody's."""
-    mine = shared.rows_of("alice", "transcription_segments") | shared.rows_of("alice", "case_notes")
-    told = []
+def test_no_filter_shows_or_reveals_rows_of_other_cases(shared, filters):
+    """An error or an answer, which must be equal for a foreign case and for a missing one."""
+    own = shared.rows_of("alice", "transcription_segments") | shared.rows_of("alice", "case_notes")
+    codes = []
     for other in (shared.case_of["bob"], 987_654_321):
         for call in (
             f"SELECT segment_id FROM search_page('common bobsecret', CAST(:f AS jsonb) || '{{\"cases\": [{other}]}}')",
@@ -87,14 +87,14 @@ def test_no_filter_shows_more_or_tells_of_what_it_may_not(shared, filters):
             "SELECT row_id FROM search_rows('case_notes', 'common OR bobsecret', CAST(:f AS jsonb))",
         ):
             rows, code = answer(shared, call, filters)
-            assert rows <= mine
-            assert code[:2] in {"", "22"}, "a value that cannot be, never a query that cannot be"
-            told.append(code)
-    assert told[: len(told) // 2] == told[len(told) // 2 :]
+            assert rows <= own
+            assert code[:2] in {"", "22"}, "an invalid value is allowed, invalid SQL is not"
+            codes.append(code)
+    assert codes[: len(codes) // 2] == codes[len(codes) // 2 :]
 
 
 def answer(shared, call, filters):
-    """The ids that a call finds, and the code of its refusal."""
+    """Return the ids that a call finds, and its SQLSTATE, '' for success."""
     with core(shared.db, Actor("alice")) as connection:
         try:
             with connection.begin_nested():
@@ -103,7 +103,7 @@ def answer(shared, call, filters):
             return set(), error.orig.pgcode
 
 
-def test_what_was_searched_for_is_noted_and_shows_to_nobody_else(lasting):
+def test_search_queries_are_logged_and_invisible_to_others(lasting):
     with lasting.db.session(actor="alice") as session:
         search.suggest(session, "harbourish")
         search.everything(session, "lighthouse", case=lasting.case_of["alice"])
@@ -114,5 +114,5 @@ def test_what_was_searched_for_is_noted_and_shows_to_nobody_else(lasting):
         assert "lighthouse" not in str(activity.feed(session, type="search.made"))
 
 
-def test_every_kind_that_is_searched_belongs_to_a_case_or_to_all():
+def test_every_searched_table_belongs_to_a_case():
     assert [kind for kind in KINDS if case_column(Base.metadata.tables[kind]) is None] == []

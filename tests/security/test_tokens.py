@@ -1,4 +1,4 @@
-"""Forged, stolen and stale proofs of who acts: each of them proves nothing."""
+"""Forged, stolen and expired tokens and proofs are rejected."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def forge(db, connection, *, purpose="session", subject="alice", pid=0, age=0, k
     return (key or db.signing_key).token(purpose, subject, backend_pid=pid, server_time=time.time() - age)
 
 
-def begun_by(connection, token):
-    """Who the database believes is acting after this token, as a user id, and the rows that show it."""
+def actor_of(connection, token):
+    """Return the user id that the database accepts for this token, after checking the visible rows."""
     actor, role = connection.execute(BEGIN, {"token": token}).one()
     visible = connection.scalar(text("SELECT count(*) FROM cases"))
     assert connection.scalar(select(func.public.actor_id())) == actor
@@ -31,9 +31,9 @@ def begun_by(connection, token):
     return actor
 
 
-def test_a_right_token_is_accepted_so_that_the_refusals_mean_something(shared):
+def test_a_valid_token_is_accepted(shared):
     with core(shared.db, Actor()) as connection:
-        assert begun_by(connection, forge(shared.db, connection)) is not None
+        assert actor_of(connection, forge(shared.db, connection)) is not None
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_right_token_is_accepted_so_that_the_refusals_mean_something(shared):
     ],
     ids=str,
 )
-def test_a_token_for_something_else_is_nobody(shared, changes):
+def test_a_token_for_another_purpose_backend_time_or_key_is_rejected(shared, changes):
     with core(shared.db, Actor()) as connection:
-        assert begun_by(connection, forge(shared.db, connection, **changes)) is None
+        assert actor_of(connection, forge(shared.db, connection, **changes)) is None
 
 
 def spliced(parts):
@@ -86,17 +86,17 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("tamper", TAMPERINGS.values(), ids=TAMPERINGS)
-def test_a_tampered_token_is_nobody(shared, tamper):
+def test_a_tampered_token_is_rejected(shared, tamper):
     with core(shared.db, Actor()) as connection:
         token = forge(shared.db, connection)
-        assert begun_by(connection, tamper(token.split("|"))) is None
+        assert actor_of(connection, tamper(token.split("|"))) is None
 
 
 @pytest.mark.parametrize("tamper", TAMPERINGS.values(), ids=TAMPERINGS)
-def test_a_tampered_proof_inside_a_session_loses_the_rights_and_gives_none(shared, tamper):
+def test_a_tampered_proof_inside_a_session_revokes_access(shared, tamper):
     with shared.db.session(actor="alice") as session:
         parts = session.scalar(ACTOR).split("|")
-        # The minted proof carries its signature last; the tamperings expect it first.
+        # The signature is the last part of a proof; the tamperings expect it first.
         swapped = tamper([parts[-1], *parts[:-1]])
         forged = None if swapped is None else "|".join([*swapped.split("|")[1:], swapped.split("|")[0]])
         session.execute(select(func.set_config("sti.actor", forged, True)))
@@ -105,7 +105,7 @@ def test_a_tampered_proof_inside_a_session_loses_the_rights_and_gives_none(share
 
 
 @pytest.mark.parametrize("position", range(6))
-def test_every_part_of_the_minted_proof_is_signed_or_checked(shared, position):
+def test_every_part_of_a_proof_is_signed_or_checked(shared, position):
     with shared.db.session(actor="alice") as session:
         parts = session.scalar(ACTOR).split("|")
         bob = session.scalar(text("SELECT id::text FROM users WHERE username = 'bob'"))
@@ -115,10 +115,10 @@ def test_every_part_of_the_minted_proof_is_signed_or_checked(shared, position):
         )
         assert session.scalar(text("SELECT count(*) FROM cases")) == 0
         session.execute(select(func.set_config("sti.actor", "|".join(parts), True)))
-        assert session.scalar(text("SELECT count(*) FROM cases")) == 1, "the untouched proof still holds"
+        assert session.scalar(text("SELECT count(*) FROM cases")) == 1, "the unchanged proof is still valid"
 
 
-def test_a_proof_of_another_backend_is_nobody_here(shared):
+def test_a_proof_of_another_backend_is_rejected(shared):
     with shared.db.session(actor="bob") as other:
         proof = other.scalar(ACTOR)
         with shared.db.session(actor="alice") as session:
@@ -127,15 +127,15 @@ def test_a_proof_of_another_backend_is_nobody_here(shared):
             assert session.scalar(text("SELECT count(*) FROM cases")) == 0
 
 
-def test_a_session_token_seen_elsewhere_is_nobody_here(shared):
-    """What pg_stat_activity shows of another backend of the same login, replayed."""
+def test_a_session_token_of_another_backend_is_rejected(shared):
+    """Replays the token that pg_stat_activity shows of another backend of the same login."""
     with shared.db.session(actor="bob") as other, core(shared.db, Actor()) as connection:
         stolen = forge(shared.db, other, subject="bob")
-        assert begun_by(connection, stolen) is None
+        assert actor_of(connection, stolen) is None
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_a_proof_of_an_earlier_transaction_of_this_backend_is_nobody(populated, local):
+def test_a_proof_of_an_earlier_transaction_of_the_backend_is_rejected(populated, local):
     with one_connection(populated.db) as single:
         with single.session(actor="bob") as session:
             pid, proof = backend_of(session), session.scalar(ACTOR)
@@ -148,7 +148,7 @@ def test_a_proof_of_an_earlier_transaction_of_this_backend_is_nobody(populated, 
             assert session.scalar(text("SELECT count(*) FROM cases")) == 0
 
 
-def test_a_token_is_no_admission_to_a_retired_key(populated):
+def test_a_token_of_a_retired_key_is_rejected(populated):
     with populated.owner.begin() as connection:
         connection.execute(text("UPDATE actor_keys SET retired_at = now() - interval '1 s'"))
     with populated.db.session(actor="alice") as session:
@@ -156,7 +156,7 @@ def test_a_token_is_no_admission_to_a_retired_key(populated):
         assert session.scalars(select(Case)).all() == []
 
 
-def test_two_keys_are_valid_while_they_are_changed(populated):
+def test_two_keys_are_valid_during_rotation(populated):
     second = SigningKey.generate(2)
     with populated.owner.begin() as connection:
         connection.execute(
@@ -164,12 +164,12 @@ def test_two_keys_are_valid_while_they_are_changed(populated):
             {"inner": second.inner_pad, "outer": second.outer_pad},
         )
     with core(populated.db, Actor()) as connection:
-        assert begun_by(connection, forge(populated.db, connection)) is not None
-        assert begun_by(connection, forge(populated.db, connection, key=second)) is not None
+        assert actor_of(connection, forge(populated.db, connection)) is not None
+        assert actor_of(connection, forge(populated.db, connection, key=second)) is not None
 
 
 @pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "COMMIT; BEGIN", "ROLLBACK; BEGIN"])
-def test_leaving_the_transaction_by_raw_sql_leaves_the_actor_behind(shared, statement):
+def test_ending_the_transaction_with_raw_sql_removes_the_actor(shared, statement):
     with core(shared.db, Actor("alice")) as connection:
         cursor = connection.connection.dbapi_connection.cursor()
         cursor.execute(statement)
@@ -179,7 +179,7 @@ def test_leaving_the_transaction_by_raw_sql_leaves_the_actor_behind(shared, stat
         assert cursor.fetchone() == (None, 0)
 
 
-def test_a_savepoint_does_not_change_who_acts(shared):
+def test_a_savepoint_rollback_restores_the_actor(shared):
     with shared.db.session(actor="alice") as session:
         with session.begin_nested() as inner:
             session.execute(select(func.set_config("sti.actor", "", True)))

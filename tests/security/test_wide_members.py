@@ -1,4 +1,4 @@
-"""Members of very many cases read as a role of their own: other plans, the same rows, the same refusals."""
+"""Members of very many cases use a separate role: other plans, but the same rows and the same errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.database.schema import APP_ROLE, WIDE_ROLE
 from tests.declared import POLICIES
 from tests.security.population import CASE_TABLES, Populated, core
 
-# As `begin_actor` counts (src/database/sql/actor.sql).
+# The threshold of `begin_actor` (src/database/sql/actor.sql).
 WIDE_CASES = 1000
 JOIN = """
     INSERT INTO public.case_participants (case_id, user_id, role, expires_at)
@@ -22,8 +22,8 @@ JOIN = """
 """
 
 
-def take_part(owner: Engine, most: int, *, expired: bool = False) -> None:
-    """Put Alice into this many cases of Bob's."""
+def add_alice_to_cases(owner: Engine, most: int, *, expired: bool = False) -> None:
+    """Add Alice as a viewer to this many cases of Bob."""
     with owner.begin() as connection:
         connection.execute(
             text("INSERT INTO public.cases (title, opened_by_id) SELECT 'filler ' || n, u.id"
@@ -37,14 +37,14 @@ def role_of(db: Database, name: str) -> str:
         return session.scalar(select(func.current_user()))
 
 
-def test_one_case_more_makes_a_member_wide_and_nothing_else_of_him(db, owner):
-    take_part(owner, WIDE_CASES)
+def test_one_more_case_changes_the_role_of_a_member_and_nothing_else(db, owner):
+    add_alice_to_cases(owner, WIDE_CASES)
     assert role_of(db, "alice") == APP_ROLE
     with owner.begin() as connection:
         connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'one more', id FROM users"
                                 " WHERE username = 'alice'"))  # fmt: skip
     assert role_of(db, "alice") == WIDE_ROLE
-    # Bob owns as many cases of his own.
+    # Bob owns the same number of cases.
     assert role_of(db, "bob") == APP_ROLE
     with db.session(actor="alice") as session:
         assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 1
@@ -53,11 +53,11 @@ def test_one_case_more_makes_a_member_wide_and_nothing_else_of_him(db, owner):
         assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 2
 
 
-def test_a_member_of_many_cases_that_are_few_of_all_is_not_wide(db, owner):
-    take_part(owner, WIDE_CASES + 1)
+def test_a_member_of_a_small_share_of_many_cases_is_not_wide(db, owner):
+    add_alice_to_cases(owner, WIDE_CASES + 1)
     assert role_of(db, "alice") == WIDE_ROLE
     with owner.begin() as connection:
-        # As if ANALYZE had seen so many.
+        # The role depends on the estimated number of cases, which ANALYZE updates.
         connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'more', u.id"
                                 " FROM generate_series(1, :more), users u WHERE u.username = 'bob'"),
                            {"more": 10 * WIDE_CASES})  # fmt: skip
@@ -66,7 +66,7 @@ def test_a_member_of_many_cases_that_are_few_of_all_is_not_wide(db, owner):
 
 
 @pytest.mark.parametrize("table", CASE_TABLES)
-def test_the_role_shows_the_rows_that_the_other_shows(shared: Populated, table):
+def test_both_roles_show_the_same_rows(shared: Populated, table):
     rows = {}
     for role in (APP_ROLE, WIDE_ROLE):
         with core(shared.db, Actor("alice")) as connection:
@@ -76,8 +76,8 @@ def test_the_role_shows_the_rows_that_the_other_shows(shared: Populated, table):
     assert table == "legal_holds" or rows[WIDE_ROLE]
 
 
-def test_a_part_that_has_expired_or_was_denied_shows_nothing(db, owner):
-    take_part(owner, 3, expired=True)
+def test_an_expired_or_denied_participation_shows_nothing(db, owner):
+    add_alice_to_cases(owner, 3, expired=True)
     with owner.begin() as connection:
         connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'denied', id FROM users"
                                 " WHERE username = 'bob'"))  # fmt: skip
@@ -91,15 +91,15 @@ def test_a_part_that_has_expired_or_was_denied_shows_nothing(db, owner):
 
 
 @pytest.mark.parametrize("actor", [None, "mallory"])
-def test_nobody_gains_by_taking_the_role(shared, actor):
+def test_the_role_without_an_active_actor_shows_nothing(shared, actor):
     with core(shared.db, Actor(actor)) as connection:
         connection.execute(text(f"SET LOCAL ROLE {WIDE_ROLE}"))
         for table in CASE_TABLES:
             assert connection.scalar(text(f"SELECT count(*) FROM public.{table}")) == 0, table
 
 
-def test_a_manager_who_may_not_delete_cannot_make_an_owner_by_either_role(db, owner):
-    take_part(owner, 1)
+def test_a_manager_without_delete_cannot_add_an_owner_with_either_role(db, owner):
+    add_alice_to_cases(owner, 1)
     with owner.begin() as connection:
         connection.execute(text("UPDATE case_participants p SET permissions = '{\"allow\": [\"manage\"]}' FROM users u"
                                 " WHERE u.id = p.user_id AND u.username = 'alice'"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes across cases: rows cannot be moved, added, reached or signed for somebody else."""
+"""Writes to other cases: rows cannot be moved, added, changed or signed as another user."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.security.population import CASE_TABLES, core, insert_statement, refus
 pytestmark = pytest.mark.shared_database
 
 BELOW = tuple(table for table in CASE_TABLES if table not in {"cases", "activity_logs"})
-# The rule of cases itself asks who opened them.
+# The policy of cases checks opened_by_id itself.
 SIGNED_COLUMNS = {
     table: columns for table in BELOW if (columns := with_mark(Base.metadata.tables[table].columns, SIGNED))
 } | {"cases": ("opened_by_id",)}  # fmt: skip
 
 
 @pytest.mark.parametrize("table", CASE_TABLES)
-def test_no_row_can_be_put_into_a_foreign_case(unchanged, table):
+def test_no_row_can_be_inserted_into_a_foreign_case(unchanged, table):
     values = rows_written_by(unchanged, "alice", unchanged.case_of["bob"])[table]
-    # As herself wherever a column asks who wrote: only the case is foreign.
+    # Signed as Alice: only the case is foreign.
     values = {
         name: value for name, value in values.items() if table == "cases" or name not in SIGNED_COLUMNS.get(table, ())
     }
@@ -42,8 +42,8 @@ def test_no_row_can_be_moved_into_a_foreign_case(unchanged, table):
 
 
 @pytest.mark.parametrize("table", ["audio_files", "transcriptions"])
-def test_a_child_cannot_point_at_an_invisible_parent(unchanged, table):
-    """The parent is in Bob's case; the child claims to be in Alice's, or in Bob's."""
+def test_a_child_cannot_reference_an_invisible_parent(unchanged, table):
+    """The parent is in Bob's case; the child names Alice's case or Bob's."""
     foreign = min(unchanged.rows_of("bob", table))
     child, column = {
         "audio_files": ("processing_jobs (case_id, kind, audio_file_id)", "'x', :parent"),
@@ -53,13 +53,13 @@ def test_a_child_cannot_point_at_an_invisible_parent(unchanged, table):
         with pytest.raises(refusal) as caught, unchanged.db.session(actor="alice") as session:
             session.execute(text(f"INSERT INTO {child} VALUES (:case, {column})"), {"case": case, "parent": foreign})
         if refusal is Conflict:
-            # The same words as for a parent that does not exist.
+            # The same message as for a parent that does not exist.
             with pytest.raises(Conflict) as missing, unchanged.db.session(actor="alice") as session:
                 session.execute(text(f"INSERT INTO {child} VALUES (:case, {column})"), {"case": case, "parent": 10**12})
             assert str(caught.value) == str(missing.value)
 
 
-def test_an_upsert_does_not_touch_an_invisible_row(unchanged):
+def test_an_upsert_does_not_change_an_invisible_row(unchanged):
     bob = unchanged.case_of["bob"]
     theirs = insert(Case).values(title="taken", case_code="CASE-BOB")
     for statement in (
@@ -73,7 +73,7 @@ def test_an_upsert_does_not_touch_an_invisible_row(unchanged):
         assert session.scalars(select(Case.case_code)).all() == ["CASE-ALICE"]
 
 
-def test_merge_does_not_touch_an_invisible_row(populated):
+def test_merge_does_not_change_an_invisible_row(populated):
     with populated.db.session(actor="alice") as session:
         session.execute(
             text("MERGE INTO cases c USING (VALUES (:bob), (:alice)) v (id) ON c.id = v.id"
@@ -84,14 +84,14 @@ def test_merge_does_not_touch_an_invisible_row(populated):
         assert connection.scalars(text("SELECT title FROM cases ORDER BY id")).all() == ["merged", "Case of bob"]
 
 
-def test_a_merge_that_reads_no_column_is_refused_and_not_let_through(unchanged):
-    """PostgreSQL applies no SELECT policy there: it meets foreign rows, and the UPDATE policy stops it."""
+def test_a_merge_that_reads_no_column_is_rejected(unchanged):
+    """PostgreSQL applies no SELECT policy in this case: the UPDATE policy rejects the foreign rows."""
     for action in ("UPDATE SET body = 'x'", "DELETE"):
         with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
             session.execute(text(f"MERGE INTO case_notes n USING (VALUES (1)) v ON true WHEN MATCHED THEN {action}"))
 
 
-def test_statements_without_where_touch_the_own_rows_only(populated):
+def test_statements_without_where_change_only_own_rows(populated):
     before = {table: populated.rows_of("bob", table) for table in CASE_TABLES}
     with populated.db.session(actor="alice") as session:
         assert session.execute(update(Case).values(title="mine")).rowcount == 1
@@ -106,7 +106,7 @@ def test_statements_without_where_touch_the_own_rows_only(populated):
         assert session.scalars(select(Case.title)).all() == ["Case of bob"]
 
 
-def test_deleting_or_locking_an_invisible_row_finds_none(unchanged):
+def test_deleting_or_locking_an_invisible_row_affects_no_rows(unchanged):
     bob = unchanged.case_of["bob"]
     with unchanged.db.session(actor="alice") as session:
         assert session.execute(delete(Case).where(Case.id == bob)).rowcount == 0
@@ -114,7 +114,7 @@ def test_deleting_or_locking_an_invisible_row_finds_none(unchanged):
         assert session.execute(text("SELECT id FROM cases WHERE id = :b FOR KEY SHARE"), {"b": bob}).all() == []
 
 
-def share(populated, name, role, **columns):
+def add_participant(populated, name, role, **columns):
     with populated.db.session(actor="alice") as session:
         case = session.get(Case, populated.case_of["alice"])
         participant = cases.add_participant(session, case, name, role=role)
@@ -141,23 +141,23 @@ EDITORS_WRITES = ("UPDATE cases", "UPDATE case_notes", "UPDATE audio_files", "UP
 
 @pytest.mark.parametrize("role", ["viewer", "editor"])
 def test_a_participant_changes_in_alices_case_only_what_the_role_allows(populated, role):
-    share(populated, "bob", role)
+    add_participant(populated, "bob", role)
     for statement, table in WRITES.items():
         with core(populated.db, Actor("bob")) as connection:
             column = "id" if table == "cases" else "case_id"
             where = f"{column} = {populated.case_of['alice']}"
-            assert connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {where}")) > 0, "it is visible"
+            assert connection.scalar(text(f"SELECT count(*) FROM {table} WHERE {where}")) > 0, "the rows are visible"
             expected = 1 if role == "editor" and statement.startswith(EDITORS_WRITES) else 0
             assert connection.execute(text(f"{statement} WHERE {where}")).rowcount == expected, statement
             connection.get_transaction().rollback()
     inserts = rows_written_by(populated, "alice", populated.case_of["alice"])
-    # The version is finished: not even an editor adds a segment or a source to it.
+    # The version is complete: not even an editor can add a segment or a source to it.
     writable = {table for table in BELOW if protection_of(Base.metadata.tables[table]).insert == "write"}
     allowed = writable if role == "editor" else set()
     assert writable >= {"case_notes", "processing_jobs", "transcriptions", "analysis_results"}
     for table in BELOW:
         if table in {"audio_files", "transcription_segments", "transcription_sources"}:
-            continue  # need an announced object, and a version that is not finished; the services' tests store them
+            continue  # need an announced object or an incomplete version; the tests of the services cover them
         values = {k: v for k, v in inserts[table].items() if k not in SIGNED_COLUMNS.get(table, ())}
         with core(populated.db, Actor("bob")) as connection:
             statement, parameters = insert_statement(table, values)
@@ -165,8 +165,8 @@ def test_a_participant_changes_in_alices_case_only_what_the_role_allows(populate
             connection.get_transaction().rollback()
 
 
-def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populated):
-    case = share(populated, "bob", "editor")
+def test_an_editor_can_neither_delete_the_case_nor_manage_participants(populated):
+    case = add_participant(populated, "bob", "editor")
     with populated.db.session(actor="bob") as session:
         cases.add_note(session, case, "an editor writes")
     for attempt in (
@@ -197,16 +197,16 @@ def test_an_editor_may_neither_delete_the_case_nor_manage_who_takes_part(populat
         ("viewer", {"allow": [], "deny": []}, {"read"}),
     ],
 )
-def test_permissions_of_a_participant_add_and_deny_and_denying_wins(populated, role, permissions, may):
-    case = share(populated, "bob", role, permissions=permissions)
+def test_permissions_of_a_participant_allow_and_deny_and_deny_overrides(populated, role, permissions, may):
+    case = add_participant(populated, "bob", role, permissions=permissions)
     with populated.db.session(actor="bob") as session:
         for verb in ("read", "write", "delete", "manage"):
             granted = case.id in session.scalar(text("SELECT actor_case_ids(:verb)"), {"verb": verb})
             assert granted == (verb in may), verb
 
 
-def test_a_grant_ends_with_its_time_and_with_its_removal_inside_an_open_transaction(populated):
-    case = share(populated, "bob", "viewer")
+def test_a_grant_that_expires_ends_inside_an_open_transaction(populated):
+    case = add_participant(populated, "bob", "viewer")
     with populated.db.session(actor="bob") as session:
         assert session.get(Case, case.id) is not None
         session.expunge_all()
@@ -217,7 +217,7 @@ def test_a_grant_ends_with_its_time_and_with_its_removal_inside_an_open_transact
 
 
 @pytest.mark.parametrize(("table", "column"), [(t, c) for t, columns in SIGNED_COLUMNS.items() for c in columns])
-def test_nobody_signs_a_row_with_another_name(unchanged, table, column):
+def test_rows_cannot_be_signed_as_another_user(unchanged, table, column):
     case = unchanged.case_of["alice"]
     values = rows_written_by(unchanged, "alice", case)[table]
     values = {k: v for k, v in values.items() if k not in SIGNED_COLUMNS[table]}
@@ -241,7 +241,7 @@ def test_nobody_signs_a_row_with_another_name(unchanged, table, column):
     ("analysis_results", "accepted_at", "accepted_by_id", ""),
     ("legal_holds", "released_at", "released_by_id", ", release_reason = 'x'"),
 ])  # fmt: skip
-def test_nobody_accepts_or_releases_with_another_name(unchanged, table, when, who, rest):
+def test_rows_cannot_be_accepted_or_released_as_another_user(unchanged, table, when, who, rest):
     with pytest.raises(Forbidden), unchanged.db.session(actor="alice") as session:
         session.execute(
             text(f"UPDATE {table} SET {when} = now(), {who} = (SELECT id FROM users WHERE username = 'bob'){rest}")
@@ -261,26 +261,29 @@ def test_a_segment_is_never_edited(unchanged):
 
 
 @pytest.mark.parametrize("who", ["alice", "root"])
-def test_only_the_verbs_say_what_lies_in_the_archive(unchanged, who):
-    """Whoever may change the recording, and even its keeper, moves bytes or leaves the flag alone."""
-    said = "The actor of this session may not do that: permission denied for table audio_files"
+def test_only_the_services_set_the_archive_flag(unchanged, who):
+    """Neither a user who may change the recording nor an administrator can set the flag without moving the object."""
+    message = "The actor of this session may not do that: permission denied for table audio_files"
     for change in ("is_archived = true, archive_reason = 'x'", "archive_reason = 'x'", "is_archived = is_archived"):
-        with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+        with pytest.raises(Forbidden, match=message), unchanged.db.session(actor=who) as session:
             session.execute(text(f"UPDATE audio_files SET {change}"))
-    with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+    with pytest.raises(Forbidden, match=message), unchanged.db.session(actor=who) as session:
         audio = session.scalars(select(recordings.AudioFile).limit(1)).one()
         audio.is_archived, audio.archive_reason = True, "x"
     values = rows_written_by(unchanged, "alice", unchanged.case_of["alice"])["audio_files"]
     for archived in ({"is_archived": True, "archive_reason": "x"}, {"archive_reason": "x"}):
-        with pytest.raises(Forbidden, match=said), unchanged.db.session(actor=who) as session:
+        with pytest.raises(Forbidden, match=message), unchanged.db.session(actor=who) as session:
             session.execute(*insert_statement("audio_files", values | archived))
     place = text("SELECT place_recording(a.id, a.path, :key, 'memory', :archived, 'x') FROM audio_files a LIMIT 1")
     for key, archived in (("cases/1/x.wav", True), ("archive/1/x.wav", False), ("archive/1/x.wav", None)):
-        with pytest.raises(InvalidInput, match="exactly when"), unchanged.db.session(actor=who) as session:
+        with (
+            pytest.raises(InvalidInput, match="archived: must be true for keys below"),
+            unchanged.db.session(actor=who) as session,
+        ):
             session.execute(place, {"key": key, "archived": archived})
 
 
-def test_a_foreign_recording_is_neither_opened_nor_added_to(unchanged, tone):
+def test_a_foreign_recording_cannot_be_opened_and_a_foreign_case_not_ingested_into(unchanged, tone):
     with unchanged.db.session(actor="bob") as session:
         case = session.get(Case, unchanged.case_of["bob"])
         audio = session.scalars(select(recordings.AudioFile)).one()
@@ -290,8 +293,8 @@ def test_a_foreign_recording_is_neither_opened_nor_added_to(unchanged, tone):
         recordings.ingest(session, case, tone, name="x.wav")
 
 
-def test_a_participant_of_two_cases_cannot_carry_rows_between_them(populated):
-    share(populated, "bob", "editor")
+def test_a_participant_of_two_cases_cannot_move_rows_between_them(populated):
+    add_participant(populated, "bob", "editor")
     for table in ("case_notes", "audio_files", "transcriptions"):
         with pytest.raises(Forbidden), populated.db.session(actor="bob") as session:
             session.execute(text(f"UPDATE {table} SET case_id = :own"), {"own": populated.case_of["bob"]})
@@ -300,7 +303,7 @@ def test_a_participant_of_two_cases_cannot_carry_rows_between_them(populated):
 
 
 @pytest.mark.own_database
-def test_profiles_are_changed_by_their_owners_only(populated):
+def test_users_change_only_their_own_profile(populated):
     with populated.db.session(actor="alice") as session:
         assert session.execute(text("UPDATE users SET full_name = 'Alice A.'")).rowcount == 1
     for change in (
@@ -317,8 +320,8 @@ def test_profiles_are_changed_by_their_owners_only(populated):
 
 
 @pytest.mark.parametrize("table", [table for table in CASE_TABLES if table not in {"storage_objects", "activity_logs"}])
-def test_ids_timestamps_and_versions_are_the_servers(unchanged, table):
-    """An id taken in advance would make somebody else's next row fail; a timestamp of one's own would tell a lie."""
+def test_sessions_cannot_set_ids_timestamps_and_versions(unchanged, table):
+    """An id set in advance would make a later insert fail; a timestamp set by a session could be false."""
     kept = {"id", "created_at", "updated_at", "row_version", "opened_xid", "search"}
     with core(unchanged.db, Actor("alice")) as connection:
         for column in kept & set(Base.metadata.tables[table].columns.keys()):

@@ -1,4 +1,4 @@
-"""Importing what is damaged, for the suite and the torture: whatever comes of it, nothing is half stored."""
+"""Imports of damaged results, for the test suite and the torture tests: a result is stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.formats.mutations import mutate
 
 
 def samples(folder: Path) -> list[Path]:
-    """Every real result that can be read."""
+    """Return every real result that can be parsed."""
     found = []
     for path in sorted(folder.glob("*/*")):
         if path.suffix in {".json", ".vtt", ".srt"}:
@@ -31,7 +31,7 @@ def samples(folder: Path) -> list[Path]:
 
 
 def counts(session: Session) -> tuple[int, int, int]:
-    """How many versions, segments and sources there are."""
+    """Return the numbers of versions, segments and sources."""
     tables = (Transcription, TranscriptionSegment, TranscriptionSource)
     versions, segments, sources = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     return versions, segments, sources
@@ -44,7 +44,7 @@ def damage(
     chance: random.Random,
     rounds: int,
 ) -> dict[str, Any]:
-    """Import so many damaged results, several in a session as a job would; return findings and what was stored."""
+    """Import `rounds` damaged results, up to 20 in a session; return findings and which results were stored."""
     findings: list[str] = []
     stored: list[bool] = []
     known: set[int] = set()
@@ -58,24 +58,24 @@ def damage(
                 except SpeechError as error:
                     stored.append(False)
                     if not str(error).strip():
-                        findings.append(f"{content[:60]!r}: refused without a word")
+                        findings.append(f"{content[:60]!r}: error without a message")
                     continue
-                except Exception as error:  # noqa: BLE001 - what a torture is for
+                except Exception as error:  # noqa: BLE001 - any other exception is a finding
                     findings.append(f"{content[:60]!r}: {type(error).__name__}: {error}")
                     return {"findings": findings, "stored": stored}
                 stored.append(True)
                 if transcripts.export(session, version, "source") != content:
-                    findings.append(f"{content[:60]!r}: other bytes came back")
-                told = formats.parse(content).segments
-                kept = transcripts.segments(session, version)
-                if [(s.text, s.words, s.speaker, s.start_ms) for s in told] != [
-                    (s.text, s.words, s.speaker, s.start_ms) for s in kept
+                    findings.append(f"{content[:60]!r}: the exported bytes differ")
+                parsed = formats.parse(content).segments
+                stored_segments = transcripts.segments(session, version)
+                if [(s.text, s.words, s.speaker, s.start_ms) for s in parsed] != [
+                    (s.text, s.words, s.speaker, s.start_ms) for s in stored_segments
                 ]:
-                    findings.append(f"{content[:60]!r}: other segments came back")
+                    findings.append(f"{content[:60]!r}: the stored segments differ")
                 if version.id not in known:
                     known.add(version.id)
-                    versions, segments, sources = versions + 1, segments + len(kept), sources + 1
-            there = counts(session)
-        if there != (versions, segments, sources):
-            findings.append(f"{there} versions, segments and sources where {versions}, {segments}, {sources} belong")
+                    versions, segments, sources = versions + 1, segments + len(stored_segments), sources + 1
+            actual = counts(session)
+        if actual != (versions, segments, sources):
+            findings.append(f"{actual} versions, segments and sources; expected {versions}, {segments}, {sources}")
     return {"findings": findings, "stored": stored}

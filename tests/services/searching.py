@@ -1,4 +1,4 @@
-"""A database with sentences in many languages, which the tests of search share."""
+"""Sentences in many languages and a database of its own, for the tests of search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
 from src.storage import MemoryStorage
 
-# language → what was said, and words of which each finds it: inflected, without accents, in another width or case.
+# language → sentence, and words that each match it: inflected, without accents, in another width or case.
 SENTENCES = {
     "en": ("The harbour masters were counting boats", "harbours count boat COUNTED"),
     "de": ("Die Häuser in der Straße wurden geöffnet", "haus hauser Häusern strasse geoffnet"),
@@ -41,7 +41,7 @@ SENTENCES = {
 
 @contextmanager
 def copied(server: SpeechServer) -> Iterator[tuple[Database, Engine]]:
-    """Lend a database of its own, and an engine of its owner."""
+    """Yield a database copy and an engine of its owner."""
     with server.copy() as url:
         owner = make_engine(url, PoolOptions(size=2))
         with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:

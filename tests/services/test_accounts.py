@@ -1,4 +1,4 @@
-"""Accounts: creating users, proving who one is, changing passwords."""
+"""Accounts: creating users, authentication, changing passwords."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.shared_database
 
 @pytest.fixture
 def carol(db, monkeypatch):
-    # Cost 12 takes 0.2 s a hash; what is tested here does not depend on it.
+    # Cost 12 takes 0.2 s per hash; the tests do not depend on the cost.
     monkeypatch.setattr(accounts, "DEFAULT_COST", 10)
     with db.session(actor="root") as session:
         return accounts.create_user(session, username="carol", password="Pa$$wörd", email="carol@example.org")
 
 
-def test_a_created_user_signs_in_whatever_the_case_of_the_name(db, carol):
+def test_user_names_are_case_insensitive_at_sign_in(db, carol):
     with db.session() as session:
         signed_in = accounts.authenticate(session, "CAROL", "Pa$$wörd")
 
@@ -33,7 +33,7 @@ def test_a_created_user_signs_in_whatever_the_case_of_the_name(db, carol):
         assert session.get(User, carol.id).last_login is not None
 
 
-def test_a_password_is_the_same_however_its_accents_are_composed(db, carol):
+def test_passwords_match_in_composed_and_decomposed_form(db, carol):
     with db.session() as session:
         assert accounts.authenticate(session, "carol", unicodedata.normalize("NFD", "Pa$$wörd")).username == "carol"
 
@@ -42,21 +42,21 @@ def test_a_password_is_the_same_however_its_accents_are_composed(db, carol):
     ("name", "password"),
     [("carol", "wrong"), ("nobody", "Pa$$wörd"), ("transcriber", ""), ("carol", "x" * 500), ("a|b", "x"), ("", "")],
 )
-def test_whoever_fails_to_sign_in_learns_nothing(db, carol, name, password):
+def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
     with pytest.raises(Forbidden) as caught, db.session() as session:
         accounts.authenticate(session, name, password)
-    assert "user name or the password is wrong" in str(caught.value)
+    assert "Unknown user name, wrong password" in str(caught.value)
     assert name not in str(caught.value) or not name
 
 
-def test_an_inactive_user_does_not_sign_in(db, carol):
+def test_an_inactive_user_cannot_sign_in(db, carol):
     with db.session(actor="root") as session:
         session.get(User, carol.id).is_active = False
     with pytest.raises(Forbidden), db.session() as session:
         accounts.authenticate(session, "carol", "Pa$$wörd")
 
 
-def test_failures_are_remembered_although_the_session_rolled_back(db, carol):
+def test_failed_sign_ins_are_logged_although_the_session_rolled_back(db, carol):
     with pytest.raises(Forbidden), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     with db.session(actor="root") as session:
@@ -65,7 +65,7 @@ def test_failures_are_remembered_although_the_session_rolled_back(db, carol):
 
 
 def sign_in(db, name, password):
-    """Return whether it succeeded."""
+    """Return whether signing in succeeded."""
     try:
         with db.session() as session:
             accounts.authenticate(session, name, password)
@@ -75,12 +75,12 @@ def sign_in(db, name, password):
 
 
 @pytest.mark.own_database
-def test_after_five_failures_even_the_right_password_waits_and_then_works_again(db, carol, owner):
+def test_after_five_failures_the_right_password_is_rejected_until_the_wait_ends(db, carol, owner):
     for _ in range(5):
         assert not sign_in(db, "carol", "wrong")
     assert not sign_in(db, "carol", "Pa$$wörd")
     with owner.begin() as connection:
-        # The clock goes on by two seconds.
+        # Simulates waiting for two seconds.
         connection.execute(text("UPDATE login_throttles SET last_failed_at = last_failed_at - interval '2 seconds'"))
     assert sign_in(db, "carol", "Pa$$wörd")
     with owner.connect() as connection:
@@ -88,12 +88,12 @@ def test_after_five_failures_even_the_right_password_waits_and_then_works_again(
 
 
 @pytest.mark.own_database
-def test_early_attempts_do_not_make_the_wait_longer(db, carol, owner):
+def test_attempts_during_the_wait_do_not_extend_it(db, carol, owner):
     for _ in range(5):
         sign_in(db, "carol", "wrong")
     with owner.begin() as connection:
         assert connection.scalar(text("SELECT failures FROM login_throttles")) == 5
-        # A wait that is longer than the slowest machine takes for what follows.
+        # A wait that does not end during the rest of the test, even on a slow machine.
         connection.execute(text("UPDATE login_throttles SET failures = 20, last_failed_at = clock_timestamp()"))
     for _ in range(4):
         sign_in(db, "carol", "wrong")
@@ -103,7 +103,7 @@ def test_early_attempts_do_not_make_the_wait_longer(db, carol, owner):
 
 @pytest.mark.own_database
 @pytest.mark.parametrize(("admins", "longest"), [(1, 30), (2, 900)])
-def test_the_last_administrator_waits_half_a_minute_at_most(db, owner, admins, longest):
+def test_the_wait_of_the_last_administrator_is_at_most_30_seconds(db, owner, admins, longest):
     with db.session(actor="root") as session:
         root = accounts.find_user(session, "root").id
         if admins == 2:
@@ -116,7 +116,7 @@ def test_the_last_administrator_waits_half_a_minute_at_most(db, owner, admins, l
         assert longest - 2 < connection.scalar(text("SELECT public.login_wait(:root)"), {"root": root}) <= longest
 
 
-def test_a_hash_of_another_cost_is_renewed_by_signing_in(db, carol, owner, monkeypatch):
+def test_signing_in_renews_a_hash_of_another_cost(db, carol, owner, monkeypatch):
     monkeypatch.setattr(accounts, "DEFAULT_COST", 11)
     assert sign_in(db, "carol", "Pa$$wörd")
     with owner.connect() as connection:
@@ -132,7 +132,7 @@ def test_an_unknown_name_is_logged_without_the_name(db, carol, owner):
     assert rows == [("(unknown)", None)]
 
 
-def test_changing_a_password_takes_the_current_one_or_an_administrator(db, carol):
+def test_changing_a_password_needs_the_current_one_or_an_administrator(db, carol):
     with pytest.raises(Forbidden), db.session(actor="carol") as session:
         accounts.change_password(session, session.get(User, carol.id), "next one")
     with pytest.raises(Forbidden), db.session(actor="carol") as session:
@@ -145,7 +145,7 @@ def test_changing_a_password_takes_the_current_one_or_an_administrator(db, carol
         assert accounts.authenticate(session, "carol", "third one")
 
 
-def test_the_created_user_does_not_carry_the_hash(carol):
+def test_a_created_user_object_has_no_hash(carol):
     assert "password_hash" not in vars(carol)
 
 
@@ -155,7 +155,7 @@ def test_a_user_of_an_earlier_session_can_change_the_password(db, carol):
     assert sign_in(db, "carol", "next one")
 
 
-def test_nobody_changes_the_password_of_another(db, carol):
+def test_users_cannot_change_the_password_of_another_user(db, carol):
     with pytest.raises((Forbidden, LookupError)), db.session(actor="alice") as session:
         accounts.change_password(session, session.get(User, carol.id), "mine now")
     with db.session() as session:
@@ -163,7 +163,7 @@ def test_nobody_changes_the_password_of_another(db, carol):
 
 
 @pytest.mark.own_database
-def test_the_log_holds_no_password_and_no_hash(db, carol, owner):
+def test_the_log_contains_neither_passwords_nor_hashes(db, carol, owner):
     with owner.connect() as connection:
         images = connection.execute(select(ActivityLog.new, ActivityLog.old)).all()
     assert "$2b$" not in str(images)
@@ -171,7 +171,7 @@ def test_the_log_holds_no_password_and_no_hash(db, carol, owner):
 
 
 @pytest.mark.parametrize("password", ["", "x" * 73, "é" * 37, "\ud800"])
-def test_unusable_passwords_are_refused_with_the_reason(password):
+def test_invalid_passwords_are_rejected_with_the_reason(password):
     with pytest.raises(InvalidInput, match="password"):
         hash_password(password, cost=10)
 
@@ -185,7 +185,7 @@ def test_usable_passwords_keep_every_byte(password):
     assert not bcrypt.checkpw(password.encode()[:-1], stored)
 
 
-def test_only_administrators_create_users_and_names_are_taken_once(db, carol):
+def test_only_administrators_create_users_and_user_names_are_unique(db, carol):
     with pytest.raises(Forbidden), db.session(actor="alice") as session:
         accounts.create_user(session, username="mallory")
     with pytest.raises(Conflict), db.session(actor="root") as session:

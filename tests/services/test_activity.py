@@ -1,4 +1,4 @@
-"""The memory as people read it: what was read is remembered, whatever became of the session."""
+"""The activity log and its feed: reads are logged even when the session rolls back."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def audio(db, make_audio):
         return audio
 
 
-def told(db, actor="alice", **options):
+def sentences(db, actor="alice", **options):
     with db.session(actor=actor) as session:
         return [str(entry) for entry in activity.feed(session, **options)]
 
 
-def test_readings_survive_a_rollback_and_come_in_one_transaction(db, audio, owner):
+def test_reads_are_logged_in_one_transaction_although_the_session_rolled_back(db, audio, owner):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice", reason="review") as session:
         transcripts.latest(session, audio)
         recordings.open(session, audio).close()
         search.transcripts(session, "harbour")
         raise ZeroDivisionError
 
-    assert told(db)[-3:] == [
+    assert sentences(db)[-3:] == [
         "alice read the transcript of interview.wav: review",
         "alice opened interview.wav: review",
         "alice searched for harbour: review",
@@ -43,14 +43,14 @@ def test_readings_survive_a_rollback_and_come_in_one_transaction(db, audio, owne
         assert connection.scalar(select(func.count(last_three.c.transaction_id.distinct()))) == 1
 
 
-def test_a_session_that_reads_nothing_sensitive_leaves_nothing(db, audio):
-    before = told(db)
+def test_a_session_without_sensitive_reads_logs_nothing(db, audio):
+    before = sentences(db)
     with db.session(actor="alice") as session:
         transcripts.latest(session, audio, language="de")
-    assert told(db) == before
+    assert sentences(db) == before
 
 
-def test_a_case_that_was_never_committed_is_not_named(db):
+def test_a_read_in_an_uncommitted_case_is_logged_without_the_case(db):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         search.transcripts(session, "word", case=cases.open_case(session, title="Never"))
         raise ZeroDivisionError
@@ -60,10 +60,10 @@ def test_a_case_that_was_never_committed_is_not_named(db):
 
 
 @pytest.mark.own_database
-def test_strangers_read_nothing_of_the_memory(db, audio):
-    assert told(db, "bob") == []
-    # The operator's work belongs to no case, and is for administrators.
-    assert [one for one in told(db, "root") if "functions and protection applied" not in one] == told(db)
+def test_users_outside_a_case_see_nothing_of_its_log(db, audio):
+    assert sentences(db, "bob") == []
+    # Entries without a case, here of the operator, are visible to administrators only.
+    assert [one for one in sentences(db, "root") if "functions and protection applied" not in one] == sentences(db)
 
 
 def test_feed_filters(db, audio):
@@ -78,15 +78,15 @@ def test_feed_filters(db, audio):
 
 
 @pytest.mark.parametrize("detail", ["[1, 2]", "7", '"words"'])
-def test_a_detail_is_an_object_and_an_old_one_that_is_not_spoils_nobodys_feed(db, audio, owner, detail):
-    told = text("SELECT record_activity('export.made', :case, NULL, NULL, CAST(:detail AS jsonb))")
+def test_details_must_be_objects_and_old_entries_with_other_values_do_not_break_the_feed(db, audio, owner, detail):
+    event = text("SELECT record_activity('export.made', :case, NULL, NULL, CAST(:detail AS jsonb))")
     reads = text("SELECT record_reads(jsonb_build_array(jsonb_build_object('type', 'export.made', 'case_id', :case,"
                  " 'detail', CAST(:detail AS jsonb))))")  # fmt: skip
     values = {"case": audio.case_id, "detail": detail}
-    for statement in (told, reads):
-        with pytest.raises(InvalidInput, match="an object with names"), db.session(actor="alice") as session:
+    for statement in (event, reads):
+        with pytest.raises(InvalidInput, match="must be a JSON object"), db.session(actor="alice") as session:
             session.execute(statement, values)
-    # Such entries were taken before revision 0005.
+    # Such entries were accepted before revision 0005.
     with owner.begin() as connection:
         connection.execute(text("SELECT append_activity('export.made', 'event', NULL, 'alice', :case, NULL, NULL, NULL,"
                                 " CAST(:detail AS jsonb), NULL)"), values)  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_detail_is_an_object_and_an_old_one_that_is_not_spoils_nobodys_feed(db
         assert str(activity.feed(session)[-1]) == "alice exported"
 
 
-def test_what_is_recorded_is_checked(db, audio):
+def test_record_validates_type_case_and_actor(db, audio):
     with db.session(actor="alice") as session, pytest.raises(InvalidInput, match="activity type"):
         activity.record(session, "no.such.type")
     with pytest.raises(NotFound), db.session(actor="bob") as session:

@@ -1,4 +1,4 @@
-"""Analyses: details that keep to a named schema, and knowing when what they read is no longer what counts."""
+"""Analyses: details validated against named schemas, and staleness."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def topics(monkeypatch):
     analyses.register_schema("topics/1", TOPICS)
 
 
-def test_details_keep_to_their_schema_and_remember_its_name(db, audio, topics):
+def test_details_are_validated_and_stored_with_the_name_of_their_schema(db, audio, topics):
     with db.session(actor="alice") as session:
         added = analyses.add(session, audio, details={"topics": [{"label": "harbour"}]}, schema="topics/1")
         for wrong, place in (
@@ -40,43 +40,43 @@ def test_details_keep_to_their_schema_and_remember_its_name(db, audio, topics):
         ):
             with pytest.raises(InvalidInput, match=place):
                 analyses.add(session, audio, details=wrong, schema="topics/1")
-        with pytest.raises(InvalidInput, match="No schema is registered as 'topics/2'; there are: topics/1"):
+        with pytest.raises(InvalidInput, match=r"schema: 'topics/2' is not registered .*: topics/1"):
             analyses.add(session, audio, schema="topics/2")
     with db.session(actor="alice") as session:
         assert session.get(AnalysisResult, added.id).details_schema == "topics/1"
         assert [analysis.version for analysis in analyses.versions(session, audio)] == [1]
 
 
-def test_what_a_name_stands_for_never_changes(topics):
+def test_the_schema_of_a_name_cannot_change(topics):
     analyses.register_schema("topics/1", dict(reversed(TOPICS.items())))
-    with pytest.raises(InvalidInput, match="another schema already"):
+    with pytest.raises(InvalidInput, match="registered for a different schema"):
         analyses.register_schema("topics/1", {"type": "object"})
     for schema in ({"type": "nothing"}, {"x": object()}):
-        with pytest.raises(InvalidInput, match="no JSON Schema"):
+        with pytest.raises(InvalidInput, match="not a valid JSON Schema"):
             analyses.register_schema("topics/2", schema)
     with pytest.raises(InvalidInput, match="1 to 200"):
         analyses.register_schema("x" * 201, TOPICS)
 
 
-def test_a_schema_fetches_nothing(db, audio, topics):
+def test_a_schema_does_not_fetch_remote_references(db, audio, topics):
     analyses.register_schema("far/1", {"$ref": "http://192.0.2.1/schema.json"})
-    with pytest.raises(InvalidInput, match="refers to what it does not hold"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="unresolvable reference"), db.session(actor="alice") as session:
         analyses.add(session, audio, details={"a": 1}, schema="far/1")
 
 
-@pytest.mark.parametrize(("unfit", "place"), [
+@pytest.mark.parametrize(("invalid", "place"), [
     ({"a": {"b": [0, float("nan")]}}, r"details\.a\.b\[1\]: nan"),
     ({"a": float("inf")}, r"details\.a: inf"),
     ({"a": ["x\0"]}, r"details\.a\[0\]: .*NUL"),
-    ({"a": {"x\0": 1}}, r"details\.a, a name: .*NUL"),
-    ({"a": "\ud800"}, r"details\.a: .*half a character"),
-    ({"a": b"x"}, r"details\.a: bytes is no JSON"),
-    ({None: 1}, "details: None cannot be a name"),
-    ([1], "details: it is list"),
+    ({"a": {"x\0": 1}}, r"details\.a, a key: .*NUL"),
+    ({"a": "\ud800"}, r"details\.a: .*unpaired surrogate"),
+    ({"a": b"x"}, r"details\.a: bytes is not a JSON type"),
+    ({None: 1}, "details: None is not a valid JSON key"),
+    ([1], "details: list is not a mapping"),
 ], ids=str)  # fmt: skip
-def test_details_that_no_database_stores_are_refused_with_their_place(db, audio, unfit, place):
+def test_details_that_cannot_be_stored_are_rejected_with_their_path(db, audio, invalid, place):
     with pytest.raises(InvalidInput, match=place), db.session(actor="alice") as session:
-        analyses.add(session, audio, details=unfit)
+        analyses.add(session, audio, details=invalid)
 
 
 def test_an_analysis_is_stale_once_another_transcription_is_accepted(db, audio):
@@ -89,11 +89,11 @@ def test_an_analysis_is_stale_once_another_transcription_is_accepted(db, audio):
         french = transcripts.add(session, audio, [Segment("un")], language="fr")
 
         def stale():
-            told = [analysis.version for analysis in analyses.stale(session, audio)]
-            assert told == [n for n, each in ((1, of_first), (2, of_second)) if analyses.is_stale(session, each)]
-            return told
+            versions = [analysis.version for analysis in analyses.stale(session, audio)]
+            assert versions == [n for n, each in ((1, of_first), (2, of_second)) if analyses.is_stale(session, each)]
+            return versions
 
-        assert stale() == []  # a newer version alone makes nothing stale
+        assert stale() == []  # a newer version that is not accepted makes nothing stale
         transcripts.accept(session, first)
         assert stale() == [2]
         transcripts.accept(session, second)
@@ -104,7 +104,7 @@ def test_an_analysis_is_stale_once_another_transcription_is_accepted(db, audio):
         assert stale() == [2]
 
 
-def test_what_read_the_wrong_language_is_stale_when_the_right_one_is_accepted(db, audio):
+def test_an_analysis_of_the_wrong_language_is_stale_when_the_right_one_is_accepted(db, audio):
     with db.session(actor="alice") as session:
         misheard = transcripts.add(session, audio, [Segment("321")], language="zh")
         analysis = analyses.add(session, audio, transcription=misheard)
@@ -113,7 +113,7 @@ def test_what_read_the_wrong_language_is_stale_when_the_right_one_is_accepted(db
         assert analyses.is_stale(session, analysis)
 
 
-def test_the_analysis_that_was_accepted_last_counts(db, audio):
+def test_the_analysis_that_was_accepted_last_is_the_current_one(db, audio):
     with db.session(actor="alice") as session:
         first, second = (analyses.add(session, audio, summary=str(number)) for number in (1, 2))
         analyses.accept(session, second)
@@ -124,15 +124,15 @@ def test_the_analysis_that_was_accepted_last_counts(db, audio):
         assert analyses.accept(session, first).accepted_at == accepted_at
 
 
-def test_an_analysis_reads_a_transcription_of_its_own_recording(db, audio, make_audio):
+def test_an_analysis_needs_a_transcription_of_the_same_recording(db, audio, make_audio):
     with db.session(actor="alice") as session:
         other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
-        theirs = transcripts.add(session, other, [Segment("x")])
+        other_version = transcripts.add(session, other, [Segment("x")])
         with pytest.raises(InvalidInput, match="another recording"):
-            analyses.add(session, audio, transcription=theirs)
+            analyses.add(session, audio, transcription=other_version)
 
 
-def test_strangers_learn_nothing_of_what_is_stale(db, audio):
+def test_users_outside_a_case_cannot_see_stale_analyses(db, audio):
     with db.session(actor="alice") as session:
         analysis = analyses.add(session, audio)
     with db.session(actor="bob") as session:
@@ -141,7 +141,7 @@ def test_strangers_learn_nothing_of_what_is_stale(db, audio):
             analyses.is_stale(session, analysis)
 
 
-def test_writers_at_once_leave_no_gap(db, audio):
+def test_concurrent_writers_leave_no_gap_in_versions(db, audio):
     def add(number):
         with db.session(actor="alice") as session:
             return analyses.add(session, audio, summary=str(number)).version
@@ -154,6 +154,6 @@ def test_writers_at_once_leave_no_gap(db, audio):
     {"sentiment_score": float("nan")}, {"sentiment_score": -1.01}, {"sentiment_score": 1.01}, {"sentiment_score": "1"},
     {"sentiment_score": True}, {"sentiment": 5}, {"sentiment": "glad"}, {"summary": None}, {"model_name": 5},
 ], ids=repr)  # fmt: skip
-def test_values_of_another_kind_or_out_of_range_are_refused_by_name(db, audio, wrong):
+def test_values_of_a_wrong_type_or_out_of_range_are_rejected_with_the_field_name(db, audio, wrong):
     with pytest.raises(InvalidInput, match=next(iter(wrong))), db.session(actor="alice") as session:
         analyses.add(session, audio, **wrong)

@@ -1,4 +1,4 @@
-"""Many rows at once: in chunks, with rights and history, resumed where they ended; what is refused has its index."""
+"""Bulk operations: chunks, permissions and history, resuming, errors with the index of the row."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def bodies(db, actor="alice"):
         return session.scalars(select(CaseNote.body).order_by(CaseNote.id)).all()
 
 
-def test_rows_go_in_by_chunks_with_history_and_progress(db, case):
-    told = []
-    stored = bulk.insert(db, CaseNote, iter(notes(case, 25)), actor="alice", chunk=10, progress=told.append)
+def test_rows_are_inserted_in_chunks_with_history_and_progress(db, case):
+    reported = []
+    stored = bulk.insert(db, CaseNote, iter(notes(case, 25)), actor="alice", chunk=10, progress=reported.append)
 
-    assert (stored, told) == (25, [10, 20, 25])
+    assert (stored, reported) == (25, [10, 20, 25])
     assert bodies(db) == [f"note {number}" for number in range(25)]
     with db.session(actor="alice") as session:
         captured = session.scalar(
@@ -51,7 +51,7 @@ def test_rows_go_in_by_chunks_with_history_and_progress(db, case):
     ({"body": "a\0b"}, InvalidInput), ({"body": None}, InvalidInput), ({"colour": "red"}, InvalidInput),
     ({"case_id": 0}, SpeechError), ({"created_at": None}, Forbidden),
 ], ids=repr)  # fmt: skip
-def test_a_row_that_is_refused_is_named_and_the_chunks_before_it_stay(db, case, wrong, kind):
+def test_a_rejected_row_is_named_by_index_and_earlier_chunks_stay(db, case, wrong, kind):
     rows = notes(case, 25)
     rows[17] |= wrong
     with pytest.raises(kind, match="row 17: "):
@@ -60,7 +60,7 @@ def test_a_row_that_is_refused_is_named_and_the_chunks_before_it_stay(db, case, 
     assert len(bodies(db)) == 10
 
 
-def test_a_job_goes_on_where_it_ended_and_stores_nothing_twice(db, case):
+def test_a_job_continues_after_the_last_chunk_without_duplicates(db, case):
     rows = notes(case, 25)
     broken = [*rows[:17], {**rows[17], "body": "a\0b"}, *rows[18:]]
     with pytest.raises(InvalidInput):
@@ -76,7 +76,7 @@ def test_a_job_goes_on_where_it_ended_and_stores_nothing_twice(db, case):
     for _ in range(2):
         assert bulk.insert(db, CaseNote, rows, actor="alice", chunk=10, job="import 7") == 25
         assert bodies(db) == [row["body"] for row in rows]
-    # Another job, and somebody else's of the same name, begin at the beginning.
+    # Another job, and a job of another actor with the same name, start from the first row.
     assert bulk.insert(db, CaseNote, rows[:5], actor="alice", job="import 8") == 5
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="editor")
@@ -84,16 +84,16 @@ def test_a_job_goes_on_where_it_ended_and_stores_nothing_twice(db, case):
     assert len(bodies(db)) == 35
 
 
-def test_of_two_who_do_one_job_at_once_nothing_is_stored_twice(db, case):
+def test_two_concurrent_calls_of_one_job_store_no_duplicates(db, case):
     rows = notes(case, 20)
     began = []
 
     def meanwhile(done):
         began.append(done)
-        if done == 5:  # between two chunks of the first, the second does the rest
+        if done == 5:  # between two chunks of the first call, the second call stores the rest
             assert bulk.insert(db, CaseNote, rows, actor="alice", chunk=5, job="import 9") == 20
 
-    with pytest.raises(LostUpdate, match="'import 9' too: 20 rows"):
+    with pytest.raises(LostUpdate, match="'import 9'; 20 rows"):
         bulk.insert(db, CaseNote, rows, actor="alice", chunk=5, job="import 9", progress=meanwhile)
     assert began == [5]
     assert bodies(db) == [row["body"] for row in rows]
@@ -111,17 +111,17 @@ def test_of_two_who_do_one_job_at_once_nothing_is_stored_twice(db, case):
     assert len(bodies(db)) == 40
 
 
-def test_a_chunk_is_noted_under_its_table_and_no_row_where_an_index_finds_it(db, case):
+def test_chunks_are_logged_with_table_and_without_id_for_the_index(db, case):
     bulk.insert(db, CaseNote, notes(case, 4), actor="alice", chunk=2, job="import 7")
     with db.session(actor="alice") as session:
-        noted = session.execute(
+        entries = session.execute(
             select(ActivityLog.entity, ActivityLog.operation)
             .where(ActivityLog.entity == "case_notes", ActivityLog.entity_id.is_(None))
         ).all()  # fmt: skip
-    assert noted == [("case_notes", "event")] * 2
+    assert entries == [("case_notes", "event")] * 2
 
 
-def test_of_two_changes_of_a_row_the_later_one_counts(db, case):
+def test_the_last_of_several_updates_of_a_row_wins(db, case):
     bulk.insert(db, CaseNote, notes(case, 2), actor="alice")
     with db.session(actor="alice") as session:
         ids = list(session.scalars(select(CaseNote.id).order_by(CaseNote.id)))
@@ -130,7 +130,7 @@ def test_of_two_changes_of_a_row_the_later_one_counts(db, case):
     assert bodies(db) == ["change 8", "change 7"]
 
 
-def test_rows_are_updated_by_one_statement_for_each_set_of_columns(db, case):
+def test_rows_are_updated_with_one_statement_per_set_of_columns(db, case):
     bulk.insert(db, CaseNote, notes(case, 6), actor="alice")
     with db.session(actor="alice") as session:
         stored = session.scalars(select(CaseNote).order_by(CaseNote.id)).all()
@@ -139,7 +139,7 @@ def test_rows_are_updated_by_one_statement_for_each_set_of_columns(db, case):
 
     assert bulk.update(db, CaseNote, rows, actor="alice", chunk=3) == 6
     assert bodies(db) == [*(f"changed {note.id}" for note in stored[:4]), "checked", "checked"]
-    with pytest.raises(NotFound, match=r"row 5: .*changed it"):
+    with pytest.raises(NotFound, match=r"row 5: .*changed since"):
         bulk.update(db, CaseNote, [{"id": note.id, "body": "again"} for note in stored[:5]] + rows[5:], actor="alice")
     with db.session(actor="alice") as session:
         logged = session.scalar(
@@ -150,7 +150,7 @@ def test_rows_are_updated_by_one_statement_for_each_set_of_columns(db, case):
     assert logged == 6
 
 
-def test_updates_set_nulls_and_numbers_by_their_types(db, case):
+def test_updates_cast_nulls_and_numbers_to_the_types_of_the_columns(db, case):
     with db.session(actor="alice") as session:
         other = cases.open_case(session, title="Second")
     rows = [{"id": each.id, "title": "Both", "closed_at": None, "priority_id": 1} for each in (case, other)]
@@ -165,25 +165,25 @@ def test_an_update_needs_an_id_and_a_column(db, row):
         bulk.update(db, CaseNote, [row], actor="alice")
 
 
-def test_rows_are_deleted_by_ids_or_by_a_query_and_again_means_nothing(db, case):
+def test_rows_are_deleted_by_ids_or_query_and_deleting_again_has_no_effect(db, case):
     bulk.insert(db, CaseNote, notes(case, 30), actor="alice")
     with db.session(actor="alice") as session:
         ids = list(session.scalars(select(CaseNote.id).order_by(CaseNote.id)))
-    told = []
+    reported = []
 
     assert bulk.delete(db, CaseNote, ids[:5], actor="alice") == 5
     assert bulk.delete(db, CaseNote, ids[:5], actor="alice") == 0
     query = select(CaseNote.id).where(CaseNote.id <= ids[24])
-    assert bulk.delete(db, CaseNote, query, actor="alice", chunk=8, progress=told.append) == 20
-    assert told == [8, 16, 20]
+    assert bulk.delete(db, CaseNote, query, actor="alice", chunk=8, progress=reported.append) == 20
+    assert reported == [8, 16, 20]
     assert bodies(db) == [f"note {number}" for number in range(25, 30)]
 
 
-def test_rights_and_guards_hold_for_many_rows_too(db, case):
+def test_permissions_and_legal_holds_apply_to_bulk_operations(db, case):
     bulk.insert(db, CaseNote, notes(case, 12), actor="alice")
     with db.session(actor="alice") as session:
         ids = list(session.scalars(select(CaseNote.id)))
-    # To a stranger they are not there.
+    # Rows of a case are invisible to users outside it.
     assert bulk.delete(db, CaseNote, ids, actor="bob") == 0
     with pytest.raises(NotFound, match="row 0"):
         bulk.update(db, CaseNote, [{"id": ids[0], "body": "x"}], actor="bob")
@@ -204,16 +204,16 @@ def test_rights_and_guards_hold_for_many_rows_too(db, case):
 
 
 @pytest.mark.own_database
-def test_what_is_taken_is_named_by_its_index(db, case):
+def test_a_duplicate_key_is_reported_with_the_row_index(db, case):
     with db.session(actor="root") as session:
         users = session.execute(select(CaseParticipant.user_id)).scalars().all()
     rows = [{"case_id": case.id, "user_id": users[0], "role": "viewer"}]
-    with pytest.raises(Conflict, match=r"row 0: .*taken already"):
+    with pytest.raises(Conflict, match=r"row 0: .*already exists"):
         bulk.insert(db, CaseParticipant, rows, actor="alice")
 
 
 @pytest.mark.parametrize("chunk", [0, 50_001])
-def test_a_chunk_has_a_size(db, chunk):
+def test_a_chunk_size_out_of_range_is_rejected(db, chunk):
     with pytest.raises(InvalidInput, match="1 to 50000"):
         bulk.insert(db, CaseNote, [], actor="alice", chunk=chunk)
 
@@ -221,19 +221,19 @@ def test_a_chunk_has_a_size(db, chunk):
 @pytest.mark.parametrize(
     "row", [None, 5, [], {"id": "1", "body": "x"}, {"id": True, "body": "x"}, {"id": [], "body": "x"}], ids=repr
 )
-def test_what_is_no_row_and_no_id_is_refused_by_its_index(db, row):
+def test_values_that_are_not_rows_or_ids_are_rejected_with_the_row_index(db, row):
     with pytest.raises(InvalidInput, match="row 0: "):
         bulk.update(db, CaseNote, [row], actor="alice")
 
 
 @pytest.mark.parametrize("which", [["x"], [None], [True], [1.5], "12"], ids=repr)
-def test_only_numbers_are_ids_to_delete(db, which):
-    with pytest.raises(InvalidInput, match="has no id"):
+def test_delete_rejects_ids_that_are_not_integers(db, which):
+    with pytest.raises(InvalidInput, match="is not an id of case_notes"):
         bulk.delete(db, CaseNote, which, actor="alice")
 
 
-def test_a_query_whose_first_column_is_no_id_deletes_nothing(db, case):
+def test_delete_rejects_queries_that_do_not_select_an_id(db, case):
     bulk.insert(db, CaseNote, notes(case, 3), actor="alice")
-    with pytest.raises(InvalidInput, match="row_version and more; ask for the ids alone"):
+    with pytest.raises(InvalidInput, match="selects 'row_version' first; select only ids"):
         bulk.delete(db, CaseNote, select(CaseNote.row_version, CaseNote.id), actor="alice")
     assert bulk.delete(db, CaseNote, select(CaseNote), actor="alice") == 3

@@ -1,4 +1,4 @@
-"""Cases as their owners use them."""
+"""Cases: opening, closing, participants, notes, holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_opening_a_case_makes_the_actor_its_owner(db):
         assert (participant.role, participant.user_id) == ("owner", case.opened_by_id)
 
 
-def test_plain_orm_inserts_with_returning_open_cases_savepoints_included(db):
+def test_plain_orm_inserts_open_cases_also_in_savepoints(db):
     with db.session(actor="alice") as session:
         opened = [Case(title=f"Case {number}") for number in range(3)]
         session.add_all(opened)
@@ -40,7 +40,7 @@ def test_plain_orm_inserts_with_returning_open_cases_savepoints_included(db):
         assert session.scalars(select(Case)).all() == []
 
 
-def test_a_lost_update_is_refused_also_when_raw_sql_was_faster(db):
+def test_an_orm_update_after_a_raw_sql_update_raises_lost_update(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Before")
 
@@ -54,7 +54,7 @@ def test_a_lost_update_is_refused_also_when_raw_sql_was_faster(db):
         assert session.get(Case, case.id).title == "By raw SQL"
 
 
-def test_closing_twice_is_closing_once(db):
+def test_closing_a_closed_case_changes_nothing(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Short")
         first = cases.close(session, case).closed_at
@@ -63,7 +63,7 @@ def test_closing_twice_is_closing_once(db):
         assert [entry.type for entry in activity.feed(session, case=case)] == ["case.opened", "case.closed"]
 
 
-def test_an_object_of_an_earlier_session_is_as_good_as_one_of_this(db):
+def test_services_accept_objects_of_an_earlier_session(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Earlier")
     with db.session(actor="alice") as session:
@@ -82,7 +82,7 @@ def test_a_new_case_can_be_merged_into_another_session(db):
 
 
 @pytest.mark.parametrize("value", [None, b"bytes", 3.5, "a\0b", "\ud800"])
-def test_what_is_no_text_is_refused(db, value):
+def test_values_that_are_not_text_are_rejected(db, value):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Text")
         for call in (
@@ -107,7 +107,7 @@ def test_participants_see_the_case_from_the_next_transaction_on_until_removed(db
         cases.get_case(session, case.case_code)
 
 
-def test_a_viewer_may_neither_write_nor_invite(db):
+def test_a_viewer_can_neither_write_nor_add_participants(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Shared")
         cases.add_participant(session, case, "bob", role="viewer")
@@ -119,26 +119,26 @@ def test_a_viewer_may_neither_write_nor_invite(db):
         session.get(Case, case.id).title = "Taken over"
 
 
-def test_changing_or_deleting_what_is_not_there_to_see_is_an_error(db):
+def test_changing_or_deleting_an_invisible_row_raises_not_found(db):
     with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Hers")
-        note = cases.add_note(session, case, "hers too")
+        case = cases.open_case(session, title="Of alice")
+        note = cases.add_note(session, case, "of alice too")
         cases.add_participant(session, case, "bob", role="editor")
     with db.session(actor="bob") as session:
-        his_view, his_note = session.get(Case, case.id), session.get(CaseNote, note.id)
+        case_of_bob, note_of_bob = session.get(Case, case.id), session.get(CaseNote, note.id)
     with db.session(actor="alice") as session:
         cases.remove_participant(session, case, "bob")
 
     with pytest.raises(NotFound), db.session(actor="bob") as session:
-        session.add(his_view)
-        his_view.title = "Still mine?"
+        session.add(case_of_bob)
+        case_of_bob.title = "Still mine?"
     with pytest.raises(NotFound), db.session(actor="bob") as session:
-        session.delete(his_note)
+        session.delete(note_of_bob)
 
 
-def test_an_editor_does_not_delete_the_case(db):
+def test_an_editor_cannot_delete_the_case(db):
     with db.session(actor="alice") as session:
-        case = cases.open_case(session, title="Hers")
+        case = cases.open_case(session, title="Of alice")
         cases.add_participant(session, case, "bob", role="editor")
     with pytest.raises(Forbidden, match="not change or delete"), db.session(actor="bob") as session:
         session.delete(session.get(Case, case.id))
@@ -148,7 +148,7 @@ def test_an_editor_does_not_delete_the_case(db):
         assert session.get(Case, case.id) is None
 
 
-def test_holds_keep_their_reasons_and_are_released_once(db):
+def test_a_hold_can_be_released_once(db):
     with db.session(actor="alice") as session:
         case = cases.open_case(session, title="Held")
         hold = cases.place_hold(session, case, reason="court order 12")
@@ -161,14 +161,14 @@ def test_holds_keep_their_reasons_and_are_released_once(db):
     ("values", "word"),
     [({"title": "  "}, "title"), ({"title": "x", "priority": "urgent"}, "high, medium, low")],
 )
-def test_bad_input_is_named(db, values, word):
+def test_invalid_input_is_reported_with_the_field_or_the_valid_codes(db, values, word):
     with db.session(actor="alice") as session, pytest.raises(InvalidInput, match=word):
         cases.open_case(session, **values)
 
 
-def test_a_taken_code_names_its_constraint(db):
+def test_a_duplicate_code_reports_its_constraint(db):
     with db.session(actor="alice") as session:
         cases.open_case(session, title="One", case_code="H-1")
-    with pytest.raises(Conflict, match="taken") as caught, db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="already exists") as caught, db.session(actor="alice") as session:
         cases.open_case(session, title="Two", case_code="H-1")
     assert caught.value.constraint == "cases_case_code_key"

@@ -1,4 +1,4 @@
-"""Roles, participation and holds: the rules that span rows, held by the database against every path and every race."""
+"""Roles, participants and holds: rules across rows, enforced by the database for every path and under concurrency."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_python_and_database_agree_on_any_document(owner, document):
 
 
 @pytest.mark.own_database
-def test_a_child_role_has_its_parents_permissions_and_its_own(db):
+def test_a_role_inherits_the_permissions_of_its_parent(db):
     with db.session(actor="root") as session:
         parent = session.scalars(select(UserRole).where(UserRole.code == "user")).one()
         session.add(UserRole(code="clerk", name="Clerk", parent_id=parent.id, permissions={"job": ["claim"]}))
@@ -102,7 +102,7 @@ def test_a_child_role_has_its_parents_permissions_and_its_own(db):
 
 
 @pytest.mark.own_database
-def test_roles_form_no_cycle_and_no_tower(db):
+def test_cycles_and_more_than_16_levels_of_roles_are_rejected(db):
     with db.session(actor="root") as session:
         previous = None
         for level in range(16):
@@ -114,13 +114,13 @@ def test_roles_form_no_cycle_and_no_tower(db):
     with pytest.raises(Conflict, match="cycle"), db.session(actor="root") as session:
         session.get(UserRole, first).parent_id = previous
     with pytest.raises(Conflict, match="16 levels"), db.session(actor="root") as session:
-        session.add(UserRole(code="level-16", name="Too high", parent_id=previous))
+        session.add(UserRole(code="level-16", name="Too deep", parent_id=previous))
     with pytest.raises((Conflict, InvalidInput)), db.session(actor="root") as session:
         session.get(UserRole, first).parent_id = first
 
 
 def at_once(db, *actions):
-    """Run actions in transactions of their own, each begun before any ends; return the errors."""
+    """Run actions in concurrent transactions, all started before any ends; return the errors."""
     barrier = threading.Barrier(len(actions))
     errors = []
 
@@ -142,20 +142,20 @@ def at_once(db, *actions):
 
 
 @pytest.mark.own_database
-def test_two_who_draw_the_two_halves_of_a_cycle_do_not_both_succeed(db):
+def test_two_concurrent_updates_cannot_create_a_cycle_of_roles(db):
     with db.session(actor="root") as session:
         a, b = UserRole(code="a", name="A"), UserRole(code="b", name="B")
         session.add_all([a, b])
 
-    def draw(child, parent):
+    def set_parent(child, parent):
         return lambda session: session.execute(update(UserRole).where(UserRole.id == child).values(parent_id=parent))
 
-    assert len(at_once(db, draw(a.id, b.id), draw(b.id, a.id))) == 1
+    assert len(at_once(db, set_parent(a.id, b.id), set_parent(b.id, a.id))) == 1
 
 
 @pytest.mark.own_database
 @pytest.mark.parametrize("way", ["deactivate", "demote", "delete", "strip the role"])
-def test_the_last_administrator_stays(db, way):
+def test_the_last_administrator_cannot_be_removed(db, way):
     with pytest.raises((Conflict, Forbidden)), db.session(actor="root") as session:
         root = accounts.find_user(session, "root")
         if way == "deactivate":
@@ -171,7 +171,7 @@ def test_the_last_administrator_stays(db, way):
 
 
 @pytest.mark.own_database
-def test_two_administrators_who_remove_each_other_leave_one(db, owner):
+def test_two_administrators_cannot_deactivate_each_other_concurrently(db, owner):
     with db.session(actor="root") as session:
         second = accounts.create_user(session, username="second", role="admin")
         first = accounts.find_user(session, "root")
@@ -180,7 +180,7 @@ def test_two_administrators_who_remove_each_other_leave_one(db, owner):
         return lambda session: session.execute(update(User).where(User.id == user.id).values(is_active=False))
 
     at_once(db, deactivate(first), deactivate(second))
-    # Refused, or without an effect: the actor of the later one may no longer see what it changes.
+    # The later one is rejected, or affects no row, since its actor is not active any more.
     with owner.connect() as connection:
         active = connection.scalars(select(User.username).where(User.is_active)).all()
     assert len({"root", "second"} & set(active)) == 1
@@ -193,7 +193,7 @@ def case(db):
 
 
 @pytest.mark.parametrize("change", ["delete", "demote", "expire", "raw"])
-def test_a_case_keeps_an_owner(db, case, change):
+def test_the_last_owner_of_a_case_cannot_be_removed(db, case, change):
     with pytest.raises(Conflict, match="at least one owner"), db.session(actor="alice") as session:
         mine = session.scalars(select(CaseParticipant)).one()
         if change == "delete":
@@ -206,7 +206,7 @@ def test_a_case_keeps_an_owner(db, case, change):
             session.execute(text("DELETE FROM case_participants"))
 
 
-def test_ownership_can_be_handed_on(db, case):
+def test_ownership_can_be_transferred(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="owner")
     with db.session(actor="bob") as session:
@@ -215,7 +215,7 @@ def test_ownership_can_be_handed_on(db, case):
         assert session.get(Case, case.id) is None
 
 
-def test_nobody_grants_what_he_does_not_hold(db, case):
+def test_participants_can_only_grant_permissions_that_they_hold(db, case):
     with db.session(actor="alice") as session:
         bob = cases.add_participant(session, case, "bob", role="editor")
         bob.permissions = {"allow": ["manage"]}
@@ -229,7 +229,7 @@ def test_nobody_grants_what_he_does_not_hold(db, case):
         cases.add_participant(session, case, "transcriber", role="editor")
 
 
-def test_deny_wins_and_an_expired_part_is_none(db, case):
+def test_deny_overrides_allow_and_expired_participants_have_no_access(db, case):
     with db.session(actor="alice") as session:
         bob = cases.add_participant(session, case, "bob", role="editor")
         bob.permissions = {"allow": ["delete"], "deny": ["write", "delete"]}
@@ -256,12 +256,12 @@ def held(db, case, make_audio):
         return first
 
 
-def test_a_hold_forbids_every_deletion_by_every_path_the_owners_too(db, case, held, owner):
+def test_a_hold_forbids_deletion_by_every_path_also_for_the_database_owner(db, case, held, owner):
     attempts = ["cases", "audio_files", "case_notes", "case_participants", "legal_holds", "storage_objects"]
     for table in attempts:
         with pytest.raises(DBAPIError, match="legal hold"), owner.begin() as connection:
             connection.execute(text(f"DELETE FROM {table}"))
-        with pytest.raises(DBAPIError, match=r"refused|cannot truncate"), owner.begin() as connection:
+        with pytest.raises(DBAPIError, match=r"not allowed|cannot truncate"), owner.begin() as connection:
             connection.execute(text(f"TRUNCATE {table}"))
     with pytest.raises(Conflict, match="legal hold"), db.session(actor="root") as session:
         session.delete(session.get(Case, case.id))
@@ -272,14 +272,14 @@ def test_a_hold_forbids_every_deletion_by_every_path_the_owners_too(db, case, he
         connection.execute(text("DELETE FROM audio_files"))
 
 
-def test_a_participant_can_be_shut_out_under_a_hold(db, case, held):
+def test_a_participant_can_be_removed_under_a_hold(db, case, held):
     with db.session(actor="alice") as session:
         cases.remove_participant(session, case, "bob")
     with db.session(actor="bob") as session:
         assert session.get(Case, case.id) is None
 
 
-def test_the_last_release_ends_the_hold(db, case, held):
+def test_deletion_is_allowed_after_the_last_hold_is_released(db, case, held):
     with db.session(actor="alice") as session:
         cases.release_hold(session, held, reason="settled")
     with pytest.raises(Conflict, match="legal hold"), db.session(actor="alice") as session:
@@ -292,7 +292,7 @@ def test_the_last_release_ends_the_hold(db, case, held):
         assert session.get(Case, case.id) is None
 
 
-def test_a_hold_does_not_take_an_edit_of_the_case_away(db, case):
+def test_placing_a_hold_keeps_pending_changes_of_the_case(db, case):
     with db.session(actor="alice") as session:
         mine = session.get(Case, case.id)
         cases.place_hold(session, mine, reason="court order")
@@ -304,7 +304,7 @@ def test_a_hold_does_not_take_an_edit_of_the_case_away(db, case):
 @pytest.mark.own_database
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize("first", ["hold", "delete"])
-def test_a_hold_and_a_deletion_do_not_pass_each_other(owner, db, case, make_audio, isolation, first):  # noqa: PLR0917 - fixtures
+def test_a_hold_and_a_concurrent_deletion_are_serialized(owner, db, case, make_audio, isolation, first):  # noqa: PLR0917 - fixtures
     with db.session(actor="alice") as session:
         make_audio(session, case)
     hold = f"INSERT INTO legal_holds (case_id, reason, placed_by_id) VALUES ({case.id}, 'order', {case.opened_by_id})"
@@ -333,13 +333,13 @@ def test_a_hold_and_a_deletion_do_not_pass_each_other(owner, db, case, make_audi
     with owner.connect() as connection:
         holds = connection.scalar(text("SELECT count(*) FROM legal_holds"))
         files = connection.scalar(text("SELECT count(*) FROM audio_files"))
-    # A hold that stands has its recording; a hold placed after the deletion may stand without.
+    # A hold that was placed first keeps the recording; after the deletion a hold may be placed.
     assert (holds, files) in ({(1, 1)} if first == "hold" else {(0, 0), (1, 0)})
     assert first == "delete" or outcome
 
 
 def wait_until_blocked(engine, connection):
-    """Return when the other connection waits for a lock, or has finished without."""
+    """Wait until the other connection waits for a lock or has finished."""
     pid = connection.connection.dbapi_connection.info.backend_pid
     query = text("SELECT wait_event_type = 'Lock' OR state <> 'active' FROM pg_stat_activity WHERE pid = :pid")
     for _ in range(2000):

@@ -1,4 +1,4 @@
-"""Search finds what was said, in every script, with the right marks, times and filters."""
+"""Full-text search in every script, with marks, times and filters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def world(speech_server):
 
 @pytest.fixture(scope="module")
 def spoken(world):
-    """Every sentence in one recording of Alice's, each in a version of its own language."""
+    """All sentences in one recording of alice, each in a version of its own language."""
     db, _ = world
     with db.session(actor="alice") as session:
         audio = add_audio(session, cases.open_case(session, title="Tower of Babel").id, "babel.wav")
@@ -41,7 +41,7 @@ def found(session, query, **options):
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_each_language_is_found_by_its_words_in_a_case_of_all_languages(spoken, language):
+def test_each_language_is_searched_with_its_own_configuration(spoken, language):
     said, queries = SENTENCES[language]
     with spoken.session(actor="alice") as session:
         for query in queries.split():
@@ -61,7 +61,7 @@ def test_each_language_is_found_by_its_words_in_a_case_of_all_languages(spoken, 
     ("학교", "학생들이 [학교]에서 책을 읽었다"),
     ("harb*", "The [harbour] masters were counting boats"), ("елочном", "Студенты читали книги в [ёлочном] лесу"),
 ])  # fmt: skip
-def test_what_matched_is_marked_as_it_was_said(spoken, query, marked):
+def test_matches_are_marked_in_the_original_text(spoken, query, marked):
     with spoken.session(actor="alice") as session:
         assert [hit.snippet for hit in search.transcripts(session, query)] == [marked]
 
@@ -74,12 +74,12 @@ def test_what_matched_is_marked_as_it_was_said(spoken, query, marked):
     ("-boats", []), ("", []), ('""', []), ("OR", []), ("* ** -*", []), ("the", []),
     ("harbour the", ["en"]), ("北大", []),
 ])  # fmt: skip
-def test_the_syntax_is_that_of_the_web(spoken, query, languages):
+def test_queries_use_web_search_syntax(spoken, query, languages):
     with spoken.session(actor="alice") as session:
         assert sorted(hit.language for hit in search.transcripts(session, query)) == languages
 
 
-def test_a_wrong_tag_loses_no_script(db, make_audio):
+def test_text_is_found_despite_a_wrong_language_tag(db, make_audio):
     with db.session(actor="alice") as session:
         audio = make_audio(session, cases.open_case(session, title="Wrong"))
         transcripts.add(session, audio, [Segment("昨日東京でHarbour Hotelに"), Segment("он читал")], language="en")
@@ -119,7 +119,7 @@ def test_flags_versions_and_deleted_recordings(db, make_audio, owner):
         assert [each.name for each in search.recordings(session, "*.WAV")] == ["interview.wav"]
 
 
-def test_filters_narrow_and_say_what_is_wrong(spoken):
+def test_filters_restrict_hits_and_invalid_filters_are_rejected(spoken):
     with spoken.session(actor="alice") as session:
         case = search.cases(session, "babel")[0]
         everything = {hit.language for hit in search.transcripts(session, "harbour OR haus OR 東京")}
@@ -160,7 +160,7 @@ def test_dates_of_recordings(db, make_audio):
         assert found(session, "harbour", min_confidence=0.2, order="time") == ["harbour 2", "harbour 3"]
 
 
-def test_suggestions_are_words_that_were_said(spoken):
+def test_suggestions_are_words_of_visible_transcripts(spoken):
     with spoken.session(actor="alice") as session:
         assert search.suggest(session, "harb") == ["harbour"]
         assert search.suggest(session, "CANC") == ["canciones", "canções"]
@@ -172,7 +172,7 @@ def test_suggestions_are_words_that_were_said(spoken):
         assert search.suggest(session, "harb") == []
 
 
-def test_everything_and_names(spoken):
+def test_global_search_and_search_by_name(spoken):
     with spoken.session(actor="alice") as session:
         case = cases.open_case(session, title="100% Harbour_light", case_code="H-7")
         cases.add_note(session, case, "the harbour was déserté")
@@ -200,7 +200,7 @@ def test_everything_and_names(spoken):
         session.rollback()
 
 
-def test_names_have_indexes_where_the_extension_is_and_are_found_without(world):
+def test_name_search_uses_trigram_indexes_and_works_without_the_extension(world):
     db, owner = world
 
     def indexes():
@@ -226,7 +226,7 @@ def test_names_have_indexes_where_the_extension_is_and_are_found_without(world):
     "harbour " + "\ufdfa" * 30_000, "harbour \u0301\u0300' \\ : & |",
     "harbour " + "".join(chr(0x4E00 + n % 20_000) + chr(0x4E00 + n * 7 % 20_900) for n in range(60_000)),
 ], ids=["one token", "accents", "pairs", "hyphens", "lexemes", "expanding", "marks", "distinct pairs"])  # fmt: skip
-def test_no_text_makes_a_row_fail(spoken, said):
+def test_any_text_can_be_indexed(spoken, said):
     with spoken.session(actor="alice") as session:
         matched = select(
             func.public.search_vector_1("english", said).op("@@")(func.public.search_query("english", "harbour"))

@@ -1,4 +1,4 @@
-"""The index keeps step with its rules, and what was said and its proofs do not notice."""
+"""Reindexing after a change of the index rules; segments and seals are not affected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ $body$
 
 @pytest.fixture
 def aged(db, owner, make_audio):
-    """Segments that the rules of yesterday indexed, in a database with those of today."""
+    """Segments that were indexed by old rules, in a database with the current ones."""
     rules = next(function for function in functions() if function.name == "search_vector_1")
     with owner.begin() as connection:
         connection.exec_driver_sql(OLD_RULES)
@@ -37,7 +37,7 @@ def aged(db, owner, make_audio):
     return db
 
 
-def test_what_old_rules_indexed_is_found_after_reindexing_in_batches(aged, owner):
+def test_segments_indexed_by_old_rules_are_found_after_reindexing(aged, owner):
     def found(query):
         with aged.session(actor="alice") as session:
             return [hit.text for hit in search.transcripts(session, query)]
@@ -56,7 +56,7 @@ def test_what_old_rules_indexed_is_found_after_reindexing_in_batches(aged, owner
     assert verified.ok, verified
 
 
-def test_another_configuration_of_a_language_reaches_its_old_segments(aged, owner):
+def test_reindexing_applies_a_changed_configuration_of_a_language(aged, owner):
     with owner.begin() as connection:
         connection.execute(text("UPDATE languages SET search_config = 'simple' WHERE code = 'fr'"))
     assert sum(batch.changed for batch in indexing.reindex(owner)) == 7
@@ -65,20 +65,20 @@ def test_another_configuration_of_a_language_reaches_its_old_segments(aged, owne
         assert len(search.transcripts(session, "élèves")) == 1
 
 
-def test_nothing_else_of_a_segment_can_be_changed_even_by_the_owner(aged, owner):
+def test_the_owner_cannot_change_other_columns_of_a_segment(aged, owner):
     for change in ("text = 'x'", "start_ms = 5", "words = '[1.0]'", "flags = '{no_speech}'", "position = 9",
                    "updated_at = now()", "confidence = 0.5", "speaker = 'x'"):  # fmt: skip
         with owner.connect() as connection, pytest.raises(DBAPIError, match="never edited"):
             connection.execute(text(f"UPDATE transcription_segments SET {change}"))
 
 
-def test_sessions_do_not_reindex(aged):
+def test_sessions_cannot_reindex(aged):
     for actor in ("alice", "root"):
         with pytest.raises(Forbidden), aged.session(actor=actor) as session:
             session.execute(text("UPDATE transcription_segments SET search_config = 'simple'"))
 
 
-def test_a_misspelled_configuration_stops_no_search(aged, owner):
+def test_an_invalid_configuration_does_not_break_search(aged, owner):
     with owner.begin() as connection:
         connection.execute(text("UPDATE languages SET search_config = 'klingon' WHERE code = 'de'"))
         connection.execute(

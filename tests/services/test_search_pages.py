@@ -1,4 +1,4 @@
-"""Pages put together are the whole, whatever is asked for and whatever comes in between."""
+"""Pagination: all pages together equal the whole result, also when rows are added meanwhile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def crowded(speech_server):
 
 
 def everything(session, query, *, limit, **options):
-    """All pages of a search, one after the other."""
+    """Return all pages of a search."""
     pages = [search.transcripts(session, query, limit=limit, **options)]
     while pages[-1].next is not None:
         pages.append(search.transcripts(session, query, limit=limit, after=pages[-1].next, **options))
@@ -45,7 +45,7 @@ def everything(session, query, *, limit, **options):
 
 @given(st.integers(1, 61), st.sampled_from(["rank", "time"]), st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pages_together_are_the_whole(crowded, limit, order, words):
+def test_all_pages_together_equal_the_unpaged_result(crowded, limit, order, words):
     query = " OR ".join(words)
     with crowded.session(actor="alice") as session:
         whole = search.transcripts(session, query, order=order, limit=1000)
@@ -63,7 +63,7 @@ def test_pages_together_are_the_whole(crowded, limit, order, words):
 
 
 @pytest.mark.parametrize("order", ["rank", "time"])
-def test_what_is_added_meanwhile_neither_repeats_nor_hides(crowded, order):
+def test_rows_added_between_pages_neither_repeat_nor_hide_hits(crowded, order):
     with crowded.session(actor="alice") as session:
         case = cases.open_case(session, title="Meanwhile")
         first = add_audio(session, case.id, "first.wav")
@@ -84,7 +84,7 @@ def test_what_is_added_meanwhile_neither_repeats_nor_hides(crowded, order):
     assert set(before) <= set(seen)
 
 
-def test_names_have_pages_too(crowded):
+def test_name_search_is_paginated(crowded):
     with crowded.session(actor="alice") as session:
         pages = [search.recordings(session, "WAV", limit=1)]
         while pages[-1].next is not None:
@@ -95,7 +95,7 @@ def test_names_have_pages_too(crowded):
     assert {page.total for page in pages} == {len(whole)}
 
 
-def test_a_cursor_fits_its_own_question_only(crowded):
+def test_a_cursor_is_valid_for_its_own_search_only(crowded):
     with crowded.session(actor="alice") as session:
         after = search.transcripts(session, "harbour", limit=2).next
         for other in ({"query": "light"}, {"query": "harbour", "order": "time"}, {"query": "harbour", "speaker": "x"}):
@@ -136,8 +136,8 @@ def test_no_query_breaks_search_suggestions_or_names(crowded, query):
 
 @given(QUERY)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_was_said_is_marked_where_it_stands(crowded, said):
-    """A snippet is a part of the text; taken without its marks it says what was said."""
+def test_marks_do_not_change_the_text(crowded, said):
+    """A snippet without its marks is a part of the text."""
     with crowded.session(actor="alice") as session:
         audio = add_audio(session, cases.open_case(session, title="Any").id, "any.wav")
         transcripts.add(session, audio, [Segment(f"{said} harbour élève 東京")], language="fr")
@@ -152,14 +152,14 @@ def test_whatever_was_said_is_marked_where_it_stands(crowded, said):
 @pytest.mark.parametrize(
     "query", ["harbour light OR " * 33, "light* master OR " * 33, '"harbour light" élève OR ' * 25]
 )
-def test_many_pairs_are_marked_as_fast_as_one(crowded, query):
-    """The database would make as many conditions as there are ways to take one word of each pair."""
+def test_marking_many_pairs_of_words_is_fast(crowded, query):
+    """Without a rewritten query, ts_headline expands it to one condition for each choice of a word from each pair."""
     with crowded.session(actor="alice") as session:
         session.execute(text("SET LOCAL statement_timeout = '5s'"))
         assert "[light]" in search.transcripts(session, query, limit=1)[0].snippet
 
 
-def test_pieces_tell_marks_from_brackets_that_were_said(crowded):
+def test_pieces_distinguish_marks_from_brackets_in_the_text(crowded):
     with crowded.session(actor="alice") as session:
         audio = add_audio(session, cases.open_case(session, title="Brackets").id, "brackets.wav")
         long = "[light] harbour [inaudible] " * 1_000

@@ -1,4 +1,4 @@
-"""Somebody's few segments among millions are read by their cases, and found as ever."""
+"""Query plans: a few visible segments among millions are read by the index on cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spoken(db, make_audio):
 def pretend_millions(owner):
     with owner.begin() as connection:
         if connection.scalar(text("SELECT current_setting('server_version_num')::integer")) < 180000:
-            pytest.skip("before PostgreSQL 18 only a superuser sets how many rows a table is taken to have")
+            pytest.skip("before PostgreSQL 18 only a superuser can set the row estimate of a table")
         connection.execute(text("ANALYZE transcription_segments"))
         connection.execute(
             text("SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', 'transcription_segments',"
@@ -37,7 +37,7 @@ def pretend_millions(owner):
 
 
 def asked(db, query, actor="alice"):
-    """Return what is found, how often each index was read for it, and whether the setting outlived the function."""
+    """Return hits, total, the number of scans of each index, and the setting after the search."""
     with db.session(actor=actor) as session:
         hits = search.transcripts(session, query, limit=7)
         scans = [session.scalar(SCANS, {"name": f"public.{name}"}) for name in (BY_WORDS, BY_CASES)]
@@ -45,7 +45,7 @@ def asked(db, query, actor="alice"):
     return [(hit.segment_id, hit.rank, hit.snippet) for hit in hits], hits.total, scans, setting
 
 
-def test_few_segments_among_millions_are_found_by_their_cases(spoken, owner):
+def test_few_visible_segments_among_millions_are_read_by_the_case_index(spoken, owner):
     before = [asked(spoken, query) for query in QUERIES]
     assert all(total for _, total, _, _ in before)
     pretend_millions(owner)
@@ -55,7 +55,7 @@ def test_few_segments_among_millions_are_found_by_their_cases(spoken, owner):
         assert by_words == 0 < by_cases
 
 
-def test_whoever_has_more_segments_or_all_cases_is_answered_by_the_words(spoken, owner, make_audio):
+def test_many_visible_segments_are_read_by_the_text_search_index(spoken, owner, make_audio):
     pretend_millions(owner)
     assert asked(spoken, "harbour", actor="root")[2][0] > 0
     with spoken.session(actor="alice") as session:

@@ -1,4 +1,4 @@
-"""Transcriptions and analyses: versions, limits of what can be stored, and finding the words again."""
+"""Transcriptions and analyses: versions, validation, search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEECH = [
 ]
 
 
-def test_a_transcription_keeps_times_words_and_speakers(db, audio):
+def test_a_transcription_stores_times_words_and_speakers(db, audio):
     with db.session(actor="alice") as session:
         added = transcripts.add(session, audio, SPEECH, language="en-US", model_name="recogniser", model_version="1")
 
@@ -36,7 +36,7 @@ def test_a_transcription_keeps_times_words_and_speakers(db, audio):
     assert (second.words, second.confidence, second.flags) == (None, 0.5, [])
 
 
-def test_versions_count_per_language_and_latest_is_not_accepted(db, audio):
+def test_versions_are_numbered_per_language_and_latest_need_not_be_accepted(db, audio):
     with db.session(actor="alice") as session:
         first = transcripts.add(session, audio, SPEECH, language="en")
         transcripts.accept(session, first)
@@ -52,7 +52,7 @@ def test_versions_count_per_language_and_latest_is_not_accepted(db, audio):
         assert transcripts.latest(session, audio, language="de") is None
 
 
-def test_writers_of_one_recording_leave_no_gap_and_no_duplicate(db, audio):
+def test_concurrent_writers_of_one_recording_leave_no_gap_and_no_duplicate(db, audio):
     def add(number):
         with db.session(actor="alice") as session:
             return transcripts.add(session, audio, [Segment(f"take {number}")], language="en").version
@@ -64,7 +64,7 @@ def test_writers_of_one_recording_leave_no_gap_and_no_duplicate(db, audio):
 @pytest.mark.parametrize(
     ("segment", "place"),
     [
-        (Segment("x", 5, 4), "segment 1.*before it starts"),
+        (Segment("x", 5, 4), "segment 1.*less than start_ms"),
         (Segment("x", -1), "segment 1"),
         (Segment("x", 1.5), "segment 1.*milliseconds"),
         (Segment("x", True), "segment 1"),
@@ -76,7 +76,7 @@ def test_writers_of_one_recording_leave_no_gap_and_no_duplicate(db, audio):
         (Segment("x", words=[Word("y", confidence=2)]), "segment 1, word 0"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_its_place(db, audio, segment, place):
+def test_invalid_segments_are_rejected_with_their_place(db, audio, segment, place):
     with pytest.raises(InvalidInput, match=place), db.session(actor="alice") as session:
         transcripts.add(session, audio, [Segment("fine"), segment])
     with db.session(actor="alice") as session:
@@ -91,7 +91,7 @@ segments = st.lists(
 
 @given(segments)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_text_in_any_language_comes_back_as_it_was(db, audio, spoken):
+def test_any_text_round_trips(db, audio, spoken):
     with db.session(actor="alice") as session:
         added = transcripts.add(session, audio, spoken)
     with db.session(actor="alice") as session:
@@ -103,14 +103,14 @@ def test_any_text_in_any_language_comes_back_as_it_was(db, audio, spoken):
         assert [(row.text, row.speaker) for row in rows] == [(segment.text, segment.speaker) for segment in spoken]
 
 
-def test_an_oversized_text_is_stored_and_found_by_its_beginning(db, audio):
+def test_an_oversized_text_is_stored_and_indexed_by_its_beginning(db, audio):
     with db.session(actor="alice") as session:
         transcripts.add(session, audio, [Segment("harbour " + "word1 " * 400_000)], language="en")
         (hit,) = search.transcripts(session, "harbour")
         assert len(hit.text) > 2_000_000
 
 
-def test_search_speaks_web_syntax_and_each_language_its_own(db, audio):
+def test_search_uses_web_syntax_and_the_configuration_of_each_language(db, audio):
     with db.session(actor="alice") as session:
         transcripts.add(session, audio, SPEECH, language="en")
         transcripts.add(session, audio, [Segment("Les bateaux arrivaient au port", 0, 10)], language="fr")
@@ -131,7 +131,7 @@ def test_search_speaks_web_syntax_and_each_language_its_own(db, audio):
 
 
 @pytest.mark.own_database
-def test_search_finds_only_the_newest_version_and_nothing_of_strangers(db, audio):
+def test_search_finds_only_newest_versions_in_visible_cases(db, audio):
     with db.session(actor="alice") as session:
         transcripts.add(session, audio, [Segment("misheard harbinger")], language="en")
         transcripts.add(session, audio, [Segment("heard harbour")], language="en")
@@ -145,7 +145,7 @@ def test_search_finds_only_the_newest_version_and_nothing_of_strangers(db, audio
 
 
 @pytest.mark.parametrize("query", ["a\0b", "\ud800", "x" * 1001])
-def test_queries_that_cannot_be_are_refused(db, query):
+def test_invalid_queries_are_rejected(db, query):
     with db.session(actor="alice") as session, pytest.raises(InvalidInput):
         search.transcripts(session, query)
 
@@ -157,7 +157,7 @@ def test_no_query_breaks_search(db, audio, query):
         search.transcripts(session, query)
 
 
-def test_analyses_remember_what_they_read(db, audio):
+def test_analyses_refer_to_their_transcription(db, audio):
     with db.session(actor="alice") as session:
         read = transcripts.add(session, audio, SPEECH, language="en")
         first = analyses.add(session, audio, summary="A speech", sentiment="positive", sentiment_score=0.5,
@@ -174,12 +174,12 @@ def test_analyses_remember_what_they_read(db, audio):
             analyses.add(session, audio, sentiment_score=7)
 
 
-def test_details_that_are_no_json_are_refused(db, audio):
+def test_details_that_cannot_be_converted_to_json_are_rejected(db, audio):
     with pytest.raises(InvalidInput, match="JSON"), db.session(actor="alice") as session:
         analyses.add(session, audio, details={"when": audio.created_at})
 
 
-def test_strangers_and_viewers_add_nothing(db, audio):
+def test_users_outside_a_case_and_viewers_cannot_add(db, audio):
     with pytest.raises(NotFound), db.session(actor="bob") as session:
         transcripts.add(session, audio, SPEECH)
     with db.session(actor="alice") as session:

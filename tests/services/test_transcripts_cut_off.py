@@ -1,4 +1,4 @@
-"""Imports that are cut off, refused, cancelled or undone: whole or not at all, and the session goes on."""
+"""Imports that fail, are rejected, cancelled or rolled back: stored completely or not at all; the session is usable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.shared_database
 
 
 class Dripping:
-    """A connection: it hands out less than it is asked for, and fails when it is told to."""
+    """A connection: returns fewer bytes than requested, and fails after a given number of reads."""
 
     def __init__(self, content, failing_at=None):
         self._rest, self._left = io.BytesIO(content), failing_at
@@ -31,7 +31,7 @@ class Dripping:
         return self._rest.read(min(size, 9))
 
 
-def test_a_connection_is_read_to_its_end_or_not_at_all(db, audio):
+def test_a_source_that_fails_while_reading_stores_nothing(db, audio):
     subtitles = b"".join(b"%d\n00:00:0%d,000 --> 00:00:09,000\nask %d\n\n" % (n, n, n) for n in range(1, 9))
     with db.session(actor="alice") as session:
         with pytest.raises(InvalidInput, match="Connection reset"):
@@ -42,7 +42,7 @@ def test_a_connection_is_read_to_its_end_or_not_at_all(db, audio):
         assert len(transcripts.segments(session, version)) == 8
 
 
-def test_a_refused_import_leaves_nothing_in_the_way_of_the_next(db, audio):
+def test_a_rejected_import_does_not_affect_the_next_one(db, audio):
     said = [{"start": n, "end": n + 1, "text": f"word {n}"} for n in range(600)]
     large = json.dumps({"segments": said, "padding": "x" * sources.LARGEST_PARAMETER_BYTES}).encode()
     with db.session(actor="alice") as session:
@@ -54,7 +54,7 @@ def test_a_refused_import_leaves_nothing_in_the_way_of_the_next(db, audio):
 
 
 @pytest.mark.parametrize("failure", [ArithmeticError, KeyboardInterrupt])
-def test_what_a_copy_was_interrupted_by_is_what_comes_out(db, audio, failure):
+def test_an_exception_that_interrupts_copy_is_raised_unchanged(db, audio, failure):
     class Interrupted(list):
         def __iter__(self):
             yield from list.__iter__(self)
@@ -66,7 +66,7 @@ def test_what_a_copy_was_interrupted_by_is_what_comes_out(db, audio, failure):
         assert counts(session) == (0, 0, 0)
 
 
-def test_a_copy_that_is_cancelled_leaves_the_session_usable(db, audio, owner):
+def test_the_session_is_usable_after_copy_was_cancelled(db, audio, owner):
     class Cancelled(list):
         def __iter__(self):
             for number, segment in enumerate(list.__iter__(self)):
@@ -83,7 +83,7 @@ def test_a_copy_that_is_cancelled_leaves_the_session_usable(db, audio, owner):
         assert transcripts.import_result(session, audio, b'{"text": "ask not"}').version == 1
 
 
-def test_an_import_that_is_undone_in_a_savepoint_leaves_the_next_number_and_the_others_alone(db, audio, make_audio):
+def test_an_import_rolled_back_to_a_savepoint_leaves_no_gap_in_versions(db, audio, make_audio):
     def result(tag, size=600):
         return {"segments": [{"start": n, "end": n + 1, "text": f"{tag} {n}"} for n in range(size)]}
 
@@ -95,6 +95,6 @@ def test_an_import_that_is_undone_in_a_savepoint_leaves_the_next_number_and_the_
             transcripts.import_result(session, audio, result("undone"))
             raise ArithmeticError
         two, others = (transcripts.import_result(session, each, result("two", 700)) for each in (audio, other))
-        told = [(each.version, transcripts.segments(session, each)[-1].text) for each in (one, two, others)]
+        results = [(each.version, transcripts.segments(session, each)[-1].text) for each in (one, two, others)]
 
-    assert told == [(1, "one 599"), (2, "two 699"), (1, "two 699")]
+    assert results == [(1, "one 599"), (2, "two 699"), (1, "two 699")]

@@ -1,4 +1,4 @@
-"""Importing results: nothing dropped, nothing half stored, the same bytes once, and byte for byte out again."""
+"""Importing results: lossless, complete or not at all, idempotent; the source is exported unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from src import formats
 from src.database import Transcription, TranscriptionSegment, TranscriptionSource
 from src.errors import Conflict, Forbidden, IntegrityFailure, InvalidInput, NotFound, SpeechError
 from src.services import activity, cases, transcripts
-from src.services.lookup import language_by_code
+from src.services.parameters import language_by_code
 from src.services.transcripts import Segment, sources
 from tests.services.importing import counts, damage, samples
 
@@ -34,7 +34,7 @@ WHISPER = json.dumps({
 
 @dataclasses.dataclass
 class Heard:
-    """Shaped like faster-whisper's segments and words."""
+    """The attributes of faster-whisper's segments and words."""
 
     start: float
     end: float
@@ -48,7 +48,7 @@ class Info:
     language_probability: float = 0.98
 
 
-def test_an_import_keeps_segments_words_and_the_bytes(db, audio):
+def test_an_import_stores_segments_words_and_the_bytes(db, audio):
     with db.session(actor="alice") as session:
         version = transcripts.import_result(session, audio, WHISPER, model_name="small")
     with db.session(actor="alice") as session:
@@ -67,7 +67,7 @@ def test_an_import_keeps_segments_words_and_the_bytes(db, audio):
             transcripts.export(session, version, "vtt")
 
 
-def test_a_path_a_name_a_file_and_bytes_are_one_source(db, audio, tmp_path):
+def test_path_name_file_and_bytes_give_the_same_version(db, audio, tmp_path):
     path = tmp_path / "result.json"
     path.write_bytes(WHISPER)
     with db.session(actor="alice") as session:
@@ -86,7 +86,7 @@ def test_a_path_a_name_a_file_and_bytes_are_one_source(db, audio, tmp_path):
     ("list", lambda: [{"start": 0, "end": 1, "text": "ask not"}]),
     ("odd values", lambda: {"segments": [{"start": math.nan, "end": 1, "text": "a\ud800", "words": None}]}),
 ], ids=lambda case: case[0])  # fmt: skip
-def test_objects_of_a_recogniser_are_kept_as_json_and_are_one_version_too(db, audio, result):
+def test_recogniser_objects_are_stored_as_json_and_give_one_version(db, audio, result):
     with db.session(actor="alice") as session:
         first = transcripts.import_result(session, audio, result[1]())
         second = transcripts.import_result(session, audio, result[1]())
@@ -103,12 +103,12 @@ def test_canonical_json_does_not_depend_on_the_order_of_keys():
     assert sources.canonical((iter([{"text": "x"}]), Info())) == (
         b'{"info":{"language":"en","language_probability":0.98},"segments":[{"text":"x"}]}'
     )
-    for unfit in ({"a": b"bytes"}, {"segments": [object()]}):
+    for invalid in ({"a": b"bytes"}, {"segments": [object()]}):
         with pytest.raises(InvalidInput, match="the result, "):
-            sources.canonical(unfit)
+            sources.canonical(invalid)
 
 
-def test_a_recogniser_that_fails_at_the_end_leaves_nothing(db, audio):
+def test_a_recogniser_that_fails_at_the_end_stores_nothing(db, audio):
     def listening():
         yield Heard(0, 1, "so far")
         raise ArithmeticError
@@ -119,13 +119,13 @@ def test_a_recogniser_that_fails_at_the_end_leaves_nothing(db, audio):
         assert counts(session) == (0, 0, 0)
 
 
-def test_a_recogniser_may_take_longer_than_a_transaction_may_idle(db, audio):
+def test_a_recogniser_may_run_longer_than_the_idle_timeout(db, audio):
     with db.session(actor="alice") as session:
         session.execute(text("SELECT set_config('idle_in_transaction_session_timeout', '50ms', true)"))
 
         def listening():
             yield Heard(0, 1, "one")
-            # The server's own clock, so that this waits exactly as long as it would take to be thrown out.
+            # Wait on the server, longer than its idle timeout.
             with db.session(actor="alice") as other:
                 other.execute(text("SELECT pg_sleep(0.15)"))
             yield Heard(1, 2, "two")
@@ -134,7 +134,7 @@ def test_a_recogniser_may_take_longer_than_a_transaction_may_idle(db, audio):
 
 
 @pytest.mark.parametrize("size", [3, 1_200], ids=["as parameters", "staged"])
-def test_the_language_is_the_given_one_else_the_results_else_the_recordings(db, audio, size):
+def test_the_language_is_given_or_that_of_the_result_or_the_recording(db, audio, size):
     def result(language, number):
         said = [{"start": n, "end": n + 1, "text": f"word {n} {number}"} for n in range(size)]
         return {"segments": said, "language": language}
@@ -150,17 +150,17 @@ def test_the_language_is_the_given_one_else_the_results_else_the_recordings(db, 
             transcripts.import_result(session, audio, result("zh", 3)),
             transcripts.import_result(session, audio, result("zh", 4), language="zh"),
         ]
-        doubted = [
+        flagged = [
             any("wrong_language" in segment.flags for segment in transcripts.segments(session, version))
             for version in versions
         ]
 
     assert [version.language.code for version in versions] == ["und", "fr", "fr", "zh", "zh"]
-    assert doubted == [False, False, False, True, False]
+    assert flagged == [False, False, False, True, False]
     assert [version.version for version in versions] == [1, 1, 2, 1, 2]
 
 
-def test_what_cannot_be_read_is_refused_with_its_place_and_the_session_goes_on(db, audio, tmp_path):
+def test_invalid_sources_are_rejected_with_their_place_and_the_session_is_usable(db, audio, tmp_path):
     broken = json.dumps({"segments": [{"text": "fine"}, {"text": "x", "words": [{"word": "y"}, {"word": 7}]}]}).encode()
     with db.session(actor="alice") as session:
         for source, place in (
@@ -177,12 +177,12 @@ def test_what_cannot_be_read_is_refused_with_its_place_and_the_session_goes_on(d
         assert transcripts.import_result(session, audio, WHISPER).version == 1
 
 
-def test_many_segments_are_refused_with_their_place_too_and_the_session_goes_on(db, audio):
+def test_invalid_staged_segments_are_rejected_with_their_place_and_the_session_is_usable(db, audio):
     many = [Segment(f"word {number}") for number in range(700)]
     with db.session(actor="alice") as session:
-        for unfit in (Segment("a\0b"), Segment("\ud800"), Segment("x", 5, 4), None, Segment(5)):
+        for invalid in (Segment("a\0b"), Segment("\ud800"), Segment("x", 5, 4), None, Segment(5)):
             with pytest.raises(InvalidInput, match="segment 700"):
-                transcripts.add(session, audio, [*many, unfit])
+                transcripts.add(session, audio, [*many, invalid])
         assert counts(session) == (0, 0, 0)
         added = transcripts.add(session, audio, [*many, Segment("tab\t back\\slash \n{NULL}\\N", flags=['a"\\', "b"])])
         again = transcripts.add(session, audio, many)
@@ -192,7 +192,7 @@ def test_many_segments_are_refused_with_their_place_too_and_the_session_goes_on(
         assert session.scalar(text("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")) == 0
 
 
-def test_staged_and_given_as_parameters_are_the_same(db, audio, monkeypatch):
+def test_staged_segments_and_parameters_store_the_same_rows(db, audio, monkeypatch):
     said = [
         Segment(
             "Ω 漢字\t\\ \r\n\x01", 0, 1, "A\tB", [transcripts.Word("a\\b", 0, 1, 0.1, "C"), transcripts.Word("")], 1.0
@@ -210,7 +210,7 @@ def test_staged_and_given_as_parameters_are_the_same(db, audio, monkeypatch):
         assert len(set(digests)) == 2 - (few.content == many.content)
 
 
-def test_the_same_bytes_imported_at_once_are_one_version(db, audio):
+def test_concurrent_imports_of_the_same_bytes_give_one_version(db, audio):
     def add(_):
         with db.session(actor="alice") as session:
             return transcripts.import_result(session, audio, WHISPER).id
@@ -221,11 +221,11 @@ def test_the_same_bytes_imported_at_once_are_one_version(db, audio):
         assert counts(session) == (1, 1, 1)
 
 
-def test_the_database_refuses_the_same_bytes_twice_and_a_forged_source_is_not_exported(db, audio, make_audio):
+def test_duplicate_sources_are_rejected_and_a_forged_source_is_not_exported(db, audio, make_audio):
     with db.session(actor="alice") as session:
         transcripts.import_result(session, audio, WHISPER)
         other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
-        # Another recording may say the same.
+        # Another recording may have the same source.
         assert transcripts.import_result(session, other, WHISPER).version == 1
 
     version_of = []
@@ -247,7 +247,7 @@ def test_the_database_refuses_the_same_bytes_twice_and_a_forged_source_is_not_ex
         transcripts.export(session, version_of[-1], "source")
 
 
-def test_bytes_that_are_large_come_back_as_they_were(db, audio):
+def test_large_sources_round_trip(db, audio):
     large = json.dumps(
         {"segments": [{"start": n, "end": n + 1, "text": f"Wort {n} ü"} for n in range(60_00)], "tokens": [7] * 500_000}
     ).encode()
@@ -257,24 +257,24 @@ def test_bytes_that_are_large_come_back_as_they_were(db, audio):
         assert transcripts.export(session, version, "source") == large
 
 
-def test_imports_and_exports_are_told_in_the_log_without_what_was_said(db, audio):
+def test_imports_and_exports_are_logged_without_the_text(db, audio):
     with db.session(actor="alice") as session:
         version = transcripts.import_result(session, audio, WHISPER, name="r.json")
     with db.session(actor="alice") as session:
         transcripts.export(session, version, "srt")
         transcripts.export(session, version, "source")
     with db.session(actor="alice") as session:
-        told = activity.feed(session, changes=True)
-        exported = [entry for entry in told if entry.type == "export.made"]
+        stored = activity.feed(session, changes=True)
+        exported = [entry for entry in stored if entry.type == "export.made"]
 
         assert [entry.detail["format"] for entry in exported] == ["srt", "source"]
         assert "exported srt of version 1" in str(exported[0])
-        assert not any("ask not" in str(entry.detail) for entry in told)
-        (added,) = [entry for entry in told if entry.type == "transcript.added"]
+        assert not any("ask not" in str(entry.detail) for entry in stored)
+        (added,) = [entry for entry in stored if entry.type == "transcript.added"]
         assert added.detail["sha256"] == hashlib.sha256(WHISPER).hexdigest()
 
 
-def test_strangers_import_and_export_nothing_and_viewers_only_export(db, audio):
+def test_viewers_can_only_export_and_other_users_neither_import_nor_export(db, audio):
     with db.session(actor="alice") as session:
         version = transcripts.import_result(session, audio, WHISPER)
     for act in (
@@ -288,7 +288,7 @@ def test_strangers_import_and_export_nothing_and_viewers_only_export(db, audio):
         cases.add_participant(session, audio.case, "bob", role="viewer")
     with db.session(actor="bob") as session:
         assert transcripts.export(session, version, "source") == WHISPER
-        # The version is there already: nothing is written.
+        # The version exists already, so nothing is written.
         assert transcripts.import_result(session, audio, WHISPER).id == version.id
     for number, size in enumerate((1, 600)):
         result = {"segments": [{"text": f"{n} {number}"} for n in range(size)]}
@@ -297,7 +297,7 @@ def test_strangers_import_and_export_nothing_and_viewers_only_export(db, audio):
 
 
 @pytest.mark.parametrize("written", ["webvtt", "srt", "text", "json", "whisper"])
-def test_every_sample_goes_in_whole_and_comes_out_in_every_format(db, audio, shared_data, written):
+def test_every_sample_can_be_imported_and_exported_in_every_format(db, audio, shared_data, written):
     for path in samples(shared_data)[:4] if written != "json" else samples(shared_data):
         content = path.read_bytes()
         with db.session(actor="alice") as session:
@@ -306,17 +306,17 @@ def test_every_sample_goes_in_whole_and_comes_out_in_every_format(db, audio, sha
 
             assert transcripts.export(session, version, "source") == content
             parsed = formats.parse(content)
-            told = transcripts.segments(session, version)
-            assert [dataclasses.replace(each, flags=()) for each in told] == [
+            stored = transcripts.segments(session, version)
+            assert [dataclasses.replace(each, flags=()) for each in stored] == [
                 dataclasses.replace(each, flags=()) for each in parsed.segments
             ]
             if written == "json":
-                assert formats.parse(exported.encode()).segments == told
+                assert formats.parse(exported.encode()).segments == stored
             elif parsed.segments:
                 assert parsed.segments[0].text.split()[0] in exported
 
 
-def test_five_hundred_damaged_results_are_stored_whole_or_not_at_all(db, audio, shared_data):
+def test_500_damaged_results_are_stored_completely_or_not_at_all(db, audio, shared_data):
     chance = random.Random(20261122)
     outcomes = damage(db, audio, [path.read_bytes() for path in samples(shared_data)], chance, 500)
 
@@ -324,13 +324,13 @@ def test_five_hundred_damaged_results_are_stored_whole_or_not_at_all(db, audio, 
     assert Counter(outcomes["stored"])[True] > 100
 
 
-def test_an_error_of_the_layer_is_all_that_ever_comes_out(db, audio):
+def test_imports_raise_only_errors_of_this_package(db, audio):
     for source in (b"\xff\xfe", b"[" * 100_000, b'{"segments": 5}', {"segments": [{"text": ["x"]}]}):
         with db.session(actor="alice") as session, pytest.raises(SpeechError):
             transcripts.import_result(session, audio, source)
 
 
-def test_many_writers_at_once_leave_no_gap_and_no_duplicate(db, audio):
+def test_concurrent_writers_of_few_and_many_segments_leave_no_gap_and_no_duplicate(db, audio):
     def add(number):
         size = 2 if number % 2 else 600
         with db.session(actor="alice") as session:
@@ -348,7 +348,7 @@ def test_many_writers_at_once_leave_no_gap_and_no_duplicate(db, audio):
         assert Counter(count for _, count in stored) == {2: 4, 600: 4}
 
 
-def test_names_of_files_are_kept_as_far_as_they_are_text(db, audio, tmp_path):
+def test_undecodable_characters_in_file_names_are_replaced(db, audio, tmp_path):
     odd = Path(tmp_path / "r\udcff.json")
     odd.write_bytes(WHISPER)
     with db.session(actor="alice") as session:

@@ -1,4 +1,4 @@
-"""Objects of a recogniser as canonical JSON: the same bytes for the same values, written while they come."""
+"""Objects of a recogniser as canonical JSON: deterministic, and written while a generator runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES)
-def test_values_of_json_are_written_as_json_writes_them(value):
+def test_json_values_are_written_as_json_dumps_writes_them(value):
     try:
         expected = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -44,7 +44,7 @@ def test_values_of_json_are_written_as_json_writes_them(value):
     assert sources.canonical(value) == expected
 
 
-def test_segments_are_written_as_they_come_and_not_held():
+def test_segments_of_a_generator_are_written_one_by_one():
     heard: list[weakref.ref] = []
 
     def listening():
@@ -59,7 +59,7 @@ def test_segments_are_written_as_they_come_and_not_held():
     assert [each["text"] for each in json.loads(content)["segments"]] == [f"word {number}" for number in range(5)]
 
 
-def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
+def test_decimals_dates_and_other_values_are_stored_as_text():
     beside = {
         "price": Decimal("0.10"), "made": datetime(2026, 11, 22, 23, 0, tzinfo=UTC), "day": date(2026, 11, 22),
         "job": UUID(int=7), "file": PurePosixPath("/a.wav"),
@@ -76,18 +76,18 @@ def test_values_that_pipelines_put_beside_a_result_are_kept_as_text():
         ({"segments": [{"start": 10**5000}]}, "segments, element 0, start: an integer of"),
         (
             {"segments": [{"words": [{}, {"start": object()}]}]},
-            "segments, element 0, words, element 1, start is object",
+            "segments, element 0, words, element 1, start: object",
         ),
         (([{"text": b"x"}], None), "segments, element 0, text: bytes"),
-        ({"segments": [{"a": {"b": {"c": {1j}}}}]}, "segments, element 0, a, b, c, element 0 is complex"),
+        ({"segments": [{"a": {"b": {"c": {1j}}}}]}, "segments, element 0, a, b, c, element 0: complex"),
     ],
 )
-def test_what_has_no_json_is_refused_with_its_place(value, place):
+def test_values_without_json_form_are_rejected_with_their_place(value, place):
     with pytest.raises(InvalidInput, match=place):
         sources.canonical(value)
 
 
-def test_a_generator_that_was_used_up_is_no_silence(db, audio):
+def test_an_exhausted_generator_is_rejected(db, audio):
     def speaking():
         yield Segment("Good evening.")
 
@@ -98,7 +98,7 @@ def test_a_generator_that_was_used_up_is_no_silence(db, audio):
             lambda: transcripts.import_result(session, audio, (used, {"language": "en"})),
             lambda: transcripts.add(session, audio, again),
         ):
-            with pytest.raises(InvalidInput, match="used up before"):
+            with pytest.raises(InvalidInput, match="already consumed"):
                 store()
         assert transcripts.versions(session, audio) == []
-        assert transcripts.add(session, audio, (each for each in ())).version == 1  # silence stays a result
+        assert transcripts.add(session, audio, (each for each in ())).version == 1  # an empty result is valid

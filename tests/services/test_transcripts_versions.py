@@ -1,4 +1,4 @@
-"""Versions: accepting, correcting, restoring and comparing them; nothing is edited in place."""
+"""Versions: accept, correct, restore, compare; versions are immutable."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def first(db, audio):
         return transcripts.add(session, audio, SAID, language="en", model_name="small", confidence=0.5)
 
 
-def test_a_correction_is_a_version_that_names_what_it_corrects(db, audio, first):
+def test_a_correction_is_a_new_version_based_on_the_corrected_one(db, audio, first):
     moved = Segment("at noon precisely", 2000, 3100, "C")
     with db.session(actor="alice") as session:
         second = transcripts.correct(session, first, {0: "the harbour was empty", 1: moved})
-        told = transcripts.segments(session, second)
+        corrected = transcripts.segments(session, second)
 
         assert (second.version, second.based_on_id, second.language.code, second.model_name) == (
             2,
@@ -46,17 +46,17 @@ def test_a_correction_is_a_version_that_names_what_it_corrects(db, audio, first)
             "en",
             None,
         )
-        assert told == [Segment("the harbour was empty", 0, 2000, "A"), moved, SAID[2]]
+        assert corrected == [Segment("the harbour was empty", 0, 2000, "A"), moved, SAID[2]]
         assert second.content == "the harbour was empty at noon precisely they left"
         assert transcripts.segments(session, first) == SAID
         assert [version.version for version in transcripts.versions(session, audio, language="en")] == [1, 2]
     with db.session(actor="alice") as session:
         assert session.get(Transcription, second.id).segments_sha256
-        told = [entry for entry in activity.feed(session) if entry.type == "transcript.added"][-1]
-    assert (told.entity_id, told.detail["corrects"], told.detail["segments"]) == (second.id, 1, 2)
+        entry = [each for each in activity.feed(session) if each.type == "transcript.added"][-1]
+    assert (entry.entity_id, entry.detail["corrects"], entry.detail["segments"]) == (second.id, 1, 2)
 
 
-def test_a_segment_can_be_taken_out(db, first):
+def test_a_correction_can_remove_a_segment(db, first):
     with db.session(actor="alice") as session:
         second = transcripts.correct(session, first, {1: None})
         assert transcripts.segments(session, second) == [SAID[0], SAID[2]]
@@ -64,15 +64,15 @@ def test_a_segment_can_be_taken_out(db, first):
         assert [segment.text for segment in transcripts.segments(session, third)] == [SAID[0].text, "they had left"]
 
 
-def test_what_is_not_the_newest_is_corrected_only_on_purpose(db, first):
+def test_an_older_version_is_corrected_only_with_although_newer(db, first):
     with db.session(actor="alice") as session:
         transcripts.correct(session, first, {1: "at one"})
-        with pytest.raises(LostUpdate, match="Version 1 is not the newest one, which is 2"):
+        with pytest.raises(LostUpdate, match="base: version 1, but the newest is 2"):
             transcripts.correct(session, first, {1: "at two"})
         assert transcripts.correct(session, first, {1: "at two"}, although_newer=True).version == 3
 
 
-def test_of_two_who_correct_the_same_version_at_once_one_is_told(db, first):
+def test_concurrent_corrections_of_a_version_raise_lost_update(db, first):
     def correct(text):
         try:
             with db.session(actor="alice") as session:
@@ -85,17 +85,17 @@ def test_of_two_who_correct_the_same_version_at_once_one_is_told(db, first):
 
 
 @pytest.mark.parametrize("corrections", [{}, {3: "x"}, {-1: "x"}, {"0": "x"}, {True: "x"}, {0.0: "x"}])
-def test_corrections_of_nothing_and_of_what_is_not_there_are_refused(db, first, corrections):
+def test_empty_corrections_and_unknown_positions_are_rejected(db, first, corrections):
     with pytest.raises(InvalidInput, match="segments 0 to 2"), db.session(actor="alice") as session:
         transcripts.correct(session, first, corrections)
 
 
-def test_a_correction_that_cannot_be_stored_is_refused_with_its_place(db, first):
+def test_an_invalid_correction_is_rejected_with_its_place(db, first):
     with pytest.raises(InvalidInput, match="segment 2"), db.session(actor="alice") as session:
         transcripts.correct(session, first, {1: "fine", 2: Segment("x", 5, 4)})
 
 
-def test_restoring_makes_a_new_version_that_says_the_same(db, audio, first):
+def test_restoring_adds_a_copy_as_a_new_version(db, audio, first):
     with db.session(actor="alice") as session:
         transcripts.correct(session, first, {0: "something else"})
         third = transcripts.restore(session, first)
@@ -104,16 +104,16 @@ def test_restoring_makes_a_new_version_that_says_the_same(db, audio, first):
         assert transcripts.segments(session, third) == SAID
         assert third.content == first.content
     with db.session(actor="alice") as session:
-        told = [entry.detail for entry in activity.feed(session) if entry.type == "transcript.added"][-1]
-        assert (told["version"], told["restored"]) == (3, 1)
+        detail = [entry.detail for entry in activity.feed(session) if entry.type == "transcript.added"][-1]
+        assert (detail["version"], detail["restored"]) == (3, 1)
         digests = dict(session.execute(select(Transcription.version, Transcription.segments_sha256)).all())
         assert digests[1] == digests[3] != digests[2]
 
 
-def test_the_version_that_was_accepted_last_counts(db, audio, first):
+def test_the_version_that_was_accepted_last_is_the_current_one(db, audio, first):
     with db.session(actor="alice") as session:
         second = transcripts.add(session, audio, SAID[1:], language="en")
-        # In one transaction, where the clock of the transaction stands still.
+        # In one transaction, in which now() does not advance.
         transcripts.accept(session, second)
         transcripts.accept(session, first)
         assert transcripts.latest(session, audio, accepted=True).id == first.id
@@ -126,13 +126,15 @@ def test_the_version_that_was_accepted_last_counts(db, audio, first):
         assert again.accepted_by_id != audio.uploaded_by_id
         assert transcripts.latest(session, audio, accepted=True).id == second.id
     with db.session(actor="alice") as session:
-        told = [entry.detail["version"] for entry in activity.feed(session) if entry.type == "transcript.accepted"]
-        assert told == [2, 1, 2]
+        accepted_versions = [
+            entry.detail["version"] for entry in activity.feed(session) if entry.type == "transcript.accepted"
+        ]
+        assert accepted_versions == [2, 1, 2]
         said = [str(entry) for entry in activity.feed(session, type="transcript.accepted")]
         assert said[0] == f"alice accepted version 2 of {audio.name}"
 
 
-def test_nothing_of_a_version_is_edited_in_place(db, owner, first):
+def test_versions_are_immutable(db, owner, first):
     for statement in (
         "UPDATE transcriptions SET content = 'forged'",
         "UPDATE transcriptions SET version = 9",
@@ -150,10 +152,10 @@ def test_nothing_of_a_version_is_edited_in_place(db, owner, first):
         session.execute(added)
 
 
-def test_a_version_is_based_on_one_of_its_own_recording(db, audio, first, make_audio):
+def test_based_on_must_be_a_version_of_the_same_recording(db, audio, first, make_audio):
     with db.session(actor="alice") as session:
         other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
-        with pytest.raises(InvalidInput, match="based on is of another recording"):
+        with pytest.raises(InvalidInput, match="based_on: belongs to another recording"):
             transcripts.add(session, other, SAID, based_on=first)
         translated = transcripts.add(session, audio, SAID, language="de", based_on=first)
         assert (translated.version, translated.based_on_id) == (1, first.id)
@@ -161,7 +163,7 @@ def test_a_version_is_based_on_one_of_its_own_recording(db, audio, first, make_a
             transcripts.add(session, audio, SAID, model_name=5)
 
 
-def test_strangers_correct_restore_and_compare_nothing(db, audio, first):
+def test_viewers_can_only_compare_and_other_users_nothing(db, audio, first):
     acts = (
         lambda session: transcripts.correct(session, first, {0: "x"}),
         lambda session: transcripts.restore(session, first),
@@ -179,7 +181,7 @@ def test_strangers_correct_restore_and_compare_nothing(db, audio, first):
         assert [change.operation for change in transcripts.diff(session, first, first)] == ["equal"]
 
 
-def test_a_diff_says_word_by_word_what_changed_and_when(db, audio, first):
+def test_a_diff_compares_words_with_times(db, audio, first):
     with db.session(actor="alice") as session:
         second = transcripts.correct(session, first, {0: "the harbour was quite empty", 2: None})
         changes = transcripts.diff(session, first, second)
@@ -197,7 +199,7 @@ def test_a_diff_says_word_by_word_what_changed_and_when(db, audio, first):
     assert str(changes[1]) == "- harbor\n+ harbour was quite empty"
 
 
-def test_a_diff_reads_signs_where_nothing_stands_between_words(db, audio):
+def test_a_diff_compares_characters_in_scripts_without_spaces(db, audio):
     with db.session(actor="alice") as session:
         first = transcripts.add(session, audio, [Segment("港は空だった", 0, 1000)], language="ja")
         second = transcripts.add(session, audio, [Segment("港は満だった", 0, 1000)], language="ja")
@@ -205,12 +207,12 @@ def test_a_diff_reads_signs_where_nothing_stands_between_words(db, audio):
     assert (change.before[0].text, change.after[0].text) == ("空", "満")
 
 
-def test_versions_of_two_recordings_are_not_compared(db, audio, first, make_audio):
+def test_versions_of_two_recordings_cannot_be_compared(db, audio, first, make_audio):
     with db.session(actor="alice") as session:
         other = make_audio(session, session.get_one(type(audio.case), audio.case.id))
-        theirs = transcripts.add(session, other, SAID)
+        other_version = transcripts.add(session, other, SAID)
         with pytest.raises(InvalidInput, match="two recordings"):
-            transcripts.diff(session, first, theirs)
+            transcripts.diff(session, first, other_version)
 
 
 def spoken(words):
@@ -222,7 +224,7 @@ words = st.lists(st.sampled_from("abcde"), max_size=40)
 
 @given(words, words)
 @settings(max_examples=300, deadline=None)
-def test_joined_the_passages_of_a_diff_are_both_versions(before, after):
+def test_the_passages_of_a_diff_contain_all_words_of_both_versions(before, after):
     changes = compare(spoken(before), spoken(after))
 
     assert [word.text for change in changes for word in change.before] == before
@@ -231,8 +233,8 @@ def test_joined_the_passages_of_a_diff_are_both_versions(before, after):
         assert "equal" in {change.operation, following.operation}
         assert change.operation != following.operation
     for change in changes:
-        was, is_now = ([word.text for word in side] for side in (change.before, change.after))
-        assert (was == is_now) == (change.operation == "equal")
+        old, new = ([word.text for word in side] for side in (change.before, change.after))
+        assert (old == new) == (change.operation == "equal")
     if before == after:
         assert {change.operation for change in changes} <= {"equal"}
 
@@ -247,7 +249,7 @@ def test_joined_the_passages_of_a_diff_are_both_versions(before, after):
     ("x c d", "y z c d", ["- x\n+ y z", "  c d"]),
     ("Hello, all", "hello all", ["- Hello,\n+ hello", "  all"]),
 ])  # fmt: skip
-def test_a_diff_keeps_what_is_common(before, after, expected):
+def test_a_diff_finds_common_words(before, after, expected):
     assert [str(change) for change in compare(spoken(before.split()), spoken(after.split()))] == expected
 
 
@@ -263,6 +265,6 @@ def test_three_hours_of_speech_are_compared_in_seconds():
     compare(spoken(before), spoken(chance.choices(vocabulary, weights, k=30_000)))
     compare(spoken(loop), spoken(["two", "one", "three"] * 10_000))
 
-    assert time.process_time() - started < 20  # about 3; without the ties it takes minutes
+    assert time.process_time() - started < 20  # takes about 3; without anchors minutes
     same = sum(len(change.before) for change in changes if change.operation == "equal")
-    assert same >= sum(was == is_now for was, is_now in zip(before, changed, strict=True))
+    assert same >= sum(old == new for old, new in zip(before, changed, strict=True))

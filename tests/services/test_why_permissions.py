@@ -1,4 +1,4 @@
-"""`accounts.permissions` says what somebody may do and why, and never differs from what the policies decide."""
+"""`accounts.permissions` reports permissions with reasons, and agrees with the row security policies."""
 
 from __future__ import annotations
 
@@ -34,35 +34,37 @@ def answers(db, asking, user, case=None):
         return {(p.subject, p.verb): p for p in accounts.permissions(session, user, case=case)}
 
 
-def test_an_owner_is_told_by_which_part(db, case):
+def test_the_reason_names_the_role_of_the_participant(db, case):
     found = answers(db, "alice", "alice", case)
 
     assert {verb for _, verb in found} == set(CASE_VERBS)
     assert all(permission.allowed for permission in found.values())
-    assert str(found["case", "manage"]) == "manage case: yes, takes part as owner"
+    assert str(found["case", "manage"]) == "manage case: yes, participant with the role owner"
 
 
-def test_additions_denials_and_ends_are_told(db, case):
+def test_the_reason_names_allow_deny_and_expiry(db, case):
     end = datetime(2040, 5, 6, 7, 8, 9, tzinfo=UTC)
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="editor", expires_at=end, allow=["manage"], deny=["write"])
     found = answers(db, "bob", "bob", case)
 
-    assert str(found["case", "read"]) == "read case: yes, takes part as editor until 2040-05-06 07:08:09 UTC"
-    assert str(found["case", "write"]) == "write case: no, denied to this participant until 2040-05-06 07:08:09 UTC"
+    until = "until 2040-05-06 07:08:09 UTC"
+    assert str(found["case", "read"]) == f"read case: yes, participant with the role editor {until}"
+    assert str(found["case", "write"]) == f"write case: no, denied to this participant {until}"
     assert str(found["case", "manage"]).startswith("manage case: yes, allowed to this participant until 2040")
-    assert str(found["case", "delete"]) == "delete case: no, takes part as editor, which does not include it"
+    excluded = "participant with the role editor, which does not include it"
+    assert str(found["case", "delete"]) == f"delete case: no, {excluded}"
 
 
-def test_what_is_over_never_was_or_comes_from_above_is_told(db, case):
+def test_the_reason_names_an_expired_or_missing_participation_or_the_role(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", expires_at=datetime.now(UTC) - timedelta(hours=1))
-    assert "took part as viewer until" in answers(db, "alice", "bob", case)["case", "read"].why
-    assert answers(db, "alice", "transcriber", case)["case", "read"].why == "does not take part"
-    assert answers(db, "root", "root", case)["case", "delete"].why == "the role admin has it"
+    assert "was a participant with the role viewer until" in answers(db, "alice", "bob", case)["case", "read"].why
+    assert answers(db, "alice", "transcriber", case)["case", "read"].why == "not a participant"
+    assert answers(db, "root", "root", case)["case", "delete"].why == "granted by the role admin"
 
 
-def test_a_lease_is_told_as_long_as_it_lasts(db, case, audio):
+def test_the_reason_names_a_valid_lease(db, case, audio):
     with db.session(actor="alice") as session:
         work.enqueue(session, audio, "transcribe")
     with db.session(actor="transcriber") as session:
@@ -73,19 +75,19 @@ def test_a_lease_is_told_as_long_as_it_lasts(db, case, audio):
     assert not found["case", "manage"].allowed
 
 
-def test_outside_cases_the_role_and_its_parents_are_told(db):
+def test_outside_cases_the_reason_names_the_role_or_its_parent(db):
     with db.session(actor="root") as session:
         accounts.create_role(session, code="clerk", name="Clerk", parent="user", permissions={"job": ("claim",)})
         accounts.create_user(session, username="clara", role="clerk")
     found = answers(db, "bob", "clara")
 
     assert set(found) == {(subject, verb) for subject, verbs in ROLE_PERMISSIONS.items() for verb in verbs}
-    assert str(found["case", "open"]) == "open case: yes, the role clerk has it from user"
-    assert str(found["job", "claim"]) == "claim job: yes, the role clerk has it"
-    assert str(found["*", "*"]) == "* *: no, neither the role nor a parent of it has it"
+    assert str(found["case", "open"]) == "open case: yes, granted by the role clerk, inherited from user"
+    assert str(found["job", "claim"]) == "claim job: yes, granted by the role clerk"
+    assert str(found["*", "*"]) == "* *: no, not granted by the role or its parents"
 
 
-def test_nobody_learns_of_a_case_that_is_not_his(db, case):
+def test_an_invisible_case_and_a_deleted_case_raise_the_same_error(db, case):
     with pytest.raises(NotFound) as forbidden:
         answers(db, "bob", "bob", case)
     with db.session(actor="root") as session:
@@ -95,7 +97,7 @@ def test_nobody_learns_of_a_case_that_is_not_his(db, case):
     assert str(forbidden.value) == str(missing.value)
 
 
-def test_an_inactive_user_may_nothing(db, case):
+def test_an_inactive_user_has_no_permissions(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="owner")
     with db.session(actor="root") as session:
@@ -114,7 +116,7 @@ parts = st.none() | st.tuples(st.sampled_from(PARTICIPANT_ROLES), verbs, verbs, 
 
 @given(part=parts, leased=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_answer_is_what_the_policies_decide(db, owner, audio, part, leased):
+def test_the_answer_agrees_with_the_policies(db, owner, audio, part, leased):
     with owner.begin() as connection:
         user = connection.scalar(select(User.id).where(User.username == "transcriber"))
         connection.execute(delete(CaseParticipant).where(CaseParticipant.user_id == user))
@@ -138,17 +140,17 @@ def test_the_answer_is_what_the_policies_decide(db, owner, audio, part, leased):
                 ),
                 {"case": audio.case_id, "audio": audio.id, "user": user},
             )
-    told = {verb for (_, verb), p in answers(db, "root", "transcriber", Case(id=audio.case_id)).items() if p.allowed}
+    allowed = {verb for (_, verb), p in answers(db, "root", "transcriber", Case(id=audio.case_id)).items() if p.allowed}
     with db.session(actor="transcriber") as session:
         decided = {
             verb
             for verb in CASE_VERBS
             if audio.case_id in session.scalar(text("SELECT actor_case_ids(:v)"), {"v": verb})
         }
-    assert told == decided
+    assert allowed == decided
 
 
-def test_roles_are_made_and_given_by_administrators_only(db):
+def test_only_administrators_create_and_assign_roles(db):
     with pytest.raises(InvalidInput, match="no verb 'close'"), db.session(actor="root") as session:
         accounts.create_role(session, code="x", name="X", permissions={"case": ["close"]})
     with pytest.raises(Conflict), db.session(actor="root") as session:
@@ -161,13 +163,13 @@ def test_roles_are_made_and_given_by_administrators_only(db):
     with db.session(actor="root") as session:
         accounts.assign_role(session, accounts.find_user(session, "bob"), "admin")
     with db.session(actor="root") as session:
-        assert "root gave a role to bob" in [str(entry) for entry in activity.feed(session, type="role.assigned")]
-    with pytest.raises(InvalidInput, match="there are: "), db.session(actor="bob") as session:
+        assert "root assigned a role to bob" in [str(entry) for entry in activity.feed(session, type="role.assigned")]
+    with pytest.raises(InvalidInput, match="use one of: "), db.session(actor="bob") as session:
         accounts.assign_role(session, accounts.find_user(session, "bob"), "emperor")
 
 
 @pytest.mark.own_database
-def test_what_was_refused_is_remembered_though_it_was_rolled_back(db, case):
+def test_denied_accesses_are_logged_although_the_session_rolled_back(db, case):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob")
     with pytest.raises(Forbidden), db.session(actor="bob") as session:
@@ -182,7 +184,7 @@ def test_what_was_refused_is_remembered_though_it_was_rolled_back(db, case):
     assert all("may" in entry.new["refused"] for entry in logged)
 
 
-def test_verbs_are_given_and_taken_by_name(db, case):
+def test_verbs_are_allowed_and_denied_by_name(db, case):
     with pytest.raises(InvalidInput, match="no verb 'own'"), db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", allow=["own"])
     with db.session(actor="alice") as session:

@@ -1,4 +1,4 @@
-"""Work: claims, leases, fencing, and what a lease lets a service see."""
+"""Jobs: claims, leases, fencing, and the access that a lease grants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def expire_leases(owner):
         connection.execute(text("UPDATE processing_jobs SET lease_expires_at = now() - interval '1 second'"))
 
 
-def test_a_service_sees_the_case_as_long_as_it_holds_the_lease(db, audio):
+def test_a_service_sees_the_case_while_it_holds_the_lease(db, audio):
     with db.session(actor="transcriber") as session:
         assert session.scalars(select(Case)).all() == []
         job = work.claim(session, "transcribe", worker="one")
@@ -44,11 +44,11 @@ def test_a_service_sees_the_case_as_long_as_it_holds_the_lease(db, audio):
         stored = session.get(AudioFile, audio.id)
         assert stored.status.code == "processed"
         assert stored.processed_at is not None
-        told = [entry.type for entry in activity.feed(session)]
-    assert told[-3:] == ["job.claimed", "transcript.added", "job.completed"]
+        types = [entry.type for entry in activity.feed(session)]
+    assert types[-3:] == ["job.claimed", "transcript.added", "job.completed"]
 
 
-def test_asking_twice_is_one_job_until_it_is_finished(db, audio):
+def test_enqueueing_again_returns_the_open_job(db, audio):
     with db.session(actor="alice") as session:
         again = work.enqueue(session, audio, "transcribe")
         other = work.enqueue(session, audio, "analyse")
@@ -57,7 +57,7 @@ def test_asking_twice_is_one_job_until_it_is_finished(db, audio):
         assert session.scalars(select(ProcessingJob.kind).order_by(ProcessingJob.id)).all() == ["transcribe", "analyse"]
 
 
-def test_a_worker_that_lost_its_lease_stores_nothing(db, audio, owner):
+def test_a_worker_whose_lease_expired_cannot_store_results(db, audio, owner):
     with db.session(actor="transcriber") as session:
         late = work.claim(session, "transcribe", worker="late")
     expire_leases(owner)
@@ -79,7 +79,7 @@ def test_a_worker_that_lost_its_lease_stores_nothing(db, audio, owner):
         assert transcripts.latest(session, audio).content == "in time"
 
 
-def test_an_expired_lease_grants_nothing_even_when_nobody_took_the_job(db, audio, owner):
+def test_an_expired_lease_grants_nothing_even_if_the_job_is_unclaimed(db, audio, owner):
     with db.session(actor="transcriber") as session:
         job = work.claim(session, "transcribe")
     expire_leases(owner)
@@ -89,7 +89,7 @@ def test_an_expired_lease_grants_nothing_even_when_nobody_took_the_job(db, audio
         session.execute(text("SELECT public.complete_job(:job, :lease, '{}')"), {"job": job.id, "lease": job.lease})
 
 
-def test_failures_are_tried_again_until_the_attempts_are_used_up(db, audio):
+def test_failed_jobs_are_retried_until_max_attempts(db, audio):
     states = []
     for _ in range(3):
         with db.session(actor="transcriber") as session:
@@ -103,7 +103,7 @@ def test_failures_are_tried_again_until_the_attempts_are_used_up(db, audio):
         assert (stored.status.code, stored.error_message) == ("failed", "no model")
 
 
-def test_a_job_whose_workers_all_died_is_failed_by_the_next_claim(db, audio, owner):
+def test_the_next_claim_fails_a_job_whose_attempts_all_expired(db, audio, owner):
     for _ in range(3):
         with db.session(actor="transcriber") as session:
             assert work.claim(session, "transcribe") is not None
@@ -112,10 +112,10 @@ def test_a_job_whose_workers_all_died_is_failed_by_the_next_claim(db, audio, own
         assert work.claim(session, "transcribe") is None
     with db.session(actor="alice") as session:
         job = session.scalars(select(ProcessingJob)).one()
-        assert (job.state, job.error_message) == ("failed", "the worker stopped answering, 3 times")
+        assert (job.state, job.error_message) == ("failed", "the lease expired without a result, attempts: 3")
 
 
-def test_many_workers_share_the_queue_without_meeting(db, audio, make_audio):
+def test_concurrent_workers_claim_different_jobs(db, audio, make_audio):
     with db.session(actor="alice") as session:
         case = session.get(Case, audio.case_id)
         for _ in range(11):
@@ -131,7 +131,7 @@ def test_many_workers_share_the_queue_without_meeting(db, audio, make_audio):
                 taken.append(job.id)
 
     with ThreadPoolExecutor(4) as pool:
-        taken = [job for mine in pool.map(drain, range(4)) for job in mine]
+        taken = [job for claimed in pool.map(drain, range(4)) for job in claimed]
     assert len(taken) == len(set(taken)) == 12
 
 
@@ -144,7 +144,7 @@ def test_only_services_claim_and_only_members_enqueue(db, audio):
         work.claim(session)
 
 
-def test_a_heartbeat_extends_the_lease_and_leaves_no_trace_in_the_log(db, audio):
+def test_a_heartbeat_extends_the_lease_without_a_log_entry(db, audio):
     with db.session(actor="transcriber") as session:
         job = work.claim(session, "transcribe", lease_seconds=10)
         before = job.lease_expires_at
@@ -156,7 +156,7 @@ def test_a_heartbeat_extends_the_lease_and_leaves_no_trace_in_the_log(db, audio)
     assert len(changes) == 1
 
 
-def test_a_deleted_recording_gets_no_work_until_it_is_back(db, audio, owner):
+def test_a_deleted_recording_gets_no_jobs_until_it_is_restored(db, audio, owner):
     def mark(moment):
         with owner.begin() as connection:
             connection.execute(text(f"UPDATE audio_files SET deleted_at = {moment}"))
@@ -171,7 +171,7 @@ def test_a_deleted_recording_gets_no_work_until_it_is_back(db, audio, owner):
     mark("NULL")
     with db.session(actor="transcriber") as session:
         assert work.claim(session, "transcribe") is not None
-    # Nor does it go to the next worker when the first one stopped answering.
+    # Also not claimed by the next worker after the lease of the first one expired.
     mark("now()")
     expire_leases(owner)
     with db.session(actor="transcriber") as session:

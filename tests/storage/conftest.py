@@ -15,15 +15,15 @@ SECRET = "hunter2-the-secret-of-s3"
 
 @pytest.fixture(params=[True, False], ids=["tmpfile", "named"])
 def local(request, tmp_path):
-    """A local storage, once as the system allows and once with the detour for file systems without O_TMPFILE."""
+    """A local storage, with O_TMPFILE where the system supports it, and without."""
     return LocalStorage(tmp_path / "audio", use_tmpfile=request.param)
 
 
 @pytest.fixture(scope="session")
 def moto_url():
-    """A server of S3 for the whole run; tests keep apart by buckets or prefixes of their own."""
+    """An S3 server for the whole run; each test uses its own bucket or prefix."""
     pytest.importorskip("moto.server", reason="moto's server is not installed")
-    # What a machine or a person has set for S3 must not reach these tests.
+    # The AWS settings of the machine or the user must not affect the tests.
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
@@ -37,13 +37,13 @@ def moto_url():
 
 @pytest.fixture(scope="session")
 def _proxy(moto_url):
-    with running_proxy(moto_url) as both:
-        yield both
+    with running_proxy(moto_url) as proxy_and_url:
+        yield proxy_and_url
 
 
 @pytest.fixture
 def proxy(_proxy):
-    """The proxy before moto, passing everything on until a test says otherwise."""
+    """The proxy in front of moto; forwards every request until a test sets `spoil`."""
     proxy, _ = _proxy
     proxy.reset()
     yield proxy
@@ -57,19 +57,19 @@ def _clients():
 
 @pytest.fixture
 def s3(moto_url, _clients):
-    """A storage on moto in an empty place of its own; makes another one when called."""
+    """A function that returns a storage on moto with its own empty prefix."""
     return _maker(moto_url, _clients)
 
 
 @pytest.fixture
 def spoiled(_proxy, proxy, _clients):
-    """The same behind the proxy."""
+    """The same function for storages behind the proxy."""
     return _maker(_proxy[1], _clients)
 
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """boto3 tries again at once instead of after a random time."""
+    """boto3 retries immediately instead of after a random time."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
@@ -86,7 +86,7 @@ def _storage(url, **options):
 def _maker(url, clients):
     def make(**options):
         storage = _storage(url, **{"prefix": f"tests/{uuid4()}", **options})
-        # A client takes long to build, and it is the same for all storages of one address.
+        # A client is slow to create, and the same for all storages of an address.
         if (os.getpid(), url) not in clients:
             clients[os.getpid(), url] = storage._bucket.client
         storage._bucket._clients = {os.getpid(): clients[os.getpid(), url]}

@@ -1,4 +1,4 @@
-"""Between a client and a server of S3: passes requests on, and spoils those that a test picks."""
+"""A proxy between a client and an S3 server: forwards requests and injects the faults that a test selects."""
 
 import http.client
 import threading
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-FAILED = "failed"  # an answer of 500, the server never heard of the request
-UNANSWERED = "unanswered"  # the connection ends, the server never heard of the request
-LOST = "lost"  # the server did it, and the answer gets lost
-CUT = "cut"  # half of the body comes, then the connection ends
-FLIPPED = "flipped"  # one bit of what is sent changes on the way
+FAILED = "failed"  # response 500; the server does not receive the request
+UNANSWERED = "unanswered"  # the connection is closed; the server does not receive the request
+LOST = "lost"  # the server executes the request; the response is lost
+CUT = "cut"  # the connection is closed after half of the body
+FLIPPED = "flipped"  # one bit of the request body is flipped
 
-_PASSED_BY = {"host", "connection", "expect", "transfer-encoding", "content-length"}
+_NOT_FORWARDED = {"host", "connection", "expect", "transfer-encoding", "content-length"}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Request:
 
     @property
     def operation(self):
-        """The kinds that tests tell apart."""
+        """The kind of request, as tests distinguish it."""
         query = self.query
         if self.method == "PUT" and urlsplit(self.path).path.count("/") > 1:
             if "partNumber" in query:
@@ -48,11 +48,11 @@ class Request:
 
 
 def _spare(request):
-    """Every request passes unspoiled."""
+    """Forward every request unchanged."""
 
 
 class FaultProxy:
-    """`spoil(request)` may set `request.fate` to one of the words above or to (status, code), and may change it."""
+    """`spoil(request)` may set `request.fate` to a fault above or to (status, code), and may change the request."""
 
     def __init__(self, upstream):
         self.upstream = urlsplit(upstream).netloc
@@ -78,23 +78,23 @@ class FaultProxy:
 
     def forward(self, request):
         body = bytes([request.body[0] ^ 1]) + request.body[1:] if request.fate == FLIPPED else request.body
-        headers = {name: value for name, value in request.headers.items() if name not in _PASSED_BY | request.drop}
+        headers = {name: value for name, value in request.headers.items() if name not in _NOT_FORWARDED | request.drop}
         connection = http.client.HTTPConnection(self.upstream, timeout=60)
         connection.request(request.method, request.path, body, {**headers, "Content-Length": str(len(body))})
-        answer = connection.getresponse()
-        return connection, answer
+        response = connection.getresponse()
+        return connection, response
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # The head of an answer and its body are sent one after the other, and the second would wait 40 ms for the
-    # client's delayed acknowledgement of the first.
+    # Header and body of a response are sent separately; with Nagle the body would wait 40 ms for the delayed
+    # acknowledgement of the header.
     disable_nagle_algorithm = True
 
     def handle_one_request(self):
         try:
             super().handle_one_request()
-        except (ConnectionError, TimeoutError):  # a client that went away is what some tests are about
+        except (ConnectionError, TimeoutError):  # some tests close the connection of the client
             self.close_connection = True
 
     def do_any(self):
@@ -102,52 +102,52 @@ class _Handler(BaseHTTPRequestHandler):
         if request.fate == UNANSWERED:
             self.close_connection = True
         elif request.fate == FAILED:
-            self._refuse(500, "InternalError")
+            self._send_error(500, "InternalError")
         elif isinstance(request.fate, tuple):
-            self._refuse(*request.fate)
+            self._send_error(*request.fate)
         else:
-            self._pass_on(request)
+            self._forward(request)
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_any  # noqa: N815 - http.server looks for these names
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_any  # noqa: N815 - names that http.server requires
 
-    def _refuse(self, status, code):
+    def _send_error(self, status, code):
         body = b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def _pass_on(self, request):
-        connection, answer = self.server.proxy.forward(request)
+    def _forward(self, request):
+        connection, response = self.server.proxy.forward(request)
         try:
             if request.fate == LOST:
-                answer.read()
+                response.read()
                 self.close_connection = True
                 return
-            length = int(answer.headers.get("Content-Length", 0))
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
+            length = int(response.headers.get("Content-Length", 0))
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
                     self.send_header(name, value)
-            if "Content-Length" not in answer.headers:
+            if "Content-Length" not in response.headers:
                 self.send_header("Content-Length", "0")
             self.end_headers()
-            left = length // 2 if request.fate == CUT else length
-            while self.command != "HEAD" and (piece := answer.read(min(left, 65536))):
-                self.server.proxy.bytes_sent += len(piece)
-                self.wfile.write(piece)
-                left -= len(piece)
+            remaining = length // 2 if request.fate == CUT else length
+            while self.command != "HEAD" and (chunk := response.read(min(remaining, 65536))):
+                self.server.proxy.bytes_sent += len(chunk)
+                self.wfile.write(chunk)
+                remaining -= len(chunk)
             self.close_connection = self.close_connection or request.fate == CUT
         finally:
             connection.close()
 
     def log_message(self, *_):
-        """Tests look at `requests` instead."""
+        """No log: tests use `requests`."""
 
 
 @contextmanager
 def running_proxy(upstream):
-    """A proxy and its address, on a free port of the loopback."""
+    """Yield a proxy and its address, on a free port of the loopback interface."""
     proxy = FaultProxy(upstream)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.proxy = proxy

@@ -1,6 +1,6 @@
-"""moto's S3 server on a free port of the loopback, in a process of its own: its memory must not count as ours.
+"""The S3 server of moto on a free loopback port, in a separate process, whose memory tests do not measure.
 
-Run as a program it prints the port and serves until its standard input ends, which it does when the tests die.
+Run as a program it prints the port and serves until its standard input ends, also when the tests are killed.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def running_moto():
-    """The address of a fresh server."""
+    """Yield the address of a new server."""
     with subprocess.Popen(
         [sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as server:
@@ -23,7 +23,7 @@ def running_moto():
 
 
 def serve():
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow, and only the child needs it
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - slow, needed in the child only
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

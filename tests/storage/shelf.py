@@ -1,4 +1,4 @@
-"""A backend as a third party writes one, from the public names alone: objects in one SQLite file."""
+"""A third-party backend written with public names only: objects in one SQLite file."""
 
 from __future__ import annotations
 
@@ -48,33 +48,33 @@ class Shelf:
             )
             yield connection
 
-    def put(self, key, source, *, size=None, content_type=None):  # noqa: ARG002 - hands nothing out by itself
+    def put(self, key, source, *, size=None, content_type=None):  # noqa: ARG002 - no presigned addresses
         keys.validate(key)
         if size is not None and size < 0:
-            raise InvalidInput("A size is not negative.")
+            raise InvalidInput("size must not be negative.")
         if isinstance(source, bytes):
             data = source
         else:
-            pieces = []
-            while piece := source.read(1 << 20):
-                if not isinstance(piece, bytes):
-                    raise InvalidInput("The source is not binary.")
-                pieces.append(piece)
-            data = b"".join(pieces)
+            chunks = []
+            while chunk := source.read(1 << 20):
+                if not isinstance(chunk, bytes):
+                    raise InvalidInput("source: read() must return bytes.")
+                chunks.append(chunk)
+            data = b"".join(chunks)
         if size is not None and len(data) != size:
-            raise IntegrityFailure("The source did not hold the bytes it was said to hold.")
+            raise IntegrityFailure("The source does not hold `size` bytes.")
         digest, now = hashlib.sha256(data).hexdigest(), datetime.now(UTC)
         with self._open() as connection:
             try:
                 connection.execute("INSERT INTO objects VALUES (?, ?, ?, ?)", (key, data, digest, now.isoformat()))
             except sqlite3.IntegrityError as error:
-                raise ObjectExists(f"There is an object under {key} already.") from error
+                raise ObjectExists(f"{key} is stored already.") from error
         return ObjectInfo(key, len(data), digest, now)
 
     def get(self, key, *, offset=0, length=None):
         keys.validate(key)
         if offset < 0 or (length is not None and length < 0):
-            raise InvalidInput("Offset and length are not negative.")
+            raise InvalidInput("offset and length must not be negative.")
         data = self._row(key, "data")
         return io.BufferedReader(Slice(data[offset : None if length is None else offset + length]))
 
@@ -84,11 +84,11 @@ class Shelf:
             return _info(connection.execute(f"{_INFO} WHERE key = ?", (key,)).fetchone(), key)
 
     def list(self, prefix="", *, after=None) -> Iterator[ObjectInfo]:
-        wanted = keys.validate_prefix(prefix)
+        bare = keys.validate_prefix(prefix)
         start = "" if after is None else keys.validate(after)
         with self._open() as connection:
             rows = connection.execute(f"{_INFO} WHERE key > ? ORDER BY key", (start,)).fetchall()
-        return iter([_info(row, row[0]) for row in rows if not wanted or row[0].startswith(f"{wanted}/")])
+        return iter([_info(row, row[0]) for row in rows if not bare or row[0].startswith(f"{bare}/")])
 
     def copy(self, source_key, target_key):
         keys.validate(target_key)
@@ -102,17 +102,17 @@ class Shelf:
 
     def url(self, key, **_options):
         keys.validate(key)
-        raise UnsupportedOperation("A shelf has no addresses.")
+        raise UnsupportedOperation("A shelf has no presigned addresses.")
 
     def upload_headers(self, **_options):
-        raise UnsupportedOperation("A shelf has no addresses.")
+        raise UnsupportedOperation("A shelf has no presigned addresses.")
 
     def usage(self):
         with self._open() as connection:
             return Usage(connection.execute("SELECT coalesce(sum(length(data)), 0) FROM objects").fetchone()[0], None)
 
     def sweep_incomplete(self, older_than, *, dry_run=False):
-        del older_than, dry_run  # a transaction that was interrupted leaves nothing
+        del older_than, dry_run  # an interrupted transaction leaves nothing
         return SweepReport(0, 0, 0)
 
     def probe(self):
@@ -125,7 +125,7 @@ class Shelf:
         with self._open() as connection:
             row = connection.execute(f"SELECT {column} FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None:
-            raise ObjectNotFound(f"There is no object under {key}.")
+            raise ObjectNotFound(f"No object is stored under {key}.")
         return row[0]
 
 
@@ -134,5 +134,5 @@ _INFO = "SELECT key, length(data), sha256, modified FROM objects"
 
 def _info(row, key):
     if row is None:
-        raise ObjectNotFound(f"There is no object under {key}.")
+        raise ObjectNotFound(f"No object is stored under {key}.")
     return ObjectInfo(row[0], row[1], row[2], datetime.fromisoformat(row[3]))

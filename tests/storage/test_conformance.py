@@ -1,4 +1,4 @@
-"""Every backend keeps the same promises."""
+"""Every backend passes the conformance tests."""
 
 import pytest
 
@@ -31,7 +31,7 @@ class TestMemory(BackendConformance):
         return MemoryStorage()
 
 
-class TestRegisteredByAThirdParty(BackendConformance):
+class TestThirdPartyBackend(BackendConformance):
     bounded_memory = False
 
     @pytest.fixture

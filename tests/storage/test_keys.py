@@ -1,4 +1,4 @@
-"""Only keys that this layer made are keys."""
+"""Only keys that this package generated are valid."""
 
 import re
 
@@ -19,7 +19,7 @@ def test_there_are_79_hostile_names():
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
-def test_hostile_names_are_no_keys_in_any_position(name):
+def test_hostile_names_are_not_keys_in_any_position(name):
     positions = [
         name,
         f"cases/{name}/{UUID}.wav",
@@ -32,10 +32,10 @@ def test_hostile_names_are_no_keys_in_any_position(name):
         f"{name}cases/12/{UUID}.wav" if name else f"cases/12/{UUID}",
     ]
     for key in positions:
-        with pytest.raises(InvalidKey) as refusal:
+        with pytest.raises(InvalidKey) as caught:
             validate(key)
-        assert str(refusal.value).isprintable()
-        assert len(str(refusal.value)) < 250
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 250
     if name:
         with pytest.raises(InvalidKey):
             validate_prefix(name)
@@ -51,7 +51,7 @@ def test_hostile_names_have_a_harmless_extension(name):
 
 
 @pytest.mark.parametrize("make", [case_key, archive_key])
-def test_keys_are_fresh_and_have_the_documented_form(make):
+def test_keys_are_unique_and_have_the_documented_form(make):
     keys = {make(12, "flac") for _ in range(100)}
     assert len(keys) == 100
     for key in keys:
@@ -59,20 +59,20 @@ def test_keys_are_fresh_and_have_the_documented_form(make):
         assert validate(key) == key
 
 
-@pytest.mark.parametrize("number", [0, -1, LARGEST_ID + 1, 10**30, True, 1.0, "7 ", "07", "+7", "٧", None])
-def test_ids_are_positive_and_canonical(number):
+@pytest.mark.parametrize("row_id", [0, -1, LARGEST_ID + 1, 10**30, True, 1.0, "7 ", "07", "+7", "٧", None])
+def test_ids_are_positive_and_canonical(row_id):
     with pytest.raises(InvalidKey):
-        case_key(number, "wav")
+        case_key(row_id, "wav")
     with pytest.raises(InvalidKey):
-        archive_key(number, "wav")
+        archive_key(row_id, "wav")
 
 
-def test_the_largest_id_is_an_id():
+def test_the_largest_id_is_valid():
     assert validate(case_key(LARGEST_ID, "wav")).startswith("cases/9223372036854775807/")
 
 
 @pytest.mark.parametrize("extension", ["WAV", "exe", "", ".wav", "wav ", "wav\n", "tar.gz", "mp3/..", "wаv"])
-def test_extensions_are_of_the_white_list(extension):
+def test_only_listed_extensions_are_valid(extension):
     with pytest.raises(InvalidKey):
         case_key(1, extension)
 
@@ -101,12 +101,12 @@ def test_any_text_gets_a_valid_extension(file_name):
 
 
 @given(st.from_regex(r"(cases|archive)/[0-9]{1,21}/[0-9a-fA-F-]{36}\.[a-z0-9]{2,4}\n?", fullmatch=True))
-def test_what_is_nearly_a_key_is_accepted_only_if_it_is_one(text):
-    _area, number, file = text.split("/")
+def test_similar_texts_are_accepted_only_if_they_are_keys(text):
+    _area, row_id, file = text.split("/")
     stem, _, extension = file.partition(".")
     canonical = (
-        1 <= int(number) <= LARGEST_ID
-        and str(int(number)) == number
+        1 <= int(row_id) <= LARGEST_ID
+        and str(int(row_id)) == row_id
         and re.fullmatch("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", stem) is not None
         and extension_of(f"x.{extension}") == extension
     )
@@ -114,6 +114,6 @@ def test_what_is_nearly_a_key_is_accepted_only_if_it_is_one(text):
 
 
 @pytest.mark.parametrize("key", [None, 7, b"cases/1/x.wav", ["cases"]])
-def test_what_is_no_text_is_no_key(key):
+def test_other_types_than_text_are_rejected(key):
     with pytest.raises(InvalidKey):
         validate(key)

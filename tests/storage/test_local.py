@@ -1,4 +1,4 @@
-"""What local files promise beyond the contract: durability, modes, layout, clear errors."""
+"""Local storage beyond the contract: durability, modes, layout, error messages."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from src.storage.atomic_file import INCOMPLETE, NamedFile
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_the_constructor_touches_nothing_and_the_first_use_makes_the_root(tmp_path):
+def test_the_first_use_creates_the_root_and_the_constructor_does_not(tmp_path):
     root = tmp_path / "deep" / "er" / "audio"
     storage = LocalStorage(root)
     assert not root.parent.parent.exists()
@@ -42,7 +42,7 @@ def test_layout_and_modes(local):
     assert {path.name for path in local.root.iterdir()} <= {"cases", "archive", INCOMPLETE}
 
 
-def test_the_mode_of_a_folder_that_existed_stays(tmp_path, local):
+def test_modes_of_existing_folders_do_not_change(tmp_path, local):
     local.root.mkdir()
     (local.root / "cases").mkdir()
     for folder in (local.root, local.root / "cases"):
@@ -51,7 +51,7 @@ def test_the_mode_of_a_folder_that_existed_stays(tmp_path, local):
     assert [stat.S_IMODE(path.stat().st_mode) for path in (local.root, local.root / "cases")] == [0o755, 0o755]
 
 
-def test_file_and_every_folder_that_changed_reach_the_disk_in_order(local, monkeypatch):
+def test_the_file_and_changed_folders_are_synced_in_order(local, monkeypatch):
     synced = []
     real = os.fsync
 
@@ -98,9 +98,9 @@ def test_a_copy_shares_no_inode_and_is_read_back(local, monkeypatch):
     assert [info.key for info in local.list("archive")] == [target]
 
 
-def test_a_known_size_is_refused_before_the_first_read(local, monkeypatch):
-    # Reserving would fill the disk for everybody before it fails.
-    monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("tried to reserve it"))
+def test_a_known_size_beyond_the_free_space_is_rejected_before_the_first_read(local, monkeypatch):
+    # Reserving would fill the disk for other programs before it fails.
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("space was reserved"))
     source = io.BytesIO(b"x")
     with pytest.raises(NoSpace, match=str(local.root)):
         local.put(case_key(1, "wav"), source, size=2**60)
@@ -109,7 +109,7 @@ def test_a_known_size_is_refused_before_the_first_read(local, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("call", "number", "error"),
+    ("call", "errno_value", "error"),
     [
         ("write", errno.ENOSPC, NoSpace),
         ("write", errno.EDQUOT, NoSpace),
@@ -123,15 +123,15 @@ def test_a_known_size_is_refused_before_the_first_read(local, monkeypatch):
         ("fchmod", errno.EPERM, StorageUnavailable),
     ],
 )
-def test_what_the_system_refuses_is_said_clearly_and_leaves_nothing(local, monkeypatch, call, number, error):
+def test_errors_of_the_system_are_translated_and_leave_nothing(local, monkeypatch, call, errno_value, error):
     local.usage()
     monkeypatch.setattr("src.storage.local._RESERVED_FROM_BYTES", 1)
 
-    def refuse(*_arguments, **_options):
-        raise OSError(number, os.strerror(number))
+    def fail(*_arguments, **_options):
+        raise OSError(errno_value, os.strerror(errno_value))
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, call, refuse)
+        patched.setattr(os, call, fail)
         with pytest.raises(error) as caught:
             local.put(case_key(1, "wav"), b"speech", size=6)
     assert str(local.root) in str(caught.value)
@@ -140,25 +140,25 @@ def test_what_the_system_refuses_is_said_clearly_and_leaves_nothing(local, monke
     assert local.sweep_incomplete(timedelta(0)).found == 0
 
 
-def test_an_error_of_the_source_is_not_blamed_on_the_storage(local):
-    def gone(_size):
+def test_an_error_of_the_source_is_raised_unchanged(local):
+    def read(_size):
         raise PermissionError(errno.EACCES, "of the source")
 
     with pytest.raises(PermissionError, match="of the source"):
-        local.put(case_key(1, "wav"), SimpleNamespace(read=gone))
+        local.put(case_key(1, "wav"), SimpleNamespace(read=read))
 
 
-def test_a_system_without_o_tmpfile_takes_the_detour_by_itself(tmp_path, monkeypatch):
+def test_a_system_without_o_tmpfile_gets_named_files_automatically(tmp_path, monkeypatch):
     storage = LocalStorage(tmp_path / "audio")
     assert storage.probe().notes == ()
     real = os.open
 
-    def without(path, flags, *rest, **options):
+    def open_without_tmpfile(path, flags, *rest, **options):
         if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, "no such thing here")
+            raise OSError(errno.EOPNOTSUPP, "not supported")
         return real(path, flags, *rest, **options)
 
-    monkeypatch.setattr(os, "open", without)
+    monkeypatch.setattr(os, "open", open_without_tmpfile)
     key = case_key(1, "wav")
     storage.put(key, b"speech")
     assert (storage.root / key).read_bytes() == b"speech"
@@ -166,7 +166,7 @@ def test_a_system_without_o_tmpfile_takes_the_detour_by_itself(tmp_path, monkeyp
     assert list((storage.root / INCOMPLETE).iterdir()) == []
 
 
-def test_a_sweep_takes_dead_writers_files_and_no_others(tmp_path):
+def test_a_sweep_removes_files_of_dead_writers_only(tmp_path):
     storage = LocalStorage(tmp_path / "audio", use_tmpfile=False)
     storage.probe()
     incomplete = storage.root / INCOMPLETE
@@ -178,8 +178,8 @@ def test_a_sweep_takes_dead_writers_files_and_no_others(tmp_path):
         assert storage.sweep_incomplete(timedelta(hours=1)).found == 0
         dry = storage.sweep_incomplete(timedelta(0), dry_run=True)
         assert (dry.found, dry.removed, dry.found_bytes) == (1, 0, 5000)
-        wet = storage.sweep_incomplete(timedelta(0))
-        assert (wet.found, wet.removed, wet.found_bytes) == (1, 1, 5000)
+        report = storage.sweep_incomplete(timedelta(0))
+        assert (report.found, report.removed, report.found_bytes) == (1, 1, 5000)
         left = {path.name for path in incomplete.iterdir()}
         assert len(left) == 2
         assert "notes of the operator" in left
@@ -189,7 +189,7 @@ def test_a_sweep_takes_dead_writers_files_and_no_others(tmp_path):
     assert [path.name for path in incomplete.iterdir()] == ["notes of the operator"]
 
 
-def test_a_leftover_second_name_is_swept_without_harm(tmp_path):
+def test_a_sweep_of_a_second_name_keeps_the_object(tmp_path):
     storage = LocalStorage(tmp_path / "audio", use_tmpfile=False)
     key = case_key(1, "wav")
     storage.put(key, b"speech")
@@ -199,7 +199,7 @@ def test_a_leftover_second_name_is_swept_without_harm(tmp_path):
     assert storage.get(key).read() == b"speech"
 
 
-def test_strangers_in_the_tree_are_left_alone(local):
+def test_files_that_are_not_objects_are_not_listed(local):
     key = case_key(1, "wav")
     local.put(key, b"x")
     (local.root / "cases" / ".gitkeep").touch()
@@ -209,7 +209,7 @@ def test_strangers_in_the_tree_are_left_alone(local):
     assert [info.key for info in local.list()] == [key]
 
 
-def test_a_missing_disk_is_not_an_empty_storage(local):
+def test_a_missing_root_is_an_error(local):
     key = case_key(1, "wav")
     local.put(key, b"x")
     local.root.rename(local.root.with_name("unmounted"))
@@ -217,18 +217,18 @@ def test_a_missing_disk_is_not_an_empty_storage(local):
         with pytest.raises(StorageUnavailable, match=str(local.root)):
             verb(key)
     with pytest.raises(StorageUnavailable):
-        local.put(case_key(1, "wav"), b"would be lost when the disk comes back")
+        local.put(case_key(1, "wav"), b"would be hidden when the disk is mounted again")
     assert not local.root.exists()
 
 
-def test_another_device_at_the_root_is_refused(local, monkeypatch):
+def test_another_device_at_the_root_is_rejected(local, monkeypatch):
     local.put(case_key(1, "wav"), b"x")
     monkeypatch.setattr(local._tree, "_device", -1)
     with pytest.raises(StorageUnavailable, match="another device"):
         local.put(case_key(1, "wav"), b"x")
 
 
-def test_a_deleted_object_stays_readable_for_who_has_it_open(local):
+def test_a_deleted_object_stays_readable_through_open_streams(local):
     key = case_key(1, "wav")
     local.put(key, b"speech")
     with local.get(key) as stream:
@@ -238,7 +238,7 @@ def test_a_deleted_object_stays_readable_for_who_has_it_open(local):
         local.get(key)
 
 
-def test_a_whole_object_has_a_descriptor_and_a_part_has_none(local):
+def test_only_a_stream_of_a_whole_object_has_a_descriptor(local):
     key = case_key(1, "wav")
     local.put(key, b"speech")
     with local.get(key) as whole, local.get(key, offset=1) as part:
@@ -263,8 +263,8 @@ def test_no_descriptor_leaks(local):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_root_that_may_not_be_written_is_named(tmp_path):
-    """As root every folder may be written, so the child gives its rights away first."""
+def test_a_root_without_write_permission_is_named(tmp_path):
+    """Root can write every folder, so the child drops its privileges first."""
     program = """
 import os, sys
 if os.geteuid() == 0:
@@ -276,11 +276,11 @@ try:
 except StorageUnavailable as error:
     print(error)
 """
-    # Imports and the working directory are fixed before the rights go: neither tree need be readable for strangers.
+    # Modules are imported before the privileges are dropped: other users may not be able to read the tree.
     program = program.replace("if os.geteuid", "import src.storage, hashlib, _strptime\nif os.geteuid")
     root = tmp_path / "audio"
     root.mkdir(mode=0o555)
-    opened = _world_readable(tmp_path)
+    opened = _make_searchable(tmp_path)
     try:
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -298,8 +298,8 @@ except StorageUnavailable as error:
     assert "AUDIO_STORAGE_ROOT" in done.stdout
 
 
-def test_a_device_that_is_really_full(tmp_path):
-    """A file system of 1 MiB, mounted in a namespace of its own."""
+def test_a_full_device(tmp_path):
+    """A file system of 1 MiB, mounted in a separate mount namespace."""
     program = """
 import io, os, sys
 from src.errors import NoSpace
@@ -326,9 +326,9 @@ for use_tmpfile in (True, False):
             check=False,
         )
     except FileNotFoundError:
-        pytest.skip("there is no unshare(1) here")
+        pytest.skip("unshare(1) is not installed")
     if done.returncode in (1, 77) and "Traceback" not in done.stderr:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a file system: {done.stderr.strip()}")
     assert done.stderr == ""
     assert done.stdout == "2000000 True True\nNone False True\n" * 2
 
@@ -367,8 +367,8 @@ def _chain(root, path):
     return {"outer": root.parent, "root": root, "cases": root / "cases", "folder": path.parent, "file": path}
 
 
-def _world_readable(path):
-    """Let everybody pass through the folders above `path`; returns what to change back."""
+def _make_searchable(path):
+    """Make the folders above `path` searchable for all users; return the folders and their previous modes."""
     changed = []
     for folder in (path, *path.parents):
         mode = stat.S_IMODE(folder.stat().st_mode)

@@ -1,4 +1,4 @@
-"""Whatever lies in the way of a key, and whoever swaps it meanwhile: no byte leaves the root."""
+"""Links and special files in the path of a key, also swapped concurrently: no byte leaves the root."""
 
 import ctypes
 import os
@@ -23,11 +23,11 @@ def _put_link(path, target):
 
 
 @pytest.mark.parametrize("component", ["cases", "cases/7"])
-def test_a_folder_that_is_a_link_is_not_entered(local, outside, component):
+def test_a_folder_that_is_a_link_is_rejected(local, outside, component):
     key = case_key(7, "wav")
     (outside / "7").mkdir()
     for folder in (outside, outside / "7"):
-        (folder / key.rpartition("/")[2]).write_bytes(b"not ours")
+        (folder / key.rpartition("/")[2]).write_bytes(b"outside")
     _put_link(local.root / component, outside)
     before = sorted(outside.rglob("*"))
     attempts = (
@@ -44,14 +44,14 @@ def test_a_folder_that_is_a_link_is_not_entered(local, outside, component):
     assert sorted(outside.rglob("*")) == before
 
 
-def test_a_link_in_the_place_of_an_object_is_neither_read_nor_replaced(local, outside):
+def test_a_link_in_place_of_an_object_is_neither_read_nor_replaced(local, outside):
     secret = outside / "secret"
     secret.write_bytes(b"secret")
     key = case_key(7, "wav")
     _put_link(local.root / key, secret)
-    for verb in (local.get, local.head):
-        with pytest.raises(IntegrityFailure, match="not a file"):
-            verb(key)
+    for operation in (local.get, local.head):
+        with pytest.raises(IntegrityFailure, match="not a regular file"):
+            operation(key)
     with pytest.raises(IntegrityFailure):
         local.copy(key, archive_key(1, "wav"))
     with pytest.raises(ObjectExists):
@@ -62,19 +62,19 @@ def test_a_link_in_the_place_of_an_object_is_neither_read_nor_replaced(local, ou
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
-def test_what_is_no_regular_file_never_hangs_a_reader(local, make):
+def test_special_files_do_not_block_a_reader(local, make):
     key = case_key(7, "wav")
     (local.root / key).parent.mkdir(parents=True)
     make(local.root / key)
-    for verb in (local.get, local.head):
+    for operation in (local.get, local.head):
         with pytest.raises(IntegrityFailure):
-            verb(key)
+            operation(key)
     with pytest.raises(ObjectExists):
         local.put(key, b"x")
     assert list(local.list()) == []
 
 
-def test_a_hard_link_planted_at_the_target_is_not_written_to(local, outside):
+def test_a_hard_link_at_the_target_is_not_written_to(local, outside):
     planted = outside / "planted"
     planted.write_bytes(b"planted")
     key = case_key(7, "wav")
@@ -85,7 +85,7 @@ def test_a_hard_link_planted_at_the_target_is_not_written_to(local, outside):
     assert planted.read_bytes() == b"planted"
 
 
-def test_the_root_may_be_a_link_when_first_used_and_not_become_one_later(tmp_path, outside):
+def test_the_root_may_be_a_link_at_first_use_but_not_become_one(tmp_path, outside):
     link = tmp_path / "audio"
     link.symlink_to(outside)
     storage = LocalStorage(link)
@@ -102,8 +102,8 @@ def test_the_root_may_be_a_link_when_first_used_and_not_become_one_later(tmp_pat
             attempt()
 
 
-def test_a_folder_swapped_for_a_link_while_writing(local, outside):
-    """A thread exchanges cases/7 and a link without a pause; every put lands inside the root or fails clearly."""
+def test_a_folder_replaced_by_a_link_during_writes(local, outside):
+    """A thread exchanges cases/7 and a link continuously; every put stores inside the root or fails."""
     local.put(case_key(7, "wav"), b"first")
     folder, link = local.root / "cases" / "7", local.root / "cases" / "link"
     link.symlink_to(outside)
@@ -115,14 +115,14 @@ def test_a_folder_swapped_for_a_link_while_writing(local, outside):
 
     thread = threading.Thread(target=flip)
     thread.start()
-    stored, refused = [], 0
+    stored, rejected = [], 0
     try:
-        while len(stored) < 30 or refused < 30:
+        while len(stored) < 30 or rejected < 30:
             try:
                 stored.append(local.put(case_key(7, "wav"), b"inside").key)
             except StorageUnavailable:
-                refused += 1
-            assert len(stored) + refused < 20_000, "the exchange never met a put"
+                rejected += 1
+            assert len(stored) + rejected < 20_000, "no put ran during an exchange"
     finally:
         stop.set()
         thread.join()
@@ -135,7 +135,7 @@ def test_a_folder_swapped_for_a_link_while_writing(local, outside):
 
 
 def _exchange(one, other):
-    """renameat2(RENAME_EXCHANGE), which Python does not have: both names exist at every moment."""
+    """renameat2(RENAME_EXCHANGE), not available in Python: both names exist at every moment."""
     at_cwd, exchange = -100, 2
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange):

@@ -1,4 +1,4 @@
-"""Faults strike where they are told to, and only there."""
+"""The memory backend raises faults at the requested step only."""
 
 import hashlib
 import io
@@ -8,12 +8,12 @@ import pytest
 
 from src.errors import IntegrityFailure, InvalidInput, NoSpace, ObjectExists, ObjectNotFound, StorageUnavailable
 from src.storage import MemoryStorage, archive_key, case_key
-from src.storage.memory import STEPS
+from src.storage.memory import FAULT_STEPS
 
 DOWN = StorageUnavailable("down for the test")
 
 
-def _call(storage, verb, key, target):
+def _call(storage, operation, key, target):
     calls = {
         "put": lambda: storage.put(target, b"new"),
         "get": lambda: storage.get(key).read(),
@@ -26,24 +26,24 @@ def _call(storage, verb, key, target):
         "sweep_incomplete": lambda: storage.sweep_incomplete(timedelta(0)),
         "probe": storage.probe,
     }
-    return calls[verb]()
+    return calls[operation]()
 
 
-@pytest.mark.parametrize("step", sorted(STEPS))
-def test_every_step_can_fail_once_and_shows_how_far_it_came(step):
-    verb, moment = step.split(".")
+@pytest.mark.parametrize("step", sorted(FAULT_STEPS))
+def test_a_fault_at_each_step_leaves_the_state_of_that_step(step):
+    operation, moment = step.split(".")
     key, target = case_key(1, "wav"), archive_key(1, "wav")
     storage = MemoryStorage()
     storage.put(key, b"old")
     storage.fail(step, DOWN)
     with pytest.raises(StorageUnavailable, match="down for the test"):
-        _call(storage, verb, key, target)
-    stored = {info.key for info in storage.list()} if verb != "list" else {key}
-    done = {"put": {key, target}, "copy": {key, target}, "delete": set()}.get(verb, {key})
+        _call(storage, operation, key, target)
+    stored = {info.key for info in storage.list()} if operation != "list" else {key}
+    done = {"put": {key, target}, "copy": {key, target}, "delete": set()}.get(operation, {key})
     assert stored == (done if moment == "after" else {key})
 
 
-def test_a_fault_strikes_as_often_as_it_was_told():
+def test_a_fault_is_raised_as_often_as_requested():
     storage = MemoryStorage(faults={"usage.before": DOWN})
     for times in (1, 2):
         for _ in range(times):
@@ -55,25 +55,25 @@ def test_a_fault_strikes_as_often_as_it_was_told():
     for _ in range(5):
         with pytest.raises(StorageUnavailable):
             storage.usage()
-    storage.heal()
+    storage.clear_faults()
     storage.usage()
 
 
-def test_an_unknown_step_is_refused():
+def test_an_unknown_step_is_rejected_with_the_choices():
     with pytest.raises(InvalidInput, match=r"put\.after_bytes"):
         MemoryStorage(faults={"put.during": DOWN})
 
 
-def test_a_kill_can_be_played():
+def test_a_kill_can_be_simulated():
     storage = MemoryStorage(faults={"put.after": KeyboardInterrupt()})
     key = case_key(1, "wav")
     with pytest.raises(KeyboardInterrupt):
-        storage.put(key, b"stored, and nobody was told")
+        storage.put(key, b"stored, but reported as an error")
     with pytest.raises(ObjectExists):
         storage.put(key, b"again")
 
 
-def test_a_full_memory_refuses_before_it_reads_when_the_size_is_known():
+def test_a_known_size_beyond_the_capacity_is_rejected_before_the_first_read():
     storage = MemoryStorage(capacity_bytes=10)
     storage.put(case_key(1, "wav"), b"123456")
     source = io.BytesIO(b"12345")

@@ -1,4 +1,4 @@
-"""What S3 promises beyond the contract: few bytes asked for, pages, parts, encryption, versions, sweeps, processes."""
+"""S3 beyond the contract: bytes transferred, pages, parts, encryption, versions, sweeps, processes."""
 
 import hashlib
 import io
@@ -9,15 +9,16 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
 
-from src.config import load_settings
+from src.config import Settings, load_settings
 from src.errors import ConfigurationError, IntegrityFailure, InvalidInput, InvalidKey, NoSpace, ObjectNotFound
-from src.storage import S3Storage, archive_key, case_key, open_backend
+from src.storage import Encryption, S3Storage, archive_key, case_key, open_backend
 from src.storage.keys import AREAS
-from src.storage.s3_parts import MOST_PARTS, PART_BYTES, Received, cut, part_sizes
+from src.storage.s3_upload import MAX_PARTS, PART_BYTES, SourceDigest, part_sizes, split_source
 from tests.storage.conftest import SECRET
 from tests.storage.hostile_names import HOSTILE_NAMES
 
@@ -31,7 +32,7 @@ def raw(storage, operation, key, **parameters):
     return storage._bucket.call(operation, key, **parameters)
 
 
-def test_a_range_of_a_large_object_reads_little_from_the_server(proxy, spoiled):
+def test_a_range_of_a_large_object_transfers_few_bytes(proxy, spoiled):
     storage = spoiled()
     key = case_key(1, "wav")
     data = hashlib.shake_256(b"large").digest(24 * MIB)
@@ -48,7 +49,7 @@ def test_a_range_of_a_large_object_reads_little_from_the_server(proxy, spoiled):
         assert proxy.bytes_sent <= 256 * 1024
 
 
-def test_reading_straight_on_needs_few_requests(proxy, spoiled):
+def test_sequential_reading_needs_few_requests(proxy, spoiled):
     storage = spoiled()
     key = case_key(1, "wav")
     data = hashlib.shake_256(b"large").digest(24 * MIB)
@@ -64,7 +65,7 @@ def test_reading_straight_on_needs_few_requests(proxy, spoiled):
     ("listing", "limit", "pages"),
     [("list-type", "max-keys", 3), ("uploadId", "max-parts", 4)],
 )
-def test_small_pages_are_put_together(proxy, spoiled, listing, limit, pages):
+def test_several_pages_are_read(proxy, spoiled, listing, limit, pages):
     storage = spoiled()
     stored = sorted(case_key(1 + number % 3, "wav") for number in range(6))
     for key in stored:
@@ -89,7 +90,7 @@ def test_small_pages_are_put_together(proxy, spoiled, listing, limit, pages):
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_the_list_of_everything_has_every_kind_of_key(s3, tmp_path, kind):
+def test_an_unrestricted_list_contains_every_kind_of_key(s3, tmp_path, kind):
     storage = s3() if kind == "s3" else open_backend("local", root=tmp_path)
     stored = []
     for area in AREAS:
@@ -98,18 +99,18 @@ def test_the_list_of_everything_has_every_kind_of_key(s3, tmp_path, kind):
     assert [info.key for info in storage.list()] == sorted(stored)
 
 
-def test_strangers_in_the_bucket_are_neither_listed_nor_swept(s3):
+def test_other_objects_in_the_bucket_are_neither_listed_nor_swept(s3):
     storage = s3()
     key = case_key(1, "wav")
     storage.put(key, b"speech")
     for name in ("notes.txt", "cases/notes.txt", "cases/1/not a key.wav"):
-        raw(storage, "put_object", name, Body=b"mine")
+        raw(storage, "put_object", name, Body=b"other")
     raw(storage, "create_multipart_upload", "backup.tar")
     assert [info.key for info in storage.list()] == [key]
     assert storage.sweep_incomplete(timedelta(0)).found == 0
 
 
-def test_what_head_remembers(s3):
+def test_head_returns_the_hash_where_it_is_recorded(s3):
     storage = s3()
     small, large = case_key(1, "wav"), case_key(2, "wav")
     kept = storage.put(small, b"speech", content_type="audio/wav")
@@ -119,19 +120,19 @@ def test_what_head_remembers(s3):
     copied = storage.copy(large, archive_key(1, "wav"))
     assert storage.head(copied.key).sha256 == copied.sha256 == parts.sha256
     assert raw(storage, "head_object", copied.key)["ContentType"] == "audio/wav; codecs=1"
-    raw(storage, "put_object", case_key(3, "wav"), Body=b"x", Metadata={"sha256": "what a stranger wrote"})
+    raw(storage, "put_object", case_key(3, "wav"), Body=b"x", Metadata={"sha256": "not a hash"})
     assert [storage.head(info.key).sha256 for info in storage.list("cases/3")] == [None]
 
 
 @pytest.mark.parametrize("content_type", ["audio", "audio/x\r\nX-Evil: 1", "", "a/b; c", "t\xe9/x"])
-def test_odd_content_types_are_refused(content_type):
+def test_invalid_content_types_are_rejected(content_type):
     with pytest.raises(InvalidInput, match="audio/flac"):
         S3Storage("speech", **NOWHERE).put(case_key(1, "wav"), b"x", content_type=content_type)
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
-def test_hostile_names_are_refused_as_keys_before_anybody_is_asked(name, monkeypatch):
-    monkeypatch.setattr("src.storage.s3_bucket.open_client", lambda **_: pytest.fail("asked boto3"))
+def test_hostile_names_are_rejected_as_keys_before_any_request(name, monkeypatch):
+    monkeypatch.setattr("src.storage.s3_bucket.open_client", lambda **_: pytest.fail("a client was created"))
     storage = S3Storage("speech", **NOWHERE)
     good = case_key(1, "wav")
     attempts = (
@@ -159,7 +160,7 @@ def test_hostile_names_are_refused_as_keys_before_anybody_is_asked(name, monkeyp
         ({"server_side_encryption": "aws:kms", "kms_key_id": "key-1"}, ("aws:kms", "key-1")),
     ],
 )
-def test_objects_are_encrypted_as_asked(s3, options, sent):
+def test_objects_are_encrypted_as_configured(s3, options, sent):
     storage = s3(**options)
     small, large = case_key(1, "wav"), case_key(2, "wav")
     storage.put(small, b"speech")
@@ -171,7 +172,7 @@ def test_objects_are_encrypted_as_asked(s3, options, sent):
     assert storage.upload_headers()["x-amz-server-side-encryption"] == sent[0]
 
 
-def test_a_bucket_with_versions_hides_and_its_owner_removes(s3):
+def test_a_bucket_with_versions_hides_deleted_objects(s3):
     storage = s3(bucket="versions")
     client = storage._bucket.client
     client.create_bucket(Bucket="versions")
@@ -193,7 +194,7 @@ def test_a_bucket_with_versions_hides_and_its_owner_removes(s3):
     assert len(client.list_object_versions(Bucket="versions")["Versions"]) == 2
 
 
-def test_a_bucket_with_object_lock_is_recognised(s3):
+def test_a_bucket_with_object_lock_is_detected(s3):
     storage = s3(bucket="locked")
     storage._bucket.client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     seen = storage.probe()
@@ -202,7 +203,7 @@ def test_a_bucket_with_object_lock_is_recognised(s3):
     assert not any("could not be removed" in note for note in seen.notes)
 
 
-def test_a_bucket_that_retains_takes_and_hides_objects(s3):
+def test_a_bucket_with_default_retention_stores_and_hides_objects(s3):
     storage = s3(bucket="retained")
     client = storage._bucket.client
     client.create_bucket(Bucket="retained", ObjectLockEnabledForBucket=True)
@@ -221,7 +222,7 @@ def test_a_bucket_that_retains_takes_and_hides_objects(s3):
     assert len(client.list_object_versions(Bucket="retained", Prefix=storage._bucket.prefix + "cases")["Versions"]) == 2
 
 
-def test_probe_sees_what_is_ignored(proxy, spoiled):
+def test_probe_reports_ignored_conditions(proxy, spoiled):
     storage = spoiled()
     assert storage.probe().conditional_create is True
     for operation, name in (("put", "PutObject"), ("complete", "CompleteMultipartUpload")):
@@ -233,7 +234,7 @@ def test_probe_sees_what_is_ignored(proxy, spoiled):
         assert f"({name})" in seen.notes[0]
 
 
-def test_the_server_is_asked_once_what_it_honours(proxy, spoiled):
+def test_the_server_is_probed_once(proxy, spoiled):
     storage = spoiled()
     storage.put(case_key(1, "wav"), b"x")
     proxy.reset()
@@ -241,7 +242,7 @@ def test_the_server_is_asked_once_what_it_honours(proxy, spoiled):
     assert len(proxy.requests) == 1
 
 
-def test_a_live_upload_of_this_process_is_spared(s3):
+def test_a_sweep_keeps_live_uploads_of_this_process(s3):
     storage = s3()
     seen = []
 
@@ -256,7 +257,7 @@ def test_a_live_upload_of_this_process_is_spared(s3):
     assert {report.found for report in seen} == {0}
 
 
-def test_a_killed_writer_leaves_an_upload_that_a_sweep_ends(s3, moto_url):
+def test_a_sweep_aborts_the_upload_of_a_killed_writer(s3, moto_url):
     storage = s3()
     program = f"""
 import signal, sys
@@ -285,11 +286,11 @@ storage.put(case_key(1, "wav"), Source())
     assert storage.sweep_incomplete(timedelta(0)).found == 0
 
 
-def test_parts_hold_five_tebibytes_whether_the_size_is_known_or_not():
+def test_parts_hold_five_tebibytes_for_known_and_unknown_sizes():
     tebibytes = 5 * 1024**4
     for size in (None, tebibytes, tebibytes - 1, 100 * 1024**3, PART_BYTES + 1):
         sizes = list(part_sizes(size))
-        assert len(sizes) == MOST_PARTS
+        assert len(sizes) == MAX_PARTS
         assert sum(sizes) >= (size or tebibytes)
         assert min(sizes) >= 5 * MIB
         assert max(sizes) <= 5 * 1024**3
@@ -297,18 +298,18 @@ def test_parts_hold_five_tebibytes_whether_the_size_is_known_or_not():
     assert sum(list(part_sizes(None))[:1000]) == 1000 * PART_BYTES
 
 
-def test_more_than_s3_can_keep_is_refused(monkeypatch):
+def test_more_than_five_tebibytes_is_rejected(monkeypatch):
     with pytest.raises(NoSpace, match="5 TiB"):
         S3Storage("speech").put(case_key(1, "wav"), b"", size=5 * 1024**4 + 1)
-    monkeypatch.setattr("src.storage.s3_parts.part_sizes", lambda _size: iter([3, 3]))
-    assert list(cut(b"123456", "k", None, Received())) == [b"123", b"456"]
+    monkeypatch.setattr("src.storage.s3_upload.part_sizes", lambda _size: iter([3, 3]))
+    assert list(split_source(b"123456", "k", None, SourceDigest())) == [b"123", b"456"]
     with pytest.raises(NoSpace, match="5 TiB"):
-        list(cut(b"1234567", "k", None, Received()))
+        list(split_source(b"1234567", "k", None, SourceDigest()))
     with pytest.raises(IntegrityFailure):
-        list(cut(b"12345", "k", 6, Received()))
+        list(split_source(b"12345", "k", 6, SourceDigest()))
 
 
-def test_a_child_process_has_a_client_of_its_own(s3):
+def test_a_child_process_has_its_own_client(s3):
     storage = s3()
     key, key_of_child = case_key(1, "wav"), case_key(2, "wav")
     storage.put(key, LARGE)
@@ -318,8 +319,8 @@ def test_a_child_process_has_a_client_of_its_own(s3):
         child = os.fork()
         if child == 0:
             fresh = storage._bucket.client is not client
-            right = stream.read() == LARGE[300_000:] and storage.put(key_of_child, b"child").size == 5
-            os._exit(0 if fresh and right else 1)
+            equal = stream.read() == LARGE[300_000:] and storage.put(key_of_child, b"child").size == 5
+            os._exit(0 if fresh and equal else 1)
         assert stream.read() == LARGE[300_000:]
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert storage.get(key_of_child).read() == b"child"
@@ -327,25 +328,25 @@ def test_a_child_process_has_a_client_of_its_own(s3):
 
 def test_threads_share_a_storage(s3):
     storage = s3()
-    wrong = []
+    mismatches = []
 
     def work(number):
         key, data = case_key(number, "wav"), bytes([number]) * 300_000
         storage.put(key, io.BytesIO(data))
         with storage.get(key) as stream:
             if stream.read() != data:
-                wrong.append(key)
+                mismatches.append(key)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert mismatches == []
     assert len(list(storage.list())) == 8
 
 
-def test_nothing_is_loaded_or_asked_before_the_first_use_and_boto3_is_named_when_missing():
+def test_boto3_is_imported_at_first_use_and_named_when_missing():
     program = """
 import sys
 sys.modules["boto3"] = None
@@ -382,10 +383,15 @@ except PackageMissing as error:
         ({"kms_key_id": "key"}, "S3_KMS_KEY_ID"),
     ],
 )
-def test_settings_that_cannot_be_right_are_named(options, named):
+def test_invalid_settings_are_named(options, named):
     with pytest.raises(ConfigurationError, match=named) as caught:
         S3Storage(**{"bucket": "speech", **options})
     assert SECRET not in str(caught.value)
+
+
+def test_the_settings_accept_the_encryptions_of_the_storage():
+    annotation = Settings.model_fields["s3_server_side_encryption"].annotation
+    assert get_args(annotation) == (Encryption, type(None))
 
 
 def test_missing_credentials_are_named(moto_url):
@@ -400,7 +406,7 @@ def test_a_missing_profile_is_named(moto_url, monkeypatch):
         S3Storage("speech", endpoint_url=moto_url).head(case_key(1, "wav"))
 
 
-def test_no_repr_shows_a_secret():
+def test_repr_contains_no_secret():
     storage = S3Storage("speech", prefix="/team/audio/", **NOWHERE)
     assert repr(storage) == "S3Storage(Bucket 'speech' at 127.0.0.1:9, prefix='team/audio/')"
     assert SECRET not in repr(vars(storage)) + repr(vars(storage._bucket))

@@ -1,4 +1,4 @@
-"""S3 keeps the promises of every backend: on a good server, on one that ignores conditions, and on a second one."""
+"""S3 passes the conformance tests: on moto, on a server that ignores conditions, and on a second server."""
 
 import os
 from uuid import uuid4
@@ -11,7 +11,7 @@ from src.storage.conformance import BackendConformance
 
 
 class TestS3(BackendConformance):
-    many = 60  # more than a page of a server that gives few at a time: see test_s3.py
+    many = 60  # small; test_s3.py tests several pages
 
     @pytest.fixture
     def backend(self, s3):
@@ -21,7 +21,7 @@ class TestS3(BackendConformance):
 class TestS3OnAServerThatIgnoresConditions(BackendConformance):
     many = 30
     atomic_create = False
-    bounded_memory = False  # the proxy, which lives in this process, holds whole requests
+    bounded_memory = False  # the proxy in this process buffers whole requests
 
     @pytest.fixture
     def backend(self, proxy, spoiled):
@@ -53,4 +53,4 @@ if "S3_TEST_ENDPOINT" in os.environ:
 else:
 
     def test_s3_on_a_second_server():
-        pytest.skip("S3_TEST_ENDPOINT names no second server of S3")
+        pytest.skip("S3_TEST_ENDPOINT is not set to a second S3 server")

@@ -1,4 +1,4 @@
-"""S3 and the way to it going wrong: a clear error, nothing lost, nothing half, and no credential in any message."""
+"""Faults of S3 and of the connection: an actionable error, no lost or partial object, no credential in a message."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ from src.errors import (
     UnsupportedOperation,
 )
 from src.storage import S3Storage, archive_key, case_key
-from src.storage.s3_parts import PART_BYTES
+from src.storage.s3_upload import PART_BYTES
 from tests.storage.conftest import SECRET
 from tests.storage.s3_proxy import CUT, FAILED, FLIPPED, LOST, UNANSWERED
 
@@ -39,7 +39,7 @@ def is_empty(storage):
 
 
 @pytest.mark.parametrize("fate", [FAILED, UNANSWERED, LOST])
-def test_every_third_request_going_wrong_is_survived(proxy, spoiled, fate):
+def test_a_fault_of_every_third_request_is_tolerated(proxy, spoiled, fate):
     storage = spoiled()
 
     def spoil(request):
@@ -59,14 +59,14 @@ def test_every_third_request_going_wrong_is_survived(proxy, spoiled, fate):
     assert storage.delete(small) is True
     with pytest.raises(ObjectNotFound):
         storage.head(small)
-    # Whoever never learns the name of an upload that was begun cannot end it: the sweep is for that.
+    # A writer that never gets the id of its upload cannot abort it: the sweep does.
     assert (storage.sweep_incomplete(timedelta(0)).removed > 0) == (fate == LOST)
     assert storage.sweep_incomplete(timedelta(0)).found == 0
     assert any(request.fate == fate for request in proxy.requests)
 
 
 @pytest.mark.parametrize(("data", "operation"), [(b"speech", "put"), (LARGE, "complete")])
-def test_a_lost_answer_is_no_refusal(proxy, spoiled, data, operation):
+def test_a_lost_answer_is_not_an_error(proxy, spoiled, data, operation):
     storage = spoiled()
     storage.probe()
 
@@ -84,7 +84,7 @@ def test_a_lost_answer_is_no_refusal(proxy, spoiled, data, operation):
 
 
 @pytest.mark.parametrize("code", [(409, "ConditionalRequestConflict"), (404, "NoSuchUpload")])
-def test_an_upload_that_somebody_else_ended_can_be_tried_again(proxy, spoiled, code):
+def test_an_upload_aborted_by_another_program_can_be_retried(proxy, spoiled, code):
     storage = spoiled()
     storage.probe()
     proxy.spoil = lambda request: setattr(request, "fate", code if request.operation == "complete" else None)
@@ -95,7 +95,7 @@ def test_an_upload_that_somebody_else_ended_can_be_tried_again(proxy, spoiled, c
 
 
 @pytest.mark.parametrize("data", [b"speech", LARGE])
-def test_a_server_that_fails_for_good_is_given_up_and_nothing_is_left(proxy, spoiled, data):
+def test_a_server_that_keeps_failing_raises_an_error_and_stores_nothing(proxy, spoiled, data):
     storage = spoiled()
     storage.probe()
     proxy.reset()
@@ -107,7 +107,7 @@ def test_a_server_that_fails_for_good_is_given_up_and_nothing_is_left(proxy, spo
     assert is_empty(storage)
 
 
-def test_an_upload_that_cannot_be_ended_does_not_hide_why_and_is_swept(proxy, spoiled):
+def test_an_upload_that_cannot_be_aborted_keeps_the_first_error_and_is_swept(proxy, spoiled):
     storage = spoiled()
     storage.probe()
 
@@ -123,7 +123,7 @@ def test_an_upload_that_cannot_be_ended_does_not_hide_why_and_is_swept(proxy, sp
 
 
 @pytest.mark.parametrize(("data", "operation"), [(b"speech", "put"), (LARGE, "part")])
-def test_bytes_that_change_on_the_way_are_noticed_on_a_server_that_does_not(proxy, spoiled, data, operation):
+def test_corruption_in_transit_is_detected_on_a_server_without_checksums(proxy, spoiled, data, operation):
     storage = spoiled()
     assert not storage.probe().verified_checksums
     proxy.spoil = lambda request: setattr(request, "fate", FLIPPED if request.operation == operation else None)
@@ -151,7 +151,7 @@ def test_a_copy_that_differs_is_removed(proxy, spoiled, monkeypatch):
     assert [info.key for info in storage.list()] == sorted([key, other])
 
 
-def test_reading_goes_on_where_a_connection_broke(proxy, spoiled):
+def test_reading_continues_after_a_broken_connection(proxy, spoiled):
     storage = spoiled()
     key = case_key(1, "wav")
     storage.put(key, LARGE)
@@ -163,16 +163,16 @@ def test_reading_goes_on_where_a_connection_broke(proxy, spoiled):
     assert sum(request.fate == CUT for request in proxy.requests) == 5
 
 
-def test_a_connection_that_always_breaks_is_given_up(proxy, spoiled):
+def test_a_connection_that_always_breaks_raises_an_error(proxy, spoiled):
     storage = spoiled()
     key = case_key(1, "wav")
     storage.put(key, b"x")
     proxy.spoil = lambda request: setattr(request, "fate", CUT if request.operation == "get" else None)
-    with storage.get(key) as stream, pytest.raises(StorageUnavailable, match="broke off 5 times"):
+    with storage.get(key) as stream, pytest.raises(StorageUnavailable, match="closed the connection 5 times"):
         stream.read()
 
 
-def test_an_object_replaced_or_removed_while_it_is_read_is_no_mixture(s3):
+def test_an_object_replaced_or_removed_while_it_is_read_is_never_mixed(s3):
     storage = s3()
     replaced, removed = case_key(1, "wav"), case_key(2, "wav")
     for key in (replaced, removed):
@@ -181,55 +181,55 @@ def test_an_object_replaced_or_removed_while_it_is_read_is_no_mixture(s3):
         assert stream.read(10) == other.read(10) == LARGE[:10]
         storage._bucket.call("put_object", replaced, Body=bytes(len(LARGE)))
         storage.delete(removed)
-        with pytest.raises(IntegrityFailure, match="another object"):
+        with pytest.raises(IntegrityFailure, match="was replaced while it was read"):
             stream.read()
         with pytest.raises(ObjectNotFound):
             other.read()
 
 
-def test_a_server_that_ignores_ranges_is_refused(proxy, spoiled):
+def test_a_server_that_ignores_ranges_is_rejected(proxy, spoiled):
     storage = spoiled()
     key = case_key(1, "wav")
     storage.put(key, b"0123456789")
     proxy.spoil = lambda request: request.drop.add("range")
-    with storage.get(key, offset=3) as stream, pytest.raises(StorageUnavailable, match="ignores ranges"):
+    with storage.get(key, offset=3) as stream, pytest.raises(StorageUnavailable, match="ignores range requests"):
         stream.read()
-    assert any("ranges" in note for note in storage.probe().notes)
+    assert any("range requests" in note for note in storage.probe().notes)
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "advice"),
+    ("response", "error", "advice"),
     [
         ((403, "InvalidAccessKeyId"), ConfigurationError, "AWS_ACCESS_KEY_ID"),
         ((403, "SignatureDoesNotMatch"), ConfigurationError, "AWS_SECRET_ACCESS_KEY"),
         ((404, "NoSuchBucket"), ConfigurationError, "S3_BUCKET"),
         ((301, "PermanentRedirect"), ConfigurationError, "S3_REGION"),
         ((400, "KMS.NotFoundException"), ConfigurationError, "S3_KMS_KEY_ID"),
-        ((403, "AccessDenied"), StorageUnavailable, "lacks a right"),
+        ((403, "AccessDenied"), StorageUnavailable, "lack a permission"),
         ((400, "ExpiredToken"), StorageUnavailable, "expired"),
         ((403, "RequestTimeTooSkewed"), StorageUnavailable, "clock"),
-        ((503, "SlowDown"), StorageUnavailable, "slow down"),
+        ((503, "SlowDown"), StorageUnavailable, "too many requests"),
         ((500, "InternalError"), StorageUnavailable, "500 InternalError"),
         ((418, "Teapot"), StorageUnavailable, "418 Teapot"),
         ((507, "Whatever"), NoSpace, "free space"),
         ((403, "QuotaExceeded"), NoSpace, "quota"),
-        ((400, "EntityTooLarge"), NoSpace, "as large"),
-        ((400, "BadDigest"), IntegrityFailure, "on its way"),
-        ((501, "NotImplemented"), UnsupportedOperation, "cannot do that"),
+        ((400, "EntityTooLarge"), NoSpace, "too large"),
+        ((400, "BadDigest"), IntegrityFailure, "in transit"),
+        ((501, "NotImplemented"), UnsupportedOperation, "does not implement"),
     ],
 )
-def test_what_the_server_refuses_is_said_with_a_remedy(proxy, spoiled, answer, error, advice):
+def test_errors_of_the_server_are_translated_with_advice(proxy, spoiled, response, error, advice):
     storage = spoiled()
     storage.probe()
-    good = case_key(1, "wav")
-    storage.put(good, b"kept")
-    proxy.spoil = lambda request: setattr(request, "fate", answer if request.method != "HEAD" else None)
+    stored = case_key(1, "wav")
+    storage.put(stored, b"kept")
+    proxy.spoil = lambda request: setattr(request, "fate", response if request.method != "HEAD" else None)
     for attempt in (
         lambda: storage.put(case_key(1, "wav"), b"speech"),
-        lambda: content(storage, good),
-        lambda: storage.copy(good, archive_key(1, "wav")),
+        lambda: content(storage, stored),
+        lambda: storage.copy(stored, archive_key(1, "wav")),
         lambda: list(storage.list()),
-        lambda: storage.delete(good),
+        lambda: storage.delete(stored),
         lambda: storage.sweep_incomplete(DAY),
     ):
         with pytest.raises(error, match=advice) as caught:
@@ -239,21 +239,21 @@ def test_what_the_server_refuses_is_said_with_a_remedy(proxy, spoiled, answer, e
         assert str(caught.value).endswith(".")
         assert str(caught.value).isprintable()
     proxy.reset()
-    assert [info.key for info in storage.list()] == [good]
+    assert [info.key for info in storage.list()] == [stored]
 
 
 @pytest.mark.parametrize(
     ("code", "error"), [("SignatureDoesNotMatch", ConfigurationError), ("AccessDenied", StorageUnavailable)]
 )
-def test_a_refused_head_says_why_although_it_has_no_body(proxy, spoiled, code, error):
+def test_a_rejected_head_names_the_reason_although_it_has_no_body(proxy, spoiled, code, error):
     storage = spoiled()
     proxy.spoil = lambda request: setattr(request, "fate", (403, code))
-    for verb in (storage.head, storage.get, storage.delete):
+    for operation in (storage.head, storage.get, storage.delete):
         with pytest.raises(error):
-            verb(case_key(1, "wav"))
+            operation(case_key(1, "wav"))
 
 
-def test_a_missing_bucket_is_not_an_empty_one(s3):
+def test_a_missing_bucket_is_an_error(s3):
     storage = s3(bucket="no-such-bucket")
     key = case_key(1, "wav")
     for attempt in (
@@ -268,7 +268,7 @@ def test_a_missing_bucket_is_not_an_empty_one(s3):
             attempt()
 
 
-def test_a_server_that_is_down_is_named(monkeypatch):
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
     pytest.importorskip("boto3")
     monkeypatch.setattr("src.storage.s3_client._ATTEMPTS", 2)
     storage = S3Storage(

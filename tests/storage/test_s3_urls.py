@@ -1,4 +1,4 @@
-"""Addresses that work without credentials, and the names that downloads get."""
+"""Presigned addresses, and the file names of downloads."""
 
 import email.message
 import re
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from src.errors import InvalidInput
-from src.storage import S3Storage, case_key
+from src.storage import S3Storage, case_key, open_backend
 from src.storage.content_disposition import content_disposition
 from tests.storage.conftest import SECRET
 from tests.storage.hostile_names import HOSTILE_NAMES
@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 
 def name_in(header):
-    """What a client reads that knows the newer form, which wins (RFC 6266); read by the standard library."""
+    """The name for clients that support `filename*`, which takes precedence (RFC 6266)."""
     return plain_name_in(re.sub('filename="[^"]*"; ', "", header))
 
 
@@ -33,22 +33,22 @@ def plain_name_in(header):
 
 
 def put(url, data, headers):
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PUT")) as answer:
-        return answer.status
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PUT")) as response:
+        return response.status
 
 
-def test_a_get_brings_the_bytes_as_a_download_of_that_name(s3):
+def test_a_get_downloads_the_bytes_under_the_name(s3):
     storage = s3()
     key = case_key(1, "wav")
     storage.put(key, b"speech", content_type="text/html")
-    with urllib.request.urlopen(storage.url(key, expires_in=HOUR, filename='Gespräch "Ä"; x=1.wav')) as answer:
-        assert answer.read() == b"speech"
-        assert name_in(answer.headers["Content-Disposition"]) == "Gespräch _Ä_; x=1.wav"
-    with urllib.request.urlopen(storage.url(key, expires_in=HOUR)) as answer:
-        assert answer.headers["Content-Disposition"] == "attachment"
+    with urllib.request.urlopen(storage.url(key, expires_in=HOUR, filename='Gespräch "Ä"; x=1.wav')) as response:
+        assert response.read() == b"speech"
+        assert name_in(response.headers["Content-Disposition"]) == "Gespräch _Ä_; x=1.wav"
+    with urllib.request.urlopen(storage.url(key, expires_in=HOUR)) as response:
+        assert response.headers["Content-Disposition"] == "attachment"
 
 
-def test_a_put_stores_once(s3):
+def test_a_put_never_replaces(s3):
     storage = s3()
     key = case_key(1, "wav")
     url = storage.url(key, expires_in=HOUR, method="PUT", size=6, content_type="audio/wav")
@@ -61,7 +61,7 @@ def test_a_put_stores_once(s3):
     assert storage.get(key).read() == b"speech"
 
 
-def test_what_a_client_must_send_is_signed():
+def test_the_upload_headers_are_signed():
     storage = S3Storage(
         "speech",
         endpoint_url="https://s3.example.org",
@@ -81,9 +81,17 @@ def test_what_a_client_must_send_is_signed():
 
 
 @pytest.mark.parametrize("expires_in", [timedelta(0), timedelta(seconds=-1), timedelta(days=7, seconds=1)])
-def test_impossible_times_are_refused(expires_in):
+def test_times_out_of_range_are_rejected(expires_in):
     with pytest.raises(InvalidInput, match="7 days"):
         S3Storage("speech").url(case_key(1, "wav"), expires_in=expires_in)
+
+
+@pytest.mark.parametrize("kind", ["local", "memory", "s3"])
+@pytest.mark.parametrize("method", ["get", "POST", "", None])
+def test_unknown_methods_are_rejected_with_the_choices(tmp_path, kind, method):
+    options = {"local": {"root": tmp_path}, "memory": {}, "s3": {"bucket": "speech"}}
+    with pytest.raises(InvalidInput, match=r"method: .*'GET', 'PUT'"):
+        open_backend(kind, **options[kind]).url(case_key(1, "wav"), expires_in=HOUR, method=method)
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
@@ -121,11 +129,11 @@ def check_header(header):
         ("ａ／ｂ.wav", "ａ／ｂ.wav", "a_b.wav"),
     ],
 )
-def test_a_name_survives_as_far_as_it_may(name, full, plain):
+def test_harmless_characters_of_a_name_are_kept(name, full, plain):
     header = content_disposition(name)
     assert (name_in(header), plain_name_in(header.split("; filename*=")[0])) == (full, plain)
 
 
 @pytest.mark.parametrize("name", [None, "", "...", " . ", "_/_"])
-def test_no_name_is_no_name(name):
+def test_a_name_without_characters_is_not_sent(name):
     assert content_disposition(name) == "attachment"

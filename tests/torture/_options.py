@@ -1,4 +1,4 @@
-"""What every torture takes and says: a seed, a number of rounds, its findings, and exit code 1 when there are any."""
+"""The command line of every torture test: seed, number of rounds, findings, and exit code 1 if there are findings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 def main(torture: Callable[[random.Random, int], list[str]], description: str, *, rounds: int) -> None:
-    """Run a torture with `--seed` and `--rounds`; it returns a sentence for each finding."""
+    """Run a torture test with `--seed` and `--rounds`; it returns a message for each finding."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="repeat a run")
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often (%(default)s)")
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="the seed of a run to repeat")
+    parser.add_argument("--rounds", type=int, default=rounds, help="number of rounds (%(default)s)")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.rounds} rounds", flush=True)
     findings = torture(random.Random(options.seed), options.rounds)

@@ -1,4 +1,4 @@
-"""Thousands of hostile attempts at once, from every kind of session, on one case that is none of theirs."""
+"""Thousands of concurrent hostile attempts, from every kind of session, on a case of another user."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.security.hostile_attempts import attempt
 from tests.security.population import core
 
 SESSIONS_AT_ONCE = 6
-ATTEMPTS_BETWEEN_LOOKS = 500
+ATTEMPTS_BETWEEN_CHECKS = 500
 MOST_FINDINGS = 50
 
 
-def torture(chance: random.Random, rounds: int) -> list[str]:
-    logging.getLogger("src.database").setLevel(logging.ERROR)  # unknown actors are warned of, thousands of times
+def torture(rng: random.Random, rounds: int) -> list[str]:
+    logging.getLogger("src.database").setLevel(logging.ERROR)  # suppresses thousands of warnings about unknown actors
     findings: list[str] = []
     counts: Counter[str] = Counter()
     with running_server() as server, server.copy() as url:
@@ -43,8 +43,8 @@ def torture(chance: random.Random, rounds: int) -> list[str]:
             before = stage.fingerprint()
             done = 0
             while done < rounds and len(findings) < MOST_FINDINGS:
-                batch = min(ATTEMPTS_BETWEEN_LOOKS, rounds - done)
-                findings += run_batch(stage, [chance.getrandbits(64) for _ in range(batch)], counts)
+                batch = min(ATTEMPTS_BETWEEN_CHECKS, rounds - done)
+                findings += run_batch(stage, [rng.getrandbits(64) for _ in range(batch)], counts)
                 done += batch
                 after = stage.fingerprint()
                 findings += [f"{what} changed in attempts {done - batch} to {done}" for what in after
@@ -58,31 +58,31 @@ def torture(chance: random.Random, rounds: int) -> list[str]:
 
 
 def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]:
-    """Make one attempt for each seed, several at a time, while the other case's owner reads his own."""
-    lock, over = threading.Lock(), threading.Event()
+    """Run one attempt per seed, several at a time, while the owner of the attacked case reads it."""
+    lock, finished = threading.Lock(), threading.Event()
 
     def one(seed: int) -> list[str]:
-        chance = random.Random(seed)
-        intruder = Intruder(stage, chance.choice(list(CAST)), chance)
+        rng = random.Random(seed)
+        intruder = Intruder(stage, rng.choice(list(CAST)), rng)
         kind = attempt(intruder)
         with lock:
             counts.update([kind, f"as {intruder.role}"])
         return [f"{finding} (attempt {seed})" for finding in intruder.findings]
 
-    def read_ones_own() -> int:
+    def read_as_owner() -> int:
         rounds = 0
-        while not over.is_set():
+        while not finished.is_set():
             with core(stage.db, Actor("bob")) as connection:
                 assert connection.scalar(text("SELECT count(*) FROM case_notes")) == 1
             rounds += 1
         return rounds
 
     with ThreadPoolExecutor(SESSIONS_AT_ONCE + 1) as threads:
-        victim = threads.submit(read_ones_own)
+        victim = threads.submit(read_as_owner)
         try:
             found = [finding for findings in threads.map(one, seeds) for finding in findings]
         finally:
-            over.set()
+            finished.set()
         counts["the other case's owner reads"] += victim.result()
     return found
 

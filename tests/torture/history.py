@@ -1,4 +1,4 @@
-"""Ten thousand operations by every path against a model, then a thousand tamperings that must all be found by name."""
+"""Ten thousand operations on every path, compared with a model, then a thousand tamperings, all to be detected."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.services.history.conftest import Sealed, live
 from tests.services.history.program import Program
 from tests.services.history.replay import complaints
 
-OPERATIONS_BETWEEN_LOOKS = 1_000
-# Each needs a verification, so that one for ten operations takes about as long as these.
+OPERATIONS_BETWEEN_CHECKS = 1_000
+# Each tampering needs a verification: one per ten operations takes about as long as the operations.
 OPERATIONS_PER_TAMPERING = 10
 MOST_FINDINGS = 20
 
 
-def torture(chance: random.Random, rounds: int) -> list[str]:
+def torture(rng: random.Random, rounds: int) -> list[str]:
     findings: list[str] = []
     with running_server() as server, tempfile.TemporaryDirectory() as folder:
         for work in (program, tamperings):
@@ -37,40 +37,40 @@ def torture(chance: random.Random, rounds: int) -> list[str]:
                 place = Path(folder, work.__name__)
                 with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as db:
                     sealed = Sealed(db, owner, SealKey.create(place / "seal.pem"), HeadFile(place / "heads.jsonl"))
-                    findings += work(sealed, chance, rounds)
+                    findings += work(sealed, rng, rounds)
                 owner.dispose()
     return findings
 
 
-def program(sealed: Sealed, chance: random.Random, rounds: int) -> list[str]:
-    """Work, and look every thousand operations: the tables, the replay, pictures of the past, the proof."""
-    running, findings = Program(sealed.db, sealed.owner, chance), []
+def program(sealed: Sealed, rng: random.Random, rounds: int) -> list[str]:
+    """Run operations and check every thousand: the tables, the replay, snapshots of the past, the verification."""
+    running, findings = Program(sealed.db, sealed.owner, rng), []
     done = 0
     while done < rounds and len(findings) < MOST_FINDINGS:
-        done = min(rounds, done + OPERATIONS_BETWEEN_LOOKS)
+        done = min(rounds, done + OPERATIONS_BETWEEN_CHECKS)
         running.run(done)
-        findings += complaints(running, pictures=60)
+        findings += complaints(running, snapshots=60)
         looked = f"{len(running.moments)} moments, {len(running.seals)} seals"
         print(f"{done} operations, {looked}, {len(findings)} findings", flush=True)
     print_counts(running.counts)
     return findings
 
 
-def tamperings(sealed: Sealed, chance: random.Random, rounds: int) -> list[str]:
-    """Tamper in one to three ways at once, and take it back."""
+def tamperings(sealed: Sealed, rng: random.Random, rounds: int) -> list[str]:
+    """Tamper in one to three ways at once, check that it is detected, and undo it."""
     findings: list[str] = []
     counts: Counter[str] = Counter()
     for _ in live(sealed.db, 8):
         sealed.seal()
-    wanted = max(1, rounds // OPERATIONS_PER_TAMPERING)
-    while counts.total() < wanted and len(findings) < MOST_FINDINGS:
-        # Those on seals and on rows by themselves: they change what the others are measured by.
-        kind = chance.choice([tampering.ON_ENTRIES, tampering.ON_ENTRIES, tampering.ON_SEALS, tampering.ON_ROWS])
-        crimes = chance.sample(kind, chance.randint(1, 3) if kind is tampering.ON_ENTRIES else 1)
-        findings += tampering.unnoticed(sealed.owner, chance, crimes, sealed.key, sealed.heads)
-        counts.update(crime.__name__ for crime in crimes)
+    target = max(1, rounds // OPERATIONS_PER_TAMPERING)
+    while counts.total() < target and len(findings) < MOST_FINDINGS:
+        # Tamperings of seals and of rows run alone: they change what the others are verified against.
+        kind = rng.choice([tampering.ON_ENTRIES, tampering.ON_ENTRIES, tampering.ON_SEALS, tampering.ON_ROWS])
+        tamperings_at_once = rng.sample(kind, rng.randint(1, 3) if kind is tampering.ON_ENTRIES else 1)
+        findings += tampering.unnoticed(sealed.owner, rng, tamperings_at_once, sealed.key, sealed.heads)
+        counts.update(each.__name__ for each in tamperings_at_once)
     if not (report := sealed.verify()).ok:
-        findings.append(f"after the tamperings were taken back: {report}")
+        findings.append(f"after the tamperings were undone: {report}")
     print(f"{counts.total()} tamperings, {len(findings)} findings", flush=True)
     print_counts(counts)
     return findings

@@ -1,4 +1,4 @@
-"""Kill processes that ingest, archive, restore, delete and sweep at once: nothing is lost, nothing left over."""
+"""Kill processes that ingest, archive, restore, delete and sweep concurrently; nothing may be lost or orphaned."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from _options import main
 
 from src.database.testing import SpeechServer, running_server
-from tests.services.recordings.killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.services.recordings.killing import judge, kill_many, read_journals, s3_options, set_stage
 from tests.storage.s3_server import running_moto
 
-KILLS_BEFORE_A_JUDGEMENT = 50
-AT_ONCE = 3
+KILLS_BETWEEN_CHECKS = 50
+CONCURRENCY = 3
 
 
-def torture(chance: random.Random, rounds: int) -> list[str]:
+def torture(rng: random.Random, rounds: int) -> list[str]:
     findings: list[str] = []
     done = 0
     with running_server() as server, running_moto() as address:
         while done < rounds:
-            kills = min(KILLS_BEFORE_A_JUDGEMENT, rounds - done)
-            backend = ("local", "s3")[done // KILLS_BEFORE_A_JUDGEMENT % 2]
-            found, told = one_storage(server, chance, kills, backend, address)
-            findings += [f"{backend}, kills {done} to {done + kills}: {what}" for what in found]
+            kills = min(KILLS_BETWEEN_CHECKS, rounds - done)
+            backend = ("local", "s3")[done // KILLS_BETWEEN_CHECKS % 2]
+            found, counts = one_storage(server, rng, kills, backend, address)
+            findings += [f"{backend}, kills {done} to {done + kills}: {finding}" for finding in found]
             done += kills
-            print(f"{done} kills, {backend}: {dict(sorted(told.items()))}, {len(findings)} findings", flush=True)
+            print(f"{done} kills, {backend}: {dict(sorted(counts.items()))}, {len(findings)} findings", flush=True)
     return findings
 
 
 def one_storage(
-    server: SpeechServer, chance: random.Random, kills: int, backend: str, address: str
+    server: SpeechServer, rng: random.Random, kills: int, backend: str, address: str
 ) -> tuple[list[str], Counter[str]]:
-    """Kill so many in a database and a storage of their own; return the findings and how many deeds were ended."""
+    """Kill processes on a new database and storage; return the findings and the number of operations by outcome."""
     folder = Path(tempfile.mkdtemp(prefix="sti-torture-"))
     try:
         with server.copy() as url:
-            prefix = f"torture/{chance.getrandbits(64)}"
+            prefix = f"torture/{rng.getrandbits(64)}"
             options: dict[str, Any] = {"root": folder / "audio"} if backend == "local" else s3_options(address, prefix)
             stage = set_stage(server, url, folder, backend, options)
             if backend == "s3":
                 make_bucket(stage.storage())
-            kill_many(stage, chance, kills, at_once=AT_ONCE)
-            told = read_diaries(folder)
-            return judge(stage, told), told.ended + Counter({"interrupted": told.interrupted})
+            kill_many(stage, rng, kills, at_once=CONCURRENCY)
+            diary = read_journals(folder)
+            return judge(stage, diary), diary.ended + Counter({"interrupted": diary.interrupted})
     finally:
         shutil.rmtree(folder)
 

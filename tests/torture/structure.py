@@ -1,7 +1,7 @@
-"""Every damage of the catalog from a whole database, in combinations, and while writers and readers work on the tables.
+"""Every damage of the catalog: alone, in combinations, and under concurrent reads and writes.
 
-After each round the catalog is compared with the code: nothing may be left but what is left for a reason that was told.
-While it is mended, writers say how long the longest of them waited.
+After each round the catalog is compared with the code: no difference may remain except those with a reported reason.
+During repairs, the longest wait of the writers is measured.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from src.storage import MemoryStorage
 from tests.provisioning.damages import DAMAGES
 
 GONE = {"a table dropped", "a column dropped"}
-# The lock that a policy needs is waited for at most 300 ms at a time; what is above that is the machine.
+# A repair waits for the lock of a policy for at most 300 ms at a time; the rest is the load of the machine.
 LONGEST_WAIT_SECONDS = 0.5
-HOLDERS_SECONDS = 1.0
+IDLE_TRANSACTION_SECONDS = 1.0
 
 
 class Traffic:
-    """Two sessions that write notes, one that holds its transaction open: how long each waited, and what failed."""
+    """Two sessions that write notes and one idle in transaction; records the longest wait and the failures."""
 
     def __init__(self, db: Database) -> None:
         self.db, self.stop = db, threading.Event()
@@ -72,46 +72,46 @@ class Traffic:
         while not self.stop.is_set():
             with self.db.session(actor="alice") as session:
                 session.execute(text("SELECT count(*) FROM case_notes")).all()
-                self.stop.wait(HOLDERS_SECONDS)
+                self.stop.wait(IDLE_TRANSACTION_SECONDS)
 
 
-def torture(chance: random.Random, rounds: int) -> list[str]:
+def torture(rng: random.Random, rounds: int) -> list[str]:
     findings: list[str] = []
     with running_server() as server:
         findings += alone(server)
-        findings += together(server, chance, rounds)
-        findings += while_busy(server, chance, rounds)
+        findings += together(server, rng, rounds)
+        findings += while_busy(server, rng, rounds)
     return findings
 
 
 def alone(server: SpeechServer) -> list[str]:
-    """Each damage by itself, from a whole database."""
+    """Each damage alone, in a copy of an undamaged database."""
     findings, outcomes = [], Counter[str]()
     for name, damage in DAMAGES.items():
         with server.copy() as url:
             engine = make_engine(url, PoolOptions(size=2))
             damaged(engine, name)
             with engine.connect() as connection:
-                if not any(damage.named in str(one) for one in compare(connection)):
-                    findings.append(f"{name}: is not named")
+                if not any(damage.named in str(difference) for difference in compare(connection)):
+                    findings.append(f"{name}: is not reported")
             left = apply(engine)
-            outcomes["left alone" if left else "mended"] += 1
+            outcomes["left unchanged" if left else "repaired"] += 1
             if not damage.left and left:
-                findings.append(f"{name}: is not mended: {left[0]}")
-            findings += (f"{name}: is left without a reason: {one}" for one in left if not one.left)
+                findings.append(f"{name}: is not repaired: {left[0]}")
+            findings += (f"{name}: is left without a reported reason: {each}" for each in left if not each.left)
             engine.dispose()
     print(f"{len(DAMAGES)} damages, one by one: {dict(outcomes)}", flush=True)
     return findings
 
 
-def together(server: SpeechServer, chance: random.Random, rounds: int) -> list[str]:
-    """Up to ten damages at once."""
+def together(server: SpeechServer, rng: random.Random, rounds: int) -> list[str]:
+    """Combinations of up to ten damages."""
     findings: list[str] = []
-    mendable = [name for name in DAMAGES if not DAMAGES[name].left]
+    repairable = [name for name in DAMAGES if not DAMAGES[name].left]
     for _ in range(rounds):
         with server.copy() as url:
             engine = make_engine(url, PoolOptions(size=2))
-            done = [name for name in chance.sample(mendable, chance.randint(2, 10)) if damaged(engine, name)]
+            done = [name for name in rng.sample(repairable, rng.randint(2, 10)) if damaged(engine, name)]
             if left := apply(engine):
                 findings.append(f"{done}: {left[0]}")
             engine.dispose()
@@ -119,8 +119,8 @@ def together(server: SpeechServer, chance: random.Random, rounds: int) -> list[s
     return findings
 
 
-def while_busy(server: SpeechServer, chance: random.Random, rounds: int) -> list[str]:
-    """Policies, triggers and functions of the tables that everybody writes to, mended meanwhile."""
+def while_busy(server: SpeechServer, rng: random.Random, rounds: int) -> list[str]:
+    """Damage and repair policies, triggers and functions of tables under concurrent writes."""
     findings: list[str] = []
     on_notes = ("a policy unchecked", "a policy for everybody", "text that is sampled", "a function's path changed",
                 "a function for nobody", "an expression replaced")  # fmt: skip
@@ -132,22 +132,22 @@ def while_busy(server: SpeechServer, chance: random.Random, rounds: int) -> list
             Traffic(db) as traffic,
         ):
             for _ in range(max(3, rounds // 10)):
-                # What weakens would be noticed by the writers; what only differs is not.
-                for name in chance.sample(on_notes[:3], 2):
+                # Only these three: the writers would notice the others, which weaken what they use.
+                for name in rng.sample(on_notes[:3], 2):
                     damaged_while_busy(engine, name)
                 findings += map(str, apply(engine))
         waited = f"the longest of {traffic.done} writes took {traffic.longest:.3f} s, {traffic.failed.total()} failed"
         print(f"busy: {waited}", flush=True)
         if traffic.failed:
-            findings.append(f"writers failed while the catalog was mended: {traffic.failed.most_common(3)}")
+            findings.append(f"writers failed during repairs: {traffic.failed.most_common(3)}")
         if traffic.longest > LONGEST_WAIT_SECONDS:
-            findings.append(f"a writer waited {traffic.longest:.3f} s, more than {LONGEST_WAIT_SECONDS}")
+            findings.append(f"a writer waited {traffic.longest:.3f} s; the limit is {LONGEST_WAIT_SECONDS} s")
         engine.dispose()
     return findings
 
 
 def damaged(engine: Engine, name: str) -> bool:
-    """Do a damage; False where an earlier one took along what it damages."""
+    """Apply a damage; return False if an earlier damage already removed its object."""
     try:
         with engine.begin() as connection:
             execute(connection, DAMAGES[name].statement)
@@ -157,7 +157,7 @@ def damaged(engine: Engine, name: str) -> bool:
 
 
 def damaged_while_busy(engine: Engine, name: str) -> None:
-    """Do a damage beside traffic as politely as it is mended: its lock must not be what the writers wait for."""
+    """Apply a damage under traffic with a short lock timeout, so that the writers do not wait for its lock."""
     for _ in range(100):
         try:
             with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""Import thousands of damaged results, and have many write at once: whole or not at all, versions without gaps."""
+"""Import thousands of damaged results and write concurrently; imports are atomic and version numbers have no gaps."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from src.storage import MemoryStorage
 from tests.services.importing import damage, samples
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-BETWEEN_LOOKS = 500
+BETWEEN_CHECKS = 500
 WRITERS = 32
 
 
-def torture(chance: random.Random, rounds: int) -> list[str]:
+def torture(rng: random.Random, rounds: int) -> list[str]:
     contents = [path.read_bytes() for path in samples(SHARED_DATA)]
     if not contents:
-        return ["the real data is not here (shared/data beside the checkout)"]
+        return ["the shared data is missing (shared/data next to the checkout)"]
     findings: list[str] = []
     done = 0
     with running_server() as server:
         while done < rounds:
-            part = min(BETWEEN_LOOKS, rounds - done)
+            part = min(BETWEEN_CHECKS, rounds - done)
             with server.copy() as url:
-                # As many connections as writers, so that all of them are in the same place at once.
+                # As many connections as writers, so that all of them run concurrently.
                 pool = PoolOptions(size=WRITERS, max_overflow=2)
                 serving = server.serving_url(url)
                 with Database(serving, signing_key=server.signing_key, storage=MemoryStorage(), pool=pool) as db:
-                    outcome = damage(db, recording(db), contents, chance, part)
-                    found = outcome["findings"] + at_once(db, recording(db), chance)
-            findings += [f"after {done}: {what}" for what in found]
+                    outcome = damage(db, recording(db), contents, rng, part)
+                    found = outcome["findings"] + write_concurrently(db, recording(db), rng)
+            findings += [f"after {done}: {finding}" for finding in found]
             done += part
             counted = Counter(outcome["stored"])
             print(f"{done}: {counted[True]} stored, {counted[False]} refused, {len(findings)} findings", flush=True)
@@ -63,36 +63,36 @@ def recording(db: Database) -> AudioFile:
     return audio
 
 
-def at_once(db: Database, audio: AudioFile, chance: random.Random) -> list[str]:
-    """Let writers add, import the same bytes, correct and restore at once; then count."""
+def write_concurrently(db: Database, audio: AudioFile, rng: random.Random) -> list[str]:
+    """Add, import the same bytes, correct and restore concurrently, then check the stored versions."""
     with db.session(actor="alice") as session:
         first = transcripts.add(session, audio, [Segment("first"), Segment("second")], language="en")
-    shared = f'{{"language": "en", "segments": [{{"text": "shared {chance.random()}"}}]}}'.encode()
-    deeds = [chance.choice(["few", "many", "import", "correct", "restore", "undone"]) for _ in range(WRITERS)]
+    shared = f'{{"language": "en", "segments": [{{"text": "shared {rng.random()}"}}]}}'.encode()
+    actions = [rng.choice(["few", "many", "import", "correct", "restore", "undone"]) for _ in range(WRITERS)]
 
     def write(numbered: tuple[int, str]) -> tuple[str, int | None]:
-        number, deed = numbered
+        number, action = numbered
         try:
             with db.session(actor="alice") as session:
-                if deed == "import":
+                if action == "import":
                     made = transcripts.import_result(session, audio, shared)
-                elif deed == "correct":
+                elif action == "correct":
                     made = transcripts.correct(session, first, {1: f"by {number}"}, although_newer=True)
-                elif deed == "restore":
+                elif action == "restore":
                     made = transcripts.restore(session, first)
                 else:
-                    said = [Segment(f"{number} {n}") for n in range(600 if deed == "many" else 2)]
+                    said = [Segment(f"{number} {n}") for n in range(600 if action == "many" else 2)]
                     made = transcripts.add(session, audio, said, language="en")
-                if deed == "undone":
+                if action == "undone":
                     session.execute(text("SELECT 1 / 0"))
-                return deed, made.version
+                return action, made.version
         except (SpeechError, DBAPIError) as error:
-            return (deed, None) if deed == "undone" else (f"{deed}: {error}", None)
+            return (action, None) if action == "undone" else (f"{action}: {error}", None)
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        outcomes = list(pool.map(write, enumerate(deeds)))
-    findings = [deed for deed, version in outcomes if version is None and deed != "undone"]
-    told = {version for _, version in outcomes if version is not None} | {1}
+        outcomes = list(pool.map(write, enumerate(actions)))
+    findings = [action for action, version in outcomes if version is None and action != "undone"]
+    reported = {version for _, version in outcomes if version is not None} | {1}
     with db.session(actor="alice") as session:
         stored = session.execute(
             select(Transcription.version, func.count(TranscriptionSegment.id))
@@ -101,10 +101,10 @@ def at_once(db: Database, audio: AudioFile, chance: random.Random) -> list[str]:
             .group_by(Transcription.version)
         ).all()
     versions = sorted(version for version, _ in stored)
-    if versions != list(range(1, len(versions) + 1)) or set(versions) != told:
-        findings.append(f"{WRITERS} writers left the versions {versions}, and were told of {sorted(told)}")
+    if versions != list(range(1, len(versions) + 1)) or set(versions) != reported:
+        findings.append(f"{WRITERS} writers stored the versions {versions}, and reported {sorted(reported)}")
     if not {count for _, count in stored} <= {1, 2, 600}:
-        findings.append(f"a version is half there: {stored}")
+        findings.append(f"a version is incomplete: {stored}")
     return findings
 
 

@@ -1,1 +1,1 @@
-"""How the database is reached: addresses, the engine, sessions and the actor of each transaction."""
+"""Connecting to the database: addresses, engines, sessions and the actor of each transaction."""

@@ -1,4 +1,4 @@
-"""Signing who acts: the client's half of what `sql/actor.sql` verifies."""
+"""Actor tokens: signed by the client, verified by `sql/actor.sql`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from secrets import token_bytes
 
 from src.errors import ConfigurationError, InvalidInput
 
-# How long after its making a token may begin a transaction: so short that one that was seen is of no use to whoever
-# gets the same backend later. One that came too late is made anew, by the clock of the transaction itself.
+# Validity of a token, from signing to the start of the transaction: short, so that a captured token is useless for the
+# next user of the backend. An expired token is signed again with the clock of the transaction.
 TOKEN_SECONDS = 2
 _BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts in a transaction, why, and for which request. Nobody acts when `name` is None."""
+    """The actor of a transaction, with a reason and a request id. `name` None: no actor."""
 
     name: str | None = None
     reason: str | None = None
     request_id: str | None = None
 
     def __post_init__(self) -> None:
-        for label, value, most in (
+        for field_name, value, limit in (
             ("actor", self.name, 64),
             ("reason", self.reason, 2000),
             ("request_id", self.request_id, 200),
@@ -33,25 +33,27 @@ class Actor:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise InvalidInput(f"{label} must be text, not {type(value).__name__}.")
-            if len(value) > most:
-                raise InvalidInput(f"{label} has {len(value)} characters; shorten it to {most}.")
-            if not value.isprintable() and label != "reason":
-                raise InvalidInput(f"{label} holds a control character; remove it.")
+                raise InvalidInput(f"{field_name}: must be text, not {type(value).__name__}.")
+            if len(value) > limit:
+                raise InvalidInput(f"{field_name}: {len(value)} characters; at most {limit}.")
+            if not value.isprintable() and field_name != "reason":
+                raise InvalidInput(f"{field_name}: contains a control character; remove it.")
             if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-                raise InvalidInput(f"{label} holds a character that no database can store; remove it.")
+                raise InvalidInput(f"{field_name}: contains a NUL or an unpaired surrogate; remove it.")
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """The secret that signs actor tokens, and its number in the table `actor_keys`."""
+    """The secret that signs actor tokens, and its id in the table `actor_keys`."""
 
     id: int
     secret: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if not 16 <= len(self.secret) <= _BLOCK:
-            raise ConfigurationError("The signing key must have 16 to 64 bytes; make a new one with init_db.")
+            raise ConfigurationError(
+                f"The signing key has {len(self.secret)} bytes; it needs 16 to 64. Create a new one with init_db."
+            )
 
     @classmethod
     def generate(cls, key_id: int = 1) -> SigningKey:
@@ -59,9 +61,9 @@ class SigningKey:
 
     @classmethod
     def from_pads(cls, key_id: int, inner_pad: bytes) -> SigningKey:
-        """Recover the key from what the database holds, so that a second machine can be given the same one."""
+        """Recover the key from the inner pad in the database, for the key file of another machine."""
         padded = bytes(byte ^ 0x36 for byte in inner_pad)
-        # HMAC takes a key and the same key with NULs behind it for one and the same.
+        # HMAC pads keys with NULs, so a key is equivalent to the same key with trailing NULs.
         return cls(key_id, padded.rstrip(b"\0").ljust(16, b"\0"))
 
     @classmethod
@@ -85,14 +87,13 @@ class SigningKey:
     def token(
         self, purpose: str, subject: str, *, backend_pid: int, server_time: float, cluster: int | None = None
     ) -> str:
-        """Return a token for one purpose and subject, good on one backend for `TOKEN_SECONDS`.
+        """Return a token for one purpose and subject, valid on one backend for `TOKEN_SECONDS`.
 
-        `server_time` is the server's clock in seconds since the epoch, `cluster` its system identifier, which spares it
-        looking itself. Raises InvalidInput for a subject that cannot
-        stand in a token.
+        `server_time` is the clock of the server in seconds since the epoch. `cluster` is its system identifier; passing
+        it saves the server a lookup. Raises InvalidInput for a subject that a token cannot contain.
         """
         if "|" in subject or "\0" in subject:
-            raise InvalidInput("A user name holds no '|' and no NUL; correct it.")
+            raise InvalidInput("actor: contains '|' or NUL, which a user name cannot contain.")
         body = f"{self.id}|{backend_pid}|{int(server_time) + TOKEN_SECONDS}|{purpose}|{subject}"
         body += "" if cluster is None else f"|{cluster}"
         mac = hmac.new(self.secret, body.encode("utf-8"), sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""How a transaction begins: what was left behind goes, who acts is handed over, signed, and takes the role he earns."""
+"""Begin a transaction: reset the connection, authenticate the actor, set the role."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from src.errors import ServerUnreachable
 
 logger = logging.getLogger(__name__)
 
-# One round trip. What an earlier user of the connection left behind goes first: settings, cursors held over a commit
-# and temporary tables would show or do the next one somebody else's things (no dearer within the noise). Then every
-# setting is local to the transaction, so a pooler in transaction mode is as good as none. Two are what the driver said
-# when it connected, which behind a pooler RESET ALL does not bring back: with another encoding than the driver's, text
-# would be stored as rubbish. pg_temp stands last, so that not even a temporary table of this transaction hides one of
-# ours.
+# One round trip. It first removes the state of the previous user of the connection: settings, holdable cursors and
+# temporary tables could expose or run another user's objects (the cost is not measurable). All settings are then local
+# to the transaction, so a pooler in transaction mode works as well. client_encoding and application_name are startup
+# parameters of the driver, which RESET ALL does not restore behind a pooler: with an encoding other than the driver's,
+# text would be stored garbled. pg_temp comes last, so that a temporary table of this transaction cannot hide a table of
+# this layer.
 _BEGIN = """
 RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP; UNLISTEN *;
 SELECT pg_catalog.pg_advisory_unlock_all(),
@@ -34,38 +34,38 @@ SELECT pg_catalog.pg_advisory_unlock_all(),
   FROM public.begin_actor(%s, %s, %s) AS b
 """
 
-# Behind a pooler only the transaction knows its backend, so it is asked first: one round trip more.
-_ASK = """
+# Behind a pooler the backend is known only inside the transaction: an additional round trip.
+_QUERY_BACKEND = """
 SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()),
        (SELECT system_identifier FROM pg_catalog.pg_control_system())
 """
 
 
 class ActorTransaction:
-    """Begins transactions for actors whom `key` vouches for."""
+    """Begins transactions for actors, with tokens signed by `key`."""
 
     def __init__(self, key: SigningKey, *, application_name: str, statement_timeout: str, idle_timeout: str) -> None:
         self._key = key
         self._settings = (application_name, statement_timeout, idle_timeout)
 
     def enter(self, connection: Connection, actor: Actor) -> None:
-        """Let this transaction be the actor's; nobody's when nobody is named, or when nobody active has the name.
+        """Set the actor of this transaction; no actor without a name, or with an unknown or inactive one.
 
-        Raises ServerUnreachable when the server does not let it begin.
+        Raises ServerUnreachable when the server does not begin the transaction.
         """
         info = connection.info
         cursor = _driver_connection(connection).cursor()
         try:
             info["actor_id"] = self._enter(cursor, info, actor)
         except connection.dialect.loaded_dbapi.Error as error:
-            # The plain cursor saves a tenth of the door's time; the price is to say here what SQLAlchemy would say.
+            # The driver's cursor saves a tenth of the time to open a session, but its errors must be handled here.
             connection.invalidate(error)
             raise ServerUnreachable(f"A transaction could not begin: {first_line(error)}. Try again.") from error
         finally:
             cursor.close()
         if actor.name is not None and info["actor_id"] is None:
             logger.warning(
-                "No active user is named %r, or the key file is another database's: this session sees nothing.",
+                "No active user is named %r, or the key file belongs to another database: this session reads no rows.",
                 actor.name,
             )
 
@@ -73,21 +73,21 @@ class ActorTransaction:
         if actor.name is None:
             return self._begin(cursor, info, None, actor)
         if info["behind_pooler"]:
-            return self._enter_asking(cursor, info, actor)
+            return self._enter_behind_pooler(cursor, info, actor)
         pid, now = info["backend_pid"], time.time() + info["clock_offset"]
         entered = self._begin(cursor, info, self._token(actor, info, now), actor)
         if entered is None:
-            # Nobody acts so far. A pooler that greeted with the number of a backend, by chance or on purpose, or a
-            # token that came too late: once more, by what the transaction says about itself.
+            # No actor: the pid came from a pooler, or the token expired. Retry once with the pid and clock that the
+            # transaction itself reports.
             info["behind_pooler"] = info["backend_pid"] != pid
-            entered = self._enter_asking(cursor, info, actor)
+            entered = self._enter_behind_pooler(cursor, info, actor)
         return entered
 
-    def _enter_asking(self, cursor: Any, info: dict[str, Any], actor: Actor) -> int | None:
-        cursor.execute(_ASK)
+    def _enter_behind_pooler(self, cursor: Any, info: dict[str, Any], actor: Actor) -> int | None:
+        cursor.execute(_QUERY_BACKEND)
         info["backend_pid"], info["started"], info["cluster"] = cursor.fetchone()
         info["clock_offset"] = float(info["started"]) - time.time()
-        return self._begin(cursor, info, self._token(actor, info, _only_now(info)), actor)
+        return self._begin(cursor, info, self._token(actor, info, _expiring_now(info)), actor)
 
     def _begin(self, cursor: Any, info: dict[str, Any], token: str | None, actor: Actor) -> int | None:
         cursor.execute(info["padding"] + _BEGIN, (*self._settings, token, actor.reason, actor.request_id))
@@ -101,15 +101,15 @@ class ActorTransaction:
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
-    """Return a token of this key for this connection's transaction, for one purpose and subject."""
+    """Return a token of this key for the transaction of this connection, for one purpose and subject."""
     info = connection.info
-    return key.token(purpose, subject, backend_pid=info["backend_pid"], server_time=_only_now(info))
+    return key.token(purpose, subject, backend_pid=info["backend_pid"], server_time=_expiring_now(info))
 
 
-def _only_now(info: dict[str, Any]) -> float:
-    """The time to sign by, so that another transaction takes the token only if it begins within the same second.
+def _expiring_now(info: dict[str, Any]) -> float:
+    """Return the time to sign with so that only transactions that begin within the same second accept the token.
 
-    Behind a pooler anybody may be the next one on this backend.
+    Behind a pooler, the next transaction on this backend may belong to any client.
     """
     return float(info["started"]) + 1 - TOKEN_SECONDS
 

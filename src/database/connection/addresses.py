@@ -1,4 +1,4 @@
-"""From settings to logins: where the database is, who owns it, who serves sessions."""
+"""From settings to URLs and logins: of the owner of the database and of the login that serves sessions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _servers: dict[Path, EmbeddedServer] = {}
 
 
 def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
-    """Return the URL of the database's owner; starts the embedded server when the settings name none.
+    """Return the URL of the owner of the database; start the embedded server when the settings name no server.
 
-    Without `settings` they are read from the environment and `.env`.
-    `create` makes the embedded server and its database when they are not there; without it DatabaseMissing is raised.
+    Without `settings` they are read from the environment and `.env`. `create` creates the embedded server and its
+    database when they do not exist; otherwise DatabaseMissing is raised.
     """
     settings = settings or load_settings()
     if settings.database_url is None and settings.postgres_host is None:
         if not create and not (embedded_folder(settings) / "data").exists():
-            raise DatabaseMissing("There is no embedded database yet. Run: python -m src.database.scripts.init_db")
+            raise DatabaseMissing("The embedded database does not exist. Run: python -m src.database.scripts.init_db")
         server = embedded_server(settings)
         if create:
             server.ensure_database(settings.postgres_db)
@@ -38,12 +38,10 @@ def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
         url = normalise_url(settings.database_url.get_secret_value())
         if not url.database:
             raise ConfigurationError(
-                "DATABASE_URL names no database; it reads postgresql://user:password@host:5432/name"
+                "DATABASE_URL names no database; its form is postgresql://user:password@host:5432/name."
             )
     elif not settings.postgres_user:
-        raise ConfigurationError(
-            "POSTGRES_HOST is set but POSTGRES_USER is not; name the owner of the database in .env."
-        )
+        raise ConfigurationError("POSTGRES_HOST is set but POSTGRES_USER is not; set it to the owner of the database.")
     else:
         url = URL.create(
             "postgresql+psycopg2",
@@ -53,7 +51,7 @@ def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
             settings.postgres_port,
             settings.postgres_db,
         )
-    # In the URL, so that every connection that is made from it is held to it, the owner's first of all.
+    # In the URL, so that it applies to every connection, including those of the owner.
     return url.update_query_dict({"sslmode": settings.postgres_sslmode}) if settings.postgres_sslmode else url
 
 
@@ -62,7 +60,7 @@ def embedded_folder(settings: Settings) -> Path:
 
 
 def embedded_server(settings: Settings) -> EmbeddedServer:
-    """Return the running embedded server, one object per folder and process; it stops with its last user."""
+    """Return the running embedded server, one object per folder and process; it stops with the last process."""
     folder = embedded_folder(settings)
     if folder not in _servers:
         server = EmbeddedServer(folder)
@@ -72,7 +70,7 @@ def embedded_server(settings: Settings) -> EmbeddedServer:
 
 
 def pool_options(settings: Settings) -> PoolOptions:
-    """Return how engines of these settings keep their connections."""
+    """Return the pool options of these settings."""
     return PoolOptions(
         size=settings.postgres_pool_size,
         max_overflow=settings.postgres_max_overflow,
@@ -86,22 +84,22 @@ def pool_options(settings: Settings) -> PoolOptions:
 
 
 def key_path(settings: Settings) -> Path:
-    """Return where the key file of these settings lies: one file per server and database."""
+    """Return the path of the key file: one file per server and database."""
     if settings.key_file is not None:
         return settings.key_file
     if settings.database_url is not None:
         url = normalise_url(settings.database_url.get_secret_value())
-        place = f"{url.host or url.query.get('host') or 'local'}_{url.port or 5432}_{url.database}"
+        stem = f"{url.host or url.query.get('host') or 'local'}_{url.port or 5432}_{url.database}"
     elif settings.postgres_host is None:
-        place = f"embedded_{settings.postgres_db}"
+        stem = f"embedded_{settings.postgres_db}"
     else:
-        place = f"{settings.postgres_host}_{settings.postgres_port}_{settings.postgres_db}"
-    return KEY_FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', place).lstrip('.')}.json"
+        stem = f"{settings.postgres_host}_{settings.postgres_port}_{settings.postgres_db}"
+    return KEY_FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', stem).lstrip('.')}.json"
 
 
 def app_login(settings: Settings, database: str | None) -> str:
-    """Return the name of the login that serves sessions: one per database, since logins belong to the whole server."""
-    # A name of PostgreSQL has 63 bytes at most, and is cut without a word.
+    """Return the name of the login that serves sessions: one per database, since logins are shared by the server."""
+    # PostgreSQL silently truncates names to 63 bytes.
     stem = (database or settings.postgres_db).encode("utf-8")[:59].decode("utf-8", errors="ignore")
     return settings.postgres_app_user or f"{stem}_app"
 
@@ -109,15 +107,15 @@ def app_login(settings: Settings, database: str | None) -> str:
 def serving_login(settings: Settings | None = None) -> tuple[Settings, URL, SigningKey]:
     """Return the settings, the URL that serves sessions and the key that signs actors.
 
-    Raises ConfigurationError when there is no key file yet.
+    Raises ConfigurationError without a key file.
     """
     settings = settings or load_settings()
     path = key_path(settings)
     keys = KeyFile.load(path)
     if keys is None:
         raise ConfigurationError(
-            f"There is no key file {path}. Run: python -m src.database.scripts.init_db"
-            " (or copy the file from the machine where that was done, or set KEY_FILE)."
+            f"The key file {path} does not exist. Run: python -m src.database.scripts.init_db"
+            " (or copy the file from the machine where init_db was run, or set KEY_FILE)."
         )
     url = owner_url(settings)
     password = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else keys.password

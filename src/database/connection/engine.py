@@ -1,4 +1,4 @@
-"""Engines from plain arguments: the URL, the pool, and the statement that begins every transaction."""
+"""Engines from plain arguments: the URL, the pool, and the events that begin every transaction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _suspected: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How an engine keeps its connections. The defaults suit a few worker processes on one server."""
+    """Options of the connection pool. The defaults suit a few worker processes on one server."""
 
     size: int = 5
     max_overflow: int = 2
@@ -44,31 +44,31 @@ class PoolOptions:
 
 
 def normalise_url(url: str | URL) -> URL:
-    """Return the URL with the driver named: `postgresql://` alone means another driver on SQLAlchemy 2.1.
+    """Return the URL with the driver psycopg2: the default driver of `postgresql://` differs on SQLAlchemy 2.1.
 
-    Raises ConfigurationError for anything that is not PostgreSQL; the message does not repeat the URL, which may hold
-    a password.
+    Raises ConfigurationError for a URL that is not PostgreSQL's; the message omits the URL, which may contain a
+    password.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # Not chained: what could not be parsed may be a part of the password.
+        # Not chained: the part that cannot be parsed may contain the password.
         raise errors.ConfigurationError(
-            "DATABASE_URL is not a database URL; it reads postgresql://user:password@host:5432/name"
+            "DATABASE_URL is not a database URL; its form is postgresql://user:password@host:5432/name."
         ) from None
     if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise errors.ConfigurationError(
-            f"DATABASE_URL names {parsed.drivername}; this layer needs PostgreSQL: postgresql://user:password@host/name"
+            f"DATABASE_URL is for {parsed.drivername}; this layer needs PostgreSQL: postgresql://user:password@host/name"
         )
     if "@" in (parsed.host or ""):
-        raise errors.ConfigurationError("The password in DATABASE_URL holds an '@'; write %40 in its place.")
+        raise errors.ConfigurationError("The password in DATABASE_URL contains '@'; write it as %40.")
     return parsed.set(drivername="postgresql+psycopg2")
 
 
 def connect_arguments(options: PoolOptions) -> dict[str, Any]:
     return {
         "connect_timeout": options.connect_timeout_seconds,
-        # Whatever PGCLIENTENCODING or the server's settings say: the driver looks once, when it connects.
+        # Overrides PGCLIENTENCODING and the settings of the server; the driver reads the encoding only on connect.
         "client_encoding": "utf8",
         "application_name": options.application_name,
         "keepalives_idle": 30,
@@ -78,7 +78,7 @@ def connect_arguments(options: PoolOptions) -> dict[str, Any]:
 
 
 def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
-    """Return an engine with a small pool that survives a restart of the server and a fork of the process."""
+    """Return an engine with a small pool; it survives a restart of the server and a fork of the process."""
     options = options or PoolOptions()
     normalised = normalise_url(url)
     engine = create_engine(
@@ -98,12 +98,12 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
 
 
 def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None = None) -> None:
-    """Make every transaction of this engine begin with its actor, and refuse connections that row security cannot bind.
+    """Begin every transaction of this engine with its actor, and reject connections that bypass row security.
 
-    The actor is the execution option `actor`; without it a transaction belongs to nobody and sees no rows.
+    The actor is the execution option `actor`; a transaction without it sees no rows.
     """
     options = options or PoolOptions()
-    door = ActorTransaction(
+    transaction = ActorTransaction(
         key,
         application_name=options.application_name,
         statement_timeout=f"{int(options.statement_timeout_seconds * 1000)}ms",
@@ -116,29 +116,29 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        door.enter(connection, connection.get_execution_options().get("actor", NOBODY))
+        transaction.enter(connection, connection.get_execution_options().get("actor", NOBODY))
 
 
 def _translate_driver_errors(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def explain(context: Any) -> None:
-        # Errors of making a connection, and those that are none of the driver's own: what the server says about a
-        # statement is translated at the door.
+        # Errors of connecting and errors that the driver does not raise itself; errors of statements are translated by
+        # db.session.
         if context.connection is None and isinstance(context.sqlalchemy_exception, DBAPIError):
             raise translate_connect(context.original_exception, engine.url) from context.original_exception
-        refused = unstorable(context.original_exception)
-        if refused is not None:
-            raise refused from context.original_exception
+        invalid = unstorable(context.original_exception)
+        if invalid is not None:
+            raise invalid from context.original_exception
 
 
 def mark_for_ping(engine: Engine) -> None:
-    """Have every connection that is in the pool now asked whether it is alive before it is used again."""
+    """Ping every connection that is now in the pool before its next use."""
     _suspected[engine.pool] = time.monotonic()
 
 
 def _ping_after_a_pause(engine: Engine) -> None:
-    # SQLAlchemy's own pre-ping asks each time, which is a tenth of the door's time. A connection that was used a moment
-    # ago is hardly ever dead; when one is, its transaction fails to begin, and all that were used before are asked.
+    # SQLAlchemy's pre-ping pings on every checkout, a tenth of the time to open a session. A recently used connection
+    # is rarely dead; if it is, its transaction fails to begin, and all connections used before then are pinged.
     @event.listens_for(engine, "checkin")
     def note(connection: DBAPIConnection | None, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
         record.info["returned"] = time.monotonic()
@@ -155,7 +155,7 @@ def _ping_after_a_pause(engine: Engine) -> None:
 
 
 def _leave_connections_to_the_parent(engine: Engine) -> None:
-    # A forked worker must not speak on its parent's sockets. `close=False` only forgets them.
+    # A forked process must not use the sockets of its parent. `close=False` only drops the references.
     reference = weakref.ref(engine)
 
     def forget() -> None:

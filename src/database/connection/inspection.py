@@ -1,4 +1,4 @@
-"""What a new connection tells: the version of the server, the revision, and whether row security binds its login."""
+"""Inspect a new connection: the version of the server, the revision, and whether row security applies to the login."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.database.schema.revisions import require_revision
 
 OLDEST_SERVER = 150_000
 
-# Where a server shows more than this of a statement, its administrator has chosen so.
+# The limit of the padding: a larger track_activity_query_size was chosen by the administrator.
 LONGEST_PADDING = 16_384
 
 _INSPECT = """
@@ -20,7 +20,7 @@ SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestam
        (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
        (SELECT system_identifier FROM pg_catalog.pg_control_system()),
        pg_catalog.concat_ws(' ',
-           -- What --check names too: these few leave somebody's rows open, so nobody is served until they are mended.
+           -- --check reports these too; each of them exposes rows, so connections are rejected until they are repaired.
            (SELECT pg_catalog.string_agg(
                        pg_catalog.format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY;', c.relname), ' ')
               FROM pg_catalog.pg_class c
@@ -35,13 +35,13 @@ SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestam
              WHERE c.relnamespace = 'public'::regnamespace AND NOT g.tgisinternal AND g.tgenabled IN ('D', 'R')),
            CASE WHEN r.rolsuper THEN pg_catalog.format('ALTER ROLE %I NOSUPERUSER;', r.rolname) END,
            CASE WHEN r.rolbypassrls THEN pg_catalog.format('ALTER ROLE %I NOBYPASSRLS;', r.rolname) END,
-           -- Of whoever is unbound by himself, or owns the tables, one SET ROLE makes everybody unbound.
+           -- A member of a role that bypasses row security, or owns the tables, can bypass it with SET ROLE.
            (SELECT pg_catalog.string_agg(pg_catalog.format('REVOKE %I FROM %I;', m.rolname, r.rolname), ' ')
               FROM pg_catalog.pg_roles m
              WHERE m.oid <> r.oid AND NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, m.oid, 'MEMBER')
                AND (m.rolsuper OR m.rolbypassrls OR m.oid = t.owner)),
            CASE WHEN r.oid = t.owner THEN
-               pg_catalog.format('-- %I owns the tables: connect as the login that init_db makes;', r.rolname) END)
+               pg_catalog.format('-- %I owns the tables: connect as the login that init_db created;', r.rolname) END)
   FROM (SELECT (SELECT c.relowner FROM pg_catalog.pg_class c
                  WHERE c.oid = pg_catalog.to_regclass('public.cases')) AS owner) AS t,
        pg_catalog.pg_roles r WHERE r.rolname = session_user
@@ -51,7 +51,7 @@ SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestam
 def inspect_connection(connection: Any) -> dict[str, Any]:
     if connection.server_version < OLDEST_SERVER:
         raise errors.ServerTooOld(
-            f"The server is PostgreSQL {connection.server_version // 10_000}; this layer needs 15 or newer."
+            f"The server is PostgreSQL {connection.server_version // 10_000}; this layer needs version 15 or newer."
         )
     cursor = connection.cursor()
     try:
@@ -68,8 +68,8 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
         connection.rollback()
     if remedy:
         raise errors.UnsafeConnection(
-            f"Row security does not bind the login {connection.info.user}, or the tables lost a part of what protects"
-            " them. Serve sessions with the login that init_db makes (POSTGRES_APP_USER); what an administrator can do:"
+            f"Row security does not apply to the login {connection.info.user}, or is not complete on the tables."
+            " Serve sessions with the login that init_db creates (POSTGRES_APP_USER); repair as an administrator:"
             f" {remedy}"
         )
     require_revision(revision, oldest_code)
@@ -78,6 +78,7 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
         "behind_pooler": connection.info.backend_pid != pid,
         "clock_offset": float(server_time) - time.time(),
         "cluster": cluster,
-        # pg_stat_activity shows the beginning of a statement to everybody of the same login: not as far as the token.
+        # pg_stat_activity shows the beginning of a statement to all sessions of the same login. With the padding, the
+        # visible part ends before the token.
         "padding": f"/*{' ' * min(shown, LONGEST_PADDING)}*/",
     }

@@ -1,4 +1,4 @@
-"""The key file: what a program needs to serve sessions, kept outside SQL's reach, readable by its owner only."""
+"""The key file: the login and the signing key of a program that serves sessions, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class KeyFile:
 
     @classmethod
     def load(cls, path: Path) -> KeyFile | None:
-        """Return what the file holds, None when there is none.
+        """Return the content of the file; None when it does not exist.
 
-        Raises ConfigurationError when others may read it or when it is damaged.
+        Raises ConfigurationError when other users may read the file, or when it is damaged.
         """
         try:
-            # Not blocking, since a pipe would keep us here for ever; it is refused below.
+            # Non-blocking, since opening a pipe would block forever; a pipe is rejected below.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
@@ -40,10 +40,12 @@ class KeyFile:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             os.close(descriptor)
-            raise ConfigurationError(f"The key file {path} is no file; set KEY_FILE to the file that init_db wrote.")
+            raise ConfigurationError(
+                f"The key file {path} is not a regular file; set KEY_FILE to the file that init_db wrote."
+            )
         with os.fdopen(descriptor, encoding="utf-8") as file:
             if stat.S_IMODE(mode) & 0o077:
-                raise ConfigurationError(f"The key file {path} is readable by others. Run: chmod 600 {path}")
+                raise ConfigurationError(f"The key file {path} is readable by other users. Run: chmod 600 {path}")
             try:
                 document: dict[str, Any] = json.load(file)
                 return cls(
@@ -57,7 +59,7 @@ class KeyFile:
                 ) from error
 
     def save(self, path: Path) -> None:
-        """Write the file so that after a kill at any moment it is the old one or the new one, whole."""
+        """Write the file atomically: after a crash it is either the old or the new one."""
         document = {
             "login": self.login,
             "password": self.password,
@@ -67,7 +69,7 @@ class KeyFile:
         temporary: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # A name that nobody can know in advance, made with O_EXCL and mode 0600: no link is followed.
+            # An unpredictable name, created with O_EXCL and mode 0600: symbolic links are not followed.
             descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             temporary = Path(name)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -84,5 +86,5 @@ class KeyFile:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             raise ConfigurationError(
-                f"The key file {path} cannot be written ({error.strerror}); set KEY_FILE to a place that can."
+                f"The key file {path} cannot be written ({error.strerror}); set KEY_FILE to a writable path."
             ) from error

@@ -1,4 +1,4 @@
-"""The one door: `with db.session(actor="alice") as session:` begins, and commits or rolls back."""
+"""Sessions: `with db.session(actor="alice") as session:` begins a transaction and commits or rolls it back."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Database:
-    """A database that serves sessions. Make one per process; it is safe to share between threads and to fork.
+    """A database that serves sessions. Create one per process; it may be shared between threads and forked.
 
-    `url` names the login that `init_db` made for sessions, never the owner. `signing_key` signs who acts. `storage` is
-    where recordings keep their bytes: a backend of `src.storage`, or None for the one that the settings name.
+    `url` names the login that `init_db` created for sessions, never the owner. `signing_key` signs actor tokens.
+    `storage` stores the bytes of recordings: a backend of `src.storage`, or None for that of the settings.
     """
 
     def __init__(
@@ -47,26 +47,26 @@ class Database:
     ) -> None:
         self.settings = settings
         self.storage = storage
-        # Other backends that recordings lie in, by name: opened when the first of them is read.
+        # Other backends with recordings, by name: opened on first use.
         self.storages: dict[str, Any] = {}
         self.signing_key = signing_key
         pool = pool or PoolOptions()
         self.engine = make_engine(url, pool)
         serve_sessions(self.engine, signing_key, pool)
-        # An upload holds a side connection as long as it lasts, and its caller holds one of the pool meanwhile: with as
-        # many of one as of the other nobody waits for himself. They are opened on demand and closed after use.
+        # An upload holds a side connection while its caller holds a connection of the pool: with equal limits a thread
+        # never waits for itself. Side connections are opened on demand and closed after use.
         side_pool = replace(pool, size=1, max_overflow=pool.size + pool.max_overflow - 1)
         self.side_engine = make_engine(url, side_pool)
         serve_sessions(self.side_engine, signing_key, side_pool)
 
     @classmethod
     def from_env(cls, settings: Settings | None = None, *, storage: Any = None) -> Self:
-        """Return the database that the environment and `.env` name; without a server there, the embedded one.
+        """Return the database of the environment and `.env`; without a server there, the embedded one.
 
-        Raises ConfigurationError when `init_db` has not been run for it. Nothing is connected yet: a server that does
-        not answer is noticed by the first session.
+        Raises ConfigurationError before `init_db` has been run for it. Does not connect: errors of the connection are
+        raised by the first session.
         """
-        from src.database.connection.addresses import pool_options, serving_login  # noqa: PLC0415 - others need no pydantic
+        from src.database.connection.addresses import pool_options, serving_login  # noqa: PLC0415 - loads pydantic
 
         settings, url, key = serving_login(settings)
         return cls(url, signing_key=key, storage=storage, settings=settings, pool=pool_options(settings))
@@ -75,18 +75,18 @@ class Database:
     def session(
         self, *, actor: str | None = None, reason: str | None = None, request_id: str | None = None
     ) -> Iterator[Session]:
-        """Open a session in which `actor`, a user name, acts; commit on leaving, roll back on an exception.
+        """Open a session for `actor`, a user name; commit on exit, roll back on an exception.
 
-        `reason` and `request_id` go to every entry that the transaction leaves in the activity log. Without an actor,
-        or with one that is unknown or inactive, the session reads nothing and writes nothing. Driver errors that leave
-        the block are raised as errors of `src.errors`, chained to the original.
+        `reason` and `request_id` are stored in every entry that the transaction writes to the activity log. Without an
+        actor, or with an unknown or inactive one, the session can read and write no rows. Driver errors that leave the
+        block are raised as errors of `src.errors`, chained to the original.
         """
         with self._begin(Actor(actor, reason, request_id), self.engine) as session:
             yield session
 
     @contextmanager
     def side_session(self, actor: Session | Actor) -> Iterator[Session]:
-        """Open a transaction for that actor, or that of a session, on a small pool of its own; it commits by itself."""
+        """Open a separate transaction for an actor, or for that of a session, on the side pool; it commits on exit."""
         with self._begin(actor.info["actor"] if isinstance(actor, Session) else actor, self.side_engine) as side:
             yield side
 
@@ -98,35 +98,35 @@ class Database:
             with session, _entered(session, engine):
                 yield session
         except StaleDataError as error:
-            # Asked in a transaction of its own: the failed one is over.
+            # In a new transaction, since the failed one has ended.
             with self._begin(actor, self.side_engine) as fresh:
                 reason = explain(fresh, session.info["pending_writes"])
             if isinstance(reason, Forbidden):
-                _note_refusal(session, reason)
+                _note_denied(session, reason)
             raise reason from error
         except (DBAPIError, PoolTimeout) as error:
             translated = translate(error)
             if translated is None:
                 raise
             if isinstance(translated, Forbidden):
-                _note_refusal(session, translated)
+                _note_denied(session, translated)
             raise translated from error
         except Forbidden as error:
-            _note_refusal(session, error)
+            _note_denied(session, error)
             raise
         finally:
-            # What was read was read, whatever became of the transaction.
+            # Reads are logged even if the transaction rolled back.
             if session.info["reads"]:
-                self._remember(actor, session.info["reads"])
+                self._log_reads(actor, session.info["reads"])
 
-    def _remember(self, actor: Actor, reads: list[dict[str, Any]]) -> None:
-        """Log what was read and refused in a transaction of its own; what nobody was refused is not logged."""
+    def _log_reads(self, actor: Actor, reads: list[dict[str, Any]]) -> None:
+        """Log reads and denied access in a separate transaction; without an actor nothing is logged."""
         with Session(self.side_engine.execution_options(actor=actor)) as log, log.begin():
             if log.connection().info["actor_id"] is not None:
                 log.execute(select(func.public.record_reads(cast(reads, JSONB))))
 
     def close(self) -> None:
-        """Close all connections of the pools; the object can be used again afterwards."""
+        """Close all connections of the pools; the object can be used again."""
         self.engine.dispose()
         self.side_engine.dispose()
 
@@ -143,12 +143,12 @@ class Database:
 
 
 def _entered(session: Session, engine: Engine) -> SessionTransaction:
-    """Begin the transaction, at once, so that a connection that died in the pool is replaced unnoticed; return it."""
+    """Begin the transaction immediately and return it; a dead connection of the pool is replaced."""
     transaction = session.begin()
     try:
         session.connection()
     except ServerUnreachable:
-        # Nothing was done yet, so nothing is lost by trying once more, with connections that are asked first.
+        # No statement was executed, so one retry is safe; connections are pinged first.
         mark_for_ping(engine)
         transaction.rollback()
         transaction = session.begin()
@@ -156,43 +156,43 @@ def _entered(session: Session, engine: Engine) -> SessionTransaction:
     return transaction
 
 
-def _note_refusal(session: Session, error: Forbidden) -> None:
-    """Remember what was refused, beside what was read: both outlive the rollback."""
+def _note_denied(session: Session, error: Forbidden) -> None:
+    """Add the denied access to the reads: both are logged after a rollback."""
     session.info["reads"].append({"type": "access.refused", "detail": {"refused": str(error)}})
 
 
 def database_of(session: Session) -> Database:
-    """Return the Database that opened this session. Raises InvalidInput for a session that did not come by the door."""
+    """Return the Database that opened this session. Raises InvalidInput for a session of another origin."""
     database: Database | None = session.info.get("database")
     if database is None:
-        raise InvalidInput("This session has no actor; open it with db.session(actor=NAME).")
+        raise InvalidInput("This session was not opened by db.session; open it with db.session(actor=NAME).")
     return database
 
 
 def actor_of(session: Session) -> int:
-    """Return the id of the user who acts in this session.
+    """Return the user id of the actor of this session.
 
-    Raises Forbidden when nobody does: no actor was named, or none that is active.
+    Raises Forbidden when the session has no actor, or an unknown or inactive one.
     """
     database_of(session)
     actor_id: int | None = session.connection().info["actor_id"]
     if actor_id is None:
         name = session.info["actor"].name
         raise Forbidden(
-            "Nobody acts in this session; open it with db.session(actor=NAME)."
+            "This session has no actor; open it with db.session(actor=NAME)."
             if name is None
-            else f"No active user is named {name!r}; correct the name, or let an administrator create the user."
+            else f"No active user is named {name!r}; correct the name, or ask an administrator to create the user."
         )
     return actor_id
 
 
 def secret_row(session: Session, function: str, *arguments: str) -> tuple[Any, ...] | None:
-    """Return the row of a function that gives a secret away, past SQLAlchemy, whose log shows rows when asked to."""
+    """Return the row of a function that returns a secret; bypasses SQLAlchemy, whose log can show rows."""
     driver: Any = session.connection().connection.dbapi_connection
     marks = ", ".join("%s" for _ in arguments)
     with driver.cursor() as cursor:
         try:
-            cursor.execute(f"SELECT * FROM public.{function}({marks})", arguments)  # noqa: S608 - a name of our own
+            cursor.execute(f"SELECT * FROM public.{function}({marks})", arguments)  # noqa: S608 - a constant name
         except driver.Error as error:
             raise translate(error) or error from error
         row: tuple[Any, ...] | None = cursor.fetchone()
@@ -200,5 +200,5 @@ def secret_row(session: Session, function: str, *arguments: str) -> tuple[Any, .
 
 
 def sign_for(session: Session, purpose: str, subject: str) -> str:
-    """Return a token by which a definer function recognises this program, for one purpose and subject."""
+    """Return a token that authenticates this program to a definer function, for one purpose and subject."""
     return sign(session.connection(), database_of(session).signing_key, purpose, subject)

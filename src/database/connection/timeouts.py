@@ -1,4 +1,4 @@
-"""How long a transaction may take that waits for bytes or stores hours of speech: longer than a session's queries."""
+"""Timeouts of transactions that wait for bytes or store hours of speech: longer than those of other sessions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ LONGEST_STATEMENT = "1h"
 
 
 def disable_idle_timeout(session: Session) -> None:
-    """Let this transaction idle as long as it takes: bytes travel slowly, recognisers work for hours."""
+    """Disable the idle timeout of this transaction: uploads are slow, and recognisers run for hours."""
     session.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
 
 
 def extend_statement_timeout(session: Session) -> None:
-    """Let the statements of this transaction take as long as what they store may."""
+    """Raise the statement timeout of this transaction to `LONGEST_STATEMENT`."""
     session.execute(select(func.set_config("statement_timeout", LONGEST_STATEMENT, True)))

@@ -1,7 +1,7 @@
-"""Whose processes the server's are, and the folders made for them.
+"""The account that runs the server, and the folders created for it.
 
-PostgreSQL refuses to run as root, so root hands it to an unprivileged account that gets folders of its own. The mode
-and the owner of a folder that was there before are never touched.
+PostgreSQL refuses to run as root, so root runs it as an unprivileged account with separate folders. The mode and the
+owner of existing folders are never changed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import IO
 
 from src.errors import ConfigurationError, ServerUnreachable
 
-PATIENCE = 60.0  # seconds that one step of the server may take
+PATIENCE = 60.0  # timeout of one step of the server, in seconds
 
-# Of the caller's environment only the search path goes along: PGPORT or PGDATA would misdirect the server, secrets
-# would stand in its environment for days, and a translated message could not be recognised.
+# The environment of the server: that of the caller could contain PGPORT or PGDATA, secrets, which would stay in it for
+# days, and a locale with translated messages, which could not be recognised.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
@@ -43,9 +43,9 @@ class Account:
         output: IO[bytes] | int = subprocess.DEVNULL,
         pass_fds: Sequence[int] = (),
     ) -> int:
-        """Exit code of a program run as this account, out of reach of the terminal's Ctrl-C; waits 60 s at most.
+        """Run a program as this account, in a new session without Ctrl-C; return its exit code.
 
-        Raises ServerUnreachable when that time is over, OSError when the program cannot be run.
+        Raises ServerUnreachable after 65 s, OSError when the program cannot be run.
         """
         switch = os.geteuid() != self.uid
         try:
@@ -61,81 +61,81 @@ class Account:
                 group=self.gid if switch else None,
                 extra_groups=[] if switch else None,
                 pass_fds=pass_fds,
-                timeout=PATIENCE + 5,  # pg_ctl has a limit of its own and says more when it reaches that
+                timeout=PATIENCE + 5,  # longer than the timeout of pg_ctl, whose message is more precise
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
-            raise ServerUnreachable(f"{arguments[0]} did not end within {PATIENCE:.0f} s: see the log.") from error
+            raise ServerUnreachable(f"{arguments[0]} did not exit within {PATIENCE:.0f} s; see the log.") from error
 
     def can_run(self, *programs: Path) -> bool:
-        """Whether this account reaches these programs and all that they load."""
+        """Whether this account can run these programs, with all libraries that they load."""
         try:
             return all(self.run([program, "--version"]) == 0 for program in programs)
         except OSError:
             return False
 
     def can_write(self, folder: Path) -> bool:
-        """Whether this account gets into the folder and may make files there."""
+        """Whether this account can enter the folder and create files in it."""
         return self.run(["test", "-w", folder, "-a", "-x", folder]) == 0
 
 
 def server_account(folder: Path) -> Account:
-    """The caller itself; for root the system user `postgres` or `nobody`, rather the one that owns the folder already.
+    """Return the caller; for root, the system user `postgres` or `nobody`, preferably the owner of the folder.
 
     Raises ConfigurationError when neither exists.
     """
     if os.geteuid() != 0:
-        return Account(f"number {os.geteuid()}", os.geteuid(), os.getegid())
+        return Account(f"with uid {os.geteuid()}", os.geteuid(), os.getegid())
     users = {entry.pw_name: entry for entry in pwd.getpwall()}
     usable = [Account(name, users[name].pw_uid, users[name].pw_gid) for name in ("postgres", "nobody") if name in users]
     owner = folder.stat().st_uid if folder.exists() else None
     for account in (*(account for account in usable if account.uid == owner), *usable):
         return account
     raise ConfigurationError(
-        "PostgreSQL does not run as root and this system has neither a user postgres nor nobody: "
-        "add one, run as an ordinary user, or name a running server with POSTGRES_HOST in .env."
+        "PostgreSQL does not run as root, and this system has neither a user postgres nor nobody. "
+        "Add one, run as an ordinary user, or set POSTGRES_HOST in .env to a running server."
     )
 
 
 def default_folder(project_folder: Path) -> Path:
-    """Where the server of a project lives: its own folder; for root one below /var/lib, which the server can reach."""
+    """Return the folder of a project's server: in the project; for root below /var/lib, which the server can access."""
     if os.geteuid() != 0:
         return project_folder
     return Path("/var/lib/speech-to-information") / digest(project_folder.resolve())
 
 
 def digest(folder: Path) -> str:
-    """A short name that stands for this folder."""
+    """Return a short identifier of this folder."""
     return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
 
 
 def make_folder(folder: Path, account: Account) -> None:
-    """Makes the folder, if it is missing, 0700 and the account's; missing parents become 0755 and the caller's."""
+    """Create a missing folder, mode 0700, owned by the account; missing parents are 0755 and owned by the caller."""
     while missing := [path for path in (folder, *folder.parents) if not path.exists()]:
         top = missing[-1]
-        # Made aside and renamed when right: left half-made by a killed process, it would look like somebody's own.
-        fresh = Path(tempfile.mkdtemp(prefix=f".{top.name}.", dir=top.parent))
-        inner = fresh / folder.relative_to(top)
+        # Created under a temporary name and renamed when complete, so that a crash leaves no incomplete folder.
+        temporary = Path(tempfile.mkdtemp(prefix=f".{top.name}.", dir=top.parent))
+        inner = temporary / folder.relative_to(top)
         inner.mkdir(parents=True, exist_ok=True)
-        # With a file in it, no other process that makes the same folder can put its own in this one's place.
-        (inner / "README").write_text("Made by speech-to-information for its embedded PostgreSQL server.\n")
-        for path in (fresh, *(fresh / parent for parent in inner.relative_to(fresh).parents)):
+        # A folder that is not empty cannot be replaced by the rename of a concurrent process.
+        (inner / "README").write_text("Created by speech-to-information for its embedded PostgreSQL server.\n")
+        for path in (temporary, *(temporary / parent for parent in inner.relative_to(temporary).parents)):
             path.chmod(0o755)
         inner.chmod(0o700)
         if account.uid != os.geteuid():
             os.chown(inner, account.uid, account.gid)
         try:
-            fresh.rename(top)
+            temporary.rename(top)
         except OSError as error:
-            shutil.rmtree(fresh)
+            shutil.rmtree(temporary)
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
 
 
 def refuse_strangers(folder: Path, account: Account) -> None:
-    """Raises ConfigurationError unless the folder is a real one that belongs to the account alone."""
+    """Raise ConfigurationError unless the folder is a real one, owned by the account and closed to other users."""
     status = folder.lstat()
     if status.st_uid != account.uid or not folder.is_dir() or folder.is_symlink() or status.st_mode & 0o077:
         raise ConfigurationError(
-            f"{folder} is not a folder of user {account.name} alone: have its owner remove it, then start again."
+            f"{folder} is not a private folder of user {account.name}: ask its owner to remove it, then start again."
         )

@@ -1,4 +1,4 @@
-"""The files of a cluster: made aside with `initdb` and renamed when complete, so a half-made one is never used."""
+"""The files of a cluster: created under a temporary name with `initdb` and renamed when complete."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from src.database.embedded.account import Account
 
 SUPERUSER = "postgres"
 
-# Written once into the cluster's postgresql.conf, where the operator may change them.
+# Written once to postgresql.conf of the cluster, where the operator may change them.
 CONFIGURATION = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Errors quote rows and statements, and psycopg2 writes the values into the statement: none of it reaches the log.
+    # Errors quote rows and statements, and psycopg2 interpolates values into statements: keep them out of the log.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_parameter_max_length": "0",
     "log_checkpoints": "off",
-    # ALTER ROLE … PASSWORD is such a statement, and it would be kept with the password in it.
+    # ALTER ROLE … PASSWORD is a utility statement, and would be stored with the password.
     "pg_stat_statements.track_utility": "off",
 }
 
 
 def initialise(folder: Path, account: Account, binaries: Path, major: int, *, log: int, lock: int, sync: bool) -> int:
-    """Exit code of making `folder/data`, with what was said about it in `log`; only one process may do it at a time.
+    """Create `folder/data` with the output in `log`; return the exit code. Only one process may do this at a time.
 
-    `initdb` inherits `lock`: when this process is killed, the lock stays taken until `initdb` has ended too, and nobody
-    clears away what it still writes. Without `sync` the files may be incomplete after a power failure.
+    `initdb` inherits `lock`: if this process is killed, the lock is held until `initdb` has exited too, so that no
+    other process removes its files. Without `sync` the files may be incomplete after a power failure.
     """
     for abandoned in folder.glob("data.partial-*"):
         shutil.rmtree(abandoned)
     _ensure_password(folder, account)
     partial = Path(f"data.partial-{secrets.token_hex(4)}")
-    # Upper and lower case as Unicode has them, and no index that an update of the C library breaks.
+    # Case mapping of Unicode, and no indexes that an update of the C library would corrupt.
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     code = account.run(
         [
@@ -61,7 +61,7 @@ def initialise(folder: Path, account: Account, binaries: Path, major: int, *, lo
 
 
 def _ensure_password(folder: Path, account: Account) -> None:
-    # It comes before the cluster that knows it: killed in between, the next start uses the same one.
+    # Written before the cluster: after a crash in between, the next start uses the same password.
     path = folder / "password"
     if path.exists():
         return

@@ -1,4 +1,4 @@
-"""Locks between processes that the kernel lets go of when their holder dies."""
+"""Locks between processes, which the kernel releases when their holder exits."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from src.errors import ServerUnreachable
 
-PATIENCE = 150.0  # seconds: another process may be making the cluster and starting it, 60 s each
+PATIENCE = 150.0  # seconds: another process may create the cluster and start it, 60 s each
 
 
 def lock_shared(path: Path) -> int:
-    """The descriptor of a shared lock on the file; `unlock` gives it up, and so does the end of the process.
+    """Return the descriptor of a shared lock on the file; `unlock` or the end of the process releases it.
 
-    Raises ServerUnreachable when somebody holds it exclusively for 150 s.
+    Raises ServerUnreachable when another process holds it exclusively for 150 s.
     """
     return _lock(path, fcntl.LOCK_SH)
 
 
 def try_exclusive(descriptor: int) -> bool:
-    """Turns a shared lock into the exclusive one when nobody else holds it; otherwise the lock is lost.
+    """Convert a shared lock to an exclusive one when no other process holds it; otherwise the lock is lost.
 
-    Of several holders that try at the same time exactly one gets it.
+    Of several holders that try at the same time, exactly one succeeds.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,7 +36,7 @@ def try_exclusive(descriptor: int) -> bool:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[int]:
-    """Holds the file exclusively and yields the descriptor; ServerUnreachable when it is not free within 150 s."""
+    """Hold an exclusive lock and yield its descriptor. Raises ServerUnreachable when it is not free within 150 s."""
     descriptor = _lock(path, fcntl.LOCK_EX)
     try:
         yield descriptor
@@ -45,13 +45,13 @@ def exclusive(path: Path) -> Iterator[int]:
 
 
 def unlock(descriptor: int) -> None:
-    """Gives the lock up, for forked children too: closing alone would leave it with every one that inherited it."""
+    """Release the lock, for forked children too: closing alone would keep it in children that inherited it."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 def _lock(path: Path, kind: int) -> int:
-    # Root locks files in a folder that belongs to another account: no link may lead it elsewhere.
+    # Root locks files in a folder of another account: do not follow symbolic links.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + PATIENCE
     try:
@@ -62,7 +62,7 @@ def _lock(path: Path, kind: int) -> int:
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
                     raise ServerUnreachable(
-                        f"Another process holds {path} for more than {PATIENCE:.0f} s: "
+                        f"Another process has held {path} for more than {PATIENCE:.0f} s: "
                         "find it with fuser, end it and start again."
                     ) from error
             time.sleep(0.02)

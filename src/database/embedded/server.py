@@ -1,4 +1,4 @@
-"""The server itself: made, started, found, stopped."""
+"""The embedded server: create, start, find and stop it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from src.database.embedded.programs import PROGRAMS, copy_installation, find_bin
 from src.errors import ConfigurationError, InvalidInput, ServerUnreachable
 
 LONGEST_SOCKET_PATH = 107  # bytes: sun_path of Linux without its NUL
-LARGEST_LOG = 10_000_000  # bytes: a longer one is set aside at the next start, and the one set aside before is lost
+LARGEST_LOG = 10_000_000  # bytes: a larger log is renamed at the next start, replacing the log renamed before
 
-# Complaints of a starting server that time cures: another one is just starting, or one has not quite ended.
-PASSING = re.compile(r'lock file ".*" already exists|pre-existing shared memory block')
-TELLING = re.compile(r"\b(?:FATAL|PANIC|ERROR|error):\s+(.+)")
+# Errors on start that are temporary: another server is starting, or one is still shutting down.
+TEMPORARY_ERROR = re.compile(r'lock file ".*" already exists|pre-existing shared memory block')
+ERROR_LINE = re.compile(r"\b(?:FATAL|PANIC|ERROR|error):\s+(.+)")
 
 
 class EmbeddedServer:
-    """A PostgreSQL server in a folder, shared by all processes that name the same folder.
+    """A PostgreSQL server in a folder, shared by all processes that use the same folder.
 
-    It runs from `start` (or entering the `with` block) until `stop`, the end of the block or of the process; the last
-    process that stops using it stops it. A killed process may leave it running: the next one finds it. It serves a unix
-    socket only and knows one random password. What was committed survives a power failure, unless `settings`, server
-    parameters for this start, say otherwise; they do nothing when the server runs already.
+    It runs from `start` (or entering the `with` block) until `stop`, or the end of the block or of the process; the
+    last process that uses it stops it. A killed process may leave it running: the next process finds it. It listens on
+    a unix socket only and has one random password. Committed transactions survive a power failure, unless `settings`
+    (server parameters for this start) change that; they have no effect if the server is already running.
     """
 
     superuser = SUPERUSER
@@ -55,11 +55,11 @@ class EmbeddedServer:
         self._settings = dict(settings or {})
         self._data = self.folder / "data"
         self._account = server_account(self.folder)
-        # An argument of the server that no other folder's has; it also shows in the titles of its processes.
+        # An argument that identifies the server of this folder; it is also part of the titles of its processes.
         self._mark = f"cluster_name=speech-{digest(self.folder)}"
         self._socket_directory = self._choose_socket_directory()
         self._lock: int | None = None
-        self._user = 0  # the process that took the lock: not the children it forks
+        self._user = 0  # the pid of the process that took the lock, to detect forked children
 
     def __repr__(self) -> str:
         return f"EmbeddedServer({str(self.folder)!r})"
@@ -75,31 +75,29 @@ class EmbeddedServer:
 
     @property
     def socket_directory(self) -> Path:
-        """The folder that holds the server's socket."""
+        """The folder of the socket."""
         return self._socket_directory
 
     @property
     def password(self) -> str:
-        """The superuser's password; ServerUnreachable before the first start."""
+        """The password of the superuser. Raises ServerUnreachable before the first start."""
         try:
             return (self.folder / "password").read_text()
         except FileNotFoundError as error:
-            raise ServerUnreachable(
-                f"There is no password in {self.folder}: start the embedded server first."
-            ) from error
+            raise ServerUnreachable(f"{self.folder} contains no password; start the embedded server first.") from error
 
     def url(self, database: str = "postgres") -> URL:
-        """The address of a database for the superuser; it carries the password and hides it in its repr."""
+        """Return the URL of a database for the superuser; it contains the password, but its repr does not."""
         query = {"host": str(self.socket_directory), "port": str(self.port)}
         return URL.create("postgresql+psycopg2", self.superuser, self.password, database=database, query=query)
 
     def ensure_database(self, name: str) -> bool:
-        """Creates the database when it is missing and says whether it did; two processes may ask at once.
+        """Create a missing database; return whether it was created. Safe for concurrent processes.
 
-        Raises InvalidInput for a name that PostgreSQL would not keep, ServerUnreachable when there is no answer.
+        Raises InvalidInput for an invalid name, ServerUnreachable when the server does not answer.
         """
         if not name or "\0" in name or len(name.encode()) > 63:
-            raise InvalidInput(f"A database cannot be named {name!r}: use 1 to 63 bytes.")
+            raise InvalidInput(f"database name {name!r}: use 1 to 63 bytes without NUL.")
         engine = create_engine(self.url(), poolclass=NullPool, isolation_level="AUTOCOMMIT")
         quoted = engine.dialect.identifier_preparer.quote_identifier(name)
         try:
@@ -107,44 +105,44 @@ class EmbeddedServer:
                 exists = "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = %(name)s)"
                 if connection.exec_driver_sql(exists, {"name": name}).scalar_one():
                     return False
-                # Nobody can be connected to template0; a connection to template1 would refuse the copy.
+                # template0 allows no connections; a connection to template1 would make the copy fail.
                 connection.exec_driver_sql(f"CREATE DATABASE {quoted} TEMPLATE template0")
                 return True
         except DBAPIError as error:
-            # duplicate_database, or its unique index when the other process commits in the same moment
+            # duplicate_database, or a violation of its unique index when two processes commit at the same time
             if getattr(error.orig, "pgcode", None) in ("42P04", "23505"):
                 return False
             if isinstance(error, OperationalError):
-                raise ServerUnreachable(f"The embedded server does not answer: see {self.log}.") from error
+                raise ServerUnreachable(f"The embedded server does not answer; see {self.log}.") from error
             raise
 
     def start(self) -> None:
-        """Makes the cluster when there is none, starts the server when none runs, returns when it accepts connections.
+        """Create the cluster if it does not exist, start the server if none runs, and wait for connections.
 
         Raises ConfigurationError for a folder or programs that cannot be used, PackageMissing without programs,
-        ServerUnreachable, with what the log says, when the server does not come up in time.
+        ServerUnreachable, with the error in the log, when the server is not ready in time.
         """
         try:
             with ExitStack() as undo:
                 if self._lock is None or self._user != os.getpid():
                     self._take_lock()
-                    undo.callback(self._give_up)
+                    undo.callback(self._release_lock)
                 if not self._ready():
                     with exclusive(self.folder / "start.lock") as lock:
-                        self._bring_up(lock)
+                        self._start_server(lock)
                 atexit.unregister(self.stop)
                 atexit.register(self.stop)
                 undo.pop_all()
         except OSError as error:
             raise ConfigurationError(
-                f"The embedded server cannot use {self.folder} ({error.strerror}: {error.filename}): "
-                "name a folder that is yours, or a running server with POSTGRES_HOST in .env."
+                f"The embedded server cannot use {self.folder} ({error.strerror}: {error.filename}). Set "
+                "EMBEDDED_POSTGRES_DIR to a folder that you own, or POSTGRES_HOST to a running server, in .env."
             ) from error
 
     def stop(self) -> None:
-        """Stops using the server, and stops it when nobody else uses it: transactions still open are rolled back.
+        """Stop the server if no other process uses it; open transactions are rolled back.
 
-        Does nothing when not started, and in a forked child. Raises ServerUnreachable when it has not ended after 60 s.
+        Does nothing when not started, and in a forked child. Raises ServerUnreachable after 60 s.
         """
         if self._lock is None or self._user != os.getpid():
             return
@@ -152,38 +150,38 @@ class EmbeddedServer:
         try:
             if try_exclusive(self._lock):
                 found = postmaster.read_pid_file(self._data / "postmaster.pid")
-                # SIGINT is PostgreSQL's fast shutdown; the server completes it even when we are killed meanwhile.
+                # SIGINT is PostgreSQL's fast shutdown; the server completes it even if this process is killed.
                 if found and not postmaster.stop_process(found.pid, self._mark, signal.SIGINT, patience=PATIENCE):
-                    raise ServerUnreachable(f"The embedded server (process {found.pid}) does not end: see {self.log}.")
+                    raise ServerUnreachable(f"The embedded server (process {found.pid}) does not stop; see {self.log}.")
         finally:
-            self._give_up()
+            self._release_lock()
 
     def _take_lock(self) -> None:
         if self._lock is not None:
-            # Inherited by a fork. Closed, not unlocked: the lock is still the parent's.
+            # Inherited by a fork: close it without unlocking, since the parent still holds the lock.
             os.close(self._lock)
             self._lock = None
         make_folder(self.folder, self._account)
         self._lock, self._user = lock_shared(self.folder / "users.lock"), os.getpid()
 
-    def _give_up(self) -> None:
+    def _release_lock(self) -> None:
         if self._lock is not None:
             unlock(self._lock)
             self._lock = None
 
     def _choose_socket_directory(self) -> Path:
-        # PostgreSQL and libpq read some characters of this path as a list of several.
+        # PostgreSQL and libpq interpret some characters in this path as separators of a list.
         plain = re.fullmatch(r"[\w./+-]+", str(self.folder), re.ASCII)
         if plain and len(os.fsencode(self.folder / postmaster.SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
             return self.folder
         return Path(tempfile.gettempdir()).resolve() / f"speech-{digest(self.folder)}"
 
     def _status(self) -> str | None:
-        # What the running server says of itself: starting, ready, stopping; None when none runs.
+        # The status in the pid file of the running server: starting, ready, stopping; None without a running server.
         found = postmaster.read_pid_file(self._data / "postmaster.pid")
         if found is None:
             return None
-        # The process that started it may have another TMPDIR than ours.
+        # The process that started it may have another TMPDIR than this one.
         directory = found.socket_directory or self._socket_directory
         listens = postmaster.listens(directory)
         if not listens and not postmaster.has_argument(found.pid, self._mark):
@@ -194,68 +192,68 @@ class EmbeddedServer:
     def _ready(self) -> bool:
         return self._status() == "ready"
 
-    def _bring_up(self, lock: int) -> None:
+    def _start_server(self, lock: int) -> None:
         deadline = time.monotonic() + PATIENCE
         with self._open_log() as log:
-            said = os.fstat(log).st_size
+            log_start = os.fstat(log).st_size
             binaries: Path | None = None
             while (status := self._status()) != "ready":
                 if status is None:
                     binaries = binaries or self._prepare(log, lock)
-                    said = os.fstat(log).st_size
-                    if not self._launch(binaries, log) and not PASSING.search(self._log_since(said)):
-                        raise ServerUnreachable(self._complaint("does not start", said))
+                    log_start = os.fstat(log).st_size
+                    if not self._launch(binaries, log) and not TEMPORARY_ERROR.search(self._log_since(log_start)):
+                        raise ServerUnreachable(self._error_message("does not start", log_start))
                 if time.monotonic() > deadline:
-                    raise ServerUnreachable(self._complaint(f"is not ready after {PATIENCE:.0f} s", said))
+                    raise ServerUnreachable(self._error_message(f"is not ready after {PATIENCE:.0f} s", log_start))
                 time.sleep(0.02)
 
     def _prepare(self, log: int, lock: int) -> Path:
-        # The programs that the server's account can run, and a cluster that they can serve.
+        # Returns programs that the account of the server can run, after creating a missing cluster with them.
         if not self._account.can_write(self.folder):
             raise ConfigurationError(
-                f"The embedded server's user {self._account.name} cannot write {self.folder}: "
-                "name a folder that does not exist yet, below folders that this user may enter."
+                f"The user {self._account.name} of the embedded server cannot write to {self.folder}: "
+                "use a folder that does not exist yet, below folders that this user may enter."
             )
         version = self._data / "PG_VERSION"
-        made_by = int(version.read_text()) if version.exists() else None
-        binaries = self._binaries or find_binaries(made_by)
+        cluster_major = int(version.read_text()) if version.exists() else None
+        binaries = self._binaries or find_binaries(cluster_major)
         major = major_version(binaries)
-        if made_by not in (None, major):
+        if cluster_major not in (None, major):
             raise ConfigurationError(
-                f"{self._data} was made by PostgreSQL {made_by} and {binaries} is PostgreSQL {major}: "
-                f"install PostgreSQL {made_by}, or move the folder away and restore a backup."
+                f"{self._data} was created by PostgreSQL {cluster_major}, but {binaries} is PostgreSQL {major}: "
+                f"install PostgreSQL {cluster_major}, or move the folder away and restore a backup."
             )
         if not self._account.can_run(*(binaries / program for program in PROGRAMS)):
             binaries = copy_installation(binaries, self.folder)
             if not self._account.can_run(*(binaries / program for program in PROGRAMS)):
                 raise ConfigurationError(
-                    f"The embedded server's user {self._account.name} cannot run PostgreSQL's programs, not even their "
-                    f"copy {binaries}: install your system's PostgreSQL server package."
+                    f"The user {self._account.name} of the embedded server cannot run the programs of PostgreSQL, nor "
+                    f"their copy {binaries}: install the PostgreSQL server package of your system."
                 )
-        if made_by is None:
-            # A server whose data somebody deleted runs on for up to a minute, and its end would remove our socket.
+        if cluster_major is None:
+            # A server whose data was deleted runs for up to a minute, and would remove the new socket when it stops.
             for pid in postmaster.processes_with(self._mark):
                 postmaster.stop_process(pid, self._mark, signal.SIGQUIT, patience=PATIENCE)
-            said = os.fstat(log).st_size
+            log_start = os.fstat(log).st_size
             sync = self._settings.get("fsync") != "off"
             if initialise(self.folder, self._account, binaries, major, log=log, lock=lock, sync=sync) != 0:
-                raise ServerUnreachable(self._complaint("cannot be made", said))
+                raise ServerUnreachable(self._error_message("cannot be created", log_start))
         return binaries
 
     def _launch(self, binaries: Path, log: int) -> bool:
-        for left in (self._data / "postmaster.pid", self._socket_directory / f"{postmaster.SOCKET_NAME}.lock"):
-            found = postmaster.read_pid_file(left)
+        for stale in (self._data / "postmaster.pid", self._socket_directory / f"{postmaster.SOCKET_NAME}.lock"):
+            found = postmaster.read_pid_file(stale)
             if found and postmaster.belongs_to_another(found.pid, self._mark):
-                # After a crash, and common in containers, which give the same low numbers again: PostgreSQL would
-                # refuse. Whether an old server still uses the data, shared memory tells it as well.
-                left.unlink()
+                # After a crash PostgreSQL would refuse to start if the pid is in use again, which is common in
+                # containers. It still detects an old server that uses the data by its shared memory.
+                stale.unlink()
         if self._socket_directory != self.folder:
             make_folder(self._socket_directory, self._account)
             refuse_strangers(self._socket_directory, self._account)
-        # It counts only when loaded from the start; the server does not start with a library that is not there.
-        counted = (binaries.parent / "lib" / "pg_stat_statements.so").exists()
+        # pg_stat_statements must be preloaded; the server does not start with a missing library.
+        has_statements = (binaries.parent / "lib" / "pg_stat_statements.so").exists()
         parameters = {
-            "shared_preload_libraries": "pg_stat_statements" if counted else "",
+            "shared_preload_libraries": "pg_stat_statements" if has_statements else "",
             "listen_addresses": "",
             "port": str(self.port),
             "unix_socket_directories": str(self._socket_directory),
@@ -264,9 +262,10 @@ class EmbeddedServer:
         }
         options = [part for name, value in parameters.items() for part in ("-c", f"{name}={value}")]
         options += ["-c", self._mark]
-        # pg_ctl hands the data folder to a shell without quoting it, so it is named from within its parent.
-        how = ["start", "--pgdata=data", "--silent", "--wait", f"--timeout={PATIENCE:.0f}", "-o", shlex.join(options)]
-        return self._account.run([binaries / "pg_ctl", *how], folder=self.folder, output=log) == 0
+        # pg_ctl passes the data folder to a shell without quoting it, so a relative path is used.
+        command = ["start", "--pgdata=data", "--silent", "--wait", f"--timeout={PATIENCE:.0f}"]
+        command += ["-o", shlex.join(options)]
+        return self._account.run([binaries / "pg_ctl", *command], folder=self.folder, output=log) == 0
 
     @contextmanager
     def _open_log(self) -> Iterator[int]:
@@ -283,8 +282,8 @@ class EmbeddedServer:
             log.seek(start)
             return log.read().decode(errors="replace")
 
-    def _complaint(self, what: str, start: int) -> str:
+    def _error_message(self, problem: str, start: int) -> str:
         lines = [line.strip() for line in self._log_since(start).splitlines() if line.strip()]
-        telling = [match[1] for match in map(TELLING.search, lines) if match]
-        reason = (telling or lines or ["it said nothing"])[-1].rstrip(".")
-        return f"The embedded server {what}: {reason}. The whole story is in {self.log}."
+        reported = [match[1] for match in map(ERROR_LINE.search, lines) if match]
+        reason = (reported or lines or ["no message in the log"])[-1].rstrip(".")
+        return f"The embedded server {problem}: {reason}. For details see {self.log}."

@@ -6,19 +6,19 @@
     (parent role)                     │            ├──< analysis_results >── (the transcription version it read)
                                       │            └─── storage_objects (the bytes, by key)
                                       ├──< case_notes
-                                      └──< legal_holds            activity_logs, _seals, _archives: what happened
+                                      └──< legal_holds            activity_logs, activity_seals, activity_archives
 
 Glossary
 
-- A *case* holds everything; whoever is no participant of it sees nothing below it. Its number travels down: every table
-  below a case has `case_id`, and composite foreign keys keep children and parents in the same case.
+- A *case* contains everything else; users who do not participate in it see none of it. Every table below a case has
+  `case_id`, and composite foreign keys keep children and parents in the same case.
 - An *audio file* is a recording: facts about it and the key of its bytes. The bytes are a *storage object*, which has
   a row of its own from before the first byte is written until after the last one is gone.
-- A *transcription* is one version of what was said in a recording, in one language; it is never edited, a correction is
-  a new version. Newest is not the same as *accepted*.
-- An *analysis result* is one version of what it means, and remembers the transcription it read.
-- A *processing job* is work on a recording; whoever holds its lease sees the case for as long.
-- The *activity log* holds all that happened: row changes written by triggers, and what people and programs did.
+- A *transcription* is one version of what was said in a recording, in one language; it is never edited: a correction
+  is a new version. The newest version and the *accepted* one may differ.
+- An *analysis result* is one version of an analysis of a recording, with the transcription that it is based on.
+- A *processing job* is work on a recording; its worker may read the case while it holds the lease.
+- The *activity log* has an entry for every event: row changes written by triggers, and what users and programs did.
 """
 
 from src.database.base import Base
@@ -32,7 +32,7 @@ from src.database.models.transcriptions import Language, Transcription, Transcri
 from src.database.models.users import ActorKey, LoginThrottle, User, UserRole
 from src.database.schema.creation import protect
 
-# Tables without their policies and triggers would be an open door: create_all() installs both.
+# create_all() installs policies and triggers too: tables without them would be unprotected.
 protect(Base.metadata)
 
 __all__ = [

@@ -1,20 +1,20 @@
-"""What happened: one append-only log, its categories, and the seals that prove it."""
+"""The activity log: append-only entries, their types, the seals that prove them, and archived months."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from src.database.base import Base, Record, TransactionId, administered, guarded, one_of
+from src.database.base import Base, Record, TransactionId, administered, guarded, not_negative, one_of, sha256_form
 from src.database.models.lookups import Lookup
 from src.database.schema import LOOKUP, Protected, Trigger
 
-# Written by triggers and definer functions only, and read by administrators.
+# Written by triggers and SECURITY DEFINER functions only, read by administrators.
 _RECORDS = Protected(
     case=None, administrators="read", captured=False, restorable=None, held=False, in_snapshot=False
 )  # fmt: skip
@@ -22,11 +22,11 @@ _RECORDS = Protected(
 _IS_BUILT_IN = "OLD.code ~ '^(row|history|schema)[.]'"
 _BUILT_IN = ("the database itself writes entries of this type",)
 
-OPERATIONS = ("insert", "update", "delete", "baseline", "event")
+Operation = Literal["insert", "update", "delete", "baseline", "event"]
 
 
 class ActivityType(Lookup):
-    """A category of the log: row changes, sign-ins, reads, file operations, work."""
+    """Type of a log entry: row changes, sign-ins, reads, file operations, jobs."""
 
     __tablename__ = "activity_types"
     __protection__ = replace(
@@ -47,10 +47,10 @@ class ActivityType(Lookup):
 
 
 class ActivityLog(Base):
-    """One entry of the memory. Written by triggers and definer functions only; never changed, never deleted.
+    """One log entry. Written by triggers and SECURITY DEFINER functions only; never changed, never deleted.
 
-    No foreign keys: an entry survives whatever it speaks of, and concurrent writers must not meet on a row of
-    activity_types. Partitioned by month; a DEFAULT partition, so that no write fails for want of a month.
+    Without foreign keys: an entry outlives the row that it is about, and concurrent writers must not block each other
+    on a row of activity_types. Partitioned by month; with a DEFAULT partition, so that a missing month fails no write.
     """
 
     __tablename__ = "activity_logs"
@@ -60,13 +60,13 @@ class ActivityLog(Base):
         insert=None,
         update=None,
         delete=None,
-        # Members read the entries of their cases, and those of their own that belong to no case.
+        # Members read the entries of their cases, and their own entries without a case.
         also_visible="(case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
         touched=False,
         triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry"),),
     )
     __table_args__ = (
-        one_of("operation", *OPERATIONS),
+        one_of("operation", Operation),
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
         Index("activity_logs_entity_entity_id_idx", "entity", "entity_id", "created_at", "id"),
         Index("activity_logs_actor_id_created_at_idx", "actor_id", "created_at", "id"),
@@ -79,11 +79,11 @@ class ActivityLog(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), comment="always created_at")
     activity_type_id: Mapped[int]
     actor_id: Mapped[int | None] = mapped_column(comment="null: the owner of the database, not a session")
-    actor: Mapped[str] = mapped_column(comment="the name as it was then")
+    actor: Mapped[str] = mapped_column(comment="user name at that time")
     case_id: Mapped[int | None] = mapped_column(Integer)
     entity: Mapped[str | None] = mapped_column(comment="the table")
     entity_id: Mapped[int | None]
-    operation: Mapped[str]
+    operation: Mapped[Operation] = mapped_column(Text)
     old: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), comment="changed columns, as before")
     new: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True), comment="the whole row, or an event's detail"
@@ -91,7 +91,9 @@ class ActivityLog(Base):
     reason: Mapped[str | None] = guarded(most=2000)
     request_id: Mapped[str | None] = guarded(most=200)
     transaction_id: Mapped[int] = mapped_column(TransactionId)
-    epoch: Mapped[int] = mapped_column(comment="the cluster's system identifier: transaction ids restart elsewhere")
+    epoch: Mapped[int] = mapped_column(
+        comment="system identifier of the cluster; transaction ids are unique within one"
+    )
     schema_revision: Mapped[str]
     salt: Mapped[bytes | None] = mapped_column(deferred=True)
     payload_hash: Mapped[bytes] = mapped_column(deferred=True)
@@ -105,8 +107,8 @@ class ActivityLog(Base):
 class ActivitySeal(Record):
     """A hash over a batch of finished transactions of one month, chained to the seal before it and signed.
 
-    Never changed and never deleted, save that `pruned_at` is set once. `leaves` names what was sealed, so that a
-    difference can be named and not only noticed: 40 bytes for each entry in the order of their ids, the id (8 bytes,
+    Never changed and never deleted, except that `pruned_at` is set once. `leaves` lists what was sealed, so that a
+    verification can name the entries that differ: 40 bytes for each entry in the order of their ids, the id (8 bytes,
     big-endian) and the leaf hash.
     """
 
@@ -120,7 +122,7 @@ class ActivitySeal(Record):
     )
     __table_args__ = (
         UniqueConstraint("previous_id"),
-        CheckConstraint("entry_count >= 0", name="entry_count_positive"),
+        not_negative("entry_count"),
         CheckConstraint("low_xid <= high_xid", name="xid_order"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
     )
@@ -128,30 +130,30 @@ class ActivitySeal(Record):
     previous_id: Mapped[int | None] = mapped_column(ForeignKey("activity_seals.id", ondelete="RESTRICT"))
     month: Mapped[date]
     epoch: Mapped[int]
-    low_xid: Mapped[int] = mapped_column(TransactionId, comment="no entry of the batch is of an earlier transaction")
+    low_xid: Mapped[int] = mapped_column(TransactionId, comment="no entry of the batch has an earlier transaction")
     high_xid: Mapped[int] = mapped_column(TransactionId, comment="first transaction after the batch")
     entry_count: Mapped[int]
     next_xid: Mapped[int] = mapped_column(
-        TransactionId, server_default=text("'0'::xid8"), comment="no transaction from this one on had begun"
+        TransactionId, server_default=text("'0'::xid8"), comment="first transaction id not yet assigned at sealing"
     )
     root: Mapped[bytes] = mapped_column(comment="Merkle root over the leaf hashes")
     leaves: Mapped[bytes] = mapped_column(
         deferred=True, server_default=text("''::bytea"), comment="id (8 bytes) and leaf hash (32) of each entry"
     )
-    seal_hash: Mapped[bytes] = mapped_column(comment="over the previous seal_hash and this seal's own fields")
+    seal_hash: Mapped[bytes] = mapped_column(comment="over the previous seal_hash and the fields of this seal")
     signature: Mapped[bytes | None]
-    signing_key: Mapped[str | None] = guarded(most=200, comment="fingerprint of the key that signed")
-    pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries left for the archive")
+    signing_key: Mapped[str | None] = guarded(most=200, comment="fingerprint of the signing key")
+    pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries were moved to the archive")
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
 
 
 class ActivityArchive(Record):
-    """A month of the log that left the database: where it lies, and the hash of its file."""
+    """A month of the log moved to the storage: the key and the hash of its file."""
 
     __tablename__ = "activity_archives"
     __protection__ = _RECORDS
     __table_args__ = (
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
+        sha256_form(),
         CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         Index("activity_archives_month_idx", "month"),
@@ -159,7 +161,7 @@ class ActivityArchive(Record):
 
     month: Mapped[date]
     storage_key: Mapped[str] = guarded(most=1024, least=1, unique=True)
-    storage_type: Mapped[str] = guarded(most=64, least=1, comment="the storage backend's name")
+    storage_type: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
     size_bytes: Mapped[int]
     sha256: Mapped[str] = mapped_column(comment="of the compressed file")
     entry_count: Mapped[int]

@@ -1,32 +1,35 @@
-"""What it means: versions of an analysis, and the sentiments they speak of."""
+"""Analyses: versions per recording, and the sentiments that they may have."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, relationship
 
-from src.database.base import Record, Versioned, written
-from src.database.models.cases import ACTOR
+from src.database.base import Record, Versioned, acting_user, written
 from src.database.models.lookups import Lookup
-from src.database.models.transcriptions import Transcription
 from src.database.schema import Protected
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
+    from src.database.models.transcriptions import Transcription
+
+
+SentimentCode = Literal["positive", "neutral", "negative", "mixed"]
+"""The seeded sentiments; operators may add rows to `sentiments`."""
 
 
 class Sentiment(Lookup):
-    """How something was said: positive, neutral, negative, mixed."""
+    """Sentiment of a recording: positive, neutral, negative, mixed."""
 
     __tablename__ = "sentiments"
 
 
 class AnalysisResult(Versioned, Record):
-    """One version of what a recording means. It remembers the transcription that it read."""
+    """One version of the analysis of a recording, with the transcription that it is based on."""
 
     __tablename__ = "analysis_results"
     __protection__ = Protected()
@@ -52,22 +55,20 @@ class AnalysisResult(Versioned, Record):
 
     case_id: Mapped[int] = written(Integer, once=True)
     audio_file_id: Mapped[int] = written(once=True)
-    transcription_id: Mapped[int | None] = written(once=True, comment="the version that was read")
+    transcription_id: Mapped[int | None] = written(once=True, comment="the transcription version that was analysed")
     version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording")
     summary: Mapped[str] = written(once=True, sampled=False, server_default="")
     sentiment_id: Mapped[int | None] = written(ForeignKey("sentiments.id", ondelete="RESTRICT"), once=True)
     sentiment_score: Mapped[float | None] = written(once=True, comment="-1 negative … 1 positive")
     details: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
     details_schema: Mapped[str | None] = written(
-        most=200, least=1, once=True, comment="the name of the schema that the details keep to"
+        most=200, least=1, once=True, comment="name of the JSON Schema of the details"
     )
     model_name: Mapped[str | None] = written(most=200, once=True)
     model_version: Mapped[str | None] = written(most=200, once=True)
     accepted_at: Mapped[datetime | None] = written()
-    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
-    created_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    accepted_by_id: Mapped[int | None] = acting_user(once=False)
+    created_by_id: Mapped[int] = acting_user()
 
     audio_file: Mapped[AudioFile] = relationship(
         back_populates="analyses",

@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, guarded, one_of, user_text, written
-from src.database.models.cases import ACTOR, Case
+from src.database.base import (
+    Record,
+    Versioned,
+    acting_user,
+    case_key,
+    children,
+    guarded,
+    not_negative,
+    one_of,
+    sha256_form,
+    user_text,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.transcriptions import Language
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED, CAPTURED_WITHOUT_CASE
 
 if TYPE_CHECKING:
     from src.database.models.analyses import AnalysisResult
+    from src.database.models.cases import Case
     from src.database.models.jobs import ProcessingJob
-    from src.database.models.transcriptions import Transcription
+    from src.database.models.transcriptions import Language, Transcription
+    from src.database.models.users import User
 
-OBJECT_STATES = ("pending", "live", "deleting")
+StatusCode = Literal["received", "queued", "processing", "processed", "failed"]
+"""The seeded statuses of recordings; operators may add rows to `audio_statuses`."""
+
+ObjectState = Literal["pending", "live", "deleting"]
 
 
 class AudioStatus(Lookup):
-    """How far the processing of a recording has come."""
+    """Progress of the processing of a recording."""
 
     __tablename__ = "audio_statuses"
 
 
 class StorageObject(Record):
-    """One stored object, from before its first byte is written until after its last byte is gone.
+    """One stored object, from before its first byte is written until after its last byte is removed.
 
-    pending: announced, perhaps half written, nobody's yet. live: a recording has it. deleting: nobody's any more.
-    It has no foreign key to its case, since it outlives the case by the moment that the sweeper needs.
+    pending: announced, perhaps partly written, not yet part of a recording. live: the object of a recording. deleting:
+    no longer part of one. Without a foreign key to its case, since it outlives the case until a sweep removes the
+    bytes.
     """
 
     __tablename__ = "storage_objects"
-    # Announced through a function; what becomes of an object is the work of triggers and of maintenance. What is
-    # pending belongs to no case yet: anybody may have announced it, and it may be removed under a hold. So entries of
-    # it name no case. What checks and sweeps count is not captured; a row that came back from the log would have no
-    # bytes.
+    # Announced by a function, changed by triggers and maintenance only. A pending object is not part of a case yet: any
+    # user may have announced it, and it may be removed under a legal hold, so its log entries name no case. Counters
+    # of checks and sweeps are not captured. Not restorable: a row restored from the log would have no bytes.
     __protection__ = Protected(
         insert=None,
         update=None,
@@ -94,30 +108,30 @@ class StorageObject(Record):
     )
     __table_args__ = (
         UniqueConstraint("key"),
-        one_of("state", *OBJECT_STATES),
-        CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        CheckConstraint("attempts >= 0", name="attempts_positive"),
+        one_of("state", ObjectState),
+        not_negative("size_bytes"),
+        sha256_form(),
+        not_negative("attempts"),
         Index("storage_objects_case_id_idx", "case_id"),
-        # What the sweeper reads: it stays as small as the garbage is.
+        # Read by sweeps: as small as the garbage.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
     )
 
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
-    state: Mapped[str] = mapped_column(server_default="pending")
+    state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None]
-    upload_id: Mapped[str | None] = mapped_column(comment="of a multipart upload that may have to be aborted")
+    upload_id: Mapped[str | None] = mapped_column(comment="id of a multipart upload that may have to be aborted")
     delete_after: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    last_error: Mapped[str | None] = guarded(most=4000, comment="of the last check, or of the last try to remove it")
-    verified_at: Mapped[datetime | None] = mapped_column(comment="when its bytes were last read and compared")
+    last_error: Mapped[str | None] = guarded(most=4000, comment="error of the last check or removal")
+    verified_at: Mapped[datetime | None] = mapped_column(comment="when the bytes were last read and compared")
 
 
 class AudioFile(Versioned, Record):
-    """A recording: where its bytes are, what they hold, how far it is processed."""
+    """A recording: where its bytes are, facts about the audio, progress of its processing."""
 
     __tablename__ = "audio_files"
     __protection__ = Protected(
@@ -134,8 +148,8 @@ class AudioFile(Versioned, Record):
         UniqueConstraint("case_id", "id"),
         UniqueConstraint("path"),
         CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        CheckConstraint("duration_ms >= 0", name="duration_ms_positive"),
+        sha256_form(),
+        not_negative("duration_ms"),
         CheckConstraint("sample_rate_hz BETWEEN 1 AND 768000", name="sample_rate_hz_range"),
         CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
         CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
@@ -145,7 +159,7 @@ class AudioFile(Versioned, Record):
         Index("audio_files_status_id_idx", "status_id"),
         Index("audio_files_language_id_idx", "language_id"),
         Index("audio_files_uploaded_by_id_idx", "uploaded_by_id"),
-        # What the sweeper reads: it stays as small as what is marked.
+        # Read by sweeps: as small as the number of deleted recordings.
         Index("audio_files_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         Index(
             "audio_files_name_lower_idx",
@@ -154,22 +168,22 @@ class AudioFile(Versioned, Record):
         ),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
-    name: Mapped[str] = user_text(1024, least=1, comment="the file name as the user gave it; never part of a path")
+    case_id: Mapped[int] = case_key()
+    name: Mapped[str] = user_text(1024, least=1, comment="file name given by the user; never part of a path")
     path: Mapped[str] = written(
         ForeignKey("storage_objects.key", ondelete="RESTRICT"),
         once=True,
         comment="key of the bytes in their storage backend",
     )
     size_bytes: Mapped[int] = written(once=True)
-    sha256: Mapped[str] = written(once=True, comment="of the bytes, lowercase hexadecimal")
-    content_type: Mapped[str | None] = written(most=128, once=True, comment="by content, not by name")
-    duration_ms: Mapped[int | None] = written(once=True, comment="of the samples that decode, in milliseconds")
+    sha256: Mapped[str] = written(once=True, comment="SHA-256 of the bytes, lowercase hexadecimal")
+    content_type: Mapped[str | None] = written(most=128, once=True, comment="media type by content, not by file name")
+    duration_ms: Mapped[int | None] = written(once=True, comment="of the decoded samples, in milliseconds")
     sample_rate_hz: Mapped[int | None] = written(once=True)
     channels: Mapped[int | None] = written(once=True)
     codec: Mapped[str | None] = written(most=64, once=True)
     is_truncated: Mapped[bool] = written(
-        once=True, server_default=text("false"), comment="decodes to less than it promises"
+        once=True, server_default=text("false"), comment="decodes to less than its header states"
     )
     recorded_at: Mapped[datetime | None] = written(comment="when people spoke, if known")
     language_id: Mapped[int | None] = written(ForeignKey("languages.id", ondelete="RESTRICT"))
@@ -186,27 +200,19 @@ class AudioFile(Versioned, Record):
         JSONB,
         once=True,
         server_default=text("'{}'::jsonb"),
-        comment="where in the backend: bucket, version; never a credential",
+        comment="bucket and version in the backend; never a credential",
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
     archive_reason: Mapped[str | None] = guarded(most=2000, least=1, sampled=False, server_default=FetchedValue())
     deleted_at: Mapped[datetime | None] = mapped_column(
-        server_default=FetchedValue(), comment="marked for deletion; a sweep removes it after a grace"
+        server_default=FetchedValue(), comment="marked as deleted; a sweep removes it after a grace period"
     )
-    uploaded_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    uploaded_by_id: Mapped[int] = acting_user()
 
     case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
     language: Mapped[Language | None] = relationship(lazy="joined")
     status: Mapped[AudioStatus] = relationship(lazy="joined", innerjoin=True)
     uploaded_by: Mapped[User] = relationship(back_populates="audio_files", lazy="raise_on_sql")
-    transcriptions: Mapped[list[Transcription]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    analyses: Mapped[list[AnalysisResult]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    jobs: Mapped[list[ProcessingJob]] = relationship(
-        back_populates="audio_file", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    transcriptions: Mapped[list[Transcription]] = children("audio_file")
+    analyses: Mapped[list[AnalysisResult]] = children("audio_file")
+    jobs: Mapped[list[ProcessingJob]] = children("audio_file")

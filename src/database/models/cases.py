@@ -1,9 +1,9 @@
-"""Cases and who takes part in them."""
+"""Cases, their participants, notes and legal holds."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     CheckConstraint,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Text,
     UniqueConstraint,
     func,
     text,
@@ -20,45 +21,60 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-from src.database.base import Record, TransactionId, Versioned, administered, one_of, user_text, versioned_by, written
+from src.database.base import (
+    ACTOR,
+    Record,
+    TransactionId,
+    Versioned,
+    acting_user,
+    administered,
+    case_key,
+    children,
+    one_of,
+    user_text,
+    versioned_by,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
-from src.database.schema.permissions import PARTICIPANT_ROLES
+from src.database.schema.permissions import CaseRole
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
+    from src.database.models.users import User
 
-ACTOR = text("public.actor_id()")
+
+PriorityCode = Literal["high", "medium", "low"]
+"""The seeded priorities; operators may add rows to `case_priorities`."""
 
 
 class CaseStatus(Lookup):
-    """Where a case stands: active, closed, pending."""
+    """Status of a case: active, closed, pending."""
 
     __tablename__ = "case_statuses"
 
 
 class CasePriority(Lookup):
-    """How urgent a case is: high, medium, low; the heavier, the sooner."""
+    """Urgency of a case: high, medium, low; a higher weight is more urgent."""
 
     __tablename__ = "case_priorities"
 
-    weight: Mapped[int] = administered(comment="sorts the levels; heavier is more urgent")
+    weight: Mapped[int] = administered(comment="sorts the levels; higher is more urgent")
 
 
 class Case(Versioned, Record):
-    """What recordings, people, notes and holds belong to. Opening one makes the actor its owner."""
+    """A case: recordings, participants, notes and legal holds belong to it. Opening one makes the actor its owner."""
 
     __tablename__ = "cases"
     __protection__ = Protected(
         case="id",
-        # A case is visible to the transaction that opened it before its owner stands in the participants: INSERT …
-        # RETURNING checks the SELECT policy first and fires the AFTER trigger that adds the owner last.
+        # A case is visible to the transaction that opened it before its owner is a participant: INSERT … RETURNING
+        # checks the SELECT policy first and fires the AFTER trigger that adds the owner last.
         also_visible="(opened_by_id = (SELECT public.actor_id()) AND opened_xid = pg_current_xact_id_if_assigned())",
         insert_rule="opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open'))",
         not_captured=("opened_xid", "active_holds"),
         triggers=(
-            # A hold that is placed meanwhile is no change that an editor of the case could lose.
+            # Placing a hold does not count as a change: an editor of the case must not get a LostUpdate from it.
             Trigger(
                 "touch",
                 "BEFORE UPDATE",
@@ -67,14 +83,13 @@ class Case(Versioned, Record):
                 always=False,
             ),
             Trigger("prepare", "BEFORE INSERT", "prepare_case", always=False),
-            # All owners at once: the log then takes their entries at once too.
+            # One statement for all owners, so that the log gets their entries in one statement too.
             Trigger("own", "AFTER INSERT", "own_case", each="STATEMENT", transition="new_cases", always=False),
             Trigger("count_holds", "BEFORE INSERT OR UPDATE OF active_holds", "count_holds"),
         ),
     )
     __table_args__ = (
-        # By it the row policy shows a new case to the transaction that opened it, before its owner is a participant.
-        # Not mapped: nobody but the policy reads it, and merge() would try to write it back.
+        # Read by the SELECT policy only, for new cases. Not mapped: merge() would try to write it back.
         Column(
             "opened_xid", TransactionId, server_default=FetchedValue(), comment="the transaction that opened the case"
         ),
@@ -101,7 +116,7 @@ class Case(Versioned, Record):
         least=1,
         unique=True,
         server_default=FetchedValue(),
-        comment="a trigger makes C-000042 of the id when none is given",
+        comment="when none is given, a trigger derives C-000042 from the id",
     )
     title: Mapped[str] = user_text(300, least=1)
     description: Mapped[str] = user_text(20_000, server_default="")
@@ -116,28 +131,20 @@ class Case(Versioned, Record):
     opened_by_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True, server_default=ACTOR)
     closed_at: Mapped[datetime | None] = written()
     active_holds: Mapped[int] = mapped_column(
-        server_default="0", server_onupdate=FetchedValue(), comment="legal holds not yet released; counted by a trigger"
+        server_default="0", server_onupdate=FetchedValue(), comment="unreleased legal holds; counted by a trigger"
     )
 
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)
     priority: Mapped[CasePriority] = relationship(lazy="joined", innerjoin=True)
     opened_by: Mapped[User] = relationship(lazy="raise_on_sql")
-    participants: Mapped[list[CaseParticipant]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    audio_files: Mapped[list[AudioFile]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    notes: Mapped[list[CaseNote]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
-    holds: Mapped[list[LegalHold]] = relationship(
-        back_populates="case", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    participants: Mapped[list[CaseParticipant]] = children("case")
+    audio_files: Mapped[list[AudioFile]] = children("case")
+    notes: Mapped[list[CaseNote]] = children("case")
+    holds: Mapped[list[LegalHold]] = children("case")
 
 
 class CaseParticipant(Versioned, Record):
-    """A user in a case: the role there, permissions added or denied, until when."""
+    """A user in a case: role, permissions added or denied, expiry."""
 
     __tablename__ = "case_participants"
     __protection__ = Protected(
@@ -159,23 +166,21 @@ class CaseParticipant(Versioned, Record):
     )
     __table_args__ = (
         UniqueConstraint("case_id", "user_id"),
-        one_of("role", *PARTICIPANT_ROLES),
+        one_of("role", CaseRole),
         CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
         CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         Index("case_participants_user_id_idx", "user_id", postgresql_include=["case_id", "role", "expires_at"]),
         Index("case_participants_added_by_id_idx", "added_by_id"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    case_id: Mapped[int] = case_key()
     user_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
-    role: Mapped[str] = written(comment="owner, editor or viewer")
+    role: Mapped[CaseRole] = written(Text, comment="owner, editor or viewer")
     permissions: Mapped[dict[str, Any]] = written(
         JSONB, server_default=text("'{}'::jsonb"), comment='{"allow": [verb, …], "deny": [verb, …]}'
     )
     expires_at: Mapped[datetime | None] = written()
-    added_by_id: Mapped[int | None] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    added_by_id: Mapped[int | None] = acting_user()
 
     case: Mapped[Case] = relationship(back_populates="participants", lazy="raise_on_sql")
     user: Mapped[User] = relationship(
@@ -184,7 +189,7 @@ class CaseParticipant(Versioned, Record):
 
 
 class CaseNote(Versioned, Record):
-    """What somebody wrote down about a case."""
+    """A note of a user about a case."""
 
     __tablename__ = "case_notes"
     __protection__ = Protected()
@@ -194,10 +199,8 @@ class CaseNote(Versioned, Record):
         Index("case_notes_search_idx", text("search_vector_1('simple', body)"), postgresql_using="gin"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
-    author_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    case_id: Mapped[int] = case_key()
+    author_id: Mapped[int] = acting_user()
     body: Mapped[str] = user_text(100_000, least=1)
 
     case: Mapped[Case] = relationship(back_populates="notes", lazy="raise_on_sql")
@@ -205,7 +208,7 @@ class CaseNote(Versioned, Record):
 
 
 class LegalHold(Versioned, Record):
-    """Why nothing in a case may be deleted, from when it is placed until it is released."""
+    """A legal hold: nothing in the case can be deleted from its placement until its release."""
 
     __tablename__ = "legal_holds"
     __protection__ = Protected(
@@ -225,13 +228,11 @@ class LegalHold(Versioned, Record):
         Index("legal_holds_released_by_id_idx", "released_by_id"),
     )
 
-    case_id: Mapped[int] = written(Integer, ForeignKey("cases.id", ondelete="CASCADE"), once=True)
+    case_id: Mapped[int] = case_key()
     reason: Mapped[str] = user_text(2000, least=1, once=True)
-    placed_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    placed_by_id: Mapped[int] = acting_user()
     released_at: Mapped[datetime | None] = written()
-    released_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
+    released_by_id: Mapped[int | None] = acting_user(once=False)
     release_reason: Mapped[str | None] = user_text(2000, least=1)
 
     case: Mapped[Case] = relationship(back_populates="holds", lazy="raise_on_sql")

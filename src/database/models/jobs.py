@@ -1,33 +1,32 @@
-"""Work on recordings: jobs that pipeline services claim, keep alive and finish."""
+"""Jobs on recordings, which pipeline services claim, keep alive and complete."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, one_of, user_text, written
-from src.database.models.cases import ACTOR
+from src.database.base import Record, Versioned, acting_user, not_negative, one_of, user_text, written
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
 
-JOB_STATES = ("queued", "running", "done", "failed")
+JobState = Literal["queued", "running", "done", "failed"]
 
 
 class ProcessingJob(Versioned, Record):
-    """One piece of work on one recording. Its lease is also the grant: whoever holds it sees the case meanwhile.
+    """One job on one recording. Its lease is also a grant: the worker may read the case while it holds the lease.
 
-    `lease` is the fencing token: it grows with every claim, so that a worker that lost its lease cannot store a result.
+    `lease` is the fencing number: it grows with every claim; a worker that lost its lease cannot store a result.
     """
 
     __tablename__ = "processing_jobs"
-    # Claimed, kept alive and finished through functions. A heartbeat is no event; what a job became is.
+    # Claimed, kept alive and completed by functions. Outcomes are captured, heartbeats are not.
     __protection__ = Protected(
         update=None,
         insert_also="state = 'queued'",
@@ -49,8 +48,8 @@ class ProcessingJob(Versioned, Record):
         ForeignKeyConstraint(
             ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
         ),
-        one_of("state", *JOB_STATES),
-        CheckConstraint("lease >= 0", name="lease_positive"),
+        one_of("state", JobState),
+        not_negative("lease"),
         CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_object"),
         CheckConstraint("jsonb_typeof(result) = 'object'", name="result_object"),
@@ -58,7 +57,7 @@ class ProcessingJob(Versioned, Record):
             "(state = 'running') = (lease_expires_at IS NOT NULL) AND (state = 'running') = (leased_by_id IS NOT NULL)",
             name="running_has_lease",
         ),
-        # One open job of a kind per recording: asking twice is not working twice.
+        # One open job of a kind per recording: enqueueing twice does not run it twice.
         Index(
             "processing_jobs_open_key",
             "case_id",
@@ -84,22 +83,20 @@ class ProcessingJob(Versioned, Record):
     case_id: Mapped[int] = written(Integer, once=True)
     audio_file_id: Mapped[int] = written(once=True)
     kind: Mapped[str] = written(most=64, least=1, once=True, comment="transcribe, analyse, …")
-    state: Mapped[str] = mapped_column(server_default="queued")
+    state: Mapped[JobState] = mapped_column(Text, server_default="queued")
     priority: Mapped[int] = written(once=True, server_default="0", comment="higher is sooner")
     payload: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
     result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), once=True)
     run_after: Mapped[datetime] = written(once=True, server_default=func.now())
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int] = written(once=True, server_default="3")
-    lease: Mapped[int] = mapped_column(server_default="0", comment="grows with every claim; names the newest one")
+    lease: Mapped[int] = mapped_column(server_default="0", comment="fencing number: grows with every claim")
     leased_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
     lease_expires_at: Mapped[datetime | None] = written(once=True)
-    worker: Mapped[str | None] = written(most=200, once=True, comment="which process, as it calls itself")
+    worker: Mapped[str | None] = written(most=200, once=True, comment="name of the worker process, given by it")
     started_at: Mapped[datetime | None] = written(once=True)
     finished_at: Mapped[datetime | None] = written(once=True)
     error_message: Mapped[str | None] = user_text(4000, once=True)
-    created_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    created_by_id: Mapped[int] = acting_user()
 
     audio_file: Mapped[AudioFile] = relationship(back_populates="jobs", lazy="raise_on_sql")

@@ -1,4 +1,4 @@
-"""What the look-up tables share: a code that programs use, a name that people read."""
+"""Base of the look-up tables: a code for programs, a name for people."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ class Lookup(Record):
     name: Mapped[str] = administered()
     description: Mapped[str] = administered(server_default="")
     is_active: Mapped[bool] = administered(server_default=text("true"), comment="offered for new rows")
-    # What init_db wrote, as a hash: a row that differs from it was changed by an operator, on purpose.
-    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+    # Hash of what init_db wrote: a row that differs from it was changed by an operator and is left alone.
+    seed_fingerprint: Mapped[str | None] = mapped_column(
+        deferred=True, comment="hash of the seed; null: not a seed of init_db"
+    )
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - declared_attr calls it with the class

@@ -1,4 +1,4 @@
-"""Tables of services that are protected like those of this layer."""
+"""Tables of services that are protected like those of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said: languages, versions of a transcription, their segments, and the bytes they were imported from."""
+"""Transcriptions: languages, versions, segments, and the bytes that a version was imported from."""
 
 from __future__ import annotations
 
@@ -22,17 +22,27 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
-from src.database.base import SENSITIVE, Record, Versioned, administered, user_text, written
-from src.database.models.cases import ACTOR
+from src.database.base import (
+    SENSITIVE,
+    Record,
+    Versioned,
+    acting_user,
+    administered,
+    children,
+    not_negative,
+    sha256_form,
+    user_text,
+    written,
+)
 from src.database.models.lookups import Lookup
-from src.database.models.users import User
 from src.database.schema import Protected, Trigger
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
+    from src.database.models.users import User
 
 
-# A version goes as a whole or not at all, and is finished when the transaction that made it commits.
+# A version is deleted as a whole or not at all, and is final when the transaction that added it commits.
 _PARTS = Protected(
     update=None,
     delete=None,
@@ -48,20 +58,20 @@ _FIXED = ("content", "case_id", "audio_file_id", "language_id", "version")
 
 
 class Language(Lookup):
-    """A language that can be spoken in a recording; `code` is its BCP 47 tag."""
+    """A language of recordings; `code` is its BCP 47 tag."""
 
     __tablename__ = "languages"
 
     native_name: Mapped[str] = administered(server_default="")
     # The name and not a regconfig: columns of that type stop pg_upgrade.
-    search_config: Mapped[str] = administered(server_default="simple", comment="a text search configuration's name")
+    search_config: Mapped[str] = administered(server_default="simple", comment="name of a text search configuration")
 
 
 class Transcription(Versioned, Record):
     """One version of what was said in a recording, in one language. Never edited: a correction is a new version."""
 
     __tablename__ = "transcriptions"
-    # The text of a version is answered for by `segments_sha256`, and goes when the version goes: it cannot come back.
+    # `segments_sha256` covers the text of a version; the text is deleted with the version and cannot be restored.
     __protection__ = Protected(
         not_captured=("content",),
         restorable=None,
@@ -112,15 +122,14 @@ class Transcription(Versioned, Record):
     based_on_id: Mapped[int | None] = written(once=True, comment="the version that this one corrects")
     content: Mapped[str] = written(once=True, sampled=False, comment="the whole text")
     confidence: Mapped[float | None] = written(once=True)
-    model_name: Mapped[str | None] = written(most=200, once=True, comment="the recogniser; null where people wrote")
+    model_name: Mapped[str | None] = written(most=200, once=True, comment="recogniser; null for text written by people")
     model_version: Mapped[str | None] = written(most=200, once=True)
     accepted_at: Mapped[datetime | None] = written()
-    accepted_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), signed=True)
-    created_by_id: Mapped[int] = written(
-        ForeignKey("users.id", ondelete="RESTRICT"), once=True, signed=True, server_default=ACTOR
-    )
+    accepted_by_id: Mapped[int | None] = acting_user(once=False)
+    created_by_id: Mapped[int] = acting_user()
     segments_sha256: Mapped[str | None] = mapped_column(
-        server_default=FetchedValue(), comment="over its segments and sources; set by a trigger at commit, then final"
+        server_default=FetchedValue(),
+        comment="digest of its segments and sources; set by a trigger at commit, then final",
     )
 
     audio_file: Mapped[AudioFile] = relationship(
@@ -138,25 +147,23 @@ class Transcription(Versioned, Record):
         passive_deletes=True,
         cascade="save-update, merge, delete",
     )
-    sources: Mapped[list[TranscriptionSource]] = relationship(
-        back_populates="transcription", lazy="raise_on_sql", passive_deletes=True, cascade="save-update, merge, delete"
-    )
+    sources: Mapped[list[TranscriptionSource]] = children("transcription")
 
 
 class TranscriptionSegment(Record):
-    """A stretch of speech: its words, its time, its speaker. What is not known stays null."""
+    """A segment of speech: text, words, times, speaker. Unknown values are null."""
 
     __tablename__ = "transcription_segments"
     __protection__ = replace(_PARTS, touched=False)
     __table_args__ = (
-        # Not mapped: the index reads it, nobody else, and merge() would try to write it back.
+        # Read by the index only. Not mapped: merge() would try to write it back.
         Column("search", TSVECTOR, Computed("public.search_vector_1(search_config, text)", persisted=True)),
         UniqueConstraint("case_id", "transcription_id", "position"),
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
         ),
-        CheckConstraint("position >= 0", name="position_positive"),
-        CheckConstraint("start_ms >= 0", name="start_ms_positive"),
+        not_negative("position"),
+        not_negative("start_ms"),
         CheckConstraint("end_ms >= start_ms", name="end_after_start"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
         CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
@@ -179,11 +186,11 @@ class TranscriptionSegment(Record):
         JSONB(none_as_null=True),
         once=True,
         info=SENSITIVE,
-        comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; absent stays absent',
+        comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; unknown values are left out',
     )
     confidence: Mapped[float | None] = written(once=True)
     flags: Mapped[list[str]] = written(
-        ARRAY(Text), once=True, server_default=sql("'{}'::text[]"), comment="what to doubt: no_speech, repetition, …"
+        ARRAY(Text), once=True, server_default=sql("'{}'::text[]"), comment="quality flags: no_speech, repetition, …"
     )
     search_config: Mapped[str] = written(once=True, server_default="simple")
 
@@ -191,7 +198,7 @@ class TranscriptionSegment(Record):
 
 
 class TranscriptionSource(Record):
-    """The bytes that a transcription was imported from, as they came."""
+    """The bytes that a transcription was imported from, unchanged."""
 
     __tablename__ = "transcription_sources"
     __protection__ = replace(
@@ -201,8 +208,8 @@ class TranscriptionSource(Record):
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
         ),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        # The same bytes of the same recording are one version, whoever imports them at once.
+        sha256_form(),
+        # Importing the same bytes for the same recording gives one version, also concurrently.
         UniqueConstraint("audio_file_id", "sha256"),
         Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),
         Index("transcription_sources_sha256_idx", "sha256"),
@@ -210,9 +217,9 @@ class TranscriptionSource(Record):
 
     case_id: Mapped[int] = written(Integer, once=True)
     transcription_id: Mapped[int] = written(once=True)
-    # Set by a trigger, and no foreign key: it would take the source before its version goes, which is refused.
+    # Set by a trigger. Not a foreign key: its cascade would delete the source before its version, which is rejected.
     audio_file_id: Mapped[int | None] = mapped_column(
-        server_default=FetchedValue(), comment="that of the transcription; null where older bytes came twice"
+        server_default=FetchedValue(), comment="copied from the transcription; null for older duplicates"
     )
     dialect: Mapped[str] = written(most=64, least=1, once=True, comment="whisper, amazon-batch, webvtt, …")
     name: Mapped[str | None] = user_text(1024, once=True)

@@ -1,4 +1,4 @@
-"""People and programs that act: users, their roles, and the keys that prove who is acting."""
+"""Users and their roles, failed sign-ins, and the keys that sign actor tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UserRole(Versioned, Record):
-    """A named set of permissions; a role has its parent's permissions and its own."""
+    """A named set of permissions: those of the parent role and its own."""
 
     __tablename__ = "user_roles"
     __protection__ = Protected(
@@ -44,7 +44,9 @@ class UserRole(Versioned, Record):
     permissions: Mapped[dict[str, Any]] = administered(
         JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
     )
-    seed_fingerprint: Mapped[str | None] = mapped_column(deferred=True, comment="null: not a seed of ours")
+    seed_fingerprint: Mapped[str | None] = mapped_column(
+        deferred=True, comment="hash of the seed; null: not a seed of init_db"
+    )
 
     parent: Mapped[UserRole | None] = relationship(remote_side="UserRole.id", lazy="raise_on_sql")
 
@@ -53,7 +55,7 @@ class User(Versioned, Record):
     """A person or a program that signs in; `password_hash` is readable through `accounts.authenticate` only."""
 
     __tablename__ = "users"
-    # The directory of colleagues: whoever acts may know who there is, and change the own address and name.
+    # Every actor may read the directory of users, and change their own address and name.
     __protection__ = Protected(
         case=None,
         members=KNOWN_ACTOR,
@@ -79,13 +81,13 @@ class User(Versioned, Record):
     username: Mapped[str] = administered(most=64, least=1)
     email: Mapped[str | None] = written(most=254, least=3, info=SENSITIVE)
     full_name: Mapped[str] = written(most=200, server_default="")
-    # Deferred, and raising: the application role may not read this column, so an ordinary load must not ask for it.
+    # Deferred and raising: session roles may not read this column, so an ordinary load must not select it.
     password_hash: Mapped[str | None] = guarded(
         most=255,
         deferred=True,
         deferred_raiseload=True,
         info=SECRET,
-        comment="scheme-prefixed bcrypt; null cannot sign in",
+        comment="bcrypt with a scheme prefix; null: cannot sign in",
     )
     is_active: Mapped[bool] = administered(server_default=text("true"))
     last_login: Mapped[datetime | None]
@@ -113,7 +115,7 @@ Index("users_role_id_idx", User.role_id)
 
 
 class LoginThrottle(Record):
-    """How often signing in has failed in a row, while it has. No session may read it."""
+    """Consecutive failed sign-ins of a user. Sessions cannot read it."""
 
     __tablename__ = "login_throttles"
     __protection__ = CLOSED
@@ -125,10 +127,10 @@ class LoginThrottle(Record):
 
 
 class ActorKey(Record):
-    """A key that signs actor tokens. No session may read it; several may be valid while keys are changed.
+    """A key that signs actor tokens. Sessions cannot read it; several keys may be valid during a rotation.
 
-    HMAC-SHA256 over the server's own `sha256()`, since pgcrypto may be missing: the two padded forms of the key are
-    stored, so that a verification is two hashes and no more.
+    HMAC-SHA256 by the server's own `sha256()`, since pgcrypto may be missing: the two padded forms of the key are
+    stored, so that a verification takes two hashes.
     """
 
     __tablename__ = "actor_keys"
@@ -139,4 +141,4 @@ class ActorKey(Record):
 
     inner_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
     outer_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
-    retired_at: Mapped[datetime | None] = mapped_column(comment="tokens of this key are refused from then on")
+    retired_at: Mapped[datetime | None] = mapped_column(comment="tokens of this key are rejected from then on")

@@ -1,1 +1,1 @@
-"""Bringing the database to what the code says: comparing the catalog with the code, and applying what differs."""
+"""Provisioning: migrate, compare the catalog with the code, and apply the differences."""

@@ -1,7 +1,7 @@
-"""Applying what differs: functions, triggers, policies and grants, one table at a time, while everybody works.
+"""Apply the differences of functions, triggers, policies and grants, one table at a time, without downtime.
 
-A statement that needs a strong lock waits at most `LOCK_TIMEOUT` for it and is repeated; meanwhile writers wait no
-longer than that. A function and its grants change in one transaction, so that no caller meets one without the other.
+A statement that needs a strong lock waits at most `LOCK_TIMEOUT` for it and is repeated; writers wait no longer than
+that. A function and its grants change in one transaction, so that callers never see one without the other.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from src.database.schema.creation import ROW_TYPES_IN_LOG, code_build, execute, 
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "300ms"
-# With pauses of at most a second: as long as a long transaction of somebody else may reasonably hold a lock.
+# With pauses of up to a second, about as long as other transactions may reasonably hold a lock.
 ATTEMPTS = 120
-# What is made may bring up the next difference: a policy cannot be compared before its function is there.
+# A repair can reveal the next difference: a policy cannot be compared before its function exists.
 ROUNDS = 4
 _LOCKED = {"55P03", "40P01"}
-# Tables and columns that are missing, and functions that call them: only a revision or a backup brings them.
-_NOT_THERE = {"42P01", "42703", "42883", "42704"}
+# Missing tables and columns, and functions that use them: only a revision or a backup restores them.
+_UNDEFINED = {"42P01", "42703", "42883", "42704"}
 
 
 def applied_by_newer(connection: Connection) -> str | None:
-    """Return a sentence when newer code than this applied its functions last; this code then applies nothing."""
+    """Return a message when the functions were last applied by newer code; this code then applies nothing."""
     applied = _applied(connection)
     if applied is None or applied <= (head(), code_build()):
         return None
     revision, build = applied
     return (
-        f"newer code has applied its functions here (revision {revision}, build {build}; this code is {head()},"
-        f" {code_build()}): nothing of this code was applied"
+        f"the functions were applied by newer code (revision {revision}, build {build}; this code: revision {head()},"
+        f" build {code_build()}); this code applied nothing"
     )
 
 
 def _applied(connection: Connection) -> tuple[str, int] | None:
-    """Return revision and build of the code that applied last; None before the first."""
+    """Return the revision and build of the code that last applied its functions; None before the first time."""
     if connection.scalar(text("SELECT to_regprocedure('public.schema_build()') IS NULL")):
         return None
     revision, build = connection.execute(text("SELECT public.schema_revision(), public.schema_build()")).one()
@@ -58,32 +58,35 @@ def _applied(connection: Connection) -> tuple[str, int] | None:
 
 def require_served(connection: Connection) -> None:
     """Raise SchemaMismatch unless this code can serve the database: see `require_revision`."""
-    there = "SELECT to_regprocedure('public.schema_revision()') IS NOT NULL"
-    admits = "SELECT to_regprocedure('public.schema_oldest_code()') IS NOT NULL"
-    revision = connection.scalar(text("SELECT public.schema_revision()")) if connection.scalar(text(there)) else None
-    oldest = connection.scalar(text("SELECT public.schema_oldest_code()")) if connection.scalar(text(admits)) else None
-    require_revision(revision, oldest)
+
+    def constant(name: str) -> str | None:
+        if connection.scalar(text(f"SELECT to_regprocedure('public.{name}()') IS NULL")):
+            return None
+        value: str | None = connection.scalar(text(f"SELECT public.{name}()"))
+        return value
+
+    require_revision(constant("schema_revision"), constant("schema_oldest_code"))
 
 
 def create_missing_functions(connection: Connection) -> None:
-    """Make the roles and functions that are missing, before the tables change: defaults and CHECKs call them."""
+    """Create missing roles and functions before the tables change: defaults and CHECKs call them."""
     execute(connection, sql_files.roles())
     present = set(
         connection.scalars(text("SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"))
     )
     missing = [function.create() for function in functions() if function.name not in present]
-    # Bodies name tables that may come later.
+    # Bodies may use tables that are created later.
     execute(connection, "\n\n".join(["SET LOCAL check_function_bodies = off;", *missing]))
 
 
 def apply(engine: Engine, login: str | None = None) -> list[Difference]:
-    """Remove the differences between the catalog and this code that can be removed; return those that are left.
+    """Repair the differences between the catalog and this code, as far as possible; return the remaining ones.
 
-    `login` is the one that serves sessions: named, its rights are compared too.
+    With `login`, the login that serves sessions, its privileges are compared too.
 
-    What was done is in the log. Where this very build had applied everything before, something has changed the database
-    since, so each repair is logged as a warning too. Nothing is done where newer code was here. Raises Conflict when a
-    lock could not be had.
+    Repairs are written to the activity log. If this build had applied everything before, the database was changed by
+    other means since, so each repair is also logged as a warning. Does nothing when the functions were applied by newer
+    code. Raises Conflict when a lock was not available.
     """
     with engine.connect() as connection:
         newer = applied_by_newer(connection)
@@ -109,13 +112,13 @@ def apply(engine: Engine, login: str | None = None) -> list[Difference]:
     _record(engine, done)
     with engine.connect() as connection:
         return [
-            replace(each, left=f"it could not be mended: {failed[each.sentence]}") if each.sentence in failed else each
+            replace(each, left=f"the repair failed: {failed[each.sentence]}") if each.sentence in failed else each
             for each in compare(connection, login)
         ]
 
 
 def _grouped(differences: Iterable[Difference]) -> list[list[Difference]]:
-    """Functions first, since triggers and policies call them; then one group for each table."""
+    """Group the differences: functions first, since triggers and policies call them, then one group for each table."""
     order = {Kind.FUNCTION: 0, Kind.SCHEMA: 1}
 
     def rank(difference: Difference) -> tuple[int, str]:
@@ -126,23 +129,23 @@ def _grouped(differences: Iterable[Difference]) -> list[list[Difference]]:
 
 
 def _run(engine: Engine, group: list[Difference]) -> str | None:
-    """Mend a group in one transaction; return what the server said where something that it needs is not there."""
+    """Repair a group in one transaction; return the message of the server when a required object is missing."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _mend(engine, group)
             break
         except DBAPIError as error:
             code = getattr(error.orig, "pgcode", None)
-            if code in _NOT_THERE:
+            if code in _UNDEFINED:
                 return first_line(str(error.orig))
             if code not in _LOCKED:
                 raise
             if attempt == ATTEMPTS:
                 raise errors.Conflict(
-                    f"{group[0].place} is in use by long transactions: {group[0].sentence}, and the lock to mend it"
-                    f" could not be had in {ATTEMPTS} attempts. End them (pg_stat_activity) and run init_db again."
+                    f"{group[0].place} is locked by long transactions: {group[0].sentence}, and the lock to repair it"
+                    f" was not available in {ATTEMPTS} attempts. End them (pg_stat_activity) and run init_db again."
                 ) from error
-            time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - so that two who wait do not meet again
+            time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter between concurrent processes
     return None
 
 
@@ -155,18 +158,18 @@ def _mend(engine: Engine, group: list[Difference]) -> None:
 
 
 def _record(engine: Engine, done: list[Difference]) -> None:
-    """Write into the log what was applied, and remember which code did it."""
+    """Write the repairs to the activity log, and record the revision and build of this code in the database."""
     with engine.begin() as connection:
         if connection.scalar(text("SELECT to_regclass('public.activity_logs') IS NULL")):
-            return  # stamped without tables, which the comparison names
-        said = (head(), code_build())
-        is_new = _applied(connection) != said
+            return  # stamped without tables, which the comparison reports
+        revision, build = head(), code_build()
+        is_new = _applied(connection) != (revision, build)
         if is_new:
             execute(connection, recorded(head()))
         if any(difference.kind is Kind.ROW_TYPE for difference in done):
             execute(connection, ROW_TYPES_IN_LOG)
         if done or is_new:
-            detail = {"revision": said[0], "build": said[1], "mended": [difference.sentence for difference in done]}
+            detail = {"revision": revision, "build": build, "mended": [difference.sentence for difference in done]}
             connection.execute(
                 text(
                     "SELECT public.append_activity('schema.applied', 'event', NULL, public.actor_name(), NULL, NULL,"

@@ -1,4 +1,4 @@
-"""Reading PostgreSQL's own catalog: what stands there, in a form in which two schemas can be compared."""
+"""Read the catalog of PostgreSQL in a form in which two schemas can be compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-# A name in the temporary schema stands for the same name in `public`.
+# Names in the temporary schema are replaced with the same names in `public`.
 _NEUTRAL = "regexp_replace({}, '\\mpg_temp(_[0-9]+)?[.]', 'public.', 'g')"
 _SCHEMA = "(CASE :schema WHEN 'pg_temp' THEN pg_my_temp_schema() ELSE 'public'::regnamespace::oid END)"
 _NO_EXTENSION = (
@@ -18,14 +18,14 @@ _NO_EXTENSION = (
 
 
 class Key(NamedTuple):
-    """An object of a table: the table and its own name."""
+    """An object of a table: the names of the table and of the object."""
 
     table: str
     name: str
 
 
 class Column(NamedTuple):
-    """A column; `default` is the expression of a generated one too, `identity` and `generated` are pg_attribute's."""
+    """A column; `default` is also the expression of a generated column; the flags are those of pg_attribute."""
 
     type: str
     required: bool
@@ -48,7 +48,7 @@ class Trigger(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What a policy says; `permissive` widens what is seen, a restrictive one narrows it."""
+    """A policy; a permissive one widens access, a restrictive one narrows it."""
 
     permissive: bool
     command: str
@@ -65,7 +65,7 @@ class Function(NamedTuple):
 
 
 class Right(NamedTuple):
-    """A right of a role on a table, or on one of its columns."""
+    """A privilege of a role on a table, or on one of its columns."""
 
     table: str
     role: str
@@ -75,7 +75,7 @@ class Right(NamedTuple):
 
 @dataclass(frozen=True)
 class Catalog:
-    """One schema as the catalog shows it. Partitions and what belongs to an extension are left out."""
+    """The objects of one schema, without partitions and objects of extensions."""
 
     row_security: Mapping[str, bool]
     forced: frozenset[str]
@@ -91,7 +91,7 @@ class Catalog:
 
 
 def read_catalog(connection: Connection, schema: str) -> Catalog:
-    """Return what stands in `public` or in `pg_temp`. The search path must be `pg_catalog`."""
+    """Return the objects in `public` or in `pg_temp`. The search path must be `pg_catalog`."""
 
     def rows(query: str) -> list[Any]:
         return list(connection.execute(text(query), {"schema": schema}))
@@ -108,17 +108,17 @@ def read_catalog(connection: Connection, schema: str) -> Catalog:
         triggers={Key(table, name): Trigger(*rest) for table, name, *rest in rows(_TRIGGERS)},
         policies={Key(table, name): Policy(*rest) for table, name, *rest in rows(_POLICIES)},
         functions={
-            identity: Function(definition, definer, own, frozenset(callers))
-            for identity, definition, definer, own, callers in rows(_FUNCTIONS)
+            identity: Function(definition, definer, has_owner, frozenset(callers))
+            for identity, definition, definer, has_owner, callers in rows(_FUNCTIONS)
         },
         rules=frozenset(Key(table, name) for table, name in rows(_RULES)),
     )
 
 
 def read_rights(connection: Connection) -> dict[Right, bool]:
-    """Return every right on a relation of `public` that is not its owner's, and whether it may be passed on.
+    """Return all privileges on relations of `public` except those of the owner, each with its grant option.
 
-    Sequences and partitions are included.
+    Includes sequences and partitions.
     """
     rows = connection.execute(
         text(
@@ -135,7 +135,7 @@ def read_rights(connection: Connection) -> dict[Right, bool]:
             f" AND {_NO_EXTENSION.format(catalog='pg_class', row='c')}"
         )
     )
-    return {Right(*right): passed_on for *right, passed_on in rows}
+    return {Right(*right): grant_option for *right, grant_option in rows}
 
 
 _TABLES = f"""
@@ -143,7 +143,7 @@ _TABLES = f"""
      WHERE c.relnamespace = {_SCHEMA} AND c.relkind IN ('r', 'p') AND NOT c.relispartition
        AND {_NO_EXTENSION.format(catalog="pg_class", row="c")}
 """
-_OURS = f"c.relnamespace = {_SCHEMA} AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+_TABLE = f"c.relnamespace = {_SCHEMA} AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
 _COLUMNS = f"""
     SELECT c.relname::text, a.attname::text,
            format_type(a.atttypid, a.atttypmod)
@@ -152,38 +152,39 @@ _COLUMNS = f"""
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       JOIN pg_type y ON y.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-     WHERE {_OURS}
+     WHERE {_TABLE}
 """
-# NOT NULL stands with its column; since version 18 it is a constraint too.
+# NOT NULL is compared with its column; since PostgreSQL 18 it is a constraint too.
 _CONSTRAINTS = rf"""
     SELECT c.relname::text, k.conname::text,
            regexp_replace({_NEUTRAL.format("pg_get_constraintdef(k.oid)")},
                           'REFERENCES (\w+\()', 'REFERENCES public.\1')
            || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
-      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE k.contype <> 'n' AND k.contype <> 't' AND {_OURS}
+      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+     WHERE k.contype <> 'n' AND k.contype <> 't' AND {_TABLE}
 """
-# Those of primary and unique keys stand with their constraints.
+# Indexes of primary and unique keys are compared with their constraints.
 _INDEXES = f"""
     SELECT c.relname::text, x.relname::text, {_NEUTRAL.format("pg_get_indexdef(i.indexrelid)")}
            || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END
-      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid WHERE {_OURS}
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid WHERE {_TABLE}
        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.conrelid = c.oid
                           AND k.contype IN ('p', 'u', 'x'))
 """
 _STATISTICS = f"""
     SELECT c.relname::text, a.attname::text, coalesce(a.attstattarget, -1)::integer
-      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE {_OURS}
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE {_TABLE}
     UNION ALL
     SELECT x.relname::text, 'first expression', coalesce(a.attstattarget, -1)::integer
       FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-      JOIN pg_attribute a ON a.attrelid = x.oid AND a.attnum = 1 WHERE i.indkey[0] = 0 AND {_OURS}
+      JOIN pg_attribute a ON a.attrelid = x.oid AND a.attnum = 1 WHERE i.indkey[0] = 0 AND {_TABLE}
 """
 _TRIGGERS = f"""
     SELECT c.relname::text, t.tgname::text, {_NEUTRAL.format("pg_get_triggerdef(t.oid)")}, t.tgenabled::text,
            p.proname::text || CASE WHEN p.pronamespace = 'public'::regnamespace THEN ''
                                    ELSE ' of ' || p.pronamespace::regnamespace END
       FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-     WHERE NOT t.tgisinternal AND {_OURS}
+     WHERE NOT t.tgisinternal AND {_TABLE}
 """
 _POLICIES = f"""
     SELECT c.relname::text, p.polname::text, p.polpermissive, p.polcmd::text,
@@ -191,7 +192,7 @@ _POLICIES = f"""
               FROM unnest(p.polroles) r),
            {_NEUTRAL.format("pg_get_expr(p.polqual, p.polrelid)")},
            {_NEUTRAL.format("pg_get_expr(p.polwithcheck, p.polrelid)")}
-      FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {_OURS}
+      FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE {_TABLE}
 """
 _FUNCTIONS = f"""
     SELECT p.proname || '(' || array_to_string(p.proargtypes::regtype[], ', ') || ')',
@@ -204,5 +205,5 @@ _FUNCTIONS = f"""
        AND {_NO_EXTENSION.format(catalog="pg_proc", row="p")}
 """
 _RULES = f"""
-    SELECT c.relname::text, r.rulename::text FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE {_OURS}
+    SELECT c.relname::text, r.rulename::text FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE {_TABLE}
 """

@@ -1,4 +1,4 @@
-"""Functions: their text, their owner, who may execute them."""
+"""Compare functions: definition, owner, EXECUTE privileges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import Function, functions
 
 _TYPES = {"timestamptz": "timestamp with time zone", "int": "integer"}
-# Made by record_schema: their bodies are what they say.
+# Created by record_schema: their bodies contain the recorded values.
 _RECORDED = {"schema_revision()", "schema_build()", "schema_oldest_code()"}
 
 
@@ -22,11 +22,9 @@ def compare_functions(present: Catalog, expected: Catalog) -> Iterator[Differenc
         if found is None:
             yield Difference(Kind.FUNCTION, identity, f"the function {function.name} is missing", create)
             continue
-        wanted = expected.functions.get(identity)
-        if wanted is None or found.definition != wanted.definition:
-            yield Difference(
-                Kind.FUNCTION, identity, f"the function {function.name} is not the one of this version", create
-            )
+        declared = expected.functions.get(identity)
+        if declared is None or found.definition != declared.definition:
+            yield Difference(Kind.FUNCTION, identity, f"the function {function.name} differs from this version", create)
         if not found.has_owner_of_tables:
             yield Difference(
                 Kind.FUNCTION,
@@ -40,15 +38,15 @@ def compare_functions(present: Catalog, expected: Catalog) -> Iterator[Differenc
             yield Difference(
                 Kind.FUNCTION,
                 identity,
-                f"the function {identity} runs with the rights of its owner and is unknown to this version",
-                left=f"nothing here calls it; unless you know it: DROP FUNCTION public.{identity}",
+                f"the function {identity} is SECURITY DEFINER and unknown to this version",
+                left=f"this layer does not call it; unless it is intended: DROP FUNCTION public.{identity}",
             )
     for identity in sorted(_RECORDED - present.functions.keys()):
-        yield Difference(Kind.REVISION, identity, f"the function {identity} is missing", left="init_db makes it again")
+        yield Difference(Kind.REVISION, identity, f"the function {identity} is missing", left="init_db creates it")
 
 
 def _as_catalog_says(function: Function) -> str:
-    """Return the identity of a function with the names that the catalog has for its types."""
+    """Return the identity of a function with the type names of the catalog."""
     return f"{function.name}({', '.join(_TYPES.get(each, each) for each in function.arguments)})"
 
 

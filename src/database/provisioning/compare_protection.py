@@ -1,4 +1,4 @@
-"""Row security, triggers and policies of the tables of this layer and of services."""
+"""Compare row security, triggers and policies of the tables of this layer and of services."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def compare_row_security(
                 Kind.ROW_SECURITY, table, f"row security is off on {table}",
                 (f"ALTER TABLE public.{table} ENABLE ROW LEVEL SECURITY;",),
             )  # fmt: skip
-        elif readers := _with_rights(connection, table):
+        elif roles := _with_privileges(connection, table):
             yield Difference(
                 Kind.TABLE,
                 table,
-                f"the table {table} is not protected by row security, and {', '.join(readers)} may use it",
-                left="protect it with protect_table in the history of the service that made it, or revoke these rights",
+                f"the table {table} is not protected by row security, and {', '.join(roles)} may use it",
+                left="call protect_table in the migrations of the service that created it, or revoke these privileges",
             )
 
 
-def _with_rights(connection: Connection, table: str) -> list[str]:
-    # PUBLIC is the role 0 for these functions, and what it may every role may.
+def _with_privileges(connection: Connection, table: str) -> list[str]:
+    # These functions accept 0 for PUBLIC, whose privileges every role has.
     rows = connection.execute(
         text(
             "SELECT g.name FROM pg_class c, (SELECT 0::oid, 'PUBLIC' UNION ALL"
@@ -48,18 +48,18 @@ def _with_rights(connection: Connection, table: str) -> list[str]:
 
 
 def compare_triggers(present: Catalog, expected: Catalog, protected: Sequence[Derived]) -> Iterator[Difference]:
-    ours = {function.name for function in functions()}
+    own_functions = {function.name for function in functions()}
     for table in protected:
         for trigger in table.triggers:
             key = Key(table.table, trigger.name)
-            found, wanted = present.triggers.get(key), expected.triggers.get(key)
+            found, declared = present.triggers.get(key), expected.triggers.get(key)
             if table.table not in present.row_security:
                 continue
             if found is None:
                 sentence, mend = f"the trigger {trigger.name} on {table.table} is missing", trigger.create()
-            elif wanted is None or found.definition != wanted.definition:
-                # A trigger of another kind of the same name cannot be replaced.
-                sentence = f"the trigger {trigger.name} on {table.table} is not the one of this version"
+            elif declared is None or found.definition != declared.definition:
+                # CREATE OR REPLACE cannot change the kind of a trigger.
+                sentence = f"the trigger {trigger.name} on {table.table} differs from this version"
                 mend = f"{trigger.drop()}\n{trigger.create()}"
             elif found.state != ("A" if trigger.always else "O"):
                 sentence, mend = f"the trigger {trigger.name} on {table.table} is disabled", trigger.enable()
@@ -70,7 +70,7 @@ def compare_triggers(present: Catalog, expected: Catalog, protected: Sequence[De
     names = {table.table for table in protected}
     for key in sorted(present.triggers.keys() - known):
         calls = present.triggers[key].calls
-        if calls in ours:
+        if calls in own_functions:
             yield Difference(
                 Kind.TRIGGER, key.table, f"the trigger {key.name} on {key.table} calls {calls} and is not declared",
                 (f'DROP TRIGGER "{key.name}" ON public."{key.table}";',),
@@ -78,7 +78,7 @@ def compare_triggers(present: Catalog, expected: Catalog, protected: Sequence[De
         elif key.table in names:
             yield Difference(
                 Kind.TRIGGER, key.table, f"the trigger {key.name} on {key.table} is unknown to this version",
-                left=f"it calls {calls}, a function of somebody else", foreign=True,
+                left=f"it calls {calls}, a function outside this layer", foreign=True,
             )  # fmt: skip
 
 
@@ -101,12 +101,12 @@ def compare_policies(present: Catalog, expected: Catalog, protected: Sequence[De
             key = Key(table.table, policy.name)
             if table.table not in present.row_security:
                 continue
-            found, wanted = present.policies.get(key), expected.policies.get(key)
+            found, declared = present.policies.get(key), expected.policies.get(key)
             if found is None:
                 sentence = f"the policy {policy.name} on {table.table} is missing"
                 yield Difference(Kind.POLICY, table.table, sentence, (policy.create(),))
-            elif found != wanted:
-                sentence = f"the policy {policy.name} on {table.table} is not the one of this version"
+            elif found != declared:
+                sentence = f"the policy {policy.name} on {table.table} differs from this version"
                 yield Difference(Kind.POLICY, table.table, sentence, (policy.create(),))
     known = {Key(table.table, policy.name) for table in protected for policy in table.policies}
     names = {table.table for table in protected}

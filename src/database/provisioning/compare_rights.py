@@ -1,4 +1,4 @@
-"""Who may do what: rights on tables and columns, on the schema, and what the serving login is."""
+"""Compare privileges on tables, columns and the schema, and the attributes of the login that serves sessions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def compare_rights(
         for role in grant.roles
         for right in grant.rights
         for column in (grant.columns or (None,))
-        # What is missing is named elsewhere, and nothing can be granted on it.
+        # Missing tables and columns are reported elsewhere; nothing can be granted on them.
         if table.table in catalog.row_security and (column is None or Key(table.table, column) in catalog.columns)
     }
-    ours = {*SESSION_ROLES, "PUBLIC", *([login] if login else [])}
+    own_roles = {*SESSION_ROLES, "PUBLIC", *([login] if login else [])}
     for table, role, right, column in sorted(expected - present.keys(), key=str):
         columns = f" ({column})" if column else ""
         yield Difference(
@@ -35,12 +35,12 @@ def compare_rights(
     for table, role, right, column in sorted(present.keys() - expected, key=str):
         columns = f' ("{column}")' if column else ""
         statement = f'REVOKE {right}{columns} ON public."{table}" FROM {role_name(role)};'
-        sentence = f"{role} has {right} on {table}{f'.{column}' if column else ''}, a grant too many"
-        if role in ours:
+        sentence = f"{role} has {right} on {table}{f'.{column}' if column else ''}, which is not declared"
+        if role in own_roles:
             yield Difference(Kind.GRANT, table, sentence, (statement,))
         else:
             yield Difference(
-                Kind.GRANT, table, sentence, left=f"a role of somebody else; unless you know it: {statement}"
+                Kind.GRANT, table, sentence, left=f"a role outside this layer; unless it is intended: {statement}"
             )
 
     for table, role, right, column in sorted((each for each in expected if present.get(each)), key=str):
@@ -89,7 +89,7 @@ def compare_schema(connection: Connection, login: str | None) -> Iterator[Differ
         what = {"r": "TABLES", "S": "SEQUENCES"}[kind]
         where = " IN SCHEMA public" if in_schema else ""
         yield Difference(
-            Kind.SCHEMA, "public", f"{role} gets rights on every new one of {owner}'s {what.lower()}",
+            Kind.SCHEMA, "public", f"{role} gets privileges on all new {what.lower()} of {owner}",
             (f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{where} REVOKE ALL ON {what} FROM {role_name(role)};",),
         )  # fmt: skip
 
@@ -107,28 +107,28 @@ def compare_login(connection: Connection, login: str) -> Iterator[Difference]:
         {"login": login},
     ).one_or_none()
 
-    def wrong(sentence: str, left: str) -> Difference:
+    def difference(sentence: str, left: str) -> Difference:
         return Difference(Kind.LOGIN, login, sentence, left=left)
 
     if row is None:
-        yield wrong(f"the login {login} is missing", "init_db makes it again")
+        yield difference(f"the login {login} is missing", "init_db creates it")
         return
     powerful, inherits, can_login, groups, owner = row
     if powerful:
-        yield wrong(
-            f"the login {login} is too powerful: row security would not bind it",
+        yield difference(
+            f"the login {login} has too many privileges to serve sessions",
             f'ALTER ROLE "{login}" NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION',
         )
     if inherits:
-        yield wrong(f"the login {login} inherits rights", f'ALTER ROLE "{login}" NOINHERIT')
+        yield difference(f"the login {login} inherits privileges", f'ALTER ROLE "{login}" NOINHERIT')
     if not can_login:
-        yield wrong(f"the login {login} may not log in", f'ALTER ROLE "{login}" LOGIN')
+        yield difference(f"the login {login} may not log in", f'ALTER ROLE "{login}" LOGIN')
     if owner:
-        yield wrong(f"the login {login} owns tables", "ALTER TABLE … OWNER TO the owner of the database")
+        yield difference(f"the login {login} owns tables", "ALTER TABLE … OWNER TO the owner of the database")
     for lacking in sorted(set(SESSION_ROLES) - set(groups)):
-        yield wrong(f"the login {login} is not a member of {lacking}", f'GRANT {lacking} TO "{login}"')
+        yield difference(f"the login {login} is not a member of {lacking}", f'GRANT {lacking} TO "{login}"')
     for extra in sorted(set(groups) - set(SESSION_ROLES)):
-        yield wrong(f"the login {login} is a member of {extra}", f'REVOKE "{extra}" FROM "{login}"')
+        yield difference(f"the login {login} is a member of {extra}", f'REVOKE "{extra}" FROM "{login}"')
 
 
 def role_name(name: str) -> str:

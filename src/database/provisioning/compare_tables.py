@@ -1,4 +1,4 @@
-"""Tables: columns, constraints and indexes with their definitions, partitions, what ANALYZE samples."""
+"""Compare tables: columns, constraints and indexes with their definitions, partitions, statistics targets."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import Derived
 from src.database.schema.creation import PARTITIONS, ROW_TYPES
 
-_UNCHANGEABLE = "tables change by revisions; run: alembic upgrade head, or restore it by hand: {}"
+_BY_REVISION = "tables change by revisions; run: alembic upgrade head, or restore it by hand: {}"
 
 
 def compare_tables(present: Catalog, expected: Catalog, services: Sequence[Derived] = ()) -> Iterator[Difference]:
-    """Yield what differs in tables; columns, constraints and indexes of `services` are a matter of their revisions."""
+    """Yield the differences of tables; columns, constraints and indexes of `services` belong to their migrations."""
     known = set(Base.metadata.tables) & present.row_security.keys()
     for table in sorted(set(Base.metadata.tables) - known):
         yield Difference(
-            Kind.TABLE, table, f"the table {table} is missing", left=_UNCHANGEABLE.format("from a backup")
+            Kind.TABLE, table, f"the table {table} is missing", left=_BY_REVISION.format("from a backup")
         )  # fmt: skip
     yield from _columns(present, expected, known)
     yield from _named(Kind.CONSTRAINT, "constraint", present.constraints, expected.constraints, known)
     yield from _named(Kind.INDEX, "index", present.indexes, expected.indexes, known)
     protected = known | {each.table for each in services} & present.row_security.keys()
     for table, name in sorted(key for key in present.rules if key.table in protected):
-        left = f"nothing of this layer is a rule; unless you know it: DROP RULE {name} ON public.{table}"
-        yield Difference(Kind.TABLE, table, f"the rule {name} on {table} rewrites what programs ask", left=left)
+        left = f"this layer has no rules; unless it is intended: DROP RULE {name} ON public.{table}"
+        yield Difference(Kind.TABLE, table, f"the rule {name} on {table} rewrites statements", left=left)
     for table in sorted(present.forced & protected):
-        sentence = f"row security is forced on {table}, so that triggers of this layer are bound by it"
+        sentence = f"row security is forced on {table}, so it applies to triggers of this layer too"
         mend = f"ALTER TABLE public.{table} NO FORCE ROW LEVEL SECURITY;"
         yield Difference(Kind.ROW_SECURITY, table, sentence, (mend,))
     owner = present.owners.get("cases")
@@ -43,12 +43,12 @@ def compare_tables(present: Catalog, expected: Catalog, services: Sequence[Deriv
 
 def _columns(present: Catalog, expected: Catalog, known: set[str]) -> Iterator[Difference]:
     for key in sorted(key for key in expected.columns if key.table in known):
-        wanted, found = expected.columns[key], present.columns.get(key)
-        if found == wanted:
+        declared, found = expected.columns[key], present.columns.get(key)
+        if found == declared:
             continue
-        what = "is missing" if found is None else f"is {found}, not {wanted}"
+        what = "is missing" if found is None else f"is {found}, not {declared}"
         sentence = f"the column {key.table}.{key.name} {what}"
-        yield Difference(Kind.COLUMN, key.table, sentence, left=_UNCHANGEABLE.format(_repaired(key, found, wanted)))
+        yield Difference(Kind.COLUMN, key.table, sentence, left=_BY_REVISION.format(_repaired(key, found, declared)))
     for key in sorted(key for key in present.columns.keys() - expected.columns.keys() if key.table in known):
         sentence = f"the column {key.table}.{key.name} is unknown to this version"
         yield Difference(Kind.COLUMN, key.table, sentence, left="no session may write it", foreign=True)
@@ -58,24 +58,24 @@ def _named(
     kind: Kind, word: str, present: Mapping[Key, str], expected: Mapping[Key, str], tables: set[str]
 ) -> Iterator[Difference]:
     for key in sorted(key for key in expected if key.table in tables):
-        wanted, found = expected[key], present.get(key)
-        if found == wanted:
+        declared, found = expected[key], present.get(key)
+        if found == declared:
             continue
-        what = "is missing" if found is None else f"is {found}, not {wanted}"
-        statement = (_index if kind is Kind.INDEX else _constraint)(key, found, wanted)
+        what = "is missing" if found is None else f"is {found}, not {declared}"
+        statement = (_index if kind is Kind.INDEX else _constraint)(key, found, declared)
         yield Difference(
-            kind, key.table, f"the {word} {key.name} on {key.table} {what}", left=_UNCHANGEABLE.format(statement)
+            kind, key.table, f"the {word} {key.name} on {key.table} {what}", left=_BY_REVISION.format(statement)
         )
     if kind is Kind.CONSTRAINT:
         for key in sorted(key for key in present.keys() - expected.keys() if key.table in tables):
             yield Difference(
                 kind, key.table, f"the {word} {key.name} on {key.table} is unknown to this version",
-                left="it narrows what may be stored", foreign=True,
+                left="it only restricts the stored rows", foreign=True,
             )  # fmt: skip
 
 
 def _repaired(key: Key, found: Column | None, wanted: Column) -> str:
-    """Return the statement that makes a column the declared one."""
+    """Return the statement that changes a column to its declaration."""
     change = f"ALTER TABLE public.{key.table}"
     if found is None or found.generated != wanted.generated or (wanted.generated and found.default != wanted.default):
         return f"{change}{'' if found is None else f' DROP {key.name},'} ADD {key.name} {wanted}"
@@ -106,8 +106,8 @@ def _constraint(key: Key, found: str | None, wanted: str) -> str:
 def _index(key: Key, found: str | None, wanted: str) -> str:
     if found == f"{wanted} INVALID":
         return f"REINDEX INDEX CONCURRENTLY public.{key.name}"
-    made = wanted.replace("INDEX", "INDEX CONCURRENTLY", 1)
-    return made if found is None else f"DROP INDEX CONCURRENTLY public.{key.name}; {made}"
+    create = wanted.replace("INDEX", "INDEX CONCURRENTLY", 1)
+    return create if found is None else f"DROP INDEX CONCURRENTLY public.{key.name}; {create}"
 
 
 def compare_partitions(connection: Connection) -> Iterator[Difference]:
@@ -117,7 +117,7 @@ def compare_partitions(connection: Connection) -> Iterator[Difference]:
         yield Difference(
             Kind.PARTITION,
             "activity_logs",
-            "the partition activity_logs_default is missing: writes will fail for want of a month",
+            "the partition activity_logs_default is missing: writes will fail outside the monthly partitions",
             (PARTITIONS,),
         )
     if connection.scalar(text("SELECT to_regclass('public.activity_types') IS NULL")):
@@ -130,7 +130,7 @@ def compare_partitions(connection: Connection) -> Iterator[Difference]:
             Kind.ROW_TYPE,
             "activity_types",
             f"activity types are missing: {', '.join(missing)}",
-            # Adding one is captured too, which takes the very type that is missing; the next round mends the triggers.
+            # Inserting a type is captured, which needs the missing type; the next round repairs the triggers.
             (
                 "ALTER TABLE public.activity_types DISABLE TRIGGER USER;",
                 ROW_TYPES,
@@ -150,6 +150,4 @@ def compare_statistics(present: Catalog, expected: Catalog, protected: Sequence[
             ]  # fmt: skip
             if wrong:
                 what = ", ".join(sorted(f"{key.table}.{key.name}" for key in wrong))
-                yield Difference(
-                    Kind.STATISTICS, table.table, f"ANALYZE takes samples of text of cases: {what}", (statement,)
-                )
+                yield Difference(Kind.STATISTICS, table.table, f"ANALYZE samples text of cases: {what}", (statement,))

@@ -1,9 +1,9 @@
-"""The catalog beside the code: every difference has a sentence and, where that is safe, the SQL that removes it.
+"""Compare the catalog with the code: every difference has a sentence and, where that is safe, the SQL to repair it.
 
-One comparison serves `init_db --check`, the end of `init_db` and of `alembic upgrade`, and the tests. What only narrows
-access and belongs to somebody else (a restrictive policy, a trigger that calls no function of this layer, a column, a
-CHECK) is named and left alone; what widens access or doubles effects is removed. Tables are never changed here: that is
-what revisions are for.
+The comparison is used by `init_db --check`, at the end of `init_db` and of `alembic upgrade`, and by the tests. Objects
+outside this layer that only narrow access (a restrictive policy, a trigger that calls no function of this layer, a
+column, a CHECK) are reported and kept; objects that widen access or duplicate effects are removed. Tables are never
+changed here, only by revisions.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from src.database.provisioning.compare_tables import compare_partitions, compare
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.expectation import expected_catalog
 from src.database.schema import derived, functions
-from src.database.schema.services import registered
+from src.database.schema.service_tables import registered
 
 
 def compare(connection: Connection, login: str | None = None) -> list[Difference]:
-    """Return every difference between the catalog and this code, an empty list when all is well.
+    """Return every difference between the catalog and this code; an empty list without differences.
 
-    `login` is the one that serves sessions, and is compared too when it is named. Nothing is changed.
+    With `login`, the login that serves sessions is compared too. Changes nothing.
     """
-    # Rolled back, so that the caller's transaction goes on as it was.
+    # The savepoint is rolled back, so the caller's transaction is unchanged.
     savepoint = connection.begin_nested()
     try:
-        # Every name is told with its schema, so that one that stands elsewhere does not look like one of this layer.
+        # With this path the catalog functions qualify all names, so objects of other schemas are not confused with
+        # ours.
         connection.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
         tables = derived(Base.metadata)
         services = registered(connection)

@@ -1,4 +1,4 @@
-"""Creating the database itself, where the server does not have it yet."""
+"""Create the database itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 
 
 def create_database(url: URL) -> bool:
-    """Create the database that `url` names when it does not exist; return whether it was created.
+    """Create the database of `url` when it does not exist; return whether it was created.
 
     Raises DatabaseMissing when it does not exist and this login may not create it.
     """
@@ -25,7 +25,7 @@ def create_database(url: URL) -> bool:
                 connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) in {"42P04", "23505"}:
-                return False  # another process made it in between
+                return False  # another process created it concurrently
             raise missing from error
         finally:
             maintenance.dispose()

@@ -1,4 +1,4 @@
-"""What a difference between catalog and code is: a sentence for people, SQL that mends it, or why it is left alone."""
+"""A difference between catalog and code: a sentence, and the SQL to repair it or the reason why it is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What differs."""
+    """The kind of object that differs."""
 
     FUNCTION = "function"
     TABLE = "table"
@@ -31,9 +31,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference. `mend` is the SQL that removes it; without it `left` says why it is left alone, and what to do.
+    """One difference. `mend` is the SQL to repair it; without it `left` is the reason why it is kept, and what to do.
 
-    `foreign`: an object of somebody else that takes nothing from the protection; it is named, and no fault.
+    `foreign`: an object outside this layer that does not weaken the protection; it is reported, but is not a fault.
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
-"""What the catalog should hold: made on empty temporary copies of the tables, and read back from the catalog.
+"""The expected catalog: created on empty temporary copies of the tables, and read back from the catalog.
 
-PostgreSQL stores an expression in a form of its own, another one in every version, so the code's text cannot be
-compared with it. Everything is rolled back.
+PostgreSQL stores expressions in a normalised form that differs between versions, so they cannot be compared with the
+text in the code. All changes are rolled back.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from src.database.models import Base
 from src.database.provisioning.catalog import Catalog, read_catalog
 from src.database.schema import Derived, Function
 
-# Named parameters, since under the driver's own style every percent sign would come out doubled.
+# Named parameters, since the paramstyle of the driver would double every percent sign.
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call] # the dialects are not annotated
 
 
 def expected_catalog(
     connection: Connection, functions: Sequence[Function], tables: Sequence[Derived], services: Sequence[Derived]
 ) -> Catalog:
-    """Return what the catalog should show of these functions and tables; what cannot be made is not in it.
+    """Return the expected catalog of these functions and tables, without objects that cannot be created.
 
-    `services` are tables that the models do not know, copied from those that are there. The search path must be
-    `pg_catalog`.
+    `services` are tables without a model, copied from the existing ones. The search path must be `pg_catalog`.
     """
     savepoint = connection.begin_nested()
     try:
-        # Defaults, CHECKs and policies call functions: one that is missing must not make all of these unknown.
+        # Defaults, CHECKs and policies call functions: a missing function must not make all of them fail.
         _make(connection, ("SET LOCAL check_function_bodies = off", *_missing(connection, functions)))
-        # Alembic reflects expressions of indexes without their schema, and so the models write them.
+        # The models write expressions of indexes without a schema, as Alembic reflects them.
         _make(connection, ("SET LOCAL search_path = public, pg_temp", *_table_statements()))
         _make(connection, ("SET LOCAL search_path = pg_catalog",))
         _make(connection, (f'CREATE TEMP TABLE "{each.table}" (LIKE public."{each.table}")' for each in services))
@@ -47,7 +46,7 @@ def expected_catalog(
 
 
 def _missing(connection: Connection, functions: Sequence[Function]) -> list[str]:
-    # Those that are there stay as they are: replacing one would collide with somebody who is replacing it.
+    # Existing functions are kept: replacing one could conflict with a concurrent replacement.
     rows = connection.execute(
         text("SELECT s FROM unnest(CAST(:signatures AS text[])) s WHERE to_regprocedure(s) IS NULL"),
         {"signatures": [function.identity for function in functions]},
@@ -75,7 +74,7 @@ def _protection(table: Derived) -> Iterable[str]:
 
 
 def _temporary(statement: str) -> str:
-    """Let a statement make its object in the temporary schema; only what it makes, not what it names."""
+    """Change a statement to create its object in the temporary schema; other names in it stay."""
     for clause in (" ON public.", "ALTER TABLE public.", "ALTER INDEX public."):
         if clause in statement:
             return statement.replace(clause, clause.replace("public.", "pg_temp."), 1)
@@ -83,7 +82,7 @@ def _temporary(statement: str) -> str:
 
 
 def _make(connection: Connection, statements: Iterable[str]) -> None:
-    """Execute the statements: all at once, and where one of them fails, one by one without those that fail."""
+    """Execute the statements in one batch; if it fails, one by one, skipping those that fail."""
     listed = list(statements)
     with suppress(DBAPIError), connection.begin_nested():
         _execute(connection, ";\n".join(listed))

@@ -1,4 +1,4 @@
-"""Contrib extensions that make some work faster, and the indexes that only exist where they are installed."""
+"""Optional contrib extensions for performance, and the indexes that need them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from src import errors
 from src.database.schema.derivation import unsampled_index
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
-# For parts of names. No part of the schema: without the extension there are none, and names are found all the same.
+# For substring searches in names. Not part of the schema: without the extension, names are found without these indexes.
 NAME_INDEXES = {
     "cases_case_code_trgm_idx": ("cases", "lower(case_code)"),
     "cases_title_trgm_idx": ("cases", "lower(title)"),
@@ -18,7 +18,7 @@ NAME_INDEXES = {
     "users_full_name_trgm_idx": ("users", "lower(full_name)"),
 }
 
-# All actors share one database role, and the view shows a role its own statements: some with the words of other cases.
+# All actors share one database role, and the view shows all statements of the role, including words of other cases.
 _HIDE_STATEMENTS = """
 DO $body$
 DECLARE
@@ -37,27 +37,27 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
     END LOOP;
 END $body$
-""".replace("%", "%%")  # the driver halves them
+""".replace("%", "%%")  # the driver replaces %% with %
 
 
 def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
-    """Create the contrib extensions that make some work faster; return which of them are there now.
+    """Create the optional contrib extensions; return for each whether it exists now.
 
-    The schema works without any. Raises ExtensionMissing for one that the settings require.
+    The schema works without them. Raises ExtensionMissing for an extension that the settings require.
     """
-    wanted = [name.strip() for name in required.split(",") if name.strip()]
+    required_names = [name.strip() for name in required.split(",") if name.strip()]
     present = {}
-    for name in (*EXTENSIONS, *(extra for extra in wanted if extra not in EXTENSIONS)):
+    for name in (*EXTENSIONS, *(extra for extra in required_names if extra not in EXTENSIONS)):
         quoted = connection.dialect.identifier_preparer.quote_identifier(name)
         try:
             with connection.begin_nested():
                 connection.exec_driver_sql(f"CREATE EXTENSION IF NOT EXISTS {quoted}")
             present[name] = True
         except DBAPIError as error:
-            if name in wanted:
+            if name in required_names:
                 raise errors.ExtensionMissing(
-                    f"The extension {name} cannot be created here. Install it on the server (Debian:"
-                    " postgresql-contrib) and let its administrator run: CREATE EXTENSION " + quoted
+                    f"The extension {name} cannot be created. Install it on the server (Debian:"
+                    " postgresql-contrib) and ask its administrator to run: CREATE EXTENSION " + quoted
                 ) from error
             present[name] = False
     connection.exec_driver_sql(_HIDE_STATEMENTS)
@@ -65,9 +65,9 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
 
 
 def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
-    """Make the indexes for parts of names that are missing; return whether pg_trgm is there to make them.
+    """Create the missing indexes for substring searches in names; return whether pg_trgm is installed.
 
-    Writers wait meanwhile, unless it is done concurrently, which no transaction can.
+    Blocks writers, except with `concurrently`, which cannot run in a transaction.
     """
     schema = connection.scalar(
         text(

@@ -1,4 +1,4 @@
-"""The login that serves sessions and the key that signs actors: created, renewed, and kept in the key file."""
+"""The login that serves sessions and the key that signs actor tokens: creation, rotation, and the key file."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def provide_login(
     password: str | None = None,
     reset: bool = False,
 ) -> KeyFile:
-    """Make the login that serves sessions and the key that signs actors; return what the key file at `path` now holds.
+    """Create the login that serves sessions and the signing key; return the new content of the key file at `path`.
 
-    The file is written before the transaction of `connection` commits: after a kill in between the next run finds the
-    file and makes the login that it names. `password` is the configured one; without it the file's, or a random one.
-    `reset` gives an existing login a new password. Raises ConfigurationError when the login exists and its password is
-    not known here, RightMissing with the statements for the server's administrator.
+    The file is written before the transaction of `connection` commits: after a crash in between, the next run finds the
+    file and creates the login that it names. `password` is the configured one; default: that of the file, or a random
+    one. `reset` gives an existing login a new password. Raises ConfigurationError when the login exists and its
+    password is unknown, RightMissing with the statements for the administrator of the server.
     """
     known = KeyFile.load(path)
-    # Read before writing: whatever cannot be done must be said before anything changes.
+    # Checked first, so that errors are raised before any change.
     exists = _inspect_login(connection, login)
     if known is not None and known.login != login:
         known = KeyFile(login, "", known.signing_key)
     secret = password or (known.password if known and known.password and not reset else None)
     if exists and secret is None and not reset:
         raise errors.ConfigurationError(
-            f"The login {login} exists already, and its password is not known here. Copy the key file {path} from where"
-            " init_db was run, set POSTGRES_APP_PASSWORD, or give it a new password with: init_db --reset-login"
+            f"The login {login} exists, and its password is unknown. Copy the key file {path} from the machine where"
+            " init_db was run, set POSTGRES_APP_PASSWORD, or set a new password with: init_db --reset-login"
         )
     keys = KeyFile(login, secret or secrets.token_urlsafe(32), _signing_key(connection, known))
     if keys != known:
@@ -53,7 +53,7 @@ def provide_login(
         if getattr(error.orig, "pgcode", None) != "42501":
             raise
         raise errors.RightMissing(
-            f"This login may not make the login {login}. Ask the administrator of the server to run:"
+            f"This login may not create the login {login}. Ask the administrator of the server to run:"
             f' CREATE ROLE "{login}" LOGIN NOINHERIT PASSWORD \'…\'; GRANT {", ".join(SESSION_ROLES)} TO "{login}";'
             " and set POSTGRES_APP_USER and POSTGRES_APP_PASSWORD."
         ) from error
@@ -61,9 +61,9 @@ def provide_login(
 
 
 def rotate_key(engine: Engine, path: Path, keys: KeyFile, *, grace: timedelta) -> KeyFile:
-    """Sign with a new key from now on; the old ones stay valid for `grace`, so that no running service is interrupted.
+    """Replace the signing key; old keys stay valid for `grace`, so that running services are not interrupted.
 
-    The database knows the new key before the file does: after a kill in between the next init_db writes the file.
+    The new key is stored in the database before the file: after a crash in between, the next init_db writes the file.
     """
     with engine.begin() as connection:
         last = connection.scalar(select(func.max(ActorKey.id))) or 0
@@ -81,8 +81,8 @@ def _inspect_login(connection: Connection, login: str) -> bool:
     ).one_or_none()
     if row is not None and row[0]:
         raise errors.UnsafeConnection(
-            f"The login {login} is too powerful to serve sessions: row security would not bind it."
-            " Name another one in POSTGRES_APP_USER."
+            f"The login {login} has too many privileges to serve sessions: it could bypass row security."
+            " Set POSTGRES_APP_USER to another login."
         )
     return row is not None
 
@@ -94,13 +94,13 @@ def _signing_key(connection: Connection, known: KeyFile | None) -> SigningKey:
             select(ActorKey.id, ActorKey.inner_pad).where(ActorKey.retired_at.is_(None)).order_by(ActorKey.id.desc())
         )
     ]
-    mine = known.signing_key if known else None
-    if mine is not None and any(mine.inner_pad == key.inner_pad and mine.id == key.id for key in valid):
-        return mine
+    own_key = known.signing_key if known else None
+    if own_key is not None and any(own_key.inner_pad == key.inner_pad and own_key.id == key.id for key in valid):
+        return own_key
     if valid:
         return valid[0]
     last = connection.scalar(select(ActorKey.id).order_by(ActorKey.id.desc()).limit(1)) or 0
-    key = mine if mine is not None and mine.id > last else SigningKey.generate(last + 1)
+    key = own_key if own_key is not None and own_key.id > last else SigningKey.generate(last + 1)
     connection.execute(insert(ActorKey).values(id=key.id, inner_pad=key.inner_pad, outer_pad=key.outer_pad))
     return key
 
@@ -111,14 +111,14 @@ def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_pas
     driver: Any = connection.connection.dbapi_connection
     attributes = "LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     if not exists or set_password:
-        from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - the driver stays out of the import path
+        from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - loads the driver
 
-        # Hashed here, so that the password stands in no server log.
+        # Hashed on the client, so that the password does not appear in the log of the server.
         verifier = encrypt_password(keys.password, keys.login, driver, "scram-sha-256")
         verb = "ALTER" if exists else "CREATE"
-        # NOSUPERUSER and its like are the defaults of CREATE; ALTER may name them only as a superuser.
-        spelled = "LOGIN NOINHERIT" if exists else attributes
-        connection.exec_driver_sql(f"{verb} ROLE {name} {spelled} PASSWORD '{verifier}'")
+        # NOSUPERUSER etc. are the defaults of CREATE ROLE; in ALTER ROLE only a superuser may specify them.
+        options = "LOGIN NOINHERIT" if exists else attributes
+        connection.exec_driver_sql(f"{verb} ROLE {name} {options} PASSWORD '{verifier}'")
     elif connection.scalar(text("SELECT rolinherit FROM pg_roles WHERE rolname = :login"), {"login": keys.login}):
         connection.exec_driver_sql(f"ALTER ROLE {name} NOINHERIT")
     for role in SESSION_ROLES:
@@ -137,7 +137,7 @@ def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_pas
     ):
         connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {name}")
     for role in SESSION_ROLES:
-        # What is added in bulk is staged in a temporary table; everybody may make them until an administrator says no.
+        # Bulk inserts use a temporary table; PUBLIC has this privilege by default, but it may have been revoked.
         if not connection.scalar(
             text("SELECT has_database_privilege(:role, current_database(), 'TEMP')"), {"role": role}
         ):

@@ -1,4 +1,4 @@
-"""Bringing a database to the revision of this code, one migrator at a time."""
+"""Migrate a database to the revision of this code, one process at a time."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from src.database.schema.revisions import BASELINE
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "15min"
 LOCK_WAIT_SECONDS = 600
-# Any fixed number will do; every migrator of every version must use the same.
+# An arbitrary constant; all versions of this code must use the same.
 _LOCK_KEY = 7_311_860_219
 
 
 @contextmanager
 def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
-    """Hold the migration lock of this database, on a connection of its own.
+    """Hold the migration lock of this database, on a separate connection.
 
-    Polls instead of blocking: a blocked statement holds a snapshot, and CREATE INDEX CONCURRENTLY of the migrator that
-    has the lock would wait for it. Raises Conflict that names the holder after `wait_seconds`.
+    Polls instead of blocking: a blocked statement holds a snapshot, for which CREATE INDEX CONCURRENTLY of the lock
+    holder would wait. After `wait_seconds` raises Conflict, which names the holder.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait_seconds
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
             if time.monotonic() > deadline:
                 holder = connection.scalar(
-                    # Advisory locks are per database, pg_locks shows those of the whole server.
+                    # Advisory locks are local to a database; pg_locks shows those of the whole server.
                     text("SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
                          " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted"
                          " AND (l.classid::bigint << 32) + l.objid::bigint = :key"),
@@ -51,10 +51,12 @@ def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -
 
 
 def require_server(connection: Connection) -> None:
-    """Raise ServerTooOld, RightMissing or SchemaMismatch when this server and login cannot take this code's schema."""
+    """Raise ServerTooOld, RightMissing or SchemaMismatch when the schema cannot be installed on this server."""
     version = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr] # psycopg2's own attribute
     if version < OLDEST_SERVER:
-        raise errors.ServerTooOld(f"The server is PostgreSQL {version // 10_000}; this layer needs 15 or newer.")
+        raise errors.ServerTooOld(
+            f"The server is PostgreSQL {version // 10_000}; this layer needs version 15 or newer."
+        )
     row = connection.execute(
         text(
             "SELECT rolsuper OR rolcreaterole, has_schema_privilege('public', 'CREATE'), current_user,"
@@ -68,9 +70,9 @@ def require_server(connection: Connection) -> None:
     revision = connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None
     connection.rollback()
     if revision is not None and (revision > head() or revision < BASELINE):
-        # Alembic would only say that it cannot locate the revision.
+        # The error of Alembic would only be that it cannot locate the revision.
         raise errors.SchemaMismatch(
-            f"The database is of revision {revision}, which this code ({BASELINE} to {head()}) does not know."
+            f"The database is at revision {revision}, unknown to this code ({BASELINE} to {head()})."
             + (" It is from before the first release and cannot be upgraded; create a new one with init_db."
                if revision < BASELINE else " Install the newer version of this package.")
         )  # fmt: skip
@@ -88,17 +90,17 @@ def require_server(connection: Connection) -> None:
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
-    """Run the migrations up to `revision` as the owner that `url` names; waits for others that do the same."""
+    """Run the migrations up to `revision` as the owner in `url`; waits for concurrent migrations."""
     _run("upgrade", url, revision)
 
 
 def downgrade(url: URL, revision: str) -> None:
-    """Run the migrations down to `revision`; loses what the later revisions held."""
+    """Run the migrations down to `revision`; the data of later revisions is lost."""
     _run("downgrade", url, revision)
 
 
 def _run(command: str, url: URL, revision: str) -> None:
-    from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed by those who migrate
+    from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed to migrate
     from alembic.config import Config  # noqa: PLC0415 - the same
 
     config = Config()

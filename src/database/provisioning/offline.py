@@ -1,7 +1,7 @@
 """The SQL of `alembic upgrade head --sql` around the revisions, for an administrator who runs it by hand.
 
-Nothing can be compared there. Functions and grants are made unconditionally, which disturbs nobody; triggers and
-policies, which need strong locks, only where the database does not say that this build has been applied already.
+The catalog cannot be compared offline. Functions and grants are created unconditionally, which needs no strong locks;
+triggers and policies, which do, only if the database does not record that this build was applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BEGIN
            INTO newer USING {revision}, {build};
     END IF;
     IF newer THEN
-        RAISE EXCEPTION 'newer code has applied its functions here: install the newer version of this package';
+        RAISE EXCEPTION 'the functions were applied by newer code: install the newer version of this package';
     END IF;
 END $guard$;
 """.strip()
@@ -48,7 +48,7 @@ def before_migrations() -> str:
 
 
 def after_migrations() -> str:
-    """Return what makes the tables safe: grants for all, triggers and policies in a guarded block for each table."""
+    """Return the protection of the tables: grants, and a guarded block with triggers and policies for each table."""
     parts = [PARTITIONS, ROW_TYPES, USAGE]
     for table in derived(Base.metadata):
         strong = [table.row_security, *(trigger.create() for trigger in table.triggers),

@@ -1,4 +1,4 @@
-"""Whether a database is ready to serve sessions: the comparison, and what belongs to it from outside the catalog."""
+"""Check whether a database is ready to serve sessions: the comparison, the key, the extensions and the seeds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from src.database.provisioning.differences import Difference, Kind
 
 
 def check(connection: Connection, *, login: str, keys: KeyFile | None, extensions: str = "") -> list[Difference]:
-    """Return everything that keeps this database from being ready: an empty list when it is.
+    """Return everything that prevents this database from serving sessions; an empty list when it is ready.
 
-    `login` serves sessions, `keys` is what its key file holds (None: there is no file), `extensions` are those that the
+    `login` serves sessions, `keys` is the content of its key file (None: no file), `extensions` are those that the
     settings require, separated by commas.
     """
     return [
         *([] if keys is None else _key(connection, keys)),
         *_extensions(connection, extensions),
-        *(Difference(Kind.SEED, seed, f"the seed {seed} is missing", left="init_db makes it again")
+        *(Difference(Kind.SEED, seed, f"the seed {seed} is missing", left="init_db inserts it")
           for seed in seeding.missing(connection)),
         *compare(connection, login),
     ]  # fmt: skip
@@ -40,7 +40,7 @@ def _key(connection: Connection, keys: KeyFile) -> Iterator[Difference]:
         yield Difference(
             Kind.KEY,
             "actor_keys",
-            "the key file does not belong to this database, or its key is retired: every session would see nothing",
+            "the key file does not belong to this database, or its key is retired: sessions would see no rows",
             left="copy the key file from the machine where init_db was run",
         )
 
@@ -53,5 +53,5 @@ def _extensions(connection: Connection, required: str) -> Iterator[Difference]:
                 Kind.EXTENSION,
                 name,
                 f"the extension {name} is missing",
-                left=f"init_db makes it: CREATE EXTENSION {name}",
+                left=f"init_db creates it: CREATE EXTENSION {name}",
             )

@@ -1,4 +1,4 @@
-"""Sowing the seeds: any number of times, by two processes at once, never over what an operator changed on purpose."""
+"""Apply the seeds: repeatable, safe for concurrent processes, without overwriting changes of an operator."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _LOCK_KEY = 7_311_860_220
 
 @dataclass
 class SeedReport:
-    """What became of one table's seeds, by code."""
+    """The codes of one table's seeds, by result."""
 
     table: str
     inserted: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """Changed by an operator, and therefore left alone."""
+    """Changed by an operator, and therefore not updated."""
 
     def __str__(self) -> str:
-        kept = f", {len(self.kept)} changed here and kept ({', '.join(self.kept)})" if self.kept else ""
+        kept = f", {len(self.kept)} changed by an operator and kept ({', '.join(self.kept)})" if self.kept else ""
         return (
             f"{self.table}: {len(self.inserted)} inserted, {len(self.updated)} updated,"
-            f" {len(self.unchanged)} left alone{kept}"
+            f" {len(self.unchanged)} unchanged{kept}"
         )
 
 
 def hold_lock(connection: Connection) -> None:
-    """Let one initialisation at a time into this database, until the transaction ends."""
+    """Allow only one initialisation of this database at a time, until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
 
 def apply_seeds(connection: Connection, *, force: bool = False) -> list[SeedReport]:
-    """Insert what is missing, bring untouched seeds up to date, and leave alone what an operator changed.
+    """Insert missing seeds, update unmodified ones, and keep those that an operator changed.
 
-    `force` overwrites these too. Returns what was done, table by table.
+    `force` overwrites these too. Returns a report for each table.
     """
     report = []
     for model, rows in _lookups(connection):
@@ -55,14 +55,14 @@ def apply_seeds(connection: Connection, *, force: bool = False) -> list[SeedRepo
 
 
 def missing(connection: Connection) -> list[str]:
-    """Return the seeds that the database lacks, as `table.code`."""
+    """Return the seeds that are missing from the database, as `table.code`."""
     expected: list[tuple[type[Lookup | UserRole], set[str]]] = [(UserRole, {role.code for role in seeds.ROLES})]
     expected += [(model, {row["code"] for row in rows}) for model, rows in _lookups(connection)]
-    lacking = []
+    absent = []
     for model, codes in expected:
         present = set(connection.scalars(select(model.code)))
-        lacking += [f"{model.__tablename__}.{code}" for code in sorted(codes - present)]
-    return lacking
+        absent += [f"{model.__tablename__}.{code}" for code in sorted(codes - present)]
+    return absent
 
 
 def _lookups(connection: Connection) -> list[tuple[type[Lookup], list[dict[str, Any]]]]:
@@ -111,20 +111,20 @@ def _seed_row(
     present = connection.execute(
         select(*columns, table.c.seed_fingerprint).where(table.c.code == row["code"])
     ).one_or_none()
-    wanted = _fingerprint(row)
+    seeded = _fingerprint(row)
     if present is None:
-        connection.execute(insert(model).values(**row, seed_fingerprint=wanted))
+        connection.execute(insert(model).values(**row, seed_fingerprint=seeded))
         report.inserted.append(row["code"])
         return
-    here = _fingerprint({name: getattr(present, name) for name in row})
-    # A row that the migration had to bring (the log cannot work without its categories) has no fingerprint yet.
-    touched = present.seed_fingerprint is not None and here != present.seed_fingerprint
-    if here == wanted and present.seed_fingerprint == wanted:
+    current = _fingerprint({name: getattr(present, name) for name in row})
+    # Rows that a migration inserts (the log needs its activity types) have no fingerprint yet.
+    modified = present.seed_fingerprint is not None and current != present.seed_fingerprint
+    if current == seeded and present.seed_fingerprint == seeded:
         report.unchanged.append(row["code"])
-    elif touched and not force:
+    elif modified and not force:
         report.kept.append(row["code"])
     else:
-        connection.execute(update(model).where(table.c.code == row["code"]).values(**row, seed_fingerprint=wanted))
+        connection.execute(update(model).where(table.c.code == row["code"]).values(**row, seed_fingerprint=seeded))
         report.updated.append(row["code"])
 
 

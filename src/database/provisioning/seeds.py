@@ -1,4 +1,4 @@
-"""What a new database knows: roles, statuses, priorities, sentiments, activity types, languages. Keyed by code."""
+"""The seeds of a new database: roles, statuses, priorities, sentiments, activity types, languages. Keyed by code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RoleSeed(NamedTuple):
 
 
 class LanguageSeed(NamedTuple):
-    """A language: BCP 47 code, names, and PostgreSQL's search configuration, where it ships one."""
+    """A language: BCP 47 code, names, and the text search configuration of PostgreSQL, if it has one."""
 
     code: str
     name: str
@@ -28,15 +28,15 @@ class LanguageSeed(NamedTuple):
 
 
 ROLES = (
-    RoleSeed("user", "User", "Opens cases and works in those it takes part in.", None, {"case": ["open"]}),
-    RoleSeed("service", "Service", "A pipeline program: claims jobs, sees a case while it works on it.", None,
+    RoleSeed("user", "User", "May open cases; works in cases as a participant.", None, {"case": ["open"]}),
+    RoleSeed("service", "Service", "A pipeline program: claims jobs; has access to a case while it holds a job.", None,
              {"job": ["claim"]}),
-    RoleSeed("admin", "Administrator", "Sees everything and manages users.", "user", {"*": ["*"]}),
+    RoleSeed("admin", "Administrator", "Has all permissions; manages users.", "user", {"*": ["*"]}),
 )  # fmt: skip
 
 CASE_STATUSES: tuple[Row, ...] = (
     {"code": "active", "name": "Active", "description": "Being worked on."},
-    {"code": "pending", "name": "Pending", "description": "Waiting for something."},
+    {"code": "pending", "name": "Pending", "description": "Waiting for input."},
     {"code": "closed", "name": "Closed", "description": "Finished; nothing more is expected."},
 )
 
@@ -47,11 +47,11 @@ CASE_PRIORITIES: tuple[Row, ...] = (
 )
 
 AUDIO_STATUSES: tuple[Row, ...] = (
-    {"code": "received", "name": "Received", "description": "Stored; nothing has been done with it yet."},
+    {"code": "received", "name": "Received", "description": "Stored; not processed yet."},
     {"code": "queued", "name": "Queued", "description": "Waiting for a worker."},
-    {"code": "processing", "name": "Processing", "description": "A worker has it."},
-    {"code": "processed", "name": "Processed", "description": "The work is done."},
-    {"code": "failed", "name": "Failed", "description": "The work failed; error_message says why."},
+    {"code": "processing", "name": "Processing", "description": "Claimed by a worker."},
+    {"code": "processed", "name": "Processed", "description": "Processing is finished."},
+    {"code": "failed", "name": "Failed", "description": "Processing failed; see error_message."},
 )
 
 SENTIMENTS: tuple[Row, ...] = (
@@ -65,10 +65,10 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "row.insert", "name": "Row added", "category": "change"},
     {"code": "row.update", "name": "Row changed", "category": "change"},
     {"code": "row.delete", "name": "Row deleted", "category": "change"},
-    {"code": "row.baseline", "name": "Row found when capture began", "category": "change"},
+    {"code": "row.baseline", "name": "Baseline of an existing row", "category": "change"},
     {"code": "login.succeeded", "name": "Signed in", "category": "access"},
     {"code": "login.failed", "name": "Failed to sign in", "category": "access"},
-    {"code": "access.refused", "name": "Was refused", "category": "access"},
+    {"code": "access.refused", "name": "Was denied access", "category": "access"},
     {"code": "audio.opened", "name": "Opened a recording", "category": "access"},
     {"code": "transcript.read", "name": "Read a transcript", "category": "access"},
     {"code": "search.made", "name": "Searched", "category": "access"},
@@ -77,7 +77,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "case.closed", "name": "Closed a case", "category": "case"},
     {"code": "participant.added", "name": "Added a participant", "category": "people"},
     {"code": "participant.removed", "name": "Removed a participant", "category": "people"},
-    {"code": "role.assigned", "name": "Gave a role", "category": "people"},
+    {"code": "role.assigned", "name": "Assigned a role", "category": "people"},
     {"code": "hold.placed", "name": "Placed a legal hold", "category": "case"},
     {"code": "hold.released", "name": "Released a legal hold", "category": "case"},
     {"code": "audio.ingested", "name": "Ingested a recording", "category": "file"},
@@ -86,8 +86,8 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "audio.deleted", "name": "Deleted a recording", "category": "file"},
     {"code": "audio.verified", "name": "Verified a recording", "category": "file"},
     {"code": "audio.moved", "name": "Moved a recording", "category": "file"},
-    {"code": "audio.repaired", "name": "Gave a recording its bytes back", "category": "file"},
-    {"code": "audio.purged", "name": "Removed a deleted recording for good", "category": "file"},
+    {"code": "audio.repaired", "name": "Restored the bytes of a recording", "category": "file"},
+    {"code": "audio.purged", "name": "Removed a deleted recording permanently", "category": "file"},
     {"code": "storage.swept", "name": "Swept the storage", "category": "file"},
     {"code": "transcript.added", "name": "Added a transcription", "category": "work"},
     {"code": "transcript.accepted", "name": "Accepted a transcription", "category": "work"},
@@ -97,14 +97,14 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "job.claimed", "name": "Claimed a job", "category": "work"},
     {"code": "job.completed", "name": "Completed a job", "category": "work"},
     {"code": "job.failed", "name": "Failed a job", "category": "work"},
-    {"code": "history.erased", "name": "Erased what entries said", "category": "history"},
+    {"code": "history.erased", "name": "Erased payloads of entries", "category": "history"},
     {"code": "history.archived", "name": "Archived a month", "category": "history"},
-    {"code": "history.reverted", "name": "Put back an earlier state", "category": "history"},
+    {"code": "history.reverted", "name": "Reverted to an earlier state", "category": "history"},
     {"code": "note", "name": "Noted", "category": "case"},
 )
 
-# First those with a configuration of PostgreSQL's own (estonian came with 18: an older server uses simple for it), then
-# the large languages without one.
+# First the languages with a text search configuration in PostgreSQL (estonian only since version 18; older servers use
+# simple), then large languages without one.
 LANGUAGES = tuple(
     LanguageSeed(*line.split("|"))
     for line in """

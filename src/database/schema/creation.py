@@ -1,4 +1,4 @@
-"""The SQL around the tables: roles and functions before them, what protects them after."""
+"""The SQL around the tables: roles and functions before them, their protection after them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from src.database.schema.revisions import head, oldest_code
 from src.database.schema.sql_files import functions
 from src.errors import InvalidInput
 
-# What the triggers themselves write; init_db seeds the others.
+# The types that triggers and functions of the database write; init_db seeds the others.
 ROW_TYPES = """
 INSERT INTO public.activity_types (code, name, category) VALUES
     ('row.insert', 'Row added', 'change'), ('row.update', 'Row changed', 'change'),
-    ('row.delete', 'Row deleted', 'change'), ('row.baseline', 'Row found when capture began', 'change'),
-    ('history.erased', 'Erased what entries said', 'history'), ('history.archived', 'Archived a month', 'history'),
+    ('row.delete', 'Row deleted', 'change'), ('row.baseline', 'Baseline of an existing row', 'change'),
+    ('history.erased', 'Erased payloads of entries', 'history'), ('history.archived', 'Archived a month', 'history'),
     ('schema.applied', 'Functions and protection applied', 'history')
 ON CONFLICT (code) DO NOTHING;
 """.strip()
-# They came before their capture could.
+# These rows are inserted before they can be captured, so they need baseline entries.
 ROW_TYPES_IN_LOG = "SELECT public.write_baseline('activity_types', 1000);"
 PARTITIONS = """
 CREATE TABLE IF NOT EXISTS public.activity_logs_default PARTITION OF public.activity_logs DEFAULT;
@@ -34,7 +34,7 @@ DROP_ROLES = "\n".join(
     f"""DO $body$ BEGIN
     REVOKE ALL ON SCHEMA public FROM {role};
 EXCEPTION WHEN undefined_object THEN
-    NULL; -- removed before
+    NULL; -- already dropped
 END $body$;
 DO $body$ BEGIN
     DROP ROLE {role};
@@ -46,54 +46,54 @@ END $body$;"""
 
 
 def code_build() -> int:
-    """Return the build of this code: of its functions and of what is derived from declarations."""
+    """Return the build of this code: that of its functions plus that of the derivation."""
     return sql_files.build() + derivation.BUILD
 
 
 def before_tables() -> str:
     """Return the SQL that must run before the tables exist: roles, and functions that column defaults call."""
-    # Function bodies name tables that come later.
+    # Function bodies use tables that are created later.
     parts = [sql_files.roles(), "SET LOCAL check_function_bodies = off;", *(each.create() for each in functions())]
     return "\n\n".join(parts)
 
 
 def after_tables(metadata: MetaData) -> str:
-    """Return the SQL that makes the tables safe: partitions, triggers, row security, grants."""
+    """Return the SQL that protects the tables: partitions, triggers, row security, grants."""
     protected = (each.create() for each in derived(metadata))
     return "\n\n".join([PARTITIONS, ROW_TYPES, USAGE, *protected, recorded(head()), ROW_TYPES_IN_LOG])
 
 
 def recorded(revision: str, *, build: int | None = None) -> str:
-    """Return the statement by which the database remembers what code made it."""
+    """Return the statement that records the revision and build of this code in the database."""
     build = code_build() if build is None else build
     return f"SELECT public.record_schema('{revision}', {build}, '{min(revision, oldest_code())}');"
 
 
 def after_drop() -> str:
-    """Return the SQL that removes what `before_tables` made, once the tables are gone."""
+    """Return the SQL that drops what `before_tables` created; the tables must have been dropped."""
     recorded_in = ("schema_revision()", "schema_build()", "schema_oldest_code()")
     constants = (f"DROP FUNCTION IF EXISTS public.{name};" for name in recorded_in)
     return "\n".join([*(function.drop() for function in functions()), *constants, DROP_ROLES])
 
 
 def execute(connection: Connection, sql: str) -> None:
-    """Execute SQL that has percent signs of its own."""
-    # Without parameters psycopg2 leaves the percent signs alone. Set for this statement only: set on the connection, it
-    # would double those of the tables that are made next.
+    """Execute SQL that contains literal percent signs."""
+    # Without parameters, psycopg2 does not interpret percent signs. Set for this statement only: on the connection, it
+    # would double the percent signs in later CREATE TABLE statements.
     connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
 def protect(metadata: MetaData) -> None:
-    """Make `create_all()` install, and `drop_all()` remove, what the tables are not safe without.
+    """Extend `create_all()` and `drop_all()`: they also create and drop the protection of the tables.
 
-    Both raise InvalidInput when they are asked for some of the tables only.
+    Both raise InvalidInput for a subset of the tables.
     """
 
     def install_functions(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
         absent = metadata.tables.keys() - {table.name for table in tables} - _existing(metadata, connection)
         if absent:
             raise InvalidInput(
-                f"create_all() of some tables cannot protect them ({', '.join(sorted(absent))} would be missing);"
+                f"create_all() cannot protect a subset of the tables ({', '.join(sorted(absent))} would be missing);"
                 " create all tables, or run: alembic upgrade head"
             )
         execute(connection, before_tables())
@@ -101,12 +101,12 @@ def protect(metadata: MetaData) -> None:
     def install_protection(_: MetaData, connection: Connection, **__: Any) -> None:
         execute(connection, after_tables(metadata))
 
-    def refuse_remains(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
-        # Removing the functions takes triggers and policies along, also those of a table that stays.
+    def require_all_tables(_: MetaData, connection: Connection, *, tables: Sequence[Table], **__: Any) -> None:
+        # Dropping the functions cascades to triggers and policies, including those of remaining tables.
         remaining = _existing(metadata, connection) - {table.name for table in tables}
         if remaining:
             raise InvalidInput(
-                f"drop_all() of some tables would leave others unprotected ({', '.join(sorted(remaining))});"
+                f"drop_all() of a subset would leave other tables unprotected ({', '.join(sorted(remaining))});"
                 " drop all tables"
             )
 
@@ -115,7 +115,7 @@ def protect(metadata: MetaData) -> None:
 
     event.listen(metadata, "before_create", install_functions)
     event.listen(metadata, "after_create", install_protection)
-    event.listen(metadata, "before_drop", refuse_remains)
+    event.listen(metadata, "before_drop", require_all_tables)
     event.listen(metadata, "after_drop", remove)
 
 

@@ -1,4 +1,4 @@
-"""Changing data in a revision: in batches that commit, so that nobody waits long and an interruption loses nothing.
+"""Data migrations in batches with separate commits: locks are short, and an interrupted revision can be resumed.
 
 def upgrade() -> None:
     op.add_column("case_notes", sa.Column("language", sa.Text))
@@ -15,21 +15,21 @@ from sqlalchemy.exc import DBAPIError
 
 from src.errors import Conflict, InvalidInput
 
-# A row that somebody holds is waited for as long as the migration's lock_timeout says, so many times.
+# How often to wait for a locked row, each time for the lock_timeout of the migration.
 _ATTEMPTS = 12
 _PASSES = 20
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
 def update_in_batches(op: Any, revision: str, table: str, *, set_: str, where: str, rows: int = 5_000) -> int:
-    """Change the rows of a table that `where` selects, `rows` at a time in the order of their ids; return how many.
+    """Update the rows of a table that match `where`, `rows` per batch in the order of their ids; return their number.
 
-    `op` is Alembic's; `set_` and `where` are SQL over the table's columns. `where` must not hold any more for a row
-    that was changed: so a revision that was interrupted goes on where it was when it is run again, and rows that older
-    code adds meanwhile are changed too. Each batch is a transaction; what the revision did before is committed first.
-    Entries of the log have the actor `migration:REVISION`. With `--sql` it is one statement.
+    `op` is Alembic's; `set_` and `where` are SQL over the columns of the table. An updated row must no longer match
+    `where`: then an interrupted revision continues when it is run again, and rows that older code inserts meanwhile are
+    updated too. Each batch is a transaction; earlier changes of the revision are committed first. Entries of the log
+    have the actor `migration:REVISION`. With `--sql` it is a single statement.
 
-    Raises InvalidInput when changed rows are still selected, Conflict when rows stay locked or new ones keep coming.
+    Raises InvalidInput when updated rows still match, Conflict when rows stay locked or matching rows keep arriving.
     """
     if op.get_context().as_sql:
         _print(op, revision, f"UPDATE public.{table} SET {set_} WHERE {where}")
@@ -47,12 +47,12 @@ def update_in_batches(op: Any, revision: str, table: str, *, set_: str, where: s
                     return changed
         finally:
             connection.execute(text("SELECT set_config('sti.migration', '', false)"))
-    raise Conflict(f"{table}: new rows to change keep coming. Run the upgrade again when less is written.")
+    raise Conflict(f"{table}: new rows to update keep arriving. Run the upgrade again under less load.")
 
 
 def _pass(connection: Connection, table: str, set_: str, where: str, rows: int) -> int:
-    """Go once to the end of the table; return how many rows were changed."""
-    # A colon in the SQL of the revision would be taken for a bound parameter.
+    """Update the matching rows once, up to the end of the table; return their number."""
+    # SQLAlchemy would parse a colon in the SQL of the revision as a bound parameter.
     set_, selected = set_.replace(":", r"\:"), where.replace(":", r"\:")
     statement = text(
         f"WITH chosen AS (SELECT id FROM public.{table} WHERE id > :last AND ({selected}) ORDER BY id LIMIT :rows"
@@ -66,7 +66,7 @@ def _pass(connection: Connection, table: str, set_: str, where: str, rows: int) 
         if not count:
             return changed
         if _execute(connection, left, {"low": last, "high": highest}, table)[0]:
-            raise InvalidInput(f"{table}: rows that were changed are still selected by: {where}")
+            raise InvalidInput(f"{table}: updated rows still match the condition: {where}")
         changed, last = changed + count, highest
 
 
@@ -80,7 +80,8 @@ def _execute(connection: Connection, statement: Any, values: dict[str, int], tab
                 raise
             if attempt == _ATTEMPTS:
                 raise Conflict(
-                    f"Rows of {table} are locked by a long transaction. End it (pg_stat_activity) and upgrade again."
+                    f"Rows of {table} are locked by a long transaction. End it (pg_stat_activity) and run the upgrade"
+                    " again."
                 ) from error
         attempt += 1
         time.sleep(0.5)

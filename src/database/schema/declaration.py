@@ -1,8 +1,7 @@
-"""What a table says about its protection: a few words on the model, from which derivation.py makes the SQL.
+"""Declarations of the protection of tables, from which derivation.py derives the SQL.
 
-A model states `__protection__ = Protected(…)`; what a column adds stands in `Column.info` under the keys below and is
-written with the functions of `src/database/base.py` (`written`, `user_text`, …). A table of a service's own states the
-same with `protect_table`.
+A model declares `__protection__ = Protected(…)`; its columns declare theirs in `Column.info` under the keys below, with
+the functions of `src/database/base.py` (`written`, `user_text`, …). Services declare their tables with `protect_table`.
 """
 
 from __future__ import annotations
@@ -15,52 +14,52 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Column, Table
 
 from src.database.schema.objects import Trigger
+from src.database.schema.permissions import CaseVerb
 
-Verb = Literal["read", "write", "delete", "manage"]
 """What somebody may do in a case; see src/database/schema/permissions.py."""
 
 WRITTEN = "written"
-"""Commands of sessions that may set the column: INSERT, UPDATE or both."""
+"""The commands with which sessions may set the column: INSERT, UPDATE or both."""
 ADMINISTERED = "administered"
-"""Administrators may change the column, in a table where members may not."""
+"""Only administrators may change the column."""
 SIGNED = "signed"
-"""The column names a user, and a session may only put the actor there."""
+"""The column references a user, and a session may only set it to the actor."""
 SENSITIVE = "sensitive"
-"""The value never appears in a repr, a log, an error, an export or the history, where a salted hash stands for it."""
+"""The value never appears in a repr, a log, an error or an export; the history contains a salted hash of it."""
 SECRET = "secret"  # noqa: S105 - the name of a mark
 """No session may read the column."""
 LENGTH = "length"
-"""(least, most): the limits of a text in characters, held by a CHECK."""
+"""(least, most): the limits of a text in characters, enforced by a CHECK."""
 UNSAMPLED = "unsampled"
-"""ANALYZE takes no samples of the column: EXPLAIN would tell them to whoever may ask it anything."""
+"""ANALYZE does not sample the column: the estimates of EXPLAIN would reveal samples to any session."""
 
-# Arguments of a capture trigger that stands in for a derived one: filled in by derivation.
-CAPTURED = ("<what the table declares>",)
-CAPTURED_WITHOUT_CASE = ("<what the table declares, but the case>",)
+# Placeholders for the arguments of a capture trigger that replaces a derived one; derivation fills them in.
+CAPTURED = ("<derived>",)
+CAPTURED_WITHOUT_CASE = ("<derived, without the case>",)
 
 
 @dataclass(frozen=True)
 class Protected:
-    """How a table is protected. Without arguments: a table below a case, as most are.
+    """The protection of a table. The defaults are those of a table whose rows belong to a case.
 
-    `case` is the column that names the case, None for a table that belongs to no case. In a table below a case
-    `insert`, `update` and `delete` are the verbs that the commands take there (None: no session may); reading takes
-    `read`. Extra conditions are SQL: `visible` and `also_visible` narrow and widen what is read, `insert_also` narrows
-    what may be added, `insert_rule` replaces the verb.
+    `case` is the column with the case id, None for a table outside cases. With a case, `insert`, `update` and `delete`
+    are the verbs that the commands require in it (None: not allowed for sessions); reading requires `read`. Additional
+    conditions are SQL: `visible` and `also_visible` narrow and widen the visible rows, `insert_also` narrows the rows
+    that may be inserted, `insert_rule` replaces the verb.
 
-    Outside cases `members` is the condition under which members read rows, `member_update` that under which they change
-    them, and `administrators` what administrators may do.
+    Outside cases, `members` is the condition under which members may read a row, `member_update` the one under which
+    they may update it; `administrators` are the privileges of administrators.
 
-    `captured`: changes are in the log, without the columns `not_captured`; `restorable` is the verb by which a deleted
-    row comes back from it (None: it does not). `held`: nothing is deleted while the case is under a legal hold.
-    `touched`: a trigger keeps `updated_at`. `in_snapshot`: part of a whole case as it was (`history.as_of`). `closed`:
-    no session may do anything. `triggers` are added to those that are derived, or replace one of the same name.
+    `captured`: changes are logged, without the columns `not_captured`; `restorable` is the verb required to restore a
+    deleted row (None: not restorable). `held`: rows cannot be deleted while the case is under a legal hold. `touched`:
+    a trigger sets `updated_at`. `in_snapshot`: part of the snapshot of a case (`history.as_of`). `closed`: sessions
+    have no access. `triggers` are added to the derived ones, or replace one of the same name.
     """
 
     case: str | None = "case_id"
-    insert: Verb | None = "write"
-    update: Verb | None = "write"
-    delete: Verb | None = "delete"
+    insert: CaseVerb | None = "write"
+    update: CaseVerb | None = "write"
+    delete: CaseVerb | None = "delete"
     visible: str = ""
     also_visible: str = ""
     insert_also: str = ""
@@ -70,7 +69,7 @@ class Protected:
     administrators: Literal["all", "read"] = "all"
     captured: bool = True
     not_captured: tuple[str, ...] = ()
-    restorable: Verb | None = "write"
+    restorable: CaseVerb | None = "write"
     held: bool = True
     touched: bool = True
     in_snapshot: bool = True
@@ -82,43 +81,43 @@ KNOWN_ACTOR = "(SELECT public.actor_id()) IS NOT NULL"
 ACTOR = "(SELECT public.actor_id())"
 
 LOOKUP = Protected(case=None, members=KNOWN_ACTOR, in_snapshot=False)
-"""A table that whoever acts may read, and administrators may change."""
+"""A table that every actor may read and administrators may change."""
 CLOSED = Protected(case=None, captured=False, restorable=None, in_snapshot=False, closed=True)
 """A table that no session may read or write."""
 
 
-# Not in `Table.info`, which Alembic prints into every revision that creates a table.
+# Not in `Table.info`, since Alembic renders it in every revision that creates a table.
 _declared: WeakKeyDictionary[Table, Protected] = WeakKeyDictionary()
 
 
 def declare(table: Table, protected: Protected) -> None:
-    """Remember how a table is protected."""
+    """Register the protection of a table."""
     _declared[table] = protected
 
 
 def protection_of(table: Table) -> Protected:
-    """Return what a table declares. Raises KeyError for one that declares nothing."""
+    """Return the declaration of a table. Raises KeyError for a table without one."""
     return _declared[table]
 
 
 def sets(column: Column[Any], command: Literal["INSERT", "UPDATE"]) -> bool:
-    """Return whether sessions may set the column by this command."""
+    """Return whether sessions may set the column with this command."""
     return command in column.info.get(WRITTEN, ())
 
 
 def with_mark(columns: Iterable[Column[Any]], mark: str) -> tuple[str, ...]:
-    """Return the names of the columns that bear a mark."""
+    """Return the names of the columns with a mark."""
     return tuple(column.name for column in columns if column.info.get(mark))
 
 
 def changeable(table: Table) -> tuple[str, ...]:
-    """Return the columns that sessions may change: what a member may not, the database refuses when it is tried."""
+    """Return the columns that sessions of members or administrators may change."""
     return tuple(
         column.name for column in table.columns if sets(column, "UPDATE") or column.info.get(ADMINISTERED)
     )  # fmt: skip
 
 
 def captured_columns(table: Table) -> tuple[str, ...]:
-    """Return the columns whose values stand in the log as they are: neither left out nor sensitive."""
-    left_out = {*protection_of(table).not_captured, *with_mark(table.columns, SENSITIVE)}
-    return tuple(column.name for column in table.columns if column.name not in left_out and column.computed is None)
+    """Return the columns whose values are logged unchanged: neither excluded nor sensitive."""
+    excluded = {*protection_of(table).not_captured, *with_mark(table.columns, SENSITIVE)}
+    return tuple(column.name for column in table.columns if column.name not in excluded and column.computed is None)

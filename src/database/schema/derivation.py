@@ -1,7 +1,6 @@
-"""What follows from the declarations of tables: triggers, policies, grants, what is not sampled.
+"""Derive triggers, policies, grants and statistics targets from the declarations of tables.
 
-`tests/provisioning/protection.sql` is the printed result: a change of it is a change of who may do what, and is
-reviewed there.
+`tests/provisioning/protection.sql` is the printed result: changes of access are reviewed there.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES,
 from src.database.schema.policies import policies_of
 
 BUILD = 1
-"""Grows when what is derived changes without a revision; tests/provisioning/protection.sql quotes it."""
+"""Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
 @dataclass(frozen=True)
 class Derived:
-    """Everything that Alembic cannot see of one table, apart from functions."""
+    """The objects of one table that Alembic does not manage, except functions."""
 
     table: str
     triggers: tuple[Trigger, ...]
@@ -58,14 +57,14 @@ class Derived:
 
 
 def derive(table: Table) -> Derived:
-    """Return what follows from the declaration of a table."""
+    """Return the objects derived from the declaration of a table."""
     return Derived(
         table.name, tuple(_triggers(table)), policies_of(table), tuple(_grants(table)), tuple(_unsampled(table))
     )
 
 
 def derived(metadata: MetaData) -> tuple[Derived, ...]:
-    """Return what follows from the declarations of all tables, in the order in which the tables are made."""
+    """Return the objects derived from the declarations of all tables, in the order of their creation."""
     if "derived" not in metadata.info:
         metadata.info["derived"] = tuple(derive(table) for table in metadata.sorted_tables)
     found: tuple[Derived, ...] = metadata.info["derived"]
@@ -73,12 +72,12 @@ def derived(metadata: MetaData) -> tuple[Derived, ...]:
 
 
 def captured_tables(metadata: MetaData) -> tuple[Table, ...]:
-    """Return the tables whose changes are in the log."""
+    """Return the tables whose changes are logged."""
     return tuple(table for table in metadata.sorted_tables if protection_of(table).captured)
 
 
 def capture_arguments(table: Table) -> tuple[str, ...]:
-    """Return the arguments of a table's capture triggers; src/database/sql/capture.sql says what they mean."""
+    """Return the arguments of the capture triggers of a table; see src/database/sql/capture.sql."""
     declared = protection_of(table)
     sensitive = with_mark(table.columns, SENSITIVE)
     return (declared.case or "", ",".join(declared.not_captured), ",".join(sensitive), declared.restorable or "")
@@ -102,7 +101,7 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
         function = "touch_versioned_row" if "row_version" in table.columns else "touch_row"
         yield Trigger("touch", "BEFORE UPDATE", function, always=False)
     if declared.captured:
-        # The worker that applies another server's changes fires triggers of rows only, so there each row is its own.
+        # The logical replication worker fires row-level triggers only.
         replicated = "pg_catalog.current_setting('session_replication_role') = 'replica'"
         new_rows = Trigger("capture", "AFTER INSERT", "capture_new_rows", CAPTURED, each="STATEMENT")
         yield replace(new_rows, transition="new_rows")
@@ -110,7 +109,7 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
             "capture_replicated", "AFTER INSERT", "capture_change", CAPTURED, when=replicated
         )  # fmt: skip
         yield Trigger("capture_change", "AFTER UPDATE OR DELETE", "capture_change", CAPTURED)
-        # A row that took another id would be gone for the log, and another one there.
+        # The log identifies rows by id: a changed id would look like a deleted and an unknown row.
         changed = "OLD.id IS DISTINCT FROM NEW.id"
         refused = ("the id of a row cannot change",)
         yield Trigger("keep_id", "BEFORE UPDATE OF id", "refuse_change", refused, when=changed)
@@ -120,7 +119,7 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
             "refuse_truncate", "BEFORE TRUNCATE", "refuse_change", untraced, each="STATEMENT"
         )  # fmt: skip
     if declared.case is not None and declared.held:
-        # A table of a service may call the column of its case as it likes.
+        # In tables of services, the column with the case id may have another name.
         column = () if declared.case in {"id", "case_id"} else (declared.case,)
         yield Trigger("guard_hold", "BEFORE DELETE", "guard_hold", column)
 
@@ -157,7 +156,7 @@ def _grants(table: Table) -> Iterator[Grant]:
 
 
 def _of_columns(table: Table, right: str, roles: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Grant]:
-    # A grant that names no columns would be one on the whole table.
+    # A grant without columns would apply to the whole table.
     if columns:
         yield Grant(table.name, (right,), roles, columns)
 
@@ -168,14 +167,14 @@ def _unsampled(table: Table) -> Iterator[str]:
         return
     settings = ", ".join(f"ALTER COLUMN {column} SET STATISTICS 0" for column in columns)
     yield f"ALTER TABLE public.{table.name} {settings};"
-    # An index whose first column is an expression over such a column is sampled by itself.
+    # ANALYZE samples an index whose first column is an expression over such a column.
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
         if _begins_with_expression_over(index, columns):
             yield unsampled_index(str(index.name))
 
 
 def unsampled_index(name: str) -> str:
-    """Return the SQL by which the expression that an index begins with is not sampled."""
+    """Return the SQL that excludes the first expression of an index from sampling."""
     return f"ALTER INDEX public.{name} ALTER COLUMN 1 SET STATISTICS 0;"
 
 

@@ -1,4 +1,4 @@
-"""The kinds of database objects that Alembic cannot see, as plain values that turn into SQL."""
+"""Database objects that Alembic does not manage, as values that render SQL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ SESSION_ROLES = (*MEMBER_ROLES, ADMIN_ROLE)
 
 @dataclass(frozen=True)
 class Trigger:
-    """A trigger on a table; the table is filled in where the trigger is derived.
+    """A trigger on a table; derivation fills in the table.
 
-    `always`: it fires under session_replication_role = replica too, as most do. `deferred`: it fires when the
-    transaction commits.
+    `always`: it also fires under session_replication_role = replica. `deferred`: it fires at commit.
     """
 
     name: str
@@ -48,11 +47,11 @@ class Trigger:
         return f"DROP TRIGGER IF EXISTS {self.name} ON public.{self.table};"
 
     def enable(self) -> str:
-        """Return the statement that lets it fire as it should."""
+        """Return the statement that enables the trigger, ALWAYS if declared."""
         return f"ALTER TABLE public.{self.table} ENABLE{' ALWAYS' if self.always else ''} TRIGGER {self.name};"
 
     def create(self) -> str:
-        # A constraint trigger is the one kind that cannot be replaced.
+        # CREATE OR REPLACE does not support constraint triggers.
         drop = f"{self.drop()}\n" if self.deferred else ""
         always = f"\n{self.enable()}" if self.always else ""
         return f"{drop}{self.definition};{always}"
@@ -88,7 +87,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Grant:
-    """Rights of roles on a table, on some of its columns where `columns` names them."""
+    """Privileges of roles on a table, or on its `columns`."""
 
     table: str
     rights: tuple[str, ...]

@@ -1,15 +1,15 @@
-"""The names of permissions, for friendly errors; `permission_names_1.sql` says the same to the database.
+"""The names of permissions, for readable errors; `permission_names_1.sql` defines them for the database.
 
-A role (`user_roles.permissions`) says what a user may do outside cases: `{"case": ["open"], "job": ["claim"]}`; a child
-role has its parent's permissions and its own, and `{"*": ["*"]}` makes an administrator. Taking part in a case
-(`case_participants`) gives the verbs of a role there; `permissions` adds some and takes some away:
-`{"allow": ["manage"], "deny": ["write"]}`. Deny wins.
+A role (`user_roles.permissions`) grants permissions outside cases: `{"case": ["open"], "job": ["claim"]}`; a child role
+also has the permissions of its parent, and `{"*": ["*"]}` grants everything to an administrator. A participant of a
+case (`case_participants`) has the verbs of a role there; `permissions` adds and removes verbs: `{"allow": ["manage"],
+"deny": ["write"]}`. A denial takes precedence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from src.errors import InvalidInput
 
@@ -18,30 +18,34 @@ ROLE_PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "job": ("claim",),
     "*": ("*",),
 }
-CASE_VERBS = ("read", "write", "delete", "manage")
-# What each of them includes is said once, by the function `participant_verbs` of the database.
-PARTICIPANT_ROLES = ("owner", "editor", "viewer")
+CaseVerb = Literal["read", "write", "delete", "manage"]
+CASE_VERBS: tuple[CaseVerb, ...] = get_args(CaseVerb)
+# The verbs of each role are defined in one place, the function `participant_verbs` of the database.
+CaseRole = Literal["owner", "editor", "viewer"]
+PARTICIPANT_ROLES: tuple[CaseRole, ...] = get_args(CaseRole)
 PARTICIPATION_KEYS = ("allow", "deny")
 
 
 def require_role_permissions(permissions: Mapping[str, Any]) -> None:
-    """Raise InvalidInput unless these are permissions that a role can have."""
+    """Raise InvalidInput unless these are valid permissions of a role."""
     _require(permissions, ROLE_PERMISSIONS, "subject")
 
 
 def require_participation(permissions: Mapping[str, Any]) -> None:
-    """Raise InvalidInput unless these are permissions that a participant can have."""
+    """Raise InvalidInput unless these are valid permissions of a participant."""
     _require(permissions, dict.fromkeys(PARTICIPATION_KEYS, CASE_VERBS), "key")
 
 
 def _require(permissions: Mapping[str, Any], known: Mapping[str, tuple[str, ...]], what: str) -> None:
     if not isinstance(permissions, Mapping):
-        raise InvalidInput('Permissions are an object, such as {"case": ["open"]}.')
+        raise InvalidInput('permissions: must be an object such as {"case": ["open"]}.')
     for subject, verbs in permissions.items():
         if subject not in known:
-            raise InvalidInput(f"There is no {what} {subject!r} in permissions; there are: {', '.join(known)}.")
+            raise InvalidInput(f"permissions: unknown {what} {subject!r}; use one of: {', '.join(known)}.")
         if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
-            raise InvalidInput(f"The permissions of {subject!r} must be a list of verbs.")
+            raise InvalidInput(f"permissions: {subject!r} must be a list of verbs.")
         for verb in verbs:
             if verb not in known[subject]:
-                raise InvalidInput(f"{subject!r} has no verb {verb!r}; there are: {', '.join(known[subject])}.")
+                raise InvalidInput(
+                    f"permissions: {subject!r} has no verb {verb!r}; use one of: {', '.join(known[subject])}."
+                )

@@ -1,7 +1,7 @@
-"""Row policies: the shape of a condition for each role, and what a declaration makes of it.
+"""Row policies: the form of the condition for each role, and the policies derived from a declaration.
 
-Administrators come through a role of their own, and so do members of very many cases: the two shapes say the same, and
-differ in how the planner takes them (src/database/sql/access.sql).
+Administrators and members of very many cases have separate roles. The two forms for members are equivalent, but are
+planned differently (src/database/sql/access.sql).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
-from src.database.schema.declaration import ACTOR, SIGNED, WRITTEN, Protected, Verb, protection_of
+from src.database.schema.declaration import ACTOR, SIGNED, WRITTEN, Protected, protection_of
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, WIDE_ROLE, Policy
+from src.database.schema.permissions import CaseVerb
 
 ADMINISTRATOR = "(SELECT public.actor_may('*', '*'))"
 
 
-def in_cases(role: str, column: str, verb: Verb) -> str:
+def in_cases(role: str, column: str, verb: CaseVerb) -> str:
     """Return the condition that the actor may do this in the row's case, in the shape that suits the role."""
     if role == WIDE_ROLE:
         return f"{column} IN (SELECT unnest((SELECT public.actor_case_ids('{verb}'))))"
@@ -24,7 +25,7 @@ def in_cases(role: str, column: str, verb: Verb) -> str:
 
 
 def policies_of(table: Table) -> tuple[Policy, ...]:
-    """Return the policies of a table, those of both member roles and of administrators."""
+    """Return the policies of a table for both member roles and for administrators."""
     declared = protection_of(table)
     if declared.closed:
         return ()
@@ -60,9 +61,9 @@ def _members(table: Table, declared: Protected, role: str) -> Iterator[Policy]:
 
 
 def _signed(table: Table, command: str) -> str:
-    """Return the condition that the columns that name a user name the actor or, where they may be empty, nobody.
+    """Return the condition that signed columns contain the id of the actor or NULL.
 
-    Nobody writes, accepts or releases as somebody else.
+    It prevents writing, accepting or releasing in the name of another user.
     """
     signed = (column for column in table.columns if column.info.get(SIGNED) and command in column.info[WRITTEN])
     return "".join(f" AND coalesce({column.name} = {ACTOR}, true)" for column in signed)

@@ -1,8 +1,8 @@
 """The functions of the database, read from `src/database/sql`: one file per subject, plain SQL.
 
-Nothing in Python holds a body. A file begins with its build and the digest of what follows, `-- build 3 · sha256 …`,
-renewed by `make stamp`: the build grows with every change, and the sum of all builds is what the database remembers
-about the code that applied its functions last.
+No function body is in Python. A file begins with its build and the digest of the rest, `-- build 3 · sha256 …`, updated
+by `make stamp`: the build grows with every change, and the database records the sum of all builds of the code that last
+applied its functions.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from src.errors import NotFound
 
 FOLDER = Path(__file__).resolve().parents[1] / "sql"
 ROLES = FOLDER / "roles.sql"
-# In the order of creation: an expression (RETURN …) binds the names that it uses when it is created.
+# In the order of creation: names in an expression (RETURN …) are resolved when it is created.
 FILES = (
     "revision", "permission_names_1", "actor", "access", "permissions_explained", "rows", "guards", "storage_objects",
-    "activity_log", "capture", "versions", "restore", "seals", "search_text_1", "search_query", "search", "sign_in",
-    "jobs",
+    "activity_log", "capture", "transcription_versions", "restore", "seals", "search_text_1", "search_query", "search",
+    "sign_in", "jobs",
 )  # fmt: skip
 
 _FUNCTION = re.compile(
@@ -36,9 +36,9 @@ _CODE_POINT = re.compile(r"\\(?:\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))")
 
 @dataclass(frozen=True)
 class Function:
-    """A function in `public`: nobody may execute it but its owner and the roles in `callers`.
+    """A function in `public`: only its owner and the roles in `callers` may execute it.
 
-    `definition` is the CREATE statement, `rights` are the statements that say who may execute it.
+    `definition` is the CREATE statement, `rights` are its REVOKE and GRANT statements.
     """
 
     file: str
@@ -59,12 +59,12 @@ class Function:
 
     @property
     def identity(self) -> str:
-        """The signature as DROP and GRANT want it: argument types only."""
+        """The signature for DROP and GRANT: argument types only."""
         return f"public.{self.name}({', '.join(self.arguments)})"
 
     @property
     def is_fixed(self) -> bool:
-        """Whether indexes, generated columns or CHECKs call it: then it changes by a revision, under a new name."""
+        """Whether indexes, generated columns or CHECKs call it: changes then need a revision and a new name."""
         return re.search(r"_\d+\Z", self.file) is not None
 
     def create(self) -> str:
@@ -81,7 +81,7 @@ def functions() -> tuple[Function, ...]:
 
 
 def roles() -> str:
-    """Return the statements that make the group roles."""
+    """Return the statements that create the group roles."""
     return ROLES.read_text(encoding="utf-8")
 
 
@@ -92,16 +92,16 @@ def build() -> int:
 
 
 def build_of(path: Path) -> int:
-    """Return the build that the first line of a file gives."""
+    """Return the build in the first line of a file. Raises NotFound without one."""
     found = STAMP.match(path.read_text(encoding="utf-8").partition("\n")[0])
     if found is None:
-        raise NotFound(f"{path.name} does not begin with its build; run: make stamp")
+        raise NotFound(f"{path.name}: the first line has no build; run: make stamp")
     return int(found[1])
 
 
 @cache
 def constant(name: str) -> str:
-    """Return the text that a function of the database returns whose whole body is one literal."""
+    """Return the value of a function of the database whose body is one literal. Raises NotFound otherwise."""
     definition = next(function.definition for function in functions() if function.name == name)
     found = _LITERAL.search(definition)
     if found is None:

@@ -1,14 +1,15 @@
-"""What every script shares: the owner's connection, the storage, and how it ends.
+"""What every script shares: the owner's connection, the storage, error handling and exit codes.
 
-It ends with 0 done, 1 findings or refused, 2 wrong arguments, 3 something outside is missing.
+Exit codes: 0 done, 1 findings or rejected, 2 wrong arguments, 3 something outside is missing.
 """
 
 from __future__ import annotations
 
-import sys
+import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -22,14 +23,14 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.errors import SpeechError, Unavailable
 from src.storage import StorageBackend, open_backend
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @contextmanager
 def owner_engine(settings: Settings, name: str) -> Iterator[Engine]:
-    """Lend an engine of the database's owner, with one connection that calls itself `name`.
+    """Yield an engine of the database's owner, with one connection whose application name is `name`.
 
-    Raises DatabaseMissing where there is no embedded database yet; none is made.
+    Raises DatabaseMissing when the embedded database does not exist yet; it is not created here.
     """
     engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name=name, size=1))
     try:
@@ -39,33 +40,44 @@ def owner_engine(settings: Settings, name: str) -> Iterator[Engine]:
 
 
 def storage_of(settings: Settings) -> StorageBackend:
-    """Return the storage that new recordings go to. Raises ConfigurationError for S3 without a bucket."""
+    """Return the storage for new recordings. Raises ConfigurationError for S3 without a bucket."""
     return open_backend(settings.audio_storage_type, **settings.storage_options())
 
 
-def run(function: Callable[..., Any], name: str) -> None:
-    """Run a typer function as a program: an error is one line on stderr and an exit code, a traceback with --debug."""
+def run(function: Callable[..., None], name: str) -> None:
+    """Run a typer function as the program `name`; every command has the option `--debug`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name=name)(function)
-    _run(app, name)
+    app.command(name=name)(_command(function, name))
+    app(prog_name=f"python -m src.database.scripts.{name}")
 
 
-def run_several(name: str, *functions: Callable[..., Any]) -> None:
-    """Run typer functions as the commands of one program, which ends as `run` says."""
+def run_several(name: str, *functions: Callable[..., None]) -> None:
+    """Run typer functions as the commands of the program `name`: one command for each verb."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
     for function in functions:
-        app.command()(function)
-    _run(app, name)
+        app.command()(_command(function, name))
+    app(prog_name=f"python -m src.database.scripts.{name}")
 
 
-def _run(app: typer.Typer, name: str) -> None:
-    try:
-        app(prog_name=f"python -m src.database.scripts.{name}")
-    except (SpeechError, DBAPIError) as error:
-        meant = translate(error) if isinstance(error, DBAPIError) else error
-        if meant is None:
-            raise
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        typer.echo(f"{name}: {meant}", err=True)
-        sys.exit(3 if isinstance(meant, Unavailable) else 1)
+def _command(function: Callable[..., None], name: str) -> Callable[..., None]:
+    """Return the function with an option `--debug`, and with errors as one line on stderr and an exit code."""
+
+    @wraps(function)
+    def command(*arguments: Any, debug: bool = False, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except (SpeechError, DBAPIError) as error:
+            translated = translate(error) if isinstance(error, DBAPIError) else error
+            if translated is None:
+                raise
+            if debug:
+                traceback.print_exc()
+            typer.echo(f"{name}: {translated}", err=True)
+            raise typer.Exit(3 if isinstance(translated, Unavailable) else 1) from error
+
+    # Typer reads both; `wraps` copied those of the function.
+    signature = inspect.signature(function, eval_str=True)
+    debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), debug])  # type: ignore[attr-defined]  # what inspect.signature reads
+    command.__annotations__ = function.__annotations__ | {"debug": _Debug}
+    return command

@@ -1,4 +1,4 @@
-"""Keep the index of what was said in step with its rules. Run as the owner."""
+"""Keep the search index up to date with its rules. Run as the owner."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from typing import Annotated
 import typer
 
 from src.config import load_settings
-from src.database.scripts.command import Debug, owner_engine, run_several
+from src.database.scripts.command import owner_engine, run_several
 from src.maintenance import indexing
 
 
 def reindex(
     *,
-    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Segments in one transaction.")] = 5000,
-    since: Annotated[int, typer.Option(min=0, help="Go on after the segment of this id.")] = 0,
-    debug: Debug = False,  # noqa: ARG001 - read by the runner
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Segments per transaction.")] = 5000,
+    since: Annotated[int, typer.Option(min=0, help="Continue after the segment with this id.")] = 0,
 ) -> None:
-    """Index anew what the rules of today index otherwise: after an upgrade, or when a language got other rules."""
+    """Index segments again whose rules changed: after an upgrade, or when a language got another configuration."""
     changed = 0
     with owner_engine(load_settings(), "reindex") as engine:
         for done in indexing.reindex(engine, batch=batch, since=since):
             changed += done.changed
-            typer.echo(f"up to segment {done.last_id}: {changed} indexed anew")
-    typer.echo(f"done: {changed} segments indexed anew")
+            typer.echo(f"up to segment {done.last_id}: {changed} indexed again")
+    typer.echo(f"done: {changed} segments indexed again")
 
 
-def names(*, debug: Debug = False) -> None:  # noqa: ARG001 - read by the runner
-    """Make the indexes for parts of names where pg_trgm is, while people write; init_db makes them too."""
+def names() -> None:
+    """Create the indexes for parts of names without blocking writers; needs pg_trgm. init_db creates them too."""
     with owner_engine(load_settings(), "reindex") as engine:
         made = indexing.index_names(engine)
-    typer.echo("indexed" if made else "pg_trgm is not here: names are searched without an index")
+    typer.echo("indexed" if made else "pg_trgm is not installed: names are searched without an index")
 
 
 if __name__ == "__main__":

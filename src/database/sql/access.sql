@@ -1,18 +1,19 @@
--- build 1 · sha256 362b64a74cca
--- What the actor may do: permissions of roles and participants, and the cases that row policies ask for.
+-- build 2 · sha256 67ca7bf9fc73
+-- Permissions of roles and participants, and the case ids that the row policies compare with.
 --
--- Shape of a policy (schema/policies.py): `case_id = ANY ((SELECT actor_case_ids('read'))::integer[])`. The sub-select
--- makes it an InitPlan, run once per statement, and the comparison an index condition. Administrators come through a
--- role of their own: `OR is_admin()` in the members' policy costs ten times the query.
+-- Form of a policy (schema/policies.py): `case_id = ANY ((SELECT actor_case_ids('read'))::integer[])`. The sub-select
+-- becomes an InitPlan, executed once per statement, and the comparison an index condition. Administrators use a
+-- separate role, sti_admin: `OR is_admin()` in the members' policy makes the query ten times slower.
 --
--- So do members of very many cases. An array is planned as if it had ten elements: for the newest fifty rows half a
--- table was read and sorted. Their policies say `case_id IN (SELECT unnest((SELECT actor_case_ids('read'))))`, a hash
--- table that the planner expects to let half of all rows through. Which role a member gets decides what a query costs,
--- never what it shows. The inner SELECT keeps the planner from calling the function too.
+-- Members of very many cases use a separate role too, sti_wide. The planner assumes ten elements for an array: for the
+-- newest fifty rows it read and sorted half a table. The policies of sti_wide are
+-- `case_id IN (SELECT unnest((SELECT actor_case_ids('read'))))`, a hash table that the planner expects to match half of
+-- all rows; the inner SELECT keeps the planner from calling the function while planning. The role of a member affects
+-- the cost of a query, never its result.
 --
--- Not here: which permissions exist (permission_names_1.sql), who may grant them (guards.sql).
+-- Elsewhere: the names of permissions (permission_names_1.sql), who may grant them (guards.sql).
 
--- The one table of what each role of a participant includes.
+-- The verbs that each role of a participant includes.
 CREATE OR REPLACE FUNCTION public.participant_verbs(role text)
 RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE role WHEN 'owner' THEN public.case_verbs_1()
@@ -21,8 +22,8 @@ RETURN CASE role WHEN 'owner' THEN public.case_verbs_1()
 REVOKE ALL ON FUNCTION public.participant_verbs(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.participant_verbs(text) TO sti_app, sti_wide, sti_admin;
 
--- Whether this participant is denied the verb. Without reading nothing is left: what one writes one sees.
--- Most are denied nothing, and then no array is made for each of somebody's thousands of cases.
+-- Whether this participant is denied the verb. Denying `read` denies every verb, since a writer sees the written row.
+-- The first condition avoids building an array for most participants: few have a `deny` list.
 CREATE OR REPLACE FUNCTION public.is_denied(permissions jsonb, verb text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN permissions -> 'deny' IS NOT NULL AND jsonb_exists_any(permissions -> 'deny', ARRAY[verb, 'read']);
@@ -37,7 +38,7 @@ RETURN (coalesce(verb = ANY (public.participant_verbs(role)), false)
 REVOKE ALL ON FUNCTION public.participant_may(text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.participant_may(text, jsonb, text) TO sti_app, sti_wide, sti_admin;
 
--- By the clock, so that a right ends inside an open transaction too.
+-- Uses clock_timestamp(), so that a permission also expires within an open transaction.
 CREATE OR REPLACE FUNCTION public.is_current(expires_at timestamptz)
 RETURNS boolean LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN expires_at IS NULL OR expires_at > clock_timestamp();
@@ -48,13 +49,13 @@ RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET searc
 SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     link bigint := role_id;
-    given jsonb;
+    granted jsonb;
 BEGIN
-    -- Step by step: most roles have no parent, and a recursive query costs three times as much for one of these.
+    -- A loop: most roles have no parent, and for these a recursive query takes three times as long.
     FOR depth IN 1..32 LOOP
-        SELECT r.parent_id, r.permissions INTO link, given FROM public.user_roles r WHERE r.id = link;
+        SELECT r.parent_id, r.permissions INTO link, granted FROM public.user_roles r WHERE r.id = link;
         EXIT WHEN NOT FOUND;
-        IF jsonb_exists(given -> '*', '*') OR jsonb_exists_any(given -> subject, ARRAY[verb, '*']) THEN
+        IF jsonb_exists(granted -> '*', '*') OR jsonb_exists_any(granted -> subject, ARRAY[verb, '*']) THEN
             RETURN true;
         END IF;
     END LOOP;
@@ -83,7 +84,7 @@ GRANT EXECUTE ON FUNCTION public.actor_may(text, text) TO sti_app, sti_wide, sti
 
 CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text)
 RETURNS integer[] LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- Planning anew for each actor takes four times as long as the query.
+-- A custom plan for each actor takes four times as long to plan as to execute.
 SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     acting bigint := public.actor_id();
@@ -96,11 +97,11 @@ BEGIN
          WHERE p.user_id = acting AND public.is_current(p.expires_at)
            AND public.participant_may(p.role, p.permissions, verb)
         UNION ALL
-        -- A lease is also the grant: as long as the work lasts, and no longer.
+        -- The lease of a job grants access to its case until it ends.
         SELECT j.case_id FROM public.processing_jobs j
          WHERE j.leased_by_id = acting AND j.state = 'running' AND j.lease_expires_at > clock_timestamp()
            AND verb IN ('read', 'write')
-           -- Denied wins, over the lease too.
+           -- A denial takes precedence over the lease too.
            AND NOT EXISTS (SELECT FROM public.case_participants d WHERE d.case_id = j.case_id AND d.user_id = acting
                               AND public.is_current(d.expires_at) AND public.is_denied(d.permissions, verb)));
 END
@@ -108,7 +109,7 @@ $body$;
 REVOKE ALL ON FUNCTION public.actor_case_ids(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.actor_case_ids(text) TO sti_app, sti_wide, sti_admin;
 
--- Whether the actor may do this in a case: as a participant, by a lease, or as an administrator.
+-- Whether the actor holds the verb in the case: as a participant, by a lease, or as an administrator.
 CREATE OR REPLACE FUNCTION public.actor_may_in(case_id bigint, verb text)
 RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
 RETURN case_id = ANY (public.actor_case_ids(verb)) OR public.actor_may('*', '*');

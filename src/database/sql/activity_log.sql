@@ -1,16 +1,16 @@
--- build 1 · sha256 0697dba06951
--- The log: what an entry is, entries of events, and the monthly partitions they go to.
+-- build 3 · sha256 6cea99dcf0a7
+-- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
 --     leaf_hash    = sha256(0x00 ‖ text of [id, µs, type, actor id, actor, case, entity, entity id, operation, reason,
 --                           request, transaction, epoch, revision] ‖ payload_hash)
 --
--- Both texts are PostgreSQL's own text form of jsonb, which orders keys and keeps numbers as they were written; the
--- settings that change how values turn into text are pinned on the functions. No lock is taken, no earlier entry read.
+-- Both texts are PostgreSQL's text output of jsonb, which orders keys and preserves the digits of numbers; the settings
+-- that affect text output are pinned on the functions. An entry takes no lock and reads no earlier entry.
 --
--- Not here: entries of row changes (capture.sql), seals over entries (seals.sql). Two verifiers state the hashes again
--- on purpose, so that somebody who replaces these functions is found out: examples/verify_export.py and
--- src/services/history/entries.py.
+-- Elsewhere: entries of row changes (capture.sql), seals over entries (seals.sql). Two verifiers implement the hashes
+-- independently, so that a replaced function is detected: examples/verify_export.py and
+-- src/services/history/entry_checks.py.
 
 CREATE OR REPLACE FUNCTION public.payload_hash(salt bytea, new_image jsonb, old_image jsonb)
 RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
@@ -69,16 +69,17 @@ CREATE OR REPLACE FUNCTION public.record_activity(
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF public.actor_id() IS NULL THEN
-        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'this session has no actor, and an entry needs one' USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF type_code ~ '^(row|login)[.]|^history[.](erased|archived)$' THEN
-        RAISE EXCEPTION '% is written by the database itself', type_code USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'entries of type % are written by the database only', type_code
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF jsonb_typeof(detail) <> 'object' THEN
-        RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
-        RAISE EXCEPTION 'no such case' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'case % does not exist, or you may not write in it', case_id USING ERRCODE = 'no_data_found';
     END IF;
     RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
         entity_id, NULL, detail, NULL);
@@ -97,19 +98,20 @@ DECLARE
     e record;
 BEGIN
     IF acting IS NULL THEN
-        RAISE EXCEPTION 'no actor: nothing is recorded unsigned' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'this session has no actor, and an entry needs one' USING ERRCODE = 'insufficient_privilege';
     END IF;
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
                  AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
         IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused')
-           -- What failed rolls back, and its entry must not.
+           -- A failed operation rolls back, but its entry must stay.
            AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
-            RAISE EXCEPTION '% is no kind of reading', e.type USING ERRCODE = 'invalid_parameter_value';
+            RAISE EXCEPTION 'record_reads does not write entries of type %', e.type
+                USING ERRCODE = 'invalid_parameter_value';
         END IF;
         IF jsonb_typeof(e.detail) <> 'object' THEN
-            RAISE EXCEPTION 'the detail of an entry is an object with names' USING ERRCODE = 'invalid_parameter_value';
+            RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        -- A case that was opened in a transaction that rolled back does not exist: the reading stands without it.
+        -- A case that was created in a transaction that rolled back does not exist: its entries have no case id.
         PERFORM public.append_activity(e.type, 'event', acting, acting_name,
             CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, e.entity, e.entity_id, NULL,
             e.detail, NULL);
@@ -123,7 +125,7 @@ CREATE OR REPLACE FUNCTION public.ensure_activity_partitions(months_ahead intege
 RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$
 DECLARE
     first_day date;
-    made integer := 0;
+    created integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('activity_logs partitions', 0));
     FOR month IN 0..months_ahead LOOP
@@ -132,10 +134,10 @@ BEGIN
             EXECUTE format('CREATE TABLE public.%I PARTITION OF public.activity_logs FOR VALUES FROM (%L) TO (%L)',
                 'activity_logs_' || to_char(first_day, 'YYYY_MM'), first_day || ' 00:00:00+00',
                 (first_day + interval '1 month')::date || ' 00:00:00+00');
-            made := made + 1;
+            created := created + 1;
         END IF;
     END LOOP;
-    RETURN made;
+    RETURN created;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.ensure_activity_partitions(integer) FROM PUBLIC;

@@ -1,35 +1,35 @@
--- build 2 · sha256 df0297448bc0
--- Who is acting: tokens signed by a key that no session can read, verified inside the database.
+-- build 3 · sha256 b0ca920dd7c9
+-- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
--- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the backend's process id
--- and to a time; `begin_actor` checks it once, resolves the user, and mints the second, which holds for this
--- transaction on this backend and for nothing else. So a token that was seen in pg_stat_activity is worth nothing in
--- another backend, and what a transaction leaves in a setting is worth nothing in the next one.
+-- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the process id of the
+-- backend and to an expiry; `begin_actor` verifies it once, looks up the user and signs the second one, which is valid
+-- for this transaction on this backend only. A token that was read in pg_stat_activity is therefore useless on another
+-- backend, and a token that a transaction left in a setting is useless in the next transaction.
 --
 --     client:       mac | key id | backend pid | expiry (epoch seconds) | purpose | subject [| cluster, for a session]
 --     transaction:  user id | backend pid | start of the transaction (µs) | key id | epoch | mac
 --
--- HMAC-SHA256 by the server's own sha256(), over the two padded forms of the key in `actor_keys`: pgcrypto may be
+-- HMAC-SHA256 with the built-in sha256() and the two padded forms of the key in `actor_keys`, since pgcrypto may be
 -- missing.
 --
--- The expressions come first. They are inlined where they are used (no SECURITY DEFINER, no SET), so a token is checked
--- by one text everywhere at no cost; a call of a function by a function would double what `actor_id()` takes.
+-- The expressions come first. They are inlined where they are used (no SECURITY DEFINER, no SET), so every check of a
+-- token shares one definition without a function call; a nested call would double the time of `actor_id()`.
 --
--- Not here: what the actor may do (access.sql), signing in (sign_in.sql).
+-- Elsewhere: permissions of the actor (access.sql), signing in (sign_in.sql).
 
--- The signature of these fields by a key.
+-- The HMAC of these fields by a key.
 CREATE OR REPLACE FUNCTION public.token_mac(fields text, inner_pad bytea, outer_pad bytea)
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
 RETURN encode(sha256(outer_pad || sha256(inner_pad || convert_to(fields, 'UTF8'))), 'hex');
 REVOKE ALL ON FUNCTION public.token_mac(text, bytea, bytea) FROM PUBLIC;
 
--- When this transaction began, in microseconds: with the backend's process id it names the transaction.
+-- The start of this transaction in microseconds: with the process id of the backend it identifies the transaction.
 CREATE OR REPLACE FUNCTION public.transaction_start()
 RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
 RETURN (extract(epoch FROM now()) * 1000000)::bigint;
 REVOKE ALL ON FUNCTION public.transaction_start() FROM PUBLIC;
 
--- Whether these fields have the form of a token of this transaction, so that casting them cannot fail.
+-- Whether these fields have the form of a token of this transaction. If they do, casting them cannot fail.
 CREATE OR REPLACE FUNCTION public.is_transaction_token(fields text[])
 RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN cardinality(fields) IS NOT DISTINCT FROM 6 AND fields[2] = pg_backend_pid()::text
@@ -43,13 +43,14 @@ RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN fields[6] = public.token_mac(array_to_string(fields[1:5], '|'), inner_pad, outer_pad);
 REVOKE ALL ON FUNCTION public.is_signed(text[], bytea, bytea) FROM PUBLIC;
 
--- Who acts when nobody signed: the owner at work, in a migration's change of data (`migration:0002`) or by hand.
+-- The name of the operator when the transaction has no actor: the owner of the database, in a data migration
+-- (`migration:0002`) or by hand.
 CREATE OR REPLACE FUNCTION public.operator_name()
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce('migration:' || nullif(current_setting('sti.migration', true), ''), 'operator:' || session_user);
 REVOKE ALL ON FUNCTION public.operator_name() FROM PUBLIC;
 
--- Whether whoever is connected may act as the owner of the database. In a definer function current_user is the owner.
+-- Whether the login may act as the owner of the database: in a definer function, current_user is the owner.
 CREATE OR REPLACE FUNCTION public.is_owner_at_work()
 RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_has_role(session_user, current_user, 'MEMBER');
@@ -70,7 +71,7 @@ BEGIN
        OR part[1] <> public.token_mac(array_to_string(part[2:6], '|'), pads.inner_pad, pads.outer_pad) THEN
         RETURN NULL;
     END IF;
-    -- Authentic from here on, so the casts below cannot fail on an invented token.
+    -- The signature is valid, so the casts below cannot fail on a forged token.
     IF part[3]::bigint <> pg_backend_pid() OR part[4]::bigint < extract(epoch FROM now())
        OR part[5] <> verify_token.purpose THEN
         RETURN NULL;
@@ -96,7 +97,7 @@ CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_i
 RETURNS TABLE (actor bigint, database_role text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan AS $body$
--- All in one: each transaction waits for this, and a function that calls a function costs as much again.
+-- A single function: every transaction waits for it, and a nested function call would double its time.
 DECLARE
     part text[] := string_to_array(token, '|');
     pads record;
@@ -109,7 +110,7 @@ BEGIN
         SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
          WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
         IF FOUND AND part[1] = public.token_mac(array_to_string(part[2:], '|'), pads.inner_pad, pads.outer_pad) THEN
-            -- Authentic from here on, so the casts below cannot fail on an invented token.
+            -- The signature is valid, so the casts below cannot fail on a forged token.
             IF part[3]::bigint = pg_backend_pid() AND part[4]::bigint >= extract(epoch FROM now())
                AND part[5] = 'session' THEN
                 SELECT x.id, x.role_id, r.parent_id,
@@ -122,14 +123,14 @@ BEGIN
     END IF;
     IF actor IS NOT NULL THEN
         body := concat_ws('|', actor, pg_backend_pid(), public.transaction_start(), part[2],
-            -- Reading the server's own number takes as long as all the rest, so whoever signs may tell it.
+            -- pg_control_system() takes as long as the rest of the function, so the client may pass the identifier.
             coalesce(part[7], (SELECT system_identifier FROM pg_control_system())::text));
         transaction_token := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
         IF u.everything OR u.parent_id IS NOT NULL AND public.role_permits(u.role_id, '*', '*') THEN
             database_role := 'sti_admin';
         -- More than a thousand cases, and more than a tenth of all: read as sti_wide (decision 6).
         ELSIF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET 1000) THEN
-            -- As many as ANALYZE last saw: it need not be exact, only cheap. -1 before the first time.
+            -- The estimate of the last ANALYZE is cheap and exact enough; -1 before the first ANALYZE.
             IF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET greatest(0, (
                    SELECT c.reltuples FROM pg_class c WHERE c.oid = 'public.cases'::regclass))::bigint / 10)
                AND pg_has_role(session_user, 'sti_wide', 'MEMBER') THEN
@@ -144,11 +145,11 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION public.begin_actor(text, text, text) FROM PUBLIC;
--- The login itself has no right but this one, until it has switched to the role that is returned.
+-- The login has no other privilege until it switches to the returned role.
 GRANT EXECUTE ON FUNCTION public.begin_actor(text, text, text) TO PUBLIC;
 
--- Whose signature this transaction bears, active or not: what a user did before being switched off stands under their
--- name, switching themselves off included.
+-- The id of the actor of this transaction, active or not: changes that users made before they were deactivated, their
+-- own deactivation included, are logged under their name.
 CREATE OR REPLACE FUNCTION public.signed_actor()
 RETURNS bigint LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan AS $body$
@@ -184,7 +185,7 @@ GRANT EXECUTE ON FUNCTION public.actor_id() TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.actor_epoch()
 RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-    -- The token carries it since pg_control_system() reads a file; without a token there is nothing to trust but that.
+    -- From the token, since pg_control_system() reads a file; without a valid token only that function is trusted.
     SELECT CASE WHEN public.signed_actor() IS NULL THEN (SELECT system_identifier FROM pg_control_system())
                 ELSE split_part(current_setting('sti.actor', true), '|', 5)::bigint END
 $body$;

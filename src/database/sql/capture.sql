@@ -1,16 +1,16 @@
--- build 1 · sha256 d0f373b461c6
--- Capture: an entry in the log for each row that anybody adds, changes or deletes, whatever program does it.
+-- build 2 · sha256 e823e290284c
+-- Capture: triggers that write an entry to the log for each inserted, updated or deleted row, by any client.
 --
--- New rows are captured by the statement, changes and deletions by the row: the ORM inserts a thousand rows in a
--- statement, and updates each in one of its own. The worker that applies another server's changes fires triggers of
--- rows only, so there each row is its own entry. What is hashed, and how, stands in activity_log.sql.
+-- Inserts are captured per statement, updates and deletes per row: the ORM inserts a thousand rows in one statement and
+-- updates each row in a statement of its own. The logical replication worker fires row-level triggers only, so
+-- replicated rows are captured one by one. The hashes are defined in activity_log.sql.
 --
--- The arguments of a trigger say what its table declares (schema/derivation.py): the column that names the case,
--- columns left out, columns of which only a salted hash is kept, the verb that restoring a deleted row takes (empty:
--- none). `capture_arguments` reads them back for what works with the entries later, so that the two cannot differ.
+-- The arguments of a trigger come from the declaration of its table (schema/derivation.py): the column that names the
+-- case, omitted columns, columns that are stored as a salted hash, the verb needed to restore a deleted row (empty: not
+-- restorable). Functions that read entries get the same arguments from `capture_arguments`, so the two cannot differ.
 --
--- Both functions check the token themselves, and write the entry themselves instead of by `append_activity`: each call
--- of one function by another costs as much as a quarter of the entry itself.
+-- Both functions verify the token and write the entry without calling other functions such as `append_activity`: each
+-- nested call costs a quarter of the time of an entry.
 
 CREATE OR REPLACE FUNCTION public.capture_arguments(entity text)
 RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
@@ -20,7 +20,7 @@ $body$;
 REVOKE ALL ON FUNCTION public.capture_arguments(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.capture_arguments(text) TO sti_admin;
 
--- Tables whose changes are in the log, those of services included.
+-- The tables with a capture trigger, including those of services.
 CREATE OR REPLACE FUNCTION public.captured_tables()
 RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
     SELECT c.relname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -29,8 +29,8 @@ $body$;
 REVOKE ALL ON FUNCTION public.captured_tables() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.captured_tables() TO sti_admin;
 
--- Attached to somebody else's table, capture would forge entries: it serves tables of this schema on which the owner of
--- the function may create triggers.
+-- On a table of another owner, capture could be used to forge entries: it accepts only tables of this schema on which
+-- the owner of the function may create triggers.
 CREATE OR REPLACE FUNCTION public.may_be_captured(schema_name text, table_id oid)
 RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN schema_name = 'public' AND has_table_privilege(table_id, 'TRIGGER');
@@ -74,7 +74,7 @@ DECLARE
     payload bytea;
 BEGIN
     IF NOT public.may_be_captured(TG_TABLE_SCHEMA, TG_RELID) THEN
-        RAISE EXCEPTION 'capture_change was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        RAISE EXCEPTION 'capture_change cannot be used on %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF public.is_transaction_token(part) THEN
@@ -84,7 +84,8 @@ BEGIN
     END IF;
     IF actor_id IS NULL THEN
         IF NOT public.is_owner_at_work() THEN
-            RAISE EXCEPTION 'no actor: nothing is written unsigned' USING ERRCODE = 'insufficient_privilege';
+            RAISE EXCEPTION 'this session has no actor, and a change needs one'
+                USING ERRCODE = 'insufficient_privilege';
         END IF;
         actor_name := public.operator_name();
         cluster := (SELECT system_identifier FROM pg_control_system());
@@ -128,8 +129,8 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.capture_change() FROM PUBLIC;
 
--- What `capture_change` does for a row that is new, for all rows of a statement: the token, the settings and the type
--- are looked at once, which is half of what an entry costs.
+-- `capture_change` for all inserted rows of a statement: the token, the settings and the activity type are read once,
+-- which takes half of the time of an entry.
 CREATE OR REPLACE FUNCTION public.capture_new_rows()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
@@ -151,7 +152,7 @@ DECLARE
     revision text := public.schema_revision();
 BEGIN
     IF NOT public.may_be_captured(TG_TABLE_SCHEMA, TG_RELID) THEN
-        RAISE EXCEPTION 'capture_new_rows was not made for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+        RAISE EXCEPTION 'capture_new_rows cannot be used on %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF current_setting('session_replication_role') = 'replica' THEN
@@ -166,7 +167,8 @@ BEGIN
         IF NOT EXISTS (SELECT FROM new_rows) THEN
             RETURN NULL;
         ELSIF NOT public.is_owner_at_work() THEN
-            RAISE EXCEPTION 'no actor: nothing is written unsigned' USING ERRCODE = 'insufficient_privilege';
+            RAISE EXCEPTION 'this session has no actor, and a change needs one'
+                USING ERRCODE = 'insufficient_privilege';
         END IF;
         actor_name := public.operator_name();
         cluster := (SELECT system_identifier FROM pg_control_system());
@@ -190,7 +192,7 @@ BEGIN
               FROM (SELECT n.id AS row_id, to_jsonb(n) - left_out AS image, uuid_send(gen_random_uuid()) AS salt
                       FROM new_rows n) AS g
           ) AS i
-        -- Else the planner would write the payload out wherever it is named, and hash it twice.
+        -- Without OFFSET 0 the planner would inline the payload expression in both places and hash it twice.
         OFFSET 0
       ) AS r;
     RETURN NULL;

@@ -1,14 +1,14 @@
--- build 2 · sha256 d5640d8cd0df
--- Rules that span rows: who may grant what, owners and administrators that must not run out, holds, role hierarchies.
+-- build 3 · sha256 2b2d4b73440a
+-- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
--- Each of these could be broken by two transactions that do not see each other, so each takes a row lock first that the
--- other one needs too. Under REPEATABLE READ the lock fails instead of showing an old picture, because the rows that
--- decide are changed and not only locked.
+-- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
+-- a row lock that the other transaction needs too. Under REPEATABLE READ the lock then fails instead of returning an
+-- old snapshot, because the rows are updated and not only locked.
 --
--- A rule that several functions hold stands here once: require_grantable (also asked when a participant is restored),
--- require_no_hold (also asked when a recording is marked as deleted and when entries are erased).
+-- Shared rules: require_grantable (also called when a participant is restored), require_no_hold (also called when a
+-- recording is marked as deleted and when entries are erased).
 
--- Raises unless the actor holds every verb that a participant of this role and these permissions would have.
+-- Raises unless the actor holds every verb that a participant with this role and these permissions would have.
 CREATE OR REPLACE FUNCTION public.require_grantable(case_id bigint, role text, permissions jsonb)
 RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -26,13 +26,13 @@ $body$;
 REVOKE ALL ON FUNCTION public.require_grantable(bigint, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.require_grantable(bigint, text, jsonb) TO sti_app, sti_wide, sti_admin;
 
--- Raises while a legal hold is active in the case. Locks the case's row: placing a hold changes it, so one of the two
--- waits, and then sees what the other did.
+-- Raises while a legal hold is active in the case. Locks the row of the case: placing a hold updates it, so one of two
+-- concurrent transactions waits and then sees the change of the other.
 CREATE OR REPLACE FUNCTION public.require_no_hold(case_id bigint, entity text)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF (SELECT c.active_holds FROM public.cases c WHERE c.id = require_no_hold.case_id FOR SHARE) > 0 THEN
-        RAISE EXCEPTION 'a legal hold forbids deleting from % in this case', entity
+        RAISE EXCEPTION 'a legal hold forbids deleting from % in this case; release it first', entity
             USING ERRCODE = 'STI02', CONSTRAINT = 'legal_holds_deletion_check', TABLE = entity;
     END IF;
 END
@@ -45,7 +45,7 @@ BEGIN
     IF NEW.parent_id IS NULL THEN
         RETURN NEW;
     END IF;
-    -- Two edges of one cycle can be drawn at once: whoever draws one locks all roles, of which there are few.
+    -- Concurrent transactions could each add an edge of the same cycle: lock all roles, since they are few.
     PERFORM FROM public.user_roles ORDER BY id FOR UPDATE;
     IF EXISTS (
         WITH RECURSIVE chain (id, parent_id, depth) AS (
@@ -56,7 +56,7 @@ BEGIN
         )
         SELECT FROM chain c WHERE c.id = NEW.id OR c.depth > 15
     ) THEN
-        RAISE EXCEPTION 'the role % cannot have this parent: a hierarchy has no cycle and at most 16 levels', NEW.code
+        RAISE EXCEPTION 'role %: this parent would create a cycle or more than 16 levels; choose another one', NEW.code
             USING ERRCODE = 'STI02', CONSTRAINT = 'user_roles_hierarchy_check', TABLE = 'user_roles';
     END IF;
     RETURN NEW;
@@ -72,23 +72,23 @@ BEGIN
     IF TG_TABLE_NAME = 'users' THEN
         concerned := public.role_permits(OLD.role_id, '*', '*');
     ELSE
-        -- A role that was, or inherited, an administrator's, and that somebody has.
+        -- The role had, or inherited, all permissions, and an active user has it or a role below it.
         concerned := (coalesce(jsonb_exists(OLD.permissions -> '*', '*'), false)
                       OR public.role_permits(OLD.parent_id, '*', '*'))
             AND EXISTS (
-                WITH RECURSIVE heirs (id) AS (
-                    SELECT OLD.id UNION SELECT r.id FROM public.user_roles r JOIN heirs h ON r.parent_id = h.id
+                WITH RECURSIVE descendants (id) AS (
+                    SELECT OLD.id UNION SELECT r.id FROM public.user_roles r JOIN descendants d ON r.parent_id = d.id
                 )
-                SELECT FROM public.users u JOIN heirs h ON h.id = u.role_id WHERE u.is_active);
+                SELECT FROM public.users u JOIN descendants d ON d.id = u.role_id WHERE u.is_active);
     END IF;
     IF NOT concerned THEN
         RETURN NULL;
     END IF;
-    -- Locking them all makes two who remove each other meet: the second one sees what the first one left.
+    -- Locking all administrators serialises two who remove each other: the second one sees the change of the first.
     PERFORM pg_advisory_xact_lock(hashtextextended('administrators', 0));
     PERFORM FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*') ORDER BY u.id FOR UPDATE;
     IF NOT EXISTS (SELECT FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*')) THEN
-        RAISE EXCEPTION 'the last active administrator must stay: name another one first'
+        RAISE EXCEPTION 'the last active administrator cannot be removed; add another one first'
             USING ERRCODE = 'STI02', CONSTRAINT = 'users_last_administrator_check', TABLE = TG_TABLE_NAME;
     END IF;
     RETURN NULL;
@@ -99,7 +99,7 @@ REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.guard_owners()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Deleting the case itself takes its owners along, and is asked for elsewhere.
+    -- Deleting the case deletes its owners by cascade, and is guarded elsewhere.
     PERFORM FROM public.cases c WHERE c.id = OLD.case_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN NULL;
@@ -107,7 +107,7 @@ BEGIN
     PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
     IF NOT EXISTS (SELECT FROM public.case_participants p
                     WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL) THEN
-        RAISE EXCEPTION 'a case keeps at least one owner whose part does not expire: name another one first'
+        RAISE EXCEPTION 'a case needs at least one owner without an expiry date; add another one first'
             USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',
                   TABLE = 'case_participants';
     END IF;
@@ -119,7 +119,7 @@ REVOKE ALL ON FUNCTION public.guard_owners() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.guard_grant()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Members only: administrators hold everything, and the owner of the database is not bound by permissions.
+    -- Members only: administrators hold all permissions, and the owner of the database is not subject to them.
     IF current_user IN ('sti_app', 'sti_wide') THEN
         PERFORM public.require_grantable(NEW.case_id, NEW.role, NEW.permissions);
     END IF;
@@ -131,7 +131,7 @@ REVOKE ALL ON FUNCTION public.guard_grant() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.announce_hold()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Changing the case's row, and not only locking it, is what a deletion under REPEATABLE READ trips over.
+    -- Updating the row of the case, and not only locking it, makes a deletion under REPEATABLE READ fail.
     UPDATE public.cases c SET active_holds = 0 WHERE c.id = NEW.case_id;
     RETURN NULL;
 END
@@ -141,7 +141,7 @@ REVOKE ALL ON FUNCTION public.announce_hold() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.count_holds()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Whatever was asked for: the holds themselves say how many there are. A new case has none.
+    -- Ignores the given value and counts the holds. A new case has none.
     IF TG_OP = 'INSERT' THEN
         NEW.active_holds := 0;
     ELSE
@@ -153,7 +153,7 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.count_holds() FROM PUBLIC;
 
--- Its argument, where there is one, is the column that names the case.
+-- The optional argument is the column that names the case.
 CREATE OR REPLACE FUNCTION public.guard_hold()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN

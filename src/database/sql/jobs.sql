@@ -1,18 +1,19 @@
--- build 1 · sha256 0020d5142379
--- Claiming work. A worker cannot see a job before it holds it, so claiming is a definer function's business.
+-- build 2 · sha256 1d555e41d2ca
+-- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
--- A lease is a right in the job's case until it expires; `lease` is the fencing number, which grows with every claim,
--- so that a worker that lost its lease cannot store a result. Result and completion are one transaction, the caller's.
+-- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
+-- claim: a worker that lost its lease cannot store a result. The caller stores the result and completes the job in one
+-- transaction.
 --
--- Not here: enqueueing, which is a plain INSERT under row security (services/work.py).
+-- Elsewhere: enqueueing, a plain INSERT under row security (services/work.py).
 
--- A lease is a right in a case, so it is never one for good.
+-- A lease grants access to a case, so its duration is limited to one day.
 CREATE OR REPLACE FUNCTION public.lease_end(lease_seconds integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN clock_timestamp() + make_interval(secs => least(lease_seconds, 86400));
 REVOKE ALL ON FUNCTION public.lease_end(integer) FROM PUBLIC;
 
--- Locks the job. Raises unless the actor holds this very lease of it, and its time has not run out.
+-- Locks the job. Raises unless the actor holds exactly this lease and the lease is unexpired.
 CREATE OR REPLACE FUNCTION public.require_lease(job_id bigint, held_lease bigint)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
@@ -20,7 +21,7 @@ BEGIN
      WHERE j.id = job_id AND j.state = 'running' AND j.lease = held_lease AND j.leased_by_id = public.actor_id()
        AND j.lease_expires_at > clock_timestamp() FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'job %: the lease is lost; another worker has the job, or its time ran out', job_id
+        RAISE EXCEPTION 'job %: another worker has it, or the lease expired', job_id
             USING ERRCODE = 'STI01';
     END IF;
 END
@@ -42,12 +43,11 @@ DECLARE
     job public.processing_jobs;
 BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
-        RAISE EXCEPTION 'this actor may not claim jobs: its role lacks the permission job.claim'
-            USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'claiming jobs needs the permission job.claim' USING ERRCODE = 'insufficient_privilege';
     END IF;
     UPDATE public.processing_jobs j
        SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
-           error_message = 'the worker stopped answering, ' || j.attempts || ' times'
+           error_message = 'the lease expired without a result, attempts: ' || j.attempts
      WHERE j.id IN (SELECT d.id FROM public.processing_jobs d
                      WHERE d.kind = ANY (kinds) AND d.state = 'running' AND d.lease_expires_at < clock_timestamp()
                        AND d.attempts >= d.max_attempts FOR UPDATE SKIP LOCKED);
@@ -60,7 +60,7 @@ BEGIN
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
                       AND ((c.state = 'queued' AND c.run_after <= now())
                            OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
-                      -- What is marked as deleted waits: it may be brought back, and its jobs with it.
+                      -- Jobs of recordings that are marked as deleted wait: the recording may be restored.
                       AND EXISTS (SELECT FROM public.audio_files a
                                    WHERE a.id = c.audio_file_id AND a.deleted_at IS NULL)
                     ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)

@@ -1,7 +1,7 @@
--- build 1 · sha256 5e21221463cd
--- Why somebody may do something: the permissions in force, each with its reason, for people to read.
+-- build 2 · sha256 cb0522d0f698
+-- The effective permissions of a user, each with its reason as text.
 --
--- Made of the same functions that the policies ask (`role_permits`, `participant_may`); a test holds the answers equal.
+-- Uses the functions that the policies use (`role_permits`, `participant_may`); a test keeps the results equal.
 
 CREATE OR REPLACE FUNCTION public.role_reason(role_id bigint, subject text, verb text)
 RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -11,9 +11,10 @@ RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, 
         SELECT r.id, r.code, r.parent_id, c.depth + 1
           FROM public.user_roles r JOIN chain c ON r.id = c.parent_id WHERE c.depth < 32
     )
-    -- The farthest ancestor that has it is where it comes from.
-    SELECT CASE WHEN c.depth = 1 THEN 'the role ' || c.code || ' has it'
-                ELSE 'the role ' || (SELECT code FROM chain WHERE depth = 1) || ' has it from ' || c.code END
+    -- The most distant ancestor that grants the permission is its source.
+    SELECT CASE WHEN c.depth = 1 THEN 'granted by the role ' || c.code
+                ELSE 'granted by the role ' || (SELECT code FROM chain WHERE depth = 1) || ', inherited from '
+                     || c.code END
       FROM chain c WHERE public.role_permits(c.id, subject, verb) ORDER BY c.depth DESC LIMIT 1
 $body$;
 REVOKE ALL ON FUNCTION public.role_reason(bigint, text, text) FROM PUBLIC;
@@ -58,22 +59,24 @@ BEGIN
             why := public.role_reason(person.role_id, CASE WHEN in_general THEN subject ELSE '*' END,
                                       CASE WHEN in_general THEN verb ELSE '*' END);
         ELSIF in_general THEN
-            why := 'neither the role nor a parent of it has it';
+            why := 'not granted by the role or its parents';
         ELSIF NOT expired AND public.is_denied(part.permissions, verb) THEN
             why := 'denied to this participant' || coalesce(ends, '');
         ELSIF NOT expired AND part.id IS NOT NULL
               AND public.participant_may(part.role, part.permissions, verb) THEN
             allowed := true;
-            why := CASE WHEN public.participant_may(part.role, '{}', verb) THEN 'takes part as ' || part.role
+            why := CASE WHEN public.participant_may(part.role, '{}', verb)
+                        THEN 'participant with the role ' || part.role
                         ELSE 'allowed to this participant' END || coalesce(ends, '');
         ELSIF lease.id IS NOT NULL AND verb IN ('read', 'write') THEN
             allowed := true;
             why := 'holds the lease of job ' || lease.id || ' until '
                    || to_char(lease.lease_expires_at, 'YYYY-MM-DD HH24:MI:SS "UTC"');
         ELSIF expired THEN
-            why := 'took part as ' || part.role || ends;
+            why := 'was a participant with the role ' || part.role || ends;
         ELSE
-            why := coalesce('takes part as ' || part.role || ', which does not include it', 'does not take part');
+            why := coalesce('participant with the role ' || part.role || ', which does not include it',
+                            'not a participant');
         END IF;
         RETURN NEXT;
     END LOOP;

@@ -1,8 +1,9 @@
--- build 2 · sha256 e34b9078cfb7
--- Going back, and starting: a deleted row comes back from the log, a row without an entry gets a first one.
+-- build 4 · sha256 cfe06ceb22e8
+-- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
--- What may be restored, and by which verb, is the fourth argument of the table's capture trigger (capture.sql). Two
--- tables ask for more: a participant needs the rights of whoever grants (guards.sql), a recording needs its bytes.
+-- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
+-- not restorable. Two tables require more: restoring a participant needs the permissions to grant it (guards.sql), and
+-- restoring a recording needs its bytes.
 
 CREATE OR REPLACE FUNCTION public.restore_deleted(entry_id bigint)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -19,9 +20,10 @@ BEGIN
     SELECT l.* INTO e FROM public.activity_logs l WHERE l.id = entry_id AND l.operation = 'delete';
     arguments := public.capture_arguments(e.entity);
     verb := nullif(arguments[4], '');
-    -- As hidden as what is not there: whoever may not write in the case learns nothing of it.
+    -- One error for both cases, so that an actor without the verb does not learn whether the deletion exists.
     IF e.id IS NULL OR NOT coalesce(public.actor_may_in(e.case_id, coalesce(verb, 'write')), false) THEN
-        RAISE EXCEPTION 'no such deletion' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'entry % is not a deletion, or you may not restore it', entry_id
+            USING ERRCODE = 'no_data_found';
     END IF;
     IF verb IS NULL OR e.old IS NULL THEN
         RAISE EXCEPTION 'a deleted row of % cannot be restored', e.entity
@@ -29,13 +31,13 @@ BEGIN
     END IF;
     EXECUTE format('SELECT id FROM public.%I WHERE id = $1', e.entity) INTO present USING e.entity_id;
     IF present IS NOT NULL THEN
-        RAISE EXCEPTION 'the row is there already' USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restored_check',
-            TABLE = e.entity;
+        RAISE EXCEPTION 'row % of % already exists', e.entity_id, e.entity
+            USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restored_check', TABLE = e.entity;
     END IF;
     IF e.entity = 'case_participants' AND NOT public.actor_may('*', '*') THEN
         PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
     END IF;
-    -- Hashes stand for what is sensitive: those columns come back empty.
+    -- The log contains only hashes of sensitive columns: these columns are not restored.
     image := e.old - string_to_array(coalesce(arguments[3], ''), ',')
              || jsonb_build_object('updated_at', now(), 'row_version', (e.old ->> 'row_version')::bigint + 1);
     SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) INTO columns FROM pg_attribute a
@@ -44,15 +46,15 @@ BEGIN
     IF EXISTS (SELECT FROM jsonb_object_keys(e.old) k WHERE NOT EXISTS (
            SELECT FROM pg_attribute a WHERE a.attrelid = format('public.%I', e.entity)::regclass AND a.attname = k
               AND a.attnum > 0 AND NOT a.attisdropped)) THEN
-        RAISE EXCEPTION 'the table % has no longer the columns that the row had', e.entity
+        RAISE EXCEPTION 'table % no longer has all columns of the deleted row', e.entity
             USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_schema_check', TABLE = e.entity;
     END IF;
     IF e.entity = 'audio_files' THEN
-        -- Its bytes wait for the sweeper, who takes only what is deleting: not any more.
+        -- The sweeper removes objects in the state deleting: take the object out of that state.
         UPDATE public.storage_objects o SET state = 'pending', delete_after = NULL
          WHERE o.key = image ->> 'path' AND o.case_id = e.case_id AND o.state = 'deleting';
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'the bytes of this recording are gone'
+            RAISE EXCEPTION 'the stored object of recording % no longer exists', e.entity_id
                 USING ERRCODE = 'STI02', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';
         END IF;
     END IF;
@@ -78,7 +80,7 @@ DECLARE
     written integer := 0;
 BEGIN
     IF arguments IS NULL THEN
-        RAISE EXCEPTION 'changes of % are not captured', entity USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'table % has no capture trigger', entity USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR row_found IN EXECUTE format('SELECT t.id::bigint AS id, to_jsonb(t) - $1 AS image FROM public.%I t'
         ' WHERE NOT EXISTS (SELECT FROM public.activity_logs l'

@@ -1,14 +1,14 @@
--- build 3 · sha256 22b2ea4628d0
--- What the database says about the code that made it, as functions that return a constant: each captured change asks
--- for the revision, so asking must cost nothing, and everybody who connects may ask.
+-- build 4 · sha256 7b8f83737e04
+-- The version of the schema, as functions that return a constant: every captured change reads the revision, so the call
+-- must cost nothing, and every login may call them.
 --
 --   schema_revision()     the newest revision of the tables; part of every entry of the log
---   schema_build()        the build of the code that applied functions, policies, triggers and grants last: older code
---                         never applies over newer, so that a function-only fix is not reverted by an old init_db
---   schema_oldest_code()  the oldest revision whose code can serve this database, while a deployment is under way
+--   schema_build()        the build of the code that last applied functions, policies, triggers and grants: older code
+--                         never applies over newer, so that an old init_db does not revert a change of functions
+--   schema_oldest_code()  the oldest revision whose code can serve this database, during a deployment
 --
--- Not here: which revision Alembic believes in (alembic_version). The two differ only while an upgrade runs, or after
--- one that was interrupted; `alembic upgrade head` completes it.
+-- Elsewhere: the revision that Alembic has recorded (alembic_version). The two differ only during an upgrade, or after
+-- an interrupted one; `alembic upgrade head` completes it.
 
 CREATE OR REPLACE FUNCTION public.record_schema(revision text, build integer, oldest_code text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$

@@ -1,6 +1,6 @@
--- build 3 · sha256 61d2353f9e5a
--- What keeps rows right whoever writes them: timestamps, row versions, codes of cases, their first owner, look-ups by
--- code.
+-- build 4 · sha256 77db60b2191d
+-- Values that the database maintains for every client: timestamps, row versions, codes of cases, their first owner,
+-- look-ups by code.
 
 CREATE OR REPLACE FUNCTION public.code_id(lookup text, code text)
 RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
@@ -26,7 +26,7 @@ BEGIN
     IF lookup = 'user_roles' THEN
         RETURN (SELECT t.id FROM public.user_roles t WHERE t.code = code_id.code);
     END IF;
-    RAISE EXCEPTION 'no lookup table is named %: code_id has no branch for it', lookup
+    RAISE EXCEPTION 'unknown lookup table %: code_id has no branch for it', lookup
         USING ERRCODE = 'invalid_parameter_value';
 END
 $body$;
@@ -77,7 +77,8 @@ REVOKE ALL ON FUNCTION public.own_case() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.refuse_change()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    RAISE EXCEPTION '% of % is refused: %', TG_OP, TG_TABLE_NAME, TG_ARGV[0] USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION '% on % is not allowed: %', TG_OP, TG_TABLE_NAME, TG_ARGV[0]
+        USING ERRCODE = 'insufficient_privilege';
 END
 $body$;
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;

@@ -1,11 +1,11 @@
--- build 1 · sha256 6076975d3d93
--- Proof: seals over finished transactions, the one change an entry can ever suffer, and leaving for the archive.
+-- build 2 · sha256 875de408eaab
+-- Seals over finished transactions, erasing payloads of entries, and moving entries to the archive.
 --
--- A batch holds the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch held: what
--- is below it is finished, so nothing can come in later. Each month in the batch gets a seal; Python computes the roots
--- and signs (services/history), since the key is not to be in the database.
+-- A batch contains the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch
+-- contains: transactions below it have ended, so no entry can be added later. Each month in the batch gets a seal;
+-- Python computes the roots and signs them (services/history), since the key must stay out of the database.
 
--- Sealing and erasing are for administrators, and for the owner at work.
+-- Whether the actor is an administrator, or the owner of the database without an actor: these may seal and erase.
 CREATE OR REPLACE FUNCTION public.may_seal()
 RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
 RETURN public.actor_may('*', '*') OR public.actor_id() IS NULL AND public.is_owner_at_work();
@@ -15,29 +15,29 @@ CREATE OR REPLACE FUNCTION public.begin_seal()
 RETURNS TABLE (epoch bigint, low_xid xid8, high_xid xid8, next_xid xid8, sealed_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    here bigint := (SELECT system_identifier FROM pg_control_system());
-    seen pg_snapshot;
+    own_epoch bigint := (SELECT system_identifier FROM pg_control_system());
+    horizon pg_snapshot;
 BEGIN
     IF NOT public.may_seal() THEN
-        RAISE EXCEPTION 'sealing is for administrators' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only administrators may seal' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- One sealer at a time: the next batch begins where this one ends.
+    -- One transaction at a time: the next batch begins where this one ends.
     PERFORM pg_advisory_xact_lock(hashtextextended('activity seals', 0));
-    seen := pg_current_snapshot();
+    horizon := pg_current_snapshot();
     sealed_at := clock_timestamp();
     FOR epoch, low_xid IN
         SELECT s.epoch, max(s.high_xid) FROM public.activity_seals s GROUP BY s.epoch
         UNION ALL
-        -- Only when this cluster has no seal yet: entries that came with a dump are of another epoch.
+        -- Only while this cluster has no seal: entries restored from a dump have another epoch.
         SELECT DISTINCT l.epoch, '0'::xid8 FROM public.activity_logs l
-         WHERE NOT EXISTS (SELECT FROM public.activity_seals s WHERE s.epoch = here)
+         WHERE NOT EXISTS (SELECT FROM public.activity_seals s WHERE s.epoch = own_epoch)
            AND NOT EXISTS (SELECT FROM public.activity_seals s WHERE s.epoch = l.epoch)
         ORDER BY 1
     LOOP
-        high_xid := pg_snapshot_xmin(seen);
-        next_xid := pg_snapshot_xmax(seen);
-        IF epoch <> here THEN
-            -- What another cluster wrote is finished, as far as it came here; more may come home later.
+        high_xid := pg_snapshot_xmin(horizon);
+        next_xid := pg_snapshot_xmax(horizon);
+        IF epoch <> own_epoch THEN
+            -- Transactions of another cluster have ended, as far as they arrived here; more may arrive later.
             SELECT coalesce(max(l.transaction_id)::text::bigint + 1, 0)::text::xid8 INTO high_xid
               FROM public.activity_logs l WHERE l.epoch = begin_seal.epoch AND l.transaction_id >= begin_seal.low_xid;
             high_xid := greatest(high_xid, low_xid);
@@ -58,7 +58,7 @@ DECLARE
     s record;
 BEGIN
     IF NOT public.may_seal() THEN
-        RAISE EXCEPTION 'sealing is for administrators' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only administrators may seal' USING ERRCODE = 'insufficient_privilege';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('activity seals', 0));
     SELECT * INTO s FROM jsonb_to_record(seal) AS x (id bigint, previous_id bigint, month date, epoch bigint,
@@ -71,7 +71,7 @@ BEGIN
        OR s.low_xid::xid8 < coalesce(reached, '0'::xid8) OR octet_length(leaves) <> 40 * s.entry_count
        OR s.epoch = (SELECT system_identifier FROM pg_control_system())
           AND s.high_xid::xid8 > pg_snapshot_xmin(pg_current_snapshot()) THEN
-        RAISE EXCEPTION 'this seal does not continue the chain: seal again' USING ERRCODE = 'STI02',
+        RAISE EXCEPTION 'the seal does not continue the chain; seal again' USING ERRCODE = 'STI02',
             CONSTRAINT = 'activity_seals_chain_check', TABLE = 'activity_seals';
     END IF;
     INSERT INTO public.activity_seals (id, created_at, previous_id, month, epoch, low_xid, high_xid, next_xid,
@@ -88,12 +88,13 @@ GRANT EXECUTE ON FUNCTION public.append_seal(jsonb, bytea) TO sti_app, sti_wide,
 CREATE OR REPLACE FUNCTION public.guard_seal()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- That its entries left for the archive is all that ever changes.
+    -- The only change allowed: pruned_at is set when the entries move to the archive.
     IF TG_OP = 'UPDATE' AND OLD.pruned_at IS NULL AND NEW.pruned_at IS NOT NULL
        AND to_jsonb(OLD) - '{pruned_at,updated_at}'::text[] = to_jsonb(NEW) - '{pruned_at,updated_at}'::text[] THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION '% of activity_seals is refused: seals are final', TG_OP USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION '% on activity_seals is not allowed: seals are final', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
 END
 $body$;
 REVOKE ALL ON FUNCTION public.guard_seal() FROM PUBLIC;
@@ -101,12 +102,12 @@ REVOKE ALL ON FUNCTION public.guard_seal() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.guard_entry()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Erasing what an entry says is the one change there is; its hashes stay, and `erase_payloads` logs it.
+    -- The only change allowed: erasing the payload. The hashes stay, and `erase_payloads` logs the change.
     IF TG_OP = 'UPDATE' AND current_setting('sti.erasing', true) = 'on' AND NEW.old IS NULL AND NEW.new IS NULL
        AND NEW.salt IS NULL AND to_jsonb(OLD) - '{old,new,salt}'::text[] = to_jsonb(NEW) - '{old,new,salt}'::text[] THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION '% of activity_logs is refused: the log is append-only', TG_OP
+    RAISE EXCEPTION '% on activity_logs is not allowed: the log is append-only', TG_OP
         USING ERRCODE = 'insufficient_privilege';
 END
 $body$;
@@ -118,10 +119,10 @@ DECLARE
     erased bigint[];
 BEGIN
     IF NOT public.may_seal() THEN
-        RAISE EXCEPTION 'erasing is for administrators' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only administrators may erase' USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF (case_id IS NULL) = (user_id IS NULL) THEN
-        RAISE EXCEPTION 'erase the entries of a case or of a user' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'pass either case_id or user_id' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF case_id IS NOT NULL THEN
         PERFORM public.require_no_hold(case_id, 'activity_logs');
@@ -131,7 +132,7 @@ BEGIN
         SELECT l.id, l.created_at FROM public.activity_logs l
          WHERE (l.old IS NOT NULL OR l.new IS NOT NULL) AND l.salt IS NOT NULL
            AND (l.case_id = erase_payloads.case_id OR l.entity = 'users' AND l.entity_id = erase_payloads.user_id)
-           -- What says that something was erased, or left for the archive, has to stay legible.
+           -- Entries about erased or archived entries must stay readable.
            AND l.activity_type_id <> ALL (SELECT t.id FROM public.activity_types t WHERE t.code ~ '^history[.]')
          ORDER BY l.id LIMIT max_rows
     ), done AS (

@@ -1,64 +1,65 @@
--- build 1 · sha256 823d0ebeb18f
--- Finding: functions that read the indexes for the actor and return ids, which the caller reads under row security.
+-- build 2 · sha256 8bc94e51dc50
+-- Search: functions that read the indexes for the actor and return ids, which the caller reads under row security.
 --
 -- `@@` and LIKE are not leakproof, so under row security PostgreSQL does not use their indexes. These functions run as
--- the owner, apply the actor's cases themselves and tell nothing but ids, a rank and how many there are.
+-- the owner, restrict the result to the cases of the actor and return only ids, ranks and a total.
 --
--- They write their query anew each time, with every value as a literal: the planner then knows how common the words are
--- and how many cases there are. A generic plan reads the whole index for a word of one case, or the case for a rare
--- word. Every value is quoted or cast before it is written, the names of tables and columns are the functions' own.
+-- They build each query with all values as literals: the planner then knows the frequency of the words and the number
+-- of cases. A generic plan reads the whole index for a word of one case, or the whole case for a rare word. Every value
+-- is quoted or cast; the names of tables and columns are constants of the functions.
 --
--- Segments of a case lie together, so that reading few cases costs nothing like random pages: with the default of
--- random_page_cost the planner reads a common word's million entries instead, 100 ms where 2 do.
+-- Segments of a case are stored together, so reading few cases is not random access: with the default random_page_cost
+-- the planner reads the million entries of a common word instead, 100 ms rather than 2 ms.
 --
--- What a search is narrowed to comes as one object, `filters`; a key that is missing or null narrows nothing:
+-- The restrictions of a search are one object, `filters`; a missing or null key restricts nothing:
 --
---   both          cases (ids), after (the keys of the last row of the page before), max_rows (50 when missing, 1001 at
---                 most: a page, and one row that shows that more follow)
+--   both          cases (ids), after (the keys of the last row of the previous page), max_rows (default 50, at most
+--                 1001: a page, and one row that shows that another page follows)
 --   search_page   order (rank or time), versions (newest, accepted or all), flagged, recording, language, status (ids),
 --                 speaker, min_confidence, from_ms, to_ms, recorded_from, recorded_to, created_from, created_to
 --
--- The fragments that both functions write come first; they are inlined where they are used.
+-- The shared query fragments come first; they are inlined where they are used.
 --
--- Not here: what the words of a query ask for (search_query.sql), checking filters with words for people
--- (services/search/filters.py), marking what was found (services/search/marks.py).
+-- Elsewhere: parsing the query text (search_query.sql), checking filters with readable errors
+-- (services/search/filters.py), highlighting matches (services/search/highlighting.py).
 
 CREATE OR REPLACE FUNCTION public.search_max_rows(filters jsonb)
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN greatest(0, least(coalesce((filters ->> 'max_rows')::integer, 50), 1001));
 REVOKE ALL ON FUNCTION public.search_max_rows(jsonb) FROM PUBLIC;
 
--- The condition that a column is one of these cases; null, and so left out of the query, where the scope is everything.
+-- The condition that a column is one of these cases; null, and therefore omitted from the query, for all cases.
 CREATE OR REPLACE FUNCTION public.search_within(case_column text, scope integer[])
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
 RETURN case_column || ' = ANY (' || quote_literal(scope) || '::integer[])';
 REVOKE ALL ON FUNCTION public.search_within(text, integer[]) FROM PUBLIC;
 
--- The cases that are searched: of those that are asked for, or of all, those that the actor may read. Null: everything.
--- Whoever sees nothing gets an empty array.
+-- The cases to search: the requested cases, or all cases, as far as the actor may read them. Null: all cases of an
+-- administrator. An actor without cases gets an empty array.
 CREATE OR REPLACE FUNCTION public.search_scope(cases jsonb)
 RETURNS integer[] LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    -- An id that no case can have is one that is not found.
-    asked integer[] := CASE WHEN cases <> 'null' THEN
+    -- Ids outside the range of integer match no case.
+    requested integer[] := CASE WHEN cases <> 'null' THEN
         ARRAY(SELECT e.value::bigint::integer FROM jsonb_array_elements_text(cases) e
                WHERE e.value::bigint BETWEEN -2147483648 AND 2147483647) END;
 BEGIN
     IF public.actor_may('*', '*') THEN
-        RETURN asked;
+        RETURN requested;
     END IF;
-    RETURN ARRAY(SELECT c FROM unnest(public.actor_case_ids('read')) c WHERE asked IS NULL OR c = ANY (asked));
+    RETURN ARRAY(SELECT c FROM unnest(public.actor_case_ids('read')) c WHERE requested IS NULL OR c = ANY (requested));
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_scope(jsonb) FROM PUBLIC;
 
--- For each way to read the words: the condition that a segment matches, and the branch of a CASE with what it matches.
+-- For each distinct tsquery of the words: the condition that a segment matches, and a branch of a CASE that returns the
+-- tsquery.
 CREATE OR REPLACE FUNCTION public.search_matches(query text, language_id bigint)
 RETURNS TABLE (condition text, terms text) LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
-    -- Each segment by its own configuration; those that make the same of the words are asked together.
-    -- Which languages there are is read from the index, one step for each: EXISTS is planned as a reading of the table.
+    -- Each segment is searched with its own configuration; configurations with the same tsquery share a condition.
+    -- The languages in use are read from the index, one step per language: EXISTS is planned as a sequential scan.
     RETURN QUERY
         WITH RECURSIVE used (id) AS (
             SELECT min(t.language_id) FROM public.transcriptions t
@@ -73,7 +74,7 @@ BEGIN
                          WHERE (search_matches.language_id IS NULL OR l.id = search_matches.language_id
                                 OR l.search_config = 'simple')
                            AND (l.search_config = 'simple' OR u.id IS NOT NULL)
-                           -- One that an operator misspelled must not stop every search.
+                           -- Skip configurations that do not exist: a misspelled one must not break every search.
                            AND l.search_config = ANY (ARRAY(
                                SELECT CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE n.nspname || '.' END || g.cfgname
                                  FROM pg_ts_config g JOIN pg_namespace n ON n.oid = g.cfgnamespace))
@@ -83,13 +84,13 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.search_matches(text, bigint) FROM PUBLIC;
 
--- What was said. The total is of all pages; `terms` are those that the segment matches by its configuration.
+-- A page of matching segments. `total` counts all pages; `terms` is the tsquery of the configuration of the segment.
 CREATE OR REPLACE FUNCTION public.search_page(query text, filters jsonb)
 RETURNS TABLE (segment_id bigint, rank real, total bigint, terms tsquery)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50 AS $body$
 DECLARE
-    -- A version whose words are found: `v` is another one that takes its place.
+    -- Conditions on the version of a transcription: no version `v` supersedes it.
     newest CONSTANT text := $sql$NOT EXISTS (
         SELECT FROM public.transcriptions v
          WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id AND v.version > t.version)$sql$;
@@ -97,18 +98,18 @@ DECLARE
         SELECT FROM public.transcriptions v
          WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
            AND (v.accepted_at, v.version) > (t.accepted_at, t.version))$sql$;
-    -- What a machine heard where nobody spoke.
+    -- Excludes segments that a recogniser produced from silence or by repetition.
     unflagged CONSTANT text := $sql$NOT s.flags && '{no_speech,repetition}'$sql$;
     f jsonb := coalesce(filters, '{}');
     scope integer[] := public.search_scope(f -> 'cases');
     max_rows integer := public.search_max_rows(f);
-    timely boolean := f ->> 'order' = 'time';
+    by_time boolean := f ->> 'order' = 'time';
     matches text;
     ranked text;
     columns text;
     conditions text;
-    beyond text := '';
-    sorting text;
+    next_page text := '';
+    ordering text;
 BEGIN
     SELECT string_agg(m.condition, ' OR '), 'CASE ' || string_agg(m.terms, ' ') || ' END'
       INTO matches, ranked FROM public.search_matches(query, (f ->> 'language')::bigint) m;
@@ -116,25 +117,25 @@ BEGIN
         RETURN;
     END IF;
 
-    IF timely THEN
+    IF by_time THEN
         columns := '0::real AS rank, coalesce(a.recorded_at, a.created_at) AS moment, a.id AS recording,'
                    ' coalesce(s.start_ms, -1) AS start';
-        sorting := 'm.moment, m.recording, m.start, m.id';
+        ordering := 'm.moment, m.recording, m.start, m.id';
     ELSE
         columns := 'ts_rank(s.search, ' || ranked || ') AS rank';
-        sorting := '-m.rank, m.id';
+        ordering := '-m.rank, m.id';
     END IF;
-    IF f ? 'after' AND timely THEN
-        beyond := 'WHERE (m.moment, m.recording, m.start, m.id) > ('
+    IF f ? 'after' AND by_time THEN
+        next_page := 'WHERE (m.moment, m.recording, m.start, m.id) > ('
             || quote_literal((f #>> '{after,0}')::timestamptz)
             || ', ' || (f #>> '{after,1}')::bigint || ', ' || (f #>> '{after,2}')::bigint
             || ', ' || (f #>> '{after,3}')::bigint || ')';
     ELSIF f ? 'after' THEN
-        beyond := 'WHERE (-m.rank, m.id) > (' || quote_literal(-(f #>> '{after,0}')::real) || '::real, '
+        next_page := 'WHERE (-m.rank, m.id) > (' || quote_literal(-(f #>> '{after,0}')::real) || '::real, '
             || (f #>> '{after,1}')::bigint || ')';
     END IF;
 
-    -- What is not asked for is null, and the null of a string is left out when they are joined.
+    -- A missing filter makes its condition null, and concat_ws skips nulls.
     conditions := concat_ws(' AND ',
         '(' || matches || ')', 'a.deleted_at IS NULL', public.search_within('s.case_id', scope),
         CASE f ->> 'versions' WHEN 'all' THEN NULL WHEN 'accepted' THEN accepted ELSE newest END,
@@ -149,16 +150,16 @@ BEGIN
         'a.created_at >= ' || quote_literal((f ->> 'created_from')::timestamptz),
         'a.created_at < ' || quote_literal((f ->> 'created_to')::timestamptz));
 
-    -- A word has as many entries as it is common anywhere, and the planner takes those of a phrase for few. Read by
-    -- their cases, somebody's few segments take as long for any words, which tells nothing of others' cases either.
-    -- So among very many segments (3 million) those of few cases (200), where they are few (4000), are read one by one
-    -- and not found in an index of what everybody said.
+    -- The size of an index entry depends on the frequency of its word in all cases, and the planner underestimates
+    -- phrases. Reading the few segments of an actor by case takes the same time for any words, which also reveals
+    -- nothing about other cases. So with more than 3 million segments, a search in at most 200 cases with at most 4000
+    -- segments reads these segments one by one instead of the index of all cases.
     IF cardinality(scope) <= 200
        AND (SELECT c.reltuples > 3000000 FROM pg_class c
              WHERE c.oid = 'public.transcription_segments'::regclass)
        AND (SELECT count(*) <= 4000 FROM (SELECT FROM public.transcription_segments s
                                            WHERE s.case_id = ANY (scope) LIMIT 4000 + 1) few) THEN
-        -- Ends with this function, as its own setting does.
+        -- Reset at the end of this function, which has a SET clause for it.
         PERFORM set_config('enable_bitmapscan', 'off', true);
     END IF;
 
@@ -170,13 +171,13 @@ BEGIN
                    ' JOIN public.transcriptions t ON t.id = s.transcription_id'
                    ' JOIN public.audio_files a ON a.id = t.audio_file_id'
                    ' WHERE ' || conditions || ') m '
-             || beyond || ' ORDER BY ' || sorting || ' LIMIT ' || max_rows || ') p';
+             || next_page || ' ORDER BY ' || ordering || ' LIMIT ' || max_rows || ') p';
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_page(text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_page(text, jsonb) TO sti_app, sti_wide, sti_admin;
 
--- Rows of other tables: cases, recordings and people by a part of their names, notes and summaries by their words.
+-- Rows of other tables: cases, recordings and users by a part of their names, notes and summaries by their words.
 CREATE OR REPLACE FUNCTION public.search_rows(entity text, query text, filters jsonb)
 RETURNS TABLE (row_id bigint, rank real, total bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -185,7 +186,7 @@ DECLARE
     f jsonb := coalesce(filters, '{}');
     scope integer[] := public.search_scope(f -> 'cases');
     max_rows integer := public.search_max_rows(f);
-    -- Of the two signs that people know one stands for any characters, the other for one of them.
+    -- Wildcards of users: * matches any characters, ? a single one.
     pattern text := translate(replace(replace(replace(lower(query), '\', '\\'), '%', '\%'), '_', '\_'), '*?', '%_');
     words text := CASE entity WHEN 'case_notes' THEN 'x.body' WHEN 'analysis_results' THEN 'x.summary' END;
     terms text;
@@ -209,7 +210,7 @@ BEGIN
         WHEN 'analysis_results' THEN words || ' @@ ' || terms || ' AND EXISTS (SELECT FROM public.audio_files a'
                                      ' WHERE a.id = x.audio_file_id AND a.deleted_at IS NULL)' END;
     IF condition IS NULL THEN
-        RAISE EXCEPTION 'no such entity is searched: %', entity USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'entity %: not searchable', entity USING ERRCODE = 'invalid_parameter_value';
     END IF;
     condition := concat_ws(' AND ', condition,
         CASE entity WHEN 'users' THEN NULL WHEN 'cases' THEN public.search_within('x.id', scope)

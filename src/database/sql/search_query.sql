@@ -1,52 +1,54 @@
--- build 1 · sha256 5182d3edce7d
--- How a question becomes the words that it asks for: as texts do (search_text_1.sql), and in other spellings of them.
+-- build 2 · sha256 9c6524fa1167
+-- Parsing query text to a tsquery: with the rules of stored texts (search_text_1.sql), plus alternative spellings.
 --
--- Another spelling costs a lookup, another lexeme an index made anew. So a compound is asked for by its parts too, a
--- number with the sign that the parser took for its own, a word by the stem of its stem, a beginning by the stems that
--- it cut. Nothing that is stored calls these functions, so they may change with any build.
+-- An alternative in the query costs one index lookup; an additional lexeme in the texts would require a reindex. So the
+-- query also looks up the parts of a compound, a number with the sign that the parser attached to it, the stem of a
+-- stem, and the stems of words that a prefix may belong to. Neither indexes nor generated columns call these functions,
+-- so they may change with any build.
 --
--- The form of a question: words, "phrases", OR in capitals between alternatives, a minus before what must not be there,
--- a star after the beginning of a word. Every string is a question; none raises but one of more than 100 parts.
+-- Syntax: words, "phrases", OR in capitals between alternatives, a minus before an excluded term, an asterisk after a
+-- prefix. Every string is a valid query, except one with more than 100 parts.
 --
--- From the whole to the parts:
+-- Top down:
 --
---   search_query      the question of one configuration: its parts, and how they are combined
---   search_term       a word or phrase: its scripts, its spellings, its numbers
---   search_spellings  how else people write it
---   search_words      what one spelling asks for: stems, the word as it stands, beginnings
---   search_stems      the stems that a beginning may have cut
---   search_run        what stands in scripts without spaces: two characters are a lexeme, more are a phrase of them,
---                     one is the beginning of lexemes
+--   search_query      the query for one configuration: its terms and their combination
+--   search_term       a word or phrase: its scripts, spellings and numbers
+--   search_spellings  alternative spellings
+--   search_words      the tsquery of one spelling: stems, the word itself, prefixes
+--   search_stems      the stems that a prefix may have cut
+--   search_run        scripts without spaces: two characters are a lexeme, more are a phrase of lexemes, a single one
+--                     is a prefix of lexemes
 --
--- Not here: which configurations are asked (search.sql), how long a question may be (services/search/filters.py), and
--- the marking of what was found, which reads the constants below (services/search/marks.py).
+-- Elsewhere: which configurations are searched (search.sql), the limit of the length (services/search/filters.py),
+-- highlighting, which reads the constants below (services/search/highlighting.py).
 
--- Marks of quotation that keyboards of other languages and word processors have.
+-- Quotation marks of other keyboard layouts and of word processors.
 CREATE OR REPLACE FUNCTION public.search_quotes()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN U&'\201C\201D\201E\201F\00AB\00BB\FF02';
 REVOKE ALL ON FUNCTION public.search_quotes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_quotes() TO sti_app, sti_wide, sti_admin;
 
--- And spaces.
+-- Spaces of the same kind.
 CREATE OR REPLACE FUNCTION public.search_spaces()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN U&'\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\2028\2029\202F\205F\3000';
 REVOKE ALL ON FUNCTION public.search_spaces() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_spaces() TO sti_app, sti_wide, sti_admin;
 
--- A word or a phrase, after its minus. The class of spaces is that of the locale, so they are named.
+-- A word or a phrase with an optional minus. Lists the spaces, since the regular expression class depends on the
+-- locale.
 CREATE OR REPLACE FUNCTION public.search_term_pattern()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '(-?)(?:"([^"]*)"?|([^\u0009-\u000d\u0020"]+))';
 REVOKE ALL ON FUNCTION public.search_term_pattern() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_term_pattern() TO sti_app, sti_wide, sti_admin;
 
--- Of what stands in scripts without spaces, with one space for what is between.
+-- The query for text in scripts without spaces; a single space stands for the text between two runs.
 CREATE OR REPLACE FUNCTION public.search_run(run text)
 RETURNS tsquery LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
-    -- Every second pair of a run, and the last one: together they cover every character. One alone at the end may go on
-    -- in the text; where a space follows the last character ends a run there too.
+    -- Every second pair of a run, and the last pair: together they cover every character. A run of one character at the
+    -- end of the query is a prefix; a run that a space follows must also end in the text.
     SELECT string_agg(CASE WHEN q.place = q.first THEN '' ELSE '<' || q.place - q.before || '>' END || q.lexeme, ''
                       ORDER BY q.place)::tsquery
       FROM (SELECT p.place, lag(p.place) OVER w AS before, min(p.place) OVER () AS first,
@@ -62,13 +64,13 @@ $body$;
 REVOKE ALL ON FUNCTION public.search_run(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_run(text) TO sti_app, sti_wide, sti_admin;
 
--- Stems that the words of a beginning may have and that do not begin with it.
+-- Stems of words with this prefix that do not begin with the prefix themselves.
 CREATE OR REPLACE FUNCTION public.search_stems(config text, beginning text)
 RETURNS tsquery LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     ending integer := ascii(right(beginning, 1));
 BEGIN
-    -- `rättighete` is, with one letter of its script more, `rättigheter`, whose stem is `rättig`.
+    -- Appends each letter of the script: `rättighete` becomes `rättigheter`, whose stem is `rättig`.
     RETURN (SELECT string_agg('''' || l.lexeme || '''', ' | ') FROM unnest(to_tsvector(config::regconfig, (
                 SELECT string_agg(beginning || chr(c), ' ')
                   FROM (VALUES (0, 591, 97, 122), (880, 1023, 945, 969), (1024, 1279, 1072, 1103),
@@ -86,34 +88,35 @@ GRANT EXECUTE ON FUNCTION public.search_stems(text, text) TO sti_app, sti_wide, 
 CREATE OR REPLACE FUNCTION public.search_words(config text, words text, beginning boolean)
 RETURNS tsquery LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    asked tsquery := phraseto_tsquery(config::regconfig, words);
-    spelled tsquery;
-    again tsquery;
+    stemmed tsquery := phraseto_tsquery(config::regconfig, words);
+    verbatim tsquery;
+    restemmed tsquery;
 BEGIN
-    IF NOT coalesce(beginning, false) AND (numnode(asked) <> 1 OR config = 'simple') THEN
-        RETURN asked;
+    IF NOT coalesce(beginning, false) AND (numnode(stemmed) <> 1 OR config = 'simple') THEN
+        RETURN stemmed;
     END IF;
-    spelled := phraseto_tsquery('simple', words);
+    verbatim := phraseto_tsquery('simple', words);
     IF beginning THEN
-        -- The beginning of a word is not always that of its stem: `happi` stands for `happily`, `the` for nothing.
-        IF numnode(spelled) = 1 AND config <> 'simple' AND length(words) > 3 THEN
-            again := public.search_stems(config, rtrim(words, '*'));
+        -- A prefix of a word need not be a prefix of its stem, and a stop word has no stem: also search for it
+        -- verbatim.
+        IF numnode(verbatim) = 1 AND config <> 'simple' AND length(words) > 3 THEN
+            restemmed := public.search_stems(config, rtrim(words, '*'));
         END IF;
-        IF numnode(spelled) > 0 THEN
-            spelled := (spelled::text || ':*')::tsquery;
+        IF numnode(verbatim) > 0 THEN
+            verbatim := (verbatim::text || ':*')::tsquery;
         END IF;
-        IF numnode(asked) > 0 THEN
-            asked := (asked::text || ':*')::tsquery;
+        IF numnode(stemmed) > 0 THEN
+            stemmed := (stemmed::text || ':*')::tsquery;
         END IF;
-        asked := CASE WHEN asked = spelled THEN asked ELSE asked || spelled END;
-        RETURN coalesce(asked || again, asked);
+        stemmed := CASE WHEN stemmed = verbatim THEN stemmed ELSE stemmed || verbatim END;
+        RETURN coalesce(stemmed || restemmed, stemmed);
     END IF;
-    -- Stemmers leave `mujer` of `mujeres` and take an ending more from the word itself: a step further both meet.
-    again := phraseto_tsquery(config::regconfig, trim(asked::text, ''''));
-    IF numnode(again) = 1 AND again <> asked THEN
-        spelled := spelled || again;
+    -- Stemmers reduce `mujeres` to `mujer` but `mujer` further: stemming the stem again makes both equal.
+    restemmed := phraseto_tsquery(config::regconfig, trim(stemmed::text, ''''));
+    IF numnode(restemmed) = 1 AND restemmed <> stemmed THEN
+        verbatim := verbatim || restemmed;
     END IF;
-    RETURN CASE WHEN asked = spelled THEN asked ELSE asked || spelled END;
+    RETURN CASE WHEN stemmed = verbatim THEN stemmed ELSE stemmed || verbatim END;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_words(text, text, boolean) FROM PUBLIC;
@@ -121,8 +124,8 @@ GRANT EXECUTE ON FUNCTION public.search_words(text, text, boolean) TO sti_app, s
 
 CREATE OR REPLACE FUNCTION public.search_spellings(words text)
 RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
-    -- Without accents; compounds by their parts; the apostrophe that is a letter, as in Ukrainian, for the sign and the
-    -- sign for the letter; Persian written with the letters of Arabic, and the other way round.
+    -- Without accents; the parts of compounds; the apostrophe as a letter, as in Ukrainian, and as punctuation; Persian
+    -- written with Arabic letters and the reverse.
     SELECT DISTINCT c.spelling
       FROM unnest(ARRAY[words, public.search_fold_1(words)]) AS a (spelling),
            unnest(ARRAY[a.spelling,
@@ -143,9 +146,9 @@ RETURNS tsquery LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_ca
 DECLARE
     plain text := public.search_plain_1(words);
     spaced text := plain;
-    asked tsquery;
+    spelled tsquery;
     written text;
-    terms tsquery;
+    unspaced tsquery;
     spellings text[];
 BEGIN
     IF plain ~ '^[A-Za-z* ]+$' THEN
@@ -153,13 +156,13 @@ BEGIN
     END IF;
     IF plain ~ ('[' || public.search_unspaced_1() || ']') THEN
         spaced := regexp_replace(plain, '[' || public.search_unspaced_1() || ']+', ' ', 'g');
-        terms := public.search_run(btrim(
+        unspaced := public.search_run(btrim(
             regexp_replace(plain, '[^' || public.search_unspaced_1() || ']+', ' ', 'g')));
     END IF;
-    asked := public.search_words(config, spaced, beginning);
-    -- A stop word that is none without its accents must not become one that has to be there.
-    IF numnode(asked) > 0 THEN
-        written := asked::text;
+    spelled := public.search_words(config, spaced, beginning);
+    -- A stop word with accents must not become a required word without them.
+    IF numnode(spelled) > 0 THEN
+        written := spelled::text;
         IF spaced ~ '[^\u0001-\u007f]|-' THEN
             spellings := ARRAY[spaced, public.search_fold_1(spaced)];
             IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
@@ -175,15 +178,16 @@ BEGIN
              WHERE each <> '';
         END IF;
         IF written ~ '[0-9\u03c2\u03c3]' AND written !~ '''''|\\' THEN
-            -- The parser takes a hyphen before digits for a sign, `COVID-19`, and a capital does not know that it ends
-            -- a word.
+            -- The parser reads a hyphen before digits as a sign, `COVID-19`. The lower case of a capital sigma is never
+            -- the form at the end of a word.
             written := regexp_replace(regexp_replace(written,
                 '''[+-]?([0-9]+(?:\.[0-9]+)?)''(:\*)?', '(''\1''\2 | ''-\1''\2 | ''+\1''\2)', 'g'),
                 '''([^'']*)[\u03c2\u03c3]''(:\*)?', '(''\1ς''\2 | ''\1σ''\2)', 'g');
         END IF;
-        asked := written::tsquery;
+        spelled := written::tsquery;
     END IF;
-    RETURN CASE WHEN numnode(asked) = 0 THEN coalesce(terms, asked) ELSE coalesce(terms && asked, asked) END;
+    RETURN CASE WHEN numnode(spelled) = 0 THEN coalesce(unspaced, spelled)
+                ELSE coalesce(unspaced && spelled, spelled) END;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_term(text, text, boolean) FROM PUBLIC;
@@ -191,31 +195,32 @@ GRANT EXECUTE ON FUNCTION public.search_term(text, text, boolean) TO sti_app, st
 
 CREATE OR REPLACE FUNCTION public.search_query(config text, query text)
 RETURNS tsquery LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
--- That a question holds only stop words is no news to anybody.
+-- Suppresses the NOTICE about queries of stop words only.
 SET client_min_messages = error AS $body$
 DECLARE
     part text[];
     term tsquery;
-    -- What one alternative asks for and what it leaves out, and all alternatives so far.
+    -- The required and the excluded terms of the current alternative, and all alternatives so far.
     required tsquery;
     excluded tsquery;
-    whole tsquery;
-    number integer := 0;
+    combined tsquery;
+    part_count integer := 0;
     folded text;
 BEGIN
-    -- Quotation marks and spaces of other keyboards are these.
+    -- Normalises quotation marks and spaces.
     FOR part IN SELECT m FROM regexp_matches(
         translate(query, public.search_quotes() || public.search_spaces(),
                   repeat('"', length(public.search_quotes())) || repeat(' ', length(public.search_spaces()))),
         public.search_term_pattern(), 'g') AS m
     LOOP
-        number := number + 1;
-        IF number > 100 THEN
-            RAISE EXCEPTION 'a query has at most 100 words and phrases' USING ERRCODE = 'invalid_parameter_value';
+        part_count := part_count + 1;
+        IF part_count > 100 THEN
+            RAISE EXCEPTION 'query: more than 100 words and phrases; shorten it'
+                USING ERRCODE = 'invalid_parameter_value';
         END IF;
         IF part[1] = '' AND part[3] = 'OR' THEN
             required := coalesce(required && excluded, required);
-            whole := coalesce(whole || required, whole, required);
+            combined := coalesce(combined || required, combined, required);
             required := NULL;
             excluded := NULL;
             CONTINUE;
@@ -229,17 +234,17 @@ BEGIN
             required := coalesce(required && term, term);
         END IF;
     END LOOP;
-    -- What only leaves out asks for nothing.
+    -- A query of excluded terms only matches nothing.
     required := coalesce(required && excluded, required);
-    whole := coalesce(whole || required, whole, required, '');
-    IF numnode(whole) = 0 AND octet_length(query) > length(query) THEN
-        -- Nothing but words that count for nothing: one may count without its accents, `été`, `Würde`.
+    combined := coalesce(combined || required, combined, required, '');
+    IF numnode(combined) = 0 AND octet_length(query) > length(query) THEN
+        -- Only stop words: without accents some of them are not stop words, `été`, `Würde`.
         folded := public.search_fold_1(query);
         IF folded <> query THEN
             RETURN public.search_query(config, folded);
         END IF;
     END IF;
-    RETURN whole;
+    RETURN combined;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_query(text, text) FROM PUBLIC;

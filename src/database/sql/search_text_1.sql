@@ -1,37 +1,37 @@
--- build 1 · sha256 7f7edc0c223e
--- How a text becomes words that can be found. What is asked becomes words the same way: see search_query.sql.
+-- build 2 · sha256 010c3feae2ab
+-- Converting texts to tsvector. Queries are converted by the same rules: see search_query.sql.
 --
--- The number is in the name of all that indexes and generated columns call, and of all that these call in turn. What is
--- stored was made by these bodies, so under this number they never change: another rule is another file,
--- `search_text_2.sql`, and a revision that makes the indexes of notes and summaries and the column of segments call it,
--- and makes them again. A dump names the functions that its indexes were made with; under that name it must find the
--- same rules, or what is restored could not be found. So what can be done to the question is done there.
+-- The suffix _1 marks all functions that indexes and generated columns call, directly or indirectly. Stored values were
+-- computed with these bodies, so the bodies of _1 never change: other rules need a new file, `search_text_2.sql`, and a
+-- revision that rebuilds the indexes of notes and summaries and the column of segments with it. A dump names the
+-- functions of its indexes; under the same name it must find the same rules, or restored rows would not be found. Rules
+-- that can be applied to the query instead are therefore in search_query.sql.
 --
--- None of it reads a table, so every session may call it: storing a segment does.
+-- No function reads a table, so every session may call them: storing a segment does.
 --
--- Nothing here needs an extension or the locale of the database, so that a dump that is restored elsewhere, or an
--- extension that comes later, cannot make the index and the questions disagree.
+-- No function depends on an extension or on the locale of the database: a dump restored on another server, or an
+-- extension installed later, cannot make the index and the queries inconsistent.
 --
---   search_vector_1   what indexes and generated columns call; a text of any length
---   search_lexemes_1  the lexemes of one text, in this order: plain, pairs of signs, stems with and without accents
---   search_plain_1    the text without what joins or hides words
+--   search_vector_1   called by indexes and generated columns; accepts a text of any length
+--   search_lexemes_1  the lexemes of one text, in this order: plain, pairs of characters, stems with/without accents
+--   search_plain_1    the text without characters that join or hide words
 --   search_fold_1     the text without accents
 --   search_pairs_1    the lexemes of scripts without spaces
 --
--- Accents: a word is indexed as its stem without accents and as the stem of its form without accents. The stemmer sees
--- the accents that it needs (`créées`, `créé`), and who writes without finds with. Where both are the same there is one
--- lexeme.
+-- Accents: a word is indexed as its stem without accents and as the stem of its form without accents. The stemmer gets
+-- the accents that it needs (`créées`, `créé`), and a query without accents finds words with accents. If both stems are
+-- equal, they are one lexeme.
 --
--- Scripts without spaces: each character of a run is indexed together with the one after it, the last one also alone.
--- The characters decide and not the language, so that a wrong tag loses nothing.
+-- Scripts without spaces: each character of a run is indexed as a pair with the next one, the last one as a single
+-- character. This depends on the characters and not on the language, so a wrong language tag loses nothing.
 --
--- The classes of characters come first. Each is one literal: the planner puts it in the place of its call, and Python
--- reads it from this file to mark what was found (schema/sql_files.py). What regular expressions are made of is written
--- in their escapes; the silent signs in those of SQL, since translate() takes the characters themselves.
+-- The character classes come first. Each is one literal: the planner inlines it, and Python reads it from this file for
+-- highlighting (schema/sql_files.py). Classes for regular expressions use their escapes; the silent characters use the
+-- escapes of SQL strings, since translate() takes the characters themselves.
 --
--- Not here: which configuration a text has (languages.search_config), ranking, and what is found (search.sql).
+-- Elsewhere: the configuration of a text (languages.search_config), ranking and matching (search.sql).
 
--- Scripts without spaces: Han with its signs, kana, bopomofo, hangul; Thai without its digits, Lao, Burmese, Khmer.
+-- Scripts without spaces: Han with its marks, kana, bopomofo, hangul; Thai without its digits, Lao, Burmese, Khmer.
 CREATE OR REPLACE FUNCTION public.search_unspaced_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u31ff'
@@ -40,8 +40,8 @@ RETURN '\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-
 REVOKE ALL ON FUNCTION public.search_unspaced_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_unspaced_1() TO sti_app, sti_wide, sti_admin;
 
--- Accents of Latin, Greek and Cyrillic, points of Hebrew, vowel signs of Arabic. Those of Indic scripts are letters,
--- but for the point below, which many leave out.
+-- Accents of Latin, Greek and Cyrillic, points of Hebrew, vowel signs of Arabic. Signs of Indic scripts are letters,
+-- except the nukta, which is often omitted.
 CREATE OR REPLACE FUNCTION public.search_accents_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670'
@@ -49,21 +49,22 @@ RETURN '\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u0
 REVOKE ALL ON FUNCTION public.search_accents_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_accents_1() TO sti_app, sti_wide, sti_admin;
 
--- Soft hyphen, joiners, marks of direction, tatweel: nothing that anybody hears.
+-- Characters without a sound: soft hyphen, joiners, direction marks, tatweel.
 CREATE OR REPLACE FUNCTION public.search_silent_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN U&'\00AD\200B\200C\200D\200E\200F\202A\202B\202C\202D\202E\2060\FEFF\0640';
 REVOKE ALL ON FUNCTION public.search_silent_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_silent_1() TO sti_app, sti_wide, sti_admin;
 
--- A letter, as far as ASCII and general punctuation tell. The brackets are part of it, since it says what is none.
+-- A letter: any character except those of ASCII and general punctuation that are not letters. The brackets are part of
+-- the literal, since the class is negated.
 CREATE OR REPLACE FUNCTION public.search_letter_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '[^\u0001-\u0040\u005b-\u0060\u007b-\u00a9\u2000-\u206f\u3000-\u3004]';
 REVOKE ALL ON FUNCTION public.search_letter_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_letter_1() TO sti_app, sti_wide, sti_admin;
 
--- Persian and its like put a sign without width between a word and its endings.
+-- Persian and related languages put a zero-width non-joiner between a word and its endings.
 CREATE OR REPLACE FUNCTION public.search_half_space_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '([\u0620-\u06ff])\u200c+(?=[\u0620-\u06ff])';
@@ -75,7 +76,7 @@ RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catal
 DECLARE
     plain text;
 BEGIN
-    -- A slash would make one token of two words, `he/she`.
+    -- The parser would make one token of two words with a slash, `and/or`.
     IF octet_length(body) = length(body) THEN
         plain := translate(body, '/', ' ');
     ELSE
@@ -85,7 +86,7 @@ BEGIN
         END IF;
         plain := translate(plain, '/' || public.search_silent_1(), ' ');
     END IF;
-    -- So would a point between letters, two on each side: `left.Then`, `example.com`. Mostly a space follows.
+    -- The same for a full stop between two letters on each side: `left.Then`, `example.com`. Usually a space follows.
     IF plain ~ '\.[^ .]' THEN
         plain := regexp_replace(plain,
             '(' || public.search_letter_1() || '{2})\.(?=' || public.search_letter_1() || '{2})', '\1 ', 'g');
@@ -104,7 +105,7 @@ BEGIN
     IF octet_length(body) = length(body) THEN
         RETURN body;
     END IF;
-    -- Only marks that follow something, so that no lexeme loses all that it has.
+    -- Removes only marks that follow another character, so that no lexeme becomes empty.
     folded := regexp_replace(normalize(body, NFD),
         '([^''' || public.search_accents_1() || '])[' || public.search_accents_1() || ']+', '\1', 'g');
     folded := translate(normalize(folded, NFC),
@@ -119,7 +120,7 @@ $body$;
 REVOKE ALL ON FUNCTION public.search_fold_1(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_fold_1(text) TO sti_app, sti_wide, sti_admin;
 
--- A vector as text, with the place of each sign.
+-- The lexemes and positions of each pair, in the text form of tsvector.
 CREATE OR REPLACE FUNCTION public.search_pairs_1(body text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
     SELECT coalesce(string_agg('''' || p.sign || CASE p.follower WHEN ' ' THEN '' ELSE coalesce(p.follower, '') END
@@ -153,13 +154,14 @@ BEGIN
         found := found || ' ' || to_tsvector(config::regconfig, folded)::text;
     END IF;
     IF strpos(body, U&'\200C') > 0 AND body ~ public.search_half_space_1() THEN
-        -- Both words as one, as who leaves the sign out writes them; without a place, which would move the others.
+        -- Both parts as one word, for texts and queries without the zero-width non-joiner; without positions, which
+        -- would shift those of other words.
         found := found || ' ' || (
             SELECT strip(to_tsvector(config::regconfig, public.search_fold_1(
                        public.search_plain_1(string_agg(replace(w[1], U&'\200C', ''), ' ')))))
               FROM regexp_matches(body, '[^\s]*\u200c[^\s]*', 'g') AS w)::text;
     END IF;
-    -- The text form of a vector takes the same lexeme twice, which none of its operators does without moving it.
+    -- The text form of tsvector accepts a lexeme twice; every operator of tsvector would shift the positions.
     RETURN (public.search_fold_1(to_tsvector(config::regconfig, spaced)::text) || ' ' || found)::tsvector;
 END
 $body$;
@@ -174,7 +176,7 @@ BEGIN
     IF octet_length(body) <= 20000 THEN
         RETURN public.search_lexemes_1(config, body);
     END IF;
-    -- A vector holds 1 MB: of a text with more the beginning is indexed, so that it can never make a row fail.
+    -- A tsvector holds at most 1 MB: of a longer text only the beginning is indexed, so that storing a row never fails.
     LOOP
         BEGIN
             RETURN public.search_lexemes_1(config, left(body, max_length));

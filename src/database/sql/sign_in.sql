@@ -1,9 +1,9 @@
--- build 1 · sha256 d867258a2d86
--- Signing in: the hash of a password leaves the database for a token made for that purpose, and for nothing else.
+-- build 2 · sha256 88dbb2dfcd31
+-- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
--- After five failures in a row each further attempt has to wait, twice as long as the one before, up to a quarter of an
--- hour; an attempt that comes too early is refused without being looked at, and does not make the wait longer, so
--- nobody can lock somebody out for good. The last active administrator never waits for more than half a minute.
+-- After five consecutive failures each attempt must wait twice as long as the previous one, up to 15 minutes. An early
+-- attempt is rejected without checking the password and does not extend the wait, so a user cannot be locked out
+-- permanently. The last active administrator waits at most 30 seconds.
 
 CREATE OR REPLACE FUNCTION public.login_wait(user_id bigint)
 RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -32,20 +32,20 @@ GRANT EXECUTE ON FUNCTION public.credential(text) TO sti_app, sti_wide, sti_admi
 CREATE OR REPLACE FUNCTION public.store_credential(token text, hash text)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    -- The subject names the user and the hash, so that the token is good for nothing else.
+    -- The subject contains the digest of the hash and the user name, so the token is valid for this change only.
     subject text := public.verify_token(token, 'password');
     changed bigint;
 BEGIN
     IF public.actor_id() IS NULL OR subject IS NULL
        OR split_part(subject, ' ', 1) <> encode(sha256(convert_to(hash, 'UTF8')), 'hex') THEN
-        RAISE EXCEPTION 'the password was not changed: no proof that this actor may change it'
+        RAISE EXCEPTION 'the password was not changed: the token does not allow this actor to change it'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     UPDATE public.users u SET password_hash = hash
      WHERE lower(u.username) = lower(substr(subject, 66))
        AND (u.id = public.actor_id() OR public.actor_may('*', '*')) RETURNING u.id INTO changed;
     IF changed IS NULL THEN
-        RAISE EXCEPTION 'no such user' USING ERRCODE = 'no_data_found';
+        RAISE EXCEPTION 'the user does not exist, or you may not change its password' USING ERRCODE = 'no_data_found';
     END IF;
     RETURN changed;
 END
@@ -62,12 +62,12 @@ DECLARE
     known text;
 BEGIN
     IF subject IS NULL OR outcome NOT IN ('succeeded', 'failed', 'early') THEN
-        RAISE EXCEPTION 'the sign-in was not recorded: no valid token' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'the sign-in was not recorded: invalid token' USING ERRCODE = 'insufficient_privilege';
     END IF;
     SELECT u.id, u.username INTO found_id, known FROM public.users u WHERE lower(u.username) = lower(subject);
     IF outcome = 'succeeded' THEN
         DELETE FROM public.login_throttles t WHERE t.user_id = found_id;
-        -- The password was right, so for this moment the transaction acts as its owner.
+        -- The password was correct: the user is the actor of this update.
         PERFORM set_config('sti.actor', public.mint_actor(found_id, split_part(token, '|', 2)::bigint), true);
         UPDATE public.users u SET last_login = now(), password_hash = coalesce(fresh_hash, u.password_hash)
          WHERE u.id = found_id;
@@ -77,7 +77,7 @@ BEGIN
         VALUES (found_id, 1, clock_timestamp())
             ON CONFLICT (user_id) DO UPDATE SET failures = t.failures + 1, last_failed_at = clock_timestamp();
     END IF;
-    -- A name that nobody has may be a password in the wrong field: it is not written down.
+    -- An unknown name may be a password typed in the wrong field: it is not logged.
     PERFORM public.append_activity(
         CASE outcome WHEN 'succeeded' THEN 'login.succeeded' ELSE 'login.failed' END, 'event', found_id,
         coalesce(known, '(unknown)'), NULL, 'users', found_id, NULL,

@@ -1,19 +1,19 @@
--- build 1 · sha256 ec935d263027
--- Stored objects: the bytes of a recording and the row that names them.
+-- build 2 · sha256 dfb0ccbc690a
+-- Stored objects: the rows that name the bytes of recordings, and their states.
 --
--- A row in `storage_objects` is written and committed on its own before the first byte is, so that no kill leaves bytes
--- that nothing names (`announce_object`). The recording's row adopts it (`adopt_object`, a trigger): bytes are durable
--- before their row commits, and become live together with it or not at all. Whatever deletes or moves a recording turns
--- the object to deleting (`release_object`): the row is gone before its bytes are. The sweeper takes the object's
--- advisory lock.
+-- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
+-- never leaves unnamed bytes (`announce_object`). Inserting the recording makes the object live (`adopt_object`, a
+-- trigger): the bytes are durable before the row commits, and the object becomes live with it or not at all. Deleting
+-- or moving a recording sets the object to deleting (`release_object`): the row is deleted before its bytes. The
+-- sweeper takes the advisory lock of the object.
 --
--- Sessions may not write `storage_objects`, nor the path of a recording: a path that somebody could set would name the
--- bytes of another case. The functions ask for the verb in the recording's case and do one thing each.
+-- Sessions may not write `storage_objects`, nor the path of a recording: a chosen path could name the bytes of another
+-- case. Each function checks the verb in the case of the recording and performs one operation.
 --
--- Not here: writing and removing bytes (src/storage, services/recordings), the grammar of keys for backends
--- (src/storage/keys.py, which makes them; here it is only held).
+-- Elsewhere: writing and removing bytes (src/storage, services/recordings), generating keys (src/storage/keys.py; the
+-- functions here only check them).
 
--- The grammar of keys, once: a recording of the case, or an object in the archive.
+-- The grammar of keys: a recording of the case, or an object in the archive.
 CREATE OR REPLACE FUNCTION public.is_key_of_case(key text, case_id bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN key ~ ('^(cases/' || case_id || '|archive/[1-9][0-9]{0,18})/[0-9a-f-]{36}[.][a-z0-9]{1,8}$');
@@ -24,26 +24,28 @@ RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN starts_with(key, 'archive/');
 REVOKE ALL ON FUNCTION public.is_in_archive(text) FROM PUBLIC;
 
--- A key in the archive names its recording, which did not have to exist when the key was announced.
+-- A key in the archive contains the id of its recording, which need not exist when the key is announced.
 CREATE OR REPLACE FUNCTION public.is_key_of_recording(key text, audio_file_id bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN NOT public.is_in_archive(key) OR starts_with(key, 'archive/' || audio_file_id || '/');
 REVOKE ALL ON FUNCTION public.is_key_of_recording(text, bigint) FROM PUBLIC;
 
--- The case of a recording, for whoever has the verb there. A case that the actor may not read does not exist for them.
+-- The case of a recording. Raises no_data_found when the actor may not read the case, insufficient_privilege when the
+-- actor lacks the verb.
 CREATE OR REPLACE FUNCTION public.case_of_recording(audio_file_id bigint, verb text)
 RETURNS integer LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    found integer := (SELECT a.case_id FROM public.audio_files a WHERE a.id = audio_file_id);
+    owning_case integer := (SELECT a.case_id FROM public.audio_files a WHERE a.id = audio_file_id);
 BEGIN
-    IF found IS NULL OR NOT public.actor_may_in(found, 'read') THEN
-        RAISE EXCEPTION 'no such recording' USING ERRCODE = 'no_data_found';
+    IF owning_case IS NULL OR NOT public.actor_may_in(owning_case, 'read') THEN
+        RAISE EXCEPTION 'recording % does not exist, or you may not see it', audio_file_id
+            USING ERRCODE = 'no_data_found';
     END IF;
-    IF NOT public.actor_may_in(found, verb) THEN
-        RAISE EXCEPTION 'the actor lacks the verb % in the case of this recording', verb
+    IF NOT public.actor_may_in(owning_case, verb) THEN
+        RAISE EXCEPTION 'it needs the permission % in the case of this recording', verb
             USING ERRCODE = 'insufficient_privilege';
     END IF;
-    RETURN found;
+    RETURN owning_case;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.case_of_recording(bigint, text) FROM PUBLIC;
@@ -53,13 +55,14 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_c
 DECLARE
     announced bigint;
 BEGIN
-    -- In a transaction of its own, so it cannot ask whether the case is the actor's: it may have been opened in a
-    -- transaction that has not committed. Nothing is gained by announcing: only the case's recordings can adopt it.
+    -- Runs in a separate transaction, so it cannot check access to the case: the case may have been created in a
+    -- transaction that is still open. Announcing gives no access: only recordings of the case can adopt the object.
     IF public.actor_id() IS NULL THEN
-        RAISE EXCEPTION 'no actor: nothing is stored unsigned' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'this session has no actor, and a stored object needs one'
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF NOT coalesce(public.is_key_of_case(key, case_id), false) THEN
-        RAISE EXCEPTION 'not a key of case %: %', case_id, key USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'key %: not a key of case %', key, case_id USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO public.storage_objects (case_id, key, backend)
     VALUES (announce_object.case_id, announce_object.key, announce_object.backend) RETURNING id INTO announced;
@@ -72,14 +75,15 @@ GRANT EXECUTE ON FUNCTION public.announce_object(bigint, text, text) TO sti_app,
 CREATE OR REPLACE FUNCTION public.adopt_object()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- The bytes are durable before the row commits: their object was announced in a transaction of its own, and it
-    -- becomes live together with the recording, or not at all.
+    -- The bytes are durable before the row commits: their object was announced in a separate transaction, and becomes
+    -- live together with the recording or not at all.
     UPDATE public.storage_objects o
        SET state = 'live', size_bytes = NEW.size_bytes, sha256 = NEW.sha256, delete_after = NULL
      WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type AND o.state = 'pending'
        AND public.is_key_of_recording(o.key, NEW.id);
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'no object of case % is waiting under %: store the bytes first', NEW.case_id, NEW.path
+        RAISE EXCEPTION 'path %: case % has no pending object with this key; store the bytes first',
+            NEW.path, NEW.case_id
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';
     END IF;
     RETURN NEW;
@@ -100,9 +104,10 @@ CREATE OR REPLACE FUNCTION public.lock_object(key text)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     IF public.actor_id() IS NULL THEN
-        RAISE EXCEPTION 'no actor: nothing is stored unsigned' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'this session has no actor, and a stored object needs one'
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- The sweeper must get this lock before it takes the object. Looked at afterwards: it may have been here first.
+    -- The sweeper takes this lock before it removes an object. Check the state afterwards: it may have been first.
     PERFORM pg_advisory_xact_lock(hashtextextended(lock_object.key, 0));
     RETURN EXISTS (SELECT FROM public.storage_objects o
                     WHERE o.key = lock_object.key AND o.state = 'pending'
@@ -118,10 +123,10 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_
 BEGIN
     PERFORM public.case_of_recording(audio_file_id, 'write');
     IF archived IS DISTINCT FROM public.is_in_archive(place_recording.key) THEN
-        RAISE EXCEPTION 'a recording is archived exactly when its key lies in the archive'
+        RAISE EXCEPTION 'archived: must be true for keys below archive/ and false for all others'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- The triggers make the new object live and queue the old one, in this very statement.
+    -- The triggers of this statement make the new object live and set the old one to deleting.
     UPDATE public.audio_files a
        SET path = place_recording.key, storage_type = place_recording.backend, is_archived = archived,
            archive_reason = reason
@@ -145,8 +150,9 @@ BEGIN
     UPDATE public.audio_files a SET deleted_at = CASE WHEN deleted THEN coalesce(a.deleted_at, now()) END
      WHERE a.id = audio_file_id RETURNING a.deleted_at INTO marked;
     IF NOT FOUND THEN
-        -- A sweep removed it for good since it was looked at.
-        RAISE EXCEPTION 'no such recording' USING ERRCODE = 'no_data_found';
+        -- A sweep has removed the recording since it was looked up.
+        RAISE EXCEPTION 'recording % does not exist, or you may not see it', audio_file_id
+            USING ERRCODE = 'no_data_found';
     END IF;
     RETURN marked;
 END
@@ -158,7 +164,7 @@ CREATE OR REPLACE FUNCTION public.note_check(audio_file_id bigint, current_path 
 RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     PERFORM public.case_of_recording(audio_file_id, 'write');
-    -- On the object and not on the recording: an editor of the recording loses nothing by a check.
+    -- Updates the object and not the recording, so that a check does not invalidate a concurrent edit of the recording.
     UPDATE public.storage_objects o SET verified_at = clock_timestamp(), last_error = left(error, 4000)
       FROM public.audio_files a
      WHERE a.id = audio_file_id AND a.path = current_path AND o.key = a.path AND o.state = 'live';

@@ -1,9 +1,9 @@
-"""History: what every row was, when, by whom and why; every state had back; all of it provable.
+"""History: versions of every row with time, actor and reason; earlier states; verification of the log.
 
-    versions, as_of, diff, revert     reading and going back, for everybody who may see the row
-    seal, verify, erase               proof, and the one thing that may ever go, for administrators
+    versions, as_of, diff, revert     read and restore earlier states; for every actor who may see the row
+    seal, verify, erase               seal and verify the log, erase payloads; for administrators
 
-How an entry is hashed stands in `src/database/sql/activity_log.sql`, how entries become a chain in `chain.py`.
+The hash of an entry is defined in `src/database/sql/activity_log.sql`, the chain of seals in `chain.py`.
 """
 
 from src.services.history.chain import SealedEntry, merkle_root, seal_hash

@@ -1,4 +1,4 @@
-"""Erasure: what entries say goes, that they were written stays."""
+"""Erasure: remove the payloads of log entries, keep the entries and their hashes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ AT_ONCE = 5_000
 
 
 def erase(session: Session, *, case: Case | int | None = None, user: User | None = None, reason: str) -> int:
-    """Erase what the log says about a case, or about a user's own row; return how many entries were emptied.
+    """Erase the log payloads of a case, or of a user's own row; return the number of erased entries.
 
-    Their hashes, times, actors and kinds stay, so the seals still verify; the erasure is logged with the numbers of the
-    entries. A deleted case is given by its id. Months that left for the archive are erased by `maintenance`. For
-    administrators: raises Forbidden for anybody else, Conflict while a legal hold is active in the case.
+    Hashes, times, actors and types stay, so the seals still verify; the erasure is logged with the ids of the entries.
+    A deleted case is given by its id. Archived months are erased by `maintenance`. Administrators only: raises
+    Forbidden for other actors, Conflict while a legal hold is active in the case.
     """
     actor_of(session)
     if (case is None) == (user is None):
-        raise InvalidInput("Erase what is said about a case or about a user: give one of the two.")
+        raise InvalidInput("Give either case or user.")
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInput("Erasing needs a reason.")
+        raise InvalidInput("reason: empty; erasing needs a reason.")
     of_case = cast(case.id if isinstance(case, Case) else case, BigInteger)
     of_user = cast(user.id if user is not None else None, BigInteger)
     erased = 0

@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""The result of a verification."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was written. `str(finding)` is a sentence.
+    """A difference between stored data and the log or its seals. `str(finding)` is a sentence.
 
     `kind` is one of: changed, rehashed, deleted, inserted, back-dated, swapped, moved, erased (entries); chain,
-    signature, head (seals); archive (months that left); row, segments (what the log says beside what is there).
+    signature, head (seals); archive (archived months); row, segments (rows that differ from the log).
     """
 
     kind: str
@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """How much was recomputed, and what did not fit."""
+    """Counts of what was verified, and the findings."""
 
     entries: int = 0
     unsealed: int = 0
@@ -36,12 +36,12 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it was written."""
+        """Whether the list of findings is empty."""
         return not self.findings
 
     def __str__(self) -> str:
-        told = f"{self.entries} entries ({self.unsealed} not sealed yet), {self.seals} seals, {self.rows} rows, "
-        told += f"{self.transcriptions} transcriptions: "
+        counts = f"{self.entries} entries ({self.unsealed} not sealed yet), {self.seals} seals, {self.rows} rows, "
+        counts += f"{self.transcriptions} transcriptions: "
         if self.ok:
-            return told + "all as it was written"
-        return told + f"{len(self.findings)} findings\n" + "\n".join(map(str, self.findings))
+            return counts + "no findings"
+        return counts + f"{len(self.findings)} findings\n" + "\n".join(map(str, self.findings))

@@ -1,4 +1,4 @@
-"""Going back: an earlier state becomes the newest change, under the rights of whoever asks for it."""
+"""Revert a row: write an earlier state as a new change, with the permissions of the actor."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from src.services.history.versions import Version, changes_of, version_of
 
 
 def revert(session: Session, thing: Record | Identity, *, to: Version | datetime | ActivitySeal, reason: str) -> Record:
-    """Put a row back to what it was, as a new change by the actor; return it.
+    """Revert a row to an earlier state, as a new change by the actor; return it.
 
-    `thing` is an object, a deleted one included, or a pair such as `(Case, 12)`; `to` is one of its versions, or when.
-    What people may change is put back; where bytes lie, in the archive or not, who opened and what the server counts
-    stay as they are. A deleted row comes back with its id; sensitive values, which the log does not hold, come back
-    empty, and a deleted transcription does not come back at all. Raises NotFound when there was no such row, LostUpdate
-    when the object was changed by somebody else since it was read, Conflict when the table has changed too much or a
-    parent is gone, Forbidden when the actor may not change the row.
+    `thing` is an object, possibly deleted, or a pair such as `(Case, 12)`; `to` is one of its versions, a time or a
+    seal. Only columns that users may change are reverted; storage location, archive state, creator, counters and time
+    stamps stay. A deleted row is restored with its id; its sensitive values, which are not in the log, are restored as
+    null, and a deleted transcription cannot be restored. Raises NotFound when the row did not exist, LostUpdate when
+    the object was changed since it was read, Conflict when the table has changed too much or a parent row is deleted,
+    Forbidden when the actor may not change the row.
     """
     actor_of(session)
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInput("Going back needs a reason.")
-    session.flush()  # what the caller changed before is a change of its own, under its own reason
-    model, number = identity_of(thing)
-    target = _target(session, model, number, to)
+        raise InvalidInput("reason: empty; reverting needs a reason.")
+    session.flush()  # earlier changes of the caller are logged with their own reason
+    model, id_ = identity_of(thing)
+    target = _target(session, model, id_, to)
     read = _version_read(thing)
     with with_reason(session, f"back to entry {target.entry_id}: {reason}"):
-        found = session.get(model, number, populate_existing=True)
+        found = session.get(model, id_, populate_existing=True)
         if found is None:
-            found = _bring_back(session, model, number)
+            found = _restore_deleted(session, model, id_)
         elif read is not None and read != getattr(found, "row_version", read):
             raise LostUpdate(
-                f"The {model.__name__} was changed by somebody else since it was read; read it again and repeat."
+                f"{model.__name__} {id_} was changed by another transaction since it was read; refresh it and repeat."
             )
         _apply(session, found, target.values or {})
     detail = {"entry": target.entry_id, "at": target.at.isoformat(), "why": reason}
@@ -53,40 +53,40 @@ def revert(session: Session, thing: Record | Identity, *, to: Version | datetime
     return found
 
 
-def _target(session: Session, model: type[Record], number: int, to: Version | datetime | ActivitySeal) -> Version:
+def _target(session: Session, model: type[Record], id_: int, to: Version | datetime | ActivitySeal) -> Version:
     if not isinstance(to, Version):
-        entry = entry_at(session, model, number, to)
+        entry = entry_at(session, model, id_, to)
         if entry is None:
-            raise NotFound(f"There was no such {model.__name__} then, or it is not yours to see.")
+            raise NotFound(f"{model.__name__} {id_} did not exist then, or you may not see it.")
         to = version_of(entry)
-    if (to.model, to.entity_id) != (model, number):
-        raise InvalidInput("This version is one of another row.")
+    if (to.model, to.entity_id) != (model, id_):
+        raise InvalidInput(f"to: a version of {to.model.__name__} {to.entity_id}; give one of {model.__name__} {id_}.")
     if to.values is None:
-        raise InvalidInput("In this version the row was deleted, or what it said was erased: nothing to go back to.")
+        raise InvalidInput("to: this version has no values (deleted or erased); give an earlier one.")
     columns = model.metadata.tables[model.__tablename__].columns
-    unfit = [name for name, value in to.values.items() if value is None and not columns[name].nullable]
-    unfit += to.lost_columns
-    if unfit:
-        changed = ", ".join(sorted(unfit))
-        raise Conflict(f"The table {model.__tablename__} has changed since ({changed}): the old state does not fit.")
+    incompatible = [name for name, value in to.values.items() if value is None and not columns[name].nullable]
+    incompatible += to.lost_columns
+    if incompatible:
+        changed = ", ".join(sorted(incompatible))
+        raise Conflict(f"The columns of {model.__tablename__} have changed ({changed}); choose a newer version.")
     return to
 
 
 def _version_read(thing: Record | Identity) -> int | None:
-    if isinstance(thing, tuple) or hasattr(type(thing), "__pictured__"):
+    if isinstance(thing, tuple) or hasattr(type(thing), "__snapshot_of__"):
         return None
     read: int | None = inspect(thing).dict.get("row_version")
     return read
 
 
-def _bring_back(session: Session, model: type[Record], number: int) -> Record:
-    last = session.scalars(changes_of(model, number).limit(1)).first()
+def _restore_deleted(session: Session, model: type[Record], id_: int) -> Record:
+    last = session.scalars(changes_of(model, id_).limit(1)).first()
     if last is None or last.operation != "delete":
-        raise NotFound(f"There is no such {model.__name__}, or it is not yours to see.")
+        raise NotFound(f"{model.__name__} {id_} does not exist, or you may not see it.")
     session.scalar(select(func.public.restore_deleted(last.id)))
-    found = session.get(model, number, populate_existing=True)
+    found = session.get(model, id_, populate_existing=True)
     if found is None:
-        raise NotFound(f"There is no such {model.__name__}, or it is not yours to see.")
+        raise NotFound(f"{model.__name__} {id_} does not exist, or you may not see it.")
     return found
 
 
@@ -102,19 +102,19 @@ def _apply(session: Session, found: Record, target: Mapping[str, Any]) -> None:
         setattr(found, attribute, target[name])
         changed = True
     if changed:
-        session.flush()  # refused here rather than at the end, when it is not the actor's to change
+        session.flush()  # raises here, not at commit, if the actor may not change it
         session.refresh(found)
 
 
 @contextmanager
 def with_reason(session: Session, reason: str) -> Iterator[None]:
-    """Let the entries that are written inside the block bear this reason."""
+    """Set the reason of the log entries that are written inside the block."""
     before = session.scalar(select(func.current_setting("sti.reason", True)))
     session.execute(select(func.set_config("sti.reason", reason[:2000], True)))
     try:
         yield
     except SpeechError:
-        # The transaction lives on, and what follows in it has its own reason; after a driver's error it does not.
+        # The transaction is still usable and gets its reason back; after a driver's error it is not.
         session.execute(select(func.set_config("sti.reason", before or "", True)))
         raise
     session.execute(select(func.set_config("sti.reason", before or "", True)))

@@ -1,4 +1,4 @@
-"""What is there beside what the log says: rows by their last entry, versions of transcriptions by their digest."""
+"""Verify rows against their last log entry, and transcriptions against their digest."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from src.database.schema import captured_tables
 from src.database.schema.declaration import captured_columns
 from src.services.history.findings import Finding, Report
 
-# Heartbeats and updates that change nothing move these two without an entry.
-_RESTLESS = {"updated_at", "row_version"}
-_MOST_OF_A_KIND = 10_000
+# Heartbeats and updates without changes set these two columns without a log entry.
+_NOT_LOGGED = {"updated_at", "row_version"}
+_MAX_FINDINGS = 10_000
 
 
 def check_rows(session: Session, report: Report) -> Iterator[Finding]:
-    """Yield the rows of captured tables that differ from their last entry, have none, or are gone without one."""
+    """Yield the rows of captured tables that differ from their last entry, have none, or are missing without one."""
     for name, compared in _compared(session):
         report.rows += session.scalar(select(func.count()).select_from(sql_table(name))) or 0
-        for number, operation, entry, differing in session.execute(text(_comparison(name, compared))):
-            yield Finding("row", _sentence(name, number, operation, entry, differing), entry_id=entry)
+        for row_id, operation, entry, differing in session.execute(text(_comparison(name, compared))):
+            yield Finding("row", _sentence(name, row_id, operation, entry, differing), entry_id=entry)
 
 
 def check_transcriptions(session: Session, report: Report) -> Iterator[Finding]:
-    """Yield the versions whose content, segments or sources are not those that they were finished with."""
+    """Yield the transcriptions whose content, segments or sources do not match their digest."""
     report.transcriptions = session.scalar(text("SELECT count(*) FROM public.transcriptions")) or 0
-    wrong = session.execute(
+    mismatches = session.execute(
         text(
             "SELECT t.id, t.segments_sha256 IS NULL FROM public.transcriptions t"
             " WHERE t.segments_sha256 IS DISTINCT FROM public.transcription_digest(t.id) ORDER BY t.id"
         )
     )
-    for number, unfinished in wrong:
-        what = "has no digest; run history baseline" if unfinished else "is not what it was finished with"
-        yield Finding("segments", f"transcription {number} {what}")
+    for transcription_id, has_no_digest in mismatches:
+        problem = "has no digest; run history baseline" if has_no_digest else "does not match its digest"
+        yield Finding("segments", f"transcription {transcription_id} {problem}")
     sources = session.execute(
         text(
             "SELECT s.id, s.transcription_id FROM public.transcription_sources s"
             " WHERE encode(sha256(s.content), 'hex') <> s.sha256 ORDER BY s.id"
         )
     )
-    for number, transcription in sources:
-        yield Finding("segments", f"source {number} of transcription {transcription} does not give its sha256")
+    for source_id, transcription_id in sources:
+        yield Finding("segments", f"source {source_id} of transcription {transcription_id} does not match its sha256")
 
 
 def _compared(session: Session) -> Iterator[tuple[str, list[str]]]:
-    """Yield each captured table and the columns that its entries hold as they are."""
+    """Yield each captured table and the columns that its entries contain unchanged."""
     known = {table.name: captured_columns(table) for table in captured_tables(Base.metadata)}
-    # Tables of services are not in the models: what is captured of them is what their triggers say.
+    # Tables of services have no models: the arguments of their triggers list the captured columns.
     others = session.execute(
         text(
             "SELECT c.entity, array_agg(a.attname::text ORDER BY a.attnum) FROM public.captured_tables() AS c (entity)"
@@ -64,12 +64,12 @@ def _compared(session: Session) -> Iterator[tuple[str, list[str]]]:
         {"known": list(known)},
     )
     for name, columns in (*known.items(), *others):
-        yield name, [column for column in columns if column not in _RESTLESS]
+        yield name, [column for column in columns if column not in _NOT_LOGGED]
 
 
 def _comparison(table: str, compared: list[str]) -> str:
-    # A row's entries are written one after the other under its lock, so their ids are in order, whatever clocks said.
-    # Columns that came later than an entry are not in its image: what it does not say cannot differ.
+    # A row's entries are written under its lock, so their ids are in order even if the clock was not.
+    # Columns that were added after an entry are not in its image and are not compared.
     image = ", ".join(f"'{name}', t.{_quoted(name)}" for name in compared)
     return f"""
         SELECT coalesce(t.id, l.entity_id), l.operation, l.id,
@@ -82,7 +82,7 @@ def _comparison(table: str, compared: list[str]) -> str:
          WHERE l.entity_id IS NULL OR (l.operation = 'delete') <> (t.id IS NULL)
             OR l.new IS NOT NULL AND EXISTS (SELECT FROM jsonb_each(t.image) j
                    WHERE jsonb_exists(l.new, j.key) AND l.new -> j.key IS DISTINCT FROM j.value)
-         ORDER BY 1 LIMIT {_MOST_OF_A_KIND}
+         ORDER BY 1 LIMIT {_MAX_FINDINGS}
     """  # noqa: S608 - names of tables and columns, quoted
 
 
@@ -90,11 +90,11 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _sentence(table: str, number: int, operation: str | None, entry: int | None, differing: list[str] | None) -> str:
+def _sentence(table: str, row_id: int, operation: str | None, entry: int | None, differing: list[str] | None) -> str:
     if operation is None:
-        return f"{table} {number} is in no entry; if it was there before capture began, run history baseline"
+        return f"{table} {row_id} has no log entry; if it existed before capture began, run history baseline"
     if operation == "delete":
-        return f"{table} {number} is there, though entry {entry} says that it was deleted"
+        return f"{table} {row_id} exists, but entry {entry} records its deletion"
     if differing is None:
-        return f"{table} {number} is gone, and no entry says so"
-    return f"{table} {number} differs from entry {entry} in {', '.join(differing)}"
+        return f"{table} {row_id} is missing, and no entry records its deletion"
+    return f"{table} {row_id} differs from entry {entry} in {', '.join(differing)}"

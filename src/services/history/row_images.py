@@ -1,4 +1,4 @@
-"""Rows as the log keeps them: JSON images turned into the values that the models have, and back into attributes."""
+"""Row images: convert the JSON of the log into the Python values of the models."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from src.database.base import Record, TransactionId
 from src.database.models import Base
 from src.errors import InvalidInput
 
-# What the server counts and stamps by itself: no change that anybody made.
+# Set by the server; not part of a change.
 STAMPS = ("created_at", "updated_at", "row_version")
 
 Identity = tuple[type[Record], int]
 
 
 def identity_of(thing: Record | Identity) -> Identity:
-    """Return model and id of an object, of a picture of one, or of such a pair itself."""
-    model, number = thing if isinstance(thing, tuple) else (type(thing), getattr(thing, "id", None))
-    model = getattr(model, "__pictured__", model)
-    if not (isinstance(model, type) and issubclass(model, Record)) or isinstance(number, bool):
-        raise InvalidInput("Give an object of the models, or a pair such as (Case, 12).")
-    if not isinstance(number, int):
+    """Return model and id of an object, of a snapshot, or of a pair of both."""
+    model, id_ = thing if isinstance(thing, tuple) else (type(thing), getattr(thing, "id", None))
+    model = getattr(model, "__snapshot_of__", model)
+    if not (isinstance(model, type) and issubclass(model, Record)) or isinstance(id_, bool):
+        raise InvalidInput("Not a row: give an object of the models, or a pair such as (Case, 12).")
+    if not isinstance(id_, int):
         raise InvalidInput(f"The {model.__name__} has no id yet; flush the session first.")
-    return model, number
+    return model, id_
 
 
 def model_of(entity: str) -> type[Record]:
-    """Return the model of a table. Raises InvalidInput for a table that no model describes."""
+    """Return the model of a table. Raises InvalidInput for a table without a model."""
     for mapper in Base.registry.mappers:
         if mapper.local_table is not None and getattr(mapper.local_table, "name", None) == entity:
             found: type[Record] = mapper.class_
             return found
-    raise InvalidInput(f"No model describes the table {entity!r}.")
+    raise InvalidInput(f"The table {entity!r} has no model.")
 
 
 def values_of(table: Table, image: dict[str, Any]) -> dict[str, Any]:
-    """Return an image's values by column, as Python has them; columns that the table no longer has are left out."""
+    """Return an image's values as Python objects, by column; columns that the table no longer has are left out."""
     return {name: _value(table.columns[name], value) for name, value in image.items() if name in table.columns}
 
 
@@ -51,7 +51,7 @@ def _value(column: ColumnElement[Any], value: Any) -> Any:
     try:
         return read(value)
     except (ValueError, TypeError):
-        # The column had another type then; what stood there is told as it stands in the log.
+        # The column had another type then; return the value as it is in the log.
         return value
 
 

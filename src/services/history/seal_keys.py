@@ -1,4 +1,4 @@
-"""The key that signs seals: Ed25519, in a file of its own, outside the database and apart from the services' keys."""
+"""The Ed25519 key that signs seals, in a file outside the database and separate from the services' keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.errors import ConfigurationError, PackageMissing
 def _cryptography() -> tuple[Any, Any]:
     """Return the package's modules for Ed25519 and for key files."""
     try:
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - only sealers and verifiers need it
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - only for sealing and verifying
         from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - the same
     except ImportError as error:
         raise PackageMissing(
@@ -26,22 +26,21 @@ def _cryptography() -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class SealKey:
-    """A public key, and the private one where this machine is the sealer's."""
+    """A public key, with the private key on the machine that seals."""
 
     public: bytes
     private: Any = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the raw public key, in hex: how seals name their key."""
+        """The SHA-256 of the raw public key in hex, which seals store as `signing_key`."""
         return hashlib.sha256(self.public).hexdigest()
 
     @classmethod
     def create(cls, path: Path) -> SealKey:
-        """Make a new key and write it to a file (mode 0600), and its public half beside it as `.pub`.
+        """Generate a key and write it to a file (mode 0600), and its public key to the same path with `.pub` appended.
 
-        Raises ConfigurationError when there is a file already or it cannot be written, PackageMissing without
-        `cryptography`.
+        Raises ConfigurationError when the file exists or cannot be written, PackageMissing without `cryptography`.
         """
         kinds, how = _cryptography()
         private = kinds.Ed25519PrivateKey.generate()
@@ -54,15 +53,15 @@ class SealKey:
             _write_new(path.with_suffix(f"{path.suffix}.pub"), pem_public, 0o644)
         except OSError as error:
             raise ConfigurationError(
-                f"The key {path} for seals cannot be made ({error.strerror}); set SEAL_KEY_FILE to another place."
+                f"Cannot write the seal key {path} ({error.strerror}); set SEAL_KEY_FILE to another path."
             ) from error
         return cls(public.public_bytes_raw(), private)
 
     @classmethod
     def load(cls, path: Path) -> SealKey | None:
-        """Return the key of a PEM file, private or public; None when there is none.
+        """Return the key of a PEM file, private or public; None when the file does not exist.
 
-        Raises ConfigurationError when it is damaged, of another kind, or a private one that others may read,
+        Raises ConfigurationError for a damaged key, another key type, or a private key that other users can read;
         PackageMissing without `cryptography`.
         """
         try:
@@ -71,7 +70,9 @@ class SealKey:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigurationError(f"The key {path} for seals cannot be read ({error.strerror}).") from error
+            raise ConfigurationError(
+                f"Cannot read the seal key {path} ({error.strerror}); check its owner and mode."
+            ) from error
         kinds, how = _cryptography()
         try:
             if b"PUBLIC" in pem:
@@ -81,24 +82,24 @@ class SealKey:
                 private = how.load_pem_private_key(pem, password=None)
                 public = private.public_key()
         except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"The key {path} for seals is damaged; restore it from its copy.") from error
+            raise ConfigurationError(f"The seal key {path} is damaged; restore it from a backup.") from error
         if not isinstance(public, kinds.Ed25519PublicKey):
-            raise ConfigurationError(f"The key {path} for seals is no Ed25519 key; set SEAL_KEY_FILE to the right one.")
+            raise ConfigurationError(f"The seal key {path} is not an Ed25519 key; set SEAL_KEY_FILE to one.")
         if private is not None and mode & 0o077:
-            raise ConfigurationError(f"The key {path} is readable by others. Run: chmod 600 {path}")
+            raise ConfigurationError(f"The seal key {path} is readable by other users. Run: chmod 600 {path}")
         return cls(public.public_bytes_raw(), private)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the signature of a message. Raises ConfigurationError when this is only a public key."""
+        """Return the signature of a message. Raises ConfigurationError without the private key."""
         if self.private is None:
-            raise ConfigurationError("This is the public half of the key; seals are signed where the private one is.")
+            raise ConfigurationError("This is only the public key; seal on the machine that has the private key.")
         signature: bytes = self.private.sign(message)
         return signature
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Return whether this key made the signature."""
         kinds, _ = _cryptography()
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - there, or the line above has raised
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - installed, else the line above raises
 
         try:
             kinds.Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)

@@ -1,4 +1,4 @@
-"""The sealer: finished entries become a signed link of the chain, and its head leaves the database."""
+"""Seal entries of completed transactions: append signed seals to the chain, and export their heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from src.services.history.chain import SealedEntry, SealFields, merkle_root, mic
 from src.services.history.seal_keys import SealKey
 from src.services.history.tree_heads import HeadFile
 
-# Entries are read in the order of their ids, so that months may be cut out of one stream.
+# Ordered by id, the order of the leaves; one query serves all months of a batch.
 _ENTRIES = text("""
     SELECT l.id, l.leaf_hash, (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
       FROM public.activity_logs l
@@ -27,11 +27,12 @@ _ENTRIES = text("""
 
 
 def seal(session: Session, *, key: SealKey | None = None, heads: HeadFile | None = None) -> list[ActivitySeal]:
-    """Seal everything that is finished and not sealed yet; return the new seals, oldest first.
+    """Seal all unsealed entries of completed transactions; return the new seals, oldest first.
 
-    Commits on its own, whatever becomes of the session, and then appends the heads to `heads`: in this order, so that
-    the file never names a seal that does not exist. Transactions that are still running are left for the next time.
-    Without a key the seals are chained but not signed. Administrators only: raises Forbidden for anybody else.
+    Commits in a separate transaction, independent of this session, and then appends the heads to `heads`: in this
+    order, so that the file never lists a seal that does not exist. Entries of running transactions are sealed by a
+    later call. Without a key the seals are chained but not signed. Administrators only: raises Forbidden for other
+    actors.
     """
     with database_of(session).side_session(session) as side:
         sealed = seal_in(side, key=key)
@@ -41,12 +42,12 @@ def seal(session: Session, *, key: SealKey | None = None, heads: HeadFile | None
 
 
 def seal_in(session: Session, *, key: SealKey | None = None) -> list[ActivitySeal]:
-    """Seal in the transaction of this session, an administrator's or the owner's; nothing is exported."""
+    """Seal in the transaction of this session, of an administrator or the owner, without exporting heads."""
     batches = session.execute(text("SELECT * FROM public.begin_seal()")).all()
     newest = session.scalars(select(ActivitySeal).order_by(ActivitySeal.id.desc()).limit(1)).one_or_none()
     previous_id, previous_hash = (newest.id, newest.seal_hash) if newest is not None else (None, None)
-    made = []
-    for epoch, low, high, upcoming, sealed_at in batches:
+    created = []
+    for epoch, low, high, next_xid, sealed_at in batches:
         entries = session.execute(_ENTRIES, {"epoch": epoch, "low": str(low), "high": str(high)})
         for month, sealed in _by_month(entries):
             fields = SealFields(
@@ -56,7 +57,7 @@ def seal_in(session: Session, *, key: SealKey | None = None) -> list[ActivitySea
                 epoch=epoch,
                 low_xid=int(low),
                 high_xid=int(high),
-                next_xid=int(upcoming),
+                next_xid=int(next_xid),
                 entry_count=len(sealed),
                 sealed_at=sealed_at,
             )
@@ -72,12 +73,12 @@ def seal_in(session: Session, *, key: SealKey | None = None) -> list[ActivitySea
             }
             session.execute(select(func.public.append_seal(cast(document, JSONB), pack(sealed))))
             previous_id, previous_hash = fields.id, linked
-            made.append(fields.id)
-    return list(session.scalars(select(ActivitySeal).where(ActivitySeal.id.in_(made)).order_by(ActivitySeal.id)))
+            created.append(fields.id)
+    return list(session.scalars(select(ActivitySeal).where(ActivitySeal.id.in_(created)).order_by(ActivitySeal.id)))
 
 
 def export_heads(session: Session, heads: HeadFile) -> int:
-    """Append to the file all seals that it does not name yet; return how many there were."""
+    """Append the heads of all seals that are not in the file yet; return how many."""
     known = heads.read()
     newest = known[-1].id if known else 0
     missing = session.scalars(select(ActivitySeal).where(ActivitySeal.id > newest).order_by(ActivitySeal.id)).all()
@@ -86,7 +87,7 @@ def export_heads(session: Session, heads: HeadFile) -> int:
 
 
 def head_of(sealed: ActivitySeal) -> dict[str, object]:
-    """Return a seal as it is exported."""
+    """Return the exported fields of a seal."""
     return {
         "seal": sealed.id,
         "seal_hash": sealed.seal_hash.hex(),
@@ -98,7 +99,7 @@ def head_of(sealed: ActivitySeal) -> dict[str, object]:
 
 
 def fields_of(sealed: ActivitySeal) -> SealFields:
-    """Return what a seal says, as its hash takes it."""
+    """Return the fields of a seal that its hash covers."""
     return SealFields(
         id=sealed.id,
         previous_id=sealed.previous_id,
@@ -114,6 +115,6 @@ def fields_of(sealed: ActivitySeal) -> SealFields:
 
 def _by_month(entries: Iterable[Any]) -> Iterator[tuple[date, list[SealedEntry]]]:
     months: dict[date, list[SealedEntry]] = {}
-    for number, leaf, month in entries:
-        months.setdefault(month, []).append(SealedEntry(number, bytes(leaf)))
+    for entry_id, leaf, month in entries:
+        months.setdefault(month, []).append(SealedEntry(entry_id, bytes(leaf)))
     yield from sorted(months.items())

@@ -1,4 +1,4 @@
-"""Pictures: rows, and whole cases, as they were at a moment. Detached from every session, and not to be changed."""
+"""Snapshots: rows, and whole cases, as they were at a time. Detached and read-only."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from src.services.history.versions import changes_of
 
 R = TypeVar("R", bound=Record)
 
-# Where most of what is asked for changed: the server needs to look at these months only.
+# Most requested rows have an entry within this time: the server then scans only these months.
 RECENT = timedelta(days=92)
 
 
 @lru_cache(maxsize=1)
 def _below() -> dict[type[Record], tuple[type[Record], str, str]]:
-    """Return what is part of a whole case: model → its parent, the parent's collection, the column that names it.
+    """Return the parts of a whole case: model → its parent, the parent's collection, the foreign key column.
 
-    By their declarations: captured tables below a case, each in a collection of the case or of something in it.
+    Derived from the models: captured tables that are in a collection of the case or of one of its parts.
     """
     parts: dict[type[Record], tuple[type[Record], str, str]] = {}
     parents: list[type[Record]] = [Case]
@@ -44,32 +44,44 @@ def _below() -> dict[type[Record], tuple[type[Record], str, str]]:
     return parts
 
 
-def as_of(session: Session, model: type[R], number: int, at: datetime | ActivitySeal, *, whole: bool = False) -> R:
-    """Return a row as it was at a moment, or when a seal was made: detached, read-only.
+def as_of(
+    session: Session,
+    model: type[R],
+    id: int,  # noqa: A002 - the column's name
+    at: datetime | ActivitySeal,
+    *,
+    whole: bool = False,
+) -> R:
+    """Return a row as it was at a time, or at a seal: detached, read-only.
 
-    `at` is a time with its zone; a change counts from when it was made, so the picture of a moment in which a
-    transaction was open may hold some of its changes: ask for a seal where that matters. `whole=True` is for a case:
-    its participants, notes, holds and recordings as they were, each recording with its transcriptions and analyses.
-    Segments are never edited, so they are read from the version itself. Sensitive values are salted hashes. Raises
-    NotFound when there was no such row then, or it is not the actor's to see.
+    `at` is a time with a time zone. A change counts from its statement, not from the commit, so the snapshot of a time
+    at which a transaction was open may contain a part of its changes; use a seal to exclude this. `whole=True`, only
+    for a case, includes its participants, notes, holds and recordings, each recording with its transcriptions and
+    analyses. Segments are immutable and are read from the version itself. Sensitive values are salted hashes. Raises
+    NotFound when the row did not exist then, or the actor may not see it.
     """
-    identity_of((model, number))
-    entry = entry_at(session, model, number, at)
+    identity_of((model, id))
+    entry = entry_at(session, model, id, at)
     if entry is None or entry.operation == "delete" or entry.new is None:
-        raise NotFound(f"There was no such {model.__name__} then, or it is not yours to see.")
-    picture = _picture(session, model, entry.new, at)
+        raise NotFound(f"{model.__name__} {id} did not exist then, or you may not see it.")
+    snapshot = _snapshot(session, model, entry.new, at)
     if whole:
-        if not isinstance(picture, Case):
-            raise InvalidInput("whole=True is for cases; other rows have no parts of their own.")
-        _add_parts(session, picture, at)
-    return picture
+        if not isinstance(snapshot, Case):
+            raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.")
+        _add_parts(session, snapshot, at)
+    return snapshot
 
 
-def entry_at(session: Session, model: type[Record], number: int, at: datetime | ActivitySeal) -> ActivityLog | None:
-    """Return the last entry of a row up to a moment; None when there is none that the actor may see."""
-    query = changes_of(model, number).where(_until(at)).limit(1)
+def entry_at(
+    session: Session,
+    model: type[Record],
+    id: int,  # noqa: A002 - the column's name
+    at: datetime | ActivitySeal,
+) -> ActivityLog | None:
+    """Return the last entry of a row up to a time; None when the actor may see none."""
+    query = changes_of(model, id).where(_until(at)).limit(1)
     if isinstance(at, datetime):
-        # Entries stand in time order in months: the newest one is mostly in the last few, which are looked at first.
+        # The log is partitioned by month, and the entry is mostly in one of the latest: try these first.
         recent = query.where(ActivityLog.created_at > at - RECENT)
         found: ActivityLog | None = session.scalars(recent).first()
         if found is not None:
@@ -80,10 +92,10 @@ def entry_at(session: Session, model: type[Record], number: int, at: datetime | 
 
 def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
     if isinstance(at, ActivitySeal):
-        here = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < cast(str(at.high_xid), TransactionId))
-        return or_(here, and_(ActivityLog.epoch != at.epoch, ActivityLog.created_at < at.created_at))
+        sealed = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < cast(str(at.high_xid), TransactionId))
+        return or_(sealed, and_(ActivityLog.epoch != at.epoch, ActivityLog.created_at < at.created_at))
     if not isinstance(at, datetime) or at.tzinfo is None:
-        raise InvalidInput("at is a time with its zone, such as datetime.now(UTC), or a seal.")
+        raise InvalidInput("at: give a time with a time zone, such as datetime.now(UTC), or a seal.")
     return ActivityLog.created_at <= at
 
 
@@ -100,14 +112,14 @@ def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> Non
     for entry in session.scalars(query):
         if entry.operation != "delete" and entry.new is not None:
             model = model_of(entry.entity or "")
-            parts.setdefault(model, {})[entry.entity_id or 0] = _picture(session, model, entry.new, at)
+            parts.setdefault(model, {})[entry.entity_id or 0] = _snapshot(session, model, entry.new, at)
     for model, (parent, collection, column) in _below().items():
         for owner in parts.get(parent, {}).values():
-            mine = [part for part in parts.get(model, {}).values() if getattr(part, column) == owner.id]
-            vars(owner)[collection] = sorted(mine, key=lambda part: part.id)
+            children = [part for part in parts.get(model, {}).values() if getattr(part, column) == owner.id]
+            vars(owner)[collection] = sorted(children, key=lambda part: part.id)
 
 
-def _picture(session: Session, model: type[R], image: dict[str, Any], at: datetime | ActivitySeal) -> R:
+def _snapshot(session: Session, model: type[R], image: dict[str, Any], at: datetime | ActivitySeal) -> R:
     mapper = inspect_mapped(model)
     found = values_of(model.metadata.tables[model.__tablename__], image)
     values: dict[str, Any] = {}
@@ -116,36 +128,36 @@ def _picture(session: Session, model: type[R], image: dict[str, Any], at: dateti
         if column.name in found:
             values[name] = found[column.name]
     if model is Transcription and "content" not in values:
-        # Never edited, so it is what it was; the log does not keep it.
+        # Not in the log; immutable, so the current value is the one of then.
         values["content"] = session.scalar(select(Transcription.content).where(Transcription.id == values["id"]))
     for relation in mapper.relationships:
         if not relation.uselist and issubclass(relation.mapper.class_, Lookup):
-            number = found.get(next(iter(relation.local_columns)).name)
-            values[relation.key] = None if number is None else session.get(relation.mapper.class_, number)
-    picture: R = object.__new__(_picture_class(model))
-    vars(picture).update(values, as_of=at)
-    return picture
+            lookup_id = found.get(next(iter(relation.local_columns)).name)
+            values[relation.key] = None if lookup_id is None else session.get(relation.mapper.class_, lookup_id)
+    snapshot: R = object.__new__(_snapshot_class(model))
+    vars(snapshot).update(values, as_of=at)
+    return snapshot
 
 
 @lru_cache(maxsize=64)
-def _picture_class(model: type[R]) -> type[R]:
+def _snapshot_class(model: type[R]) -> type[R]:
     def refuse(self: Any, *_: Any) -> NoReturn:
-        raise AttributeError(f"{self!r} is a picture of the past; use history.revert to go back to it.")
+        raise AttributeError(f"{self!r} is a read-only snapshot; use history.revert to restore it.")
 
     def missing(self: Any, name: str) -> NoReturn:
-        raise AttributeError(f"{self!r} has no {name!r}: it was not part of the row then, or whole=True was not asked.")
+        raise AttributeError(f"{self!r} has no {name!r}: not part of the row then, or needs whole=True.")
 
     def read(name: str) -> property:
-        # Not the mapper's attributes, which ask a session that there is none of.
+        # Not the mapped attributes, which would load from a session.
         return property(lambda self: vars(self)[name] if name in vars(self) else missing(self, name))
 
-    def tell(self: Any) -> str:
+    def represent(self: Any) -> str:
         return f"<{model.__name__} {self.id} as of {_moment(self.as_of)}>"
 
-    # Not mapped: no session can take it, and nothing can be flushed.
-    inside: dict[str, Any] = {"__abstract__": True, "__module__": __name__, "__pictured__": model}
+    # Not mapped: it cannot be added to a session or flushed.
+    inside: dict[str, Any] = {"__abstract__": True, "__module__": __name__, "__snapshot_of__": model}
     inside.update({attribute.key: read(attribute.key) for attribute in inspect_mapped(model).attrs})
-    inside.update(__setattr__=refuse, __delattr__=refuse, __getattr__=missing, __repr__=tell)
+    inside.update(__setattr__=refuse, __delattr__=refuse, __getattr__=missing, __repr__=represent)
     return type(model.__name__, (model,), inside)
 
 

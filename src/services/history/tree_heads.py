@@ -1,4 +1,4 @@
-"""Heads of the chain, kept where the database cannot reach: without them a missing end would not be noticed."""
+"""Exported heads of the chain, stored outside the database: they reveal a missing end of the chain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from src.errors import ConfigurationError
 
 
 class Head(NamedTuple):
-    """A seal as it was when it was exported."""
+    """The id and hash of an exported seal."""
 
     id: int
     seal_hash: bytes
@@ -26,16 +26,16 @@ class HeadFile:
     path: Path
 
     def read(self) -> list[Head]:
-        """Return all heads that were exported, oldest first. Raises ConfigurationError for a file that is none."""
+        """Return all exported heads, oldest first. Raises ConfigurationError for an unreadable or malformed file."""
         try:
             lines = self.path.read_text(encoding="ascii").split("\n")
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"The heads of seals in {self.path} cannot be read: {error}.") from error
-        # A line that a kill cut short was never a head: what was exported ends in a newline.
+            raise ConfigurationError(f"Cannot read the heads file {self.path}: {error}.") from error
+        # Ignore an incomplete last line, left by a kill: every exported head ends in a newline.
         heads = []
-        for number, line in enumerate(lines[:-1], 1):
+        for line_number, line in enumerate(lines[:-1], 1):
             if not line:
                 continue
             try:
@@ -43,12 +43,12 @@ class HeadFile:
                 heads.append(Head(int(document["seal"]), bytes.fromhex(document["seal_hash"])))
             except (ValueError, KeyError, TypeError) as error:
                 raise ConfigurationError(
-                    f"Line {number} of {self.path} is no head of a seal; restore the file from its copy."
+                    f"Line {line_number} of the heads file {self.path} is malformed; restore the file from a backup."
                 ) from error
         return heads
 
     def append(self, lines: Sequence[dict[str, object]]) -> None:
-        """Append heads, durably. Raises ConfigurationError when the file cannot be written."""
+        """Append heads and fsync. Raises ConfigurationError when the file cannot be written."""
         if not lines:
             return
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -58,13 +58,12 @@ class HeadFile:
             with os.fdopen(descriptor, "rb+", buffering=0) as file:
                 end = os.fstat(descriptor).st_size
                 if end and os.pread(descriptor, 1, end - 1) != b"\n":
-                    # An earlier export was cut short: its line ends here, empty of meaning, and ours begins below.
+                    # Truncate the incomplete last line that an interrupted export left.
                     last = os.pread(descriptor, min(end, 65_536), max(0, end - 65_536)).rsplit(b"\n", 1)[-1]
                     os.ftruncate(descriptor, end - len(last))
                 file.write(text.encode("ascii"))
                 os.fsync(descriptor)
         except OSError as error:
             raise ConfigurationError(
-                f"The heads of seals cannot be written to {self.path} ({error.strerror}); set SEAL_HEADS_FILE to a"
-                " place that can."
+                f"Cannot write the heads file {self.path} ({error.strerror}); set SEAL_HEADS_FILE to a writable path."
             ) from error

@@ -1,4 +1,4 @@
-"""Proof that nothing was rewritten: the chain, its heads, every entry, every row and every version's segments."""
+"""Verification of the log: the chain, exported heads, entries, rows and segments of transcriptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, undefer
 from src.database.models import ActivitySeal
 from src.errors import Forbidden
 from src.services.history.chain import merkle_root, seal_hash, unpack
-from src.services.history.entries import Batch, check_entries
+from src.services.history.entry_checks import Batch, check_entries
 from src.services.history.findings import Finding, Report
 from src.services.history.row_history import check_rows, check_transcriptions
 from src.services.history.seal_keys import SealKey
@@ -19,7 +19,7 @@ from src.services.history.tree_heads import HeadFile
 
 __all__ = ["Finding", "Report", "verify"]
 
-# What turns values into text must not depend on who asks.
+# The text form of values must not depend on settings of the session.
 _PINNED = text("""
     SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
            set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true),
@@ -39,21 +39,21 @@ def verify(
     rows: bool = True,
     segments: bool = True,
 ) -> Report:
-    """Recompute everything and return what does not fit, each finding with its name.
+    """Recompute all hashes and return the differences as classified findings.
 
-    `key` is the public key that must have signed, from where it is kept and not from the database. `heads` are the
-    exported ones: without them nobody can see that the newest seals are missing. `rows` compares every row of the
-    captured tables with its last entry, `segments` every version of a transcription with its digest. Works beside
-    writers and under any settings of the session, which are left as they were. Raises Forbidden unless an administrator
-    or the database's owner asks, since nobody else sees all entries.
+    `key` is the public key that must have signed the seals; load it from outside the database. `heads` are the exported
+    heads: without them, missing seals at the end of the chain cannot be detected. `rows` compares every row of the
+    captured tables with its last entry, `segments` every transcription with its digest. Can run concurrently with
+    writers and does not depend on settings of the session, nor change them. Raises Forbidden unless the actor is an
+    administrator or the database's owner, since other actors do not see all entries.
     """
     everything = session.scalar(_SEES_EVERYTHING)
     if not everything:
-        raise Forbidden("Only an administrator sees all entries and can verify them.")
+        raise Forbidden("Verification needs an administrator or the database's owner, who can see all entries.")
     report = Report()
     with session.begin_nested() as savepoint:
         session.execute(_PINNED)
-        # A month that leaves for the archive meanwhile would look as if it had been deleted.
+        # A month that is archived meanwhile would look deleted.
         session.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended("activity retention", 0))))
         report.findings += _check_chain(session, key, report)
         if heads is not None:
@@ -69,28 +69,28 @@ def verify(
 
 def _check_chain(session: Session, key: SealKey | None, report: Report) -> Iterator[Finding]:
     previous: ActivitySeal | None = None
-    reached: dict[int, int] = {}
+    ends: dict[int, int] = {}
     query = select(ActivitySeal).options(undefer(ActivitySeal.leaves)).order_by(ActivitySeal.id)
     for seal in session.scalars(query.execution_options(yield_per=100)):
         report.seals += 1
-        number, expected = seal.id, previous.id + 1 if previous is not None else 1
-        if number != expected:
-            gap = f"seal {expected}" if number == expected + 1 else f"seals {expected} to {number - 1}"
-            yield Finding("chain", f"{gap} missing before seal {number}", seal_id=number)
+        expected = previous.id + 1 if previous is not None else 1
+        if seal.id != expected:
+            gap = f"seal {expected}" if seal.id == expected + 1 else f"seals {expected} to {seal.id - 1}"
+            yield Finding("chain", f"{gap} missing before seal {seal.id}", seal_id=seal.id)
         if seal.previous_id != (previous.id if previous is not None else None):
-            yield Finding("chain", f"seal {number} does not follow the one before it", seal_id=number)
+            yield Finding("chain", f"seal {seal.id} does not refer to the seal before it", seal_id=seal.id)
         linked = seal_hash(fields_of(seal), bytes(seal.root), bytes(previous.seal_hash) if previous else None)
         if linked != bytes(seal.seal_hash):
-            yield Finding("chain", f"seal {number} was changed: its hash is another one", seal_id=number)
+            yield Finding("chain", f"seal {seal.id} was changed: its fields do not match its hash", seal_id=seal.id)
         leaves = [entry.leaf_hash for entry in unpack(seal.leaves)]
         if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count:
-            yield Finding("chain", f"seal {number} was changed: its entries do not give its root", seal_id=number)
-        # The months of one batch share its span.
-        if seal.low_xid != reached.get(seal.epoch, 0) and not (
+            yield Finding("chain", f"seal {seal.id} was changed: its entries do not match its root", seal_id=seal.id)
+        # The seals of one batch, one per month, have the same range.
+        if seal.low_xid != ends.get(seal.epoch, 0) and not (
             previous is not None and (previous.epoch, previous.low_xid) == (seal.epoch, seal.low_xid)
         ):
-            yield Finding("chain", f"seal {number} does not begin where its forerunner ended", seal_id=number)
-        reached[seal.epoch] = seal.high_xid
+            yield Finding("chain", f"seal {seal.id} does not begin where the seal before it ends", seal_id=seal.id)
+        ends[seal.epoch] = seal.high_xid
         yield from _check_signature(seal, key)
         previous = seal
 
@@ -101,9 +101,9 @@ def _check_signature(seal: ActivitySeal, key: SealKey | None) -> Iterator[Findin
     if seal.signature is None:
         yield Finding("signature", f"seal {seal.id} is not signed", seal_id=seal.id)
     elif not key.verifies(bytes(seal.signature), bytes(seal.seal_hash)):
-        yield Finding("signature", f"the signature of seal {seal.id} is not that of the key", seal_id=seal.id)
+        yield Finding("signature", f"the signature of seal {seal.id} was not made with the given key", seal_id=seal.id)
     elif seal.signing_key != key.fingerprint:
-        yield Finding("signature", f"seal {seal.id} names another key than the one that signed it", seal_id=seal.id)
+        yield Finding("signature", f"seal {seal.id} has the fingerprint of a key that did not sign it", seal_id=seal.id)
 
 
 def _check_heads(session: Session, heads: HeadFile) -> Iterator[Finding]:
@@ -111,9 +111,9 @@ def _check_heads(session: Session, heads: HeadFile) -> Iterator[Finding]:
     present = {row.id: bytes(row.seal_hash) for row in session.execute(select(ActivitySeal.id, ActivitySeal.seal_hash))}
     for head in exported:
         if head.id not in present:
-            yield Finding("head", f"seal {head.id} was exported and is not there any more", seal_id=head.id)
+            yield Finding("head", f"seal {head.id} was exported and is missing", seal_id=head.id)
         elif present[head.id] != head.seal_hash:
-            yield Finding("head", f"seal {head.id} is not the one that was exported", seal_id=head.id)
+            yield Finding("head", f"seal {head.id} differs from the exported head", seal_id=head.id)
 
 
 def _batches(session: Session) -> list[Batch]:

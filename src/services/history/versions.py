@@ -1,4 +1,4 @@
-"""Versions of a row: who made which change, when and why; and what is different between two of them."""
+"""Versions of a row, with actor, time and reason of each change; and the difference between two states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Version:
-    """A row as one change left it. `str(version)` reads as a person would tell it."""
+    """The state of a row after a change. `str(version)` is a sentence."""
 
     entry_id: int
     at: datetime
@@ -44,7 +44,7 @@ class Version:
     lost_columns: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        done = {"insert": "added", "update": "changed", "delete": "deleted", "baseline": "was found with"}
+        done = {"insert": "added", "update": "changed", "delete": "deleted", "baseline": "recorded the existing"}
         what = ", ".join(self.changes) if self.operation == "update" else f"{self.model.__name__} {self.entity_id}"
         because = f": {self.reason}" if self.reason else ""
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}"
@@ -53,29 +53,28 @@ class Version:
 def versions(
     session: Session, thing: Record | Identity, *, before: Version | None = None, limit: int = 50
 ) -> list[Version]:
-    """Return the versions of a row, newest first; `before` is the last one of the page before.
+    """Return the versions of a row, newest first; for the next page, `before` is the last version of this one.
 
-    `thing` is an object, deleted ones included, or a pair such as `(Case, 12)`. `values` is the whole row after the
-    change (None when it was deleted or its payload erased), `changes` what the change changed. Sensitive values are
-    salted hashes; `lost_columns` are those that the table had then and has no more. An actor who may not see the row
-    gets an empty list.
+    `thing` is an object, possibly deleted, or a pair such as `(Case, 12)`. `values` is the whole row after the change
+    (None when it was deleted or its payload erased), `changes` the changed columns. Sensitive values are salted hashes;
+    `lost_columns` are columns that the table does not have any more. The list is empty for a row that the actor may not
+    see.
     """
     if not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"limit is {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
-    model, number = identity_of(thing)
-    query = changes_of(model, number).limit(limit)
+        raise InvalidInput(f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
+    query = changes_of(*identity_of(thing)).limit(limit)
     if before is not None:
         query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
     return [version_of(entry) for entry in session.scalars(query)]
 
 
-def changes_of(model: type[Record], number: int) -> Any:
+def changes_of(model: type[Record], id: int) -> Any:  # noqa: A002 - the column's name
     """Return the query for the entries of a row's changes, newest first."""
     return (
         select(ActivityLog)
         .where(
             ActivityLog.entity == model.__tablename__,
-            ActivityLog.entity_id == number,
+            ActivityLog.entity_id == id,
             ActivityLog.operation != "event",
         )
         .order_by(ActivityLog.created_at.desc(), ActivityLog.id.desc())
@@ -83,7 +82,7 @@ def changes_of(model: type[Record], number: int) -> Any:
 
 
 def version_of(entry: ActivityLog) -> Version:
-    """Return an entry of a change as a version of its row."""
+    """Return the version of a row that a log entry describes."""
     model = model_of(entry.entity or "")
     table = model.metadata.tables[model.__tablename__]
     new = None if entry.new is None else values_of(table, entry.new)
@@ -112,17 +111,17 @@ def version_of(entry: ActivityLog) -> Version:
 
 
 def diff(a: Version | Record | None, b: Version | Record | None) -> dict[str, Change]:
-    """Return the columns in which two states of a row differ, with both values; time stamps and counters left out.
+    """Return the columns in which two states of a row differ, with both values, except time stamps and counters.
 
-    Each is a version, a picture of `as_of`, an object of the models, or None where there was no row. Raises
-    InvalidInput when they are of different tables.
+    Each state is a version, a snapshot of `as_of`, an object of the models, or None for no row. Raises InvalidInput for
+    states of different tables.
     """
     models = {_model(state) for state in (a, b) if state is not None}
     if len(models) > 1:
-        raise InvalidInput(f"These are of different tables: {', '.join(sorted(m.__name__ for m in models))}.")
+        raise InvalidInput(f"a and b: states of different models: {', '.join(sorted(m.__name__ for m in models))}.")
     old, new = _values(a), _values(b)
     names = [name for name in {**old, **new} if name not in STAMPS]
-    # A column that one of them cannot know is no difference, unless there was no row at all.
+    # Compare only columns that both states have, unless one state is None.
     shared = [name for name in names if a is None or b is None or (name in old and name in new)]
     return {name: Change(old.get(name), new.get(name)) for name in shared if old.get(name) != new.get(name)}
 
@@ -136,11 +135,11 @@ def _values(state: Version | Record | None) -> dict[str, Any]:
         return {}
     if isinstance(state, Version):
         return dict(state.values or {})
-    if hasattr(type(state), "__pictured__"):
+    if hasattr(type(state), "__snapshot_of__"):
         columns = {column.name for column in identity_of(state)[0].__table__.columns}
         return {name: value for name, value in vars(state).items() if name in columns}
     mapped = inspect(state)
-    # Only what is loaded: comparing must not load, least of all a column that nobody may read.
+    # Only loaded attributes: comparing must not load any, in particular columns without the SELECT privilege.
     return {
         column.name: mapped.dict[mapped.mapper.get_property_by_column(column).key]
         for column in mapped.mapper.columns

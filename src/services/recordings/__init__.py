@@ -1,26 +1,29 @@
-"""Recordings: the one room where bytes and rows meet, in a written order.
+"""Recordings: the one package where bytes and rows meet, in a fixed order.
 
-Storing: the object is announced in a transaction of its own, its bytes are made durable under a lock that the sweep
-must get, and then the caller's transaction adds the recording and with it turns the object live. Archiving, restoring
-and moving: the same with a verified copy, and the switch of the path queues the old object. So a committed recording
-has its bytes, and whatever a kill or a rollback leaves behind has a row that a sweep finds. No file effect hangs on a
-session event: these lose committed files when a SAVEPOINT is released.
+Storing: the object is announced in a transaction of its own; its bytes are made durable under a lock that a sweep
+needs too; then the caller's transaction adds the recording and with it turns the object live. Archiving, restoring and
+moving do the same with a verified copy, and the switch of the path queues the old object for removal. So a committed
+recording has its bytes, and whatever a kill or a rollback leaves behind has a row that a sweep finds. No file operation
+depends on session events: with these, committed files are lost when a SAVEPOINT is released.
 """
 
 from src.database.models import AudioFile
+from src.services.recordings.context import backend_of, keep_backend, storage_of
 from src.services.recordings.fixity import Check, verify
-from src.services.recordings.ingestion import ingest
+from src.services.recordings.ingestion import OnDuplicate, ingest
 from src.services.recordings.lifecycle import archive, delete, move, restore
-from src.services.recordings.locations import Stored, backend_of, keep_backend, storage_of, storage_usage
-from src.services.recordings.playback import list_recordings, open, url  # noqa: A004 - the verb of the contract
-from src.services.recordings.uploads import Received, Source, UploadAddress, Uploaded, receive, upload_url
+from src.services.recordings.locations import StorageUsage, storage_usage
+from src.services.recordings.playback import list_recordings, open, url  # noqa: A004 - a public name of design.md
+from src.services.recordings.source_files import Source
+from src.services.recordings.uploads import Received, UploadAddress, Uploaded, receive, upload_url
 
 __all__ = [
     "AudioFile",
     "Check",
+    "OnDuplicate",
     "Received",
     "Source",
-    "Stored",
+    "StorageUsage",
     "UploadAddress",
     "Uploaded",
     "archive",

@@ -1,4 +1,4 @@
-"""Entries of the log beside the plain ones: what failed, and what the owner's maintenance did, where no user acts."""
+"""Log entries of operations on recordings: attempts that failed, and maintenance by the owner, without an actor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from src.database.models import AudioFile
 from src.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, StorageError
 from src.services import activity
+from src.services.parameters import row_of
 
 FAILURES = (StorageError, InvalidInput, Conflict, ConfigurationError, OSError)
 
 
 @dataclass
 class Attempt:
-    """What is known of an operation while it is tried."""
+    """What is known of an operation while it runs."""
 
     name: str | None = None
     size_bytes: int | None = None
@@ -29,38 +30,44 @@ class Attempt:
 @contextmanager
 def logged_attempt(
     session: Session,
-    kind: str,
-    *,
+    type: str,  # noqa: A002 - the column's name
     case_id: int,
-    audio: AudioFile | None = None,
+    audio_id: int | None = None,
+    *,
     name: str | None = None,
     size_bytes: int | None = None,
 ) -> Iterator[Attempt]:
-    """Have a failure of this block in the log when the session ends, whatever becomes of its transaction.
+    """Log a failure of this block when the session ends, whether its transaction commits or not.
 
-    The entry has the kind of error and not its sentence, which may name more than the log's readers should see.
+    The entry has the class of the error and not its message, which may hold more than readers of the log may see.
     """
-    tried = Attempt(name, size_bytes)
+    attempt = Attempt(name, size_bytes)
     try:
-        yield tried
+        yield attempt
     except Forbidden:
-        raise  # told by the session itself
+        raise  # logged by the session itself
     except FAILURES as error:
-        detail = {"name": tried.name, "size_bytes": tried.size_bytes}
-        detail |= {"outcome": "failed", "error": type(error).__name__}
-        activity.note_read(session, kind, case_id=case_id, entity=audio, detail=detail)
+        detail = {"name": attempt.name, "size_bytes": attempt.size_bytes}
+        detail |= {"outcome": "failed", "error": error.__class__.__name__}
+        audio = row_of(AudioFile, audio_id) if audio_id is not None else None
+        activity.note_read(session, type, case_id=case_id, entity=audio, detail=detail)
         raise
 
 
 def log_as_owner(
-    session: Session, kind: str, *, case_id: int | None = None, audio_id: int | None = None, detail: Mapping[str, Any]
+    session: Session,
+    type: str,  # noqa: A002 - the column's name
+    *,
+    case_id: int | None = None,
+    audio_id: int | None = None,
+    detail: Mapping[str, Any],
 ) -> None:
-    """Append what maintenance did, in this transaction of the owner's."""
+    """Log what maintenance did, in this transaction of the owner."""
     session.execute(
         text(
-            "SELECT public.append_activity(:kind, 'event', NULL, public.actor_name(), CAST(:case AS bigint),"
+            "SELECT public.append_activity(:type, 'event', NULL, public.actor_name(), CAST(:case AS bigint),"
             " CASE WHEN CAST(:audio AS bigint) IS NOT NULL THEN 'audio_files' END, CAST(:audio AS bigint), NULL,"
             " CAST(:detail AS jsonb), NULL)"
         ),
-        {"kind": kind, "case": case_id, "audio": audio_id, "detail": json.dumps(detail)},
+        {"type": type, "case": case_id, "audio": audio_id, "detail": json.dumps(detail)},
     )

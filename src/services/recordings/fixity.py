@@ -1,4 +1,4 @@
-"""Fixity: reading bytes again and comparing them with what was ingested. The last check stands on the object's row."""
+"""Fixity: stored bytes are read again and compared with what was ingested; the row of the object has the result."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
 from src.errors import InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
-from src.services.lookup import in_session
+from src.services.parameters import id_of, in_session, row_of
 from src.services.recordings.audit import logged_attempt
-from src.services.recordings.locations import AudioLocation, backend_of, location_of, require
-from src.services.recordings.uploads import sha256_of
+from src.services.recordings.context import backend_of, require_verb
+from src.services.recordings.locations import AudioLocation, location_of
+from src.services.recordings.source_files import sha256_of
 from src.storage import StorageBackend
 
 Outcome = Literal["sound", "missing", "damaged"]
-FAULTS = {"missing": "the bytes are not there", "damaged": "the bytes are not those that were ingested"}
+FAULTS: dict[Outcome, str] = {
+    "missing": "the object does not exist",
+    "damaged": "the bytes are not those that were ingested",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What reading a recording again showed. `outcome` is sound, missing, or damaged."""
+    """The result of reading a recording again."""
 
     audio_id: int
     key: str
@@ -34,31 +38,36 @@ class Check:
 
 
 def verify(
-    session: Session, audio: AudioFile | None = None, *, case: Case | None = None, sample: int | None = None
+    session: Session,
+    audio: AudioFile | int | None = None,
+    *,
+    case: Case | int | None = None,
+    sample: int | None = None,
 ) -> list[Check]:
-    """Read one recording, or those of a case, anew and compare every byte; a `sample` is chosen at random.
+    """Read one recording, or those of a case, and compare every byte; `sample` limits it to so many, at random.
 
-    Each check goes to the log and stands on the row of the object (`verified_at`, `last_error`). One that somebody
-    moves meanwhile is looked at where it is then. One transaction for all of them; a run over everything that may be
-    killed is `sweep verify`. Raises NotFound, Forbidden without the verb `write` in the case, LostUpdate for one that
-    moves again and again, and StorageUnavailable when the storage does not answer, which says nothing about the bytes.
+    Each check is logged and stored in the row of the object (`verified_at`, `last_error`). A recording that is moved
+    during the check is read again at its new place. All checks are one transaction; use the script `sweep verify` for
+    runs over everything that can be interrupted. Raises NotFound, Forbidden without the verb `write` in the case,
+    LostUpdate for one that is moved again and again, and StorageUnavailable when the storage does not answer, which
+    proves nothing about the bytes.
     """
     actor_of(session)
     if (audio is None) == (case is None):
-        raise InvalidInput("Verify one recording or those of a case: give one of the two.")
+        raise InvalidInput("Pass either a recording or case=….")
     if sample is not None and sample < 1:
-        raise InvalidInput("A sample has at least one recording.")
+        raise InvalidInput(f"sample: {sample}; pass at least 1.")
     if audio is not None:
-        chosen = [audio]
+        chosen = [id_of(AudioFile, audio)]
     else:
-        wanted = select(AudioFile).where(AudioFile.case_id == getattr(case, "id", None), AudioFile.deleted_at.is_(None))
-        wanted = wanted.order_by(func.random()).limit(sample) if sample is not None else wanted.order_by(AudioFile.id)
-        chosen = list(session.scalars(wanted))
-    return [_verified(session, each) for each in chosen]
+        query = select(AudioFile.id).where(AudioFile.case_id == id_of(Case, case), AudioFile.deleted_at.is_(None))
+        query = query.order_by(func.random()).limit(sample) if sample is not None else query.order_by(AudioFile.id)
+        chosen = list(session.scalars(query))
+    return [_verify_one(session, audio_id) for audio_id in chosen]
 
 
 def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) -> Outcome:
-    """Return what a storage holds under a key, beside what it should hold. Raises StorageUnavailable."""
+    """Compare an object with its expected size and digest. Raises StorageUnavailable."""
     try:
         with storage.get(key) as file:
             found = sha256_of(file)
@@ -67,38 +76,33 @@ def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) 
     return "sound" if found == (sha256, size_bytes) else "damaged"
 
 
-def _verified(session: Session, audio: AudioFile) -> Check:
-    location = location_of(session, audio)
-    require(session, location.case_id, "write")
+def _verify_one(session: Session, audio_id: int) -> Check:
+    location = location_of(session, audio_id)
+    require_verb(session, location.case_id, "write")
     disable_idle_timeout(session)
-    tried = logged_attempt(
-        session,
-        "audio.verified",
-        case_id=location.case_id,
-        audio=audio,
-        name=location.name,
-        size_bytes=location.size_bytes,
-    )
-    with tried:
-        outcome = _noted(session, location)
+    with logged_attempt(
+        session, "audio.verified", location.case_id, audio_id, name=location.name, size_bytes=location.size_bytes
+    ):
+        outcome = _checked(session, location)
         if outcome is None:
-            # Moved while it was read: what was found concerns an object that is nobody's any more.
-            location = location_of(session, audio)
-            outcome = _noted(session, location)
+            # Moved while it was read: the result was about an object that the recording no longer has.
+            location = location_of(session, audio_id)
+            outcome = _checked(session, location)
         if outcome is None:
-            raise LostUpdate("The recording moves faster than it can be read; verify it again.")
+            raise LostUpdate(f"Recording {audio_id} was moved twice while it was read; verify it again.")
     activity.record(
         session,
         "audio.verified",
         case_id=location.case_id,
-        entity=in_session(session, audio),
+        entity=in_session(session, row_of(AudioFile, audio_id)),
         detail={"name": location.name, "size_bytes": location.size_bytes, "outcome": outcome},
     )
-    return Check(location.audio_id, location.path, location.size_bytes, outcome)
+    return Check(audio_id, location.path, location.size_bytes, outcome)
 
 
-def _noted(session: Session, location: AudioLocation) -> Outcome | None:
-    """Read the bytes where the recording was said to be; None when it is there no more."""
-    outcome = read_again(backend_of(session, location.backend), location.path, location.size_bytes, location.sha256)
+def _checked(session: Session, location: AudioLocation) -> Outcome | None:
+    """Read the bytes at a location and store the result; None when the recording is no longer there."""
+    backend = backend_of(session, location.backend)
+    outcome = read_again(backend, location.path, location.size_bytes, location.sha256)
     noted = session.scalar(select(func.public.note_check(location.audio_id, location.path, FAULTS.get(outcome))))
     return outcome if noted else None

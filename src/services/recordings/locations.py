@@ -1,67 +1,22 @@
-"""Which backend holds what: the one of the settings for what is new, and every other that a recording still lies in."""
+"""Where a recording is: backend, key and size as the database has them now, and how much a case stores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from src.database.connection.session import Database, actor_of, database_of
-from src.database.models import AudioFile, StorageObject
-from src.errors import ConfigurationError, Forbidden, NotFound
-from src.storage import StorageBackend, open_backend
-
-
-def storage_of(session: Session) -> StorageBackend:
-    """Return the backend that this session's database keeps new recordings in; opened once per Database."""
-    return storage_in(database_of(session))
-
-
-def storage_in(database: Database) -> StorageBackend:
-    """Return the backend that this database keeps new recordings in; opened once."""
-    if database.storage is None:
-        if database.settings is None:
-            database.storage = open_backend("local", root=Path("storage/audio"))
-        else:
-            database.storage = open_backend(database.settings.audio_storage_type, **database.settings.storage_options())
-    backend: StorageBackend = database.storage
-    return backend
-
-
-def backend_of(session: Session, name: str) -> StorageBackend:
-    """Return the backend that a row names: that of the settings, or one that `keep_backend` was told.
-
-    Raises ConfigurationError when nothing here says where that backend is.
-    """
-    database = database_of(session)
-    current = storage_in(database)
-    if name == current.name:
-        return current
-    if name not in database.storages:
-        options = None
-        if database.settings is not None and name == "local":
-            options = {"root": database.settings.audio_storage_root}
-        elif database.settings is not None and name == "s3":
-            options = database.settings.s3_options()
-        if options is None:
-            raise ConfigurationError(
-                f"The storage {name!r} of this recording is not described here; hand it over with keep_backend()."
-            )
-        database.storages[name] = open_backend(name, **options)
-    backend: StorageBackend = database.storages[name]
-    return backend
-
-
-def keep_backend(database: Database, backend: StorageBackend) -> None:
-    """Let recordings of this database be read from one more backend, found by its name."""
-    database.storages[backend.name] = backend
+from src.database.connection.session import actor_of
+from src.database.models import AudioFile, Case, StorageObject
+from src.database.models.audio_files import ObjectState
+from src.errors import NotFound
+from src.services.parameters import id_of
 
 
 @dataclass(frozen=True, slots=True)
 class AudioLocation:
-    """Where a recording is now, as the database says it, whatever the object of an earlier session remembers."""
+    """Where a recording is now, read from the database: a row of an earlier session may be out of date."""
 
     audio_id: int
     case_id: int
@@ -75,9 +30,13 @@ class AudioLocation:
     deleted: bool
 
 
-def location_of(session: Session, audio: AudioFile, *, deleted: bool = False) -> AudioLocation:
-    """Return where a recording is. Raises NotFound for one that is not there, not the actor's, or marked as deleted."""
+def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = False) -> AudioLocation:
+    """Return where a recording is.
+
+    Raises NotFound when it does not exist, the actor may not see it, or it is marked as deleted and `deleted` is False.
+    """
     actor_of(session)
+    audio_id = id_of(AudioFile, audio)
     row = session.execute(
         select(
             AudioFile.id,
@@ -90,45 +49,37 @@ def location_of(session: Session, audio: AudioFile, *, deleted: bool = False) ->
             AudioFile.is_archived,
             AudioFile.archive_reason,
             AudioFile.deleted_at.is_not(None),
-        ).where(AudioFile.id == audio.id)
+        ).where(AudioFile.id == audio_id)
     ).one_or_none()
     if row is None:
-        raise NotFound("There is no such recording, or it is not yours to see.")
-    location = AudioLocation(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types gives up at ten columns
+        raise NotFound(f"Recording {audio_id} does not exist, or you may not see it.")
+    location = AudioLocation(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types stops at ten columns
     if location.deleted and not deleted:
-        raise NotFound("This recording was deleted; restore() brings it back until a sweep removes it for good.")
+        raise NotFound(f"Recording {audio_id} is deleted; restore() brings it back until a sweep removes it.")
     return location
 
 
-def require(session: Session, case_id: int, verb: str) -> None:
-    """Raise Forbidden unless the actor holds that verb in the case: asked before bytes travel for nothing."""
-    allowed = func.public.actor_case_ids(verb)
-    held = func.coalesce(func.array_position(allowed, case_id), 0) > 0
-    if not session.scalar(select(held | func.public.actor_may("*", "*"))):
-        raise Forbidden(f"The actor of this session may not do that: it lacks the verb {verb} in this case.")
-
-
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What a case keeps in one backend: live objects, or what waits to be removed."""
+class StorageUsage:
+    """What a case keeps in one backend: objects in use (`live`), or waiting for removal (`deleting`)."""
 
     backend: str
-    state: str
+    state: ObjectState
     objects: int
     size_bytes: int
 
 
-def storage_usage(session: Session, case: object) -> list[Stored]:
-    """Return how much a case stores, by backend and state (`live`, `deleting`); nothing for a case that is not his.
+def storage_usage(session: Session, case: Case | int) -> list[StorageUsage]:
+    """Return how much a case stores, by backend and state; an empty list for a case that the actor may not see.
 
-    What was announced and never became a recording is not counted: it is nobody's yet.
+    Objects that were announced and never became a recording are not counted: they belong to no recording yet.
     """
     actor_of(session)
     total = func.coalesce(func.sum(StorageObject.size_bytes), 0)
     rows = session.execute(
         select(StorageObject.backend, StorageObject.state, func.count(), total)
-        .where(StorageObject.case_id == getattr(case, "id", case))
+        .where(StorageObject.case_id == id_of(Case, case))
         .group_by(StorageObject.backend, StorageObject.state)
         .order_by(StorageObject.backend, StorageObject.state)
     )
-    return [Stored(backend, state, objects, int(size or 0)) for backend, state, objects, size in rows]
+    return [StorageUsage(backend, state, objects, int(size or 0)) for backend, state, objects, size in rows]

@@ -1,14 +1,14 @@
-"""Finding: what was said, with its time and speaker, and cases, recordings, people, notes and summaries.
+"""Search: transcripts, with time and speaker, and cases, recordings, users, notes and summaries.
 
-The indexes are read by functions that apply the actor's cases and return ids; the rows are read again under row
-security. So hits, totals, snippets and suggestions are of what the actor may read, and nothing else.
+SECURITY DEFINER functions read the indexes, filter by the actor's cases and return ids; the rows are then read under
+row security. Hits, totals, snippets and suggestions therefore only include rows that the actor may read.
 """
 
 from src.services.search.filters import Moments, Versions
 from src.services.search.global_search import Findings, everything
 from src.services.search.highlighting import MARKS
-from src.services.search.names import cases, recordings, users
-from src.services.search.pages import Page
+from src.services.search.name_search import cases, recordings, users
+from src.services.search.pagination import Page
 from src.services.search.suggestions import suggest
 from src.services.search.transcript_search import Hit, transcripts
 

@@ -1,4 +1,4 @@
-"""What a search may be narrowed to, checked before anything is asked."""
+"""Search filters, validated before the query runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, AudioStatus, Case
+from src.database.models.audio_files import StatusCode
 from src.errors import InvalidInput
-from src.services.lookup import by_code, language_by_code, validate_text
+from src.services.parameters import by_code, language_by_code, require_choice, validate_text
 from src.services.search import highlighting
 
 Versions = Literal["newest", "accepted", "all"]
@@ -23,21 +24,22 @@ _BIGINT = 2**63
 
 
 def require_query(query: str) -> str:
-    """Return a query that can be asked. Raises InvalidInput for one that cannot be or that would take too long."""
+    """Return the query. Raises InvalidInput for one that is invalid or too long."""
     if not isinstance(query, str) or len(query) > LONGEST_QUERY or "\0" in query:
-        raise InvalidInput(f"The query must be text of at most {LONGEST_QUERY} characters without NUL.")
+        raise InvalidInput(f"query: give text of at most {LONGEST_QUERY} characters without NUL.")
     validate_text(query, "query")
-    if len(highlighting.parts(query)) > MOST_PARTS:
-        raise InvalidInput(f"The query has more than {MOST_PARTS} words and phrases; ask for fewer.")
+    count = len(highlighting.parts(query))
+    if count > MOST_PARTS:
+        raise InvalidInput(f"query: {count} words and phrases; at most {MOST_PARTS}.")
     return query
 
 
-def number(thing: Any, place: str) -> int:
-    """Return the id of a row, or the id that was given. Raises InvalidInput for anything else."""
-    found = getattr(thing, "id", thing)
-    if isinstance(found, bool) or not isinstance(found, int) or not -_BIGINT <= found < _BIGINT:
-        raise InvalidInput(f"{place}: {found!r} is neither a row nor its id.")
-    return found
+def row_id(thing: Any, place: str) -> int:
+    """Return the id of a row, or the given id. Raises InvalidInput for other values."""
+    value = getattr(thing, "id", thing)
+    if isinstance(value, bool) or not isinstance(value, int) or not -_BIGINT <= value < _BIGINT:
+        raise InvalidInput(f"{place}: {value!r} is neither a row nor the id of a row.")
+    return value
 
 
 def narrowing(
@@ -51,31 +53,30 @@ def narrowing(
     between: tuple[int | None, int | None] | None,
     recorded: Moments | None,
     created: Moments | None,
-    status: str | None,
+    status: StatusCode | AudioStatus | None,
     min_confidence: float | None,
     versions: Versions,
     include_flagged: bool,
 ) -> dict[str, Any]:
-    """Return the filters as `search_page` takes them. Raises InvalidInput that names the one that cannot be."""
-    if versions not in {"newest", "accepted", "all"}:
-        raise InvalidInput(f"versions is {versions!r}; give newest, accepted or all.")
+    """Return the filters in the form of `search_page`. Raises InvalidInput, which names the invalid filter."""
+    require_choice(versions, Versions, "versions")
     if case is not None and cases is not None:
-        raise InvalidInput("Give `case` or `cases`, not both.")
-    chosen = [case] if case is not None else cases
+        raise InvalidInput("case and cases: give one of them, not both.")
+    selected = [case] if case is not None else cases
     asked: dict[str, Any] = {"versions": versions, "flagged": bool(include_flagged)}
-    if chosen is not None:
-        asked["cases"] = [number(each, "cases" if case is None else "case") for each in chosen]
+    if selected is not None:
+        asked["cases"] = [row_id(each, "cases" if case is None else "case") for each in selected]
     if recording is not None:
-        asked["recording"] = number(recording, "recording")
+        asked["recording"] = row_id(recording, "recording")
     if language is not None:
         asked["language"] = language_by_code(session, language).id
     if speaker is not None:
         asked["speaker"] = validate_text(speaker, "speaker")
     if status is not None:
-        asked["status"] = by_code(session, AudioStatus, validate_text(status, "status")).id
+        asked["status"] = by_code(session, AudioStatus, status).id
     if min_confidence is not None:
         if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
-            raise InvalidInput(f"min_confidence is {min_confidence!r}; give a number from 0 to 1.")
+            raise InvalidInput(f"min_confidence: {min_confidence!r}; give a number from 0 to 1.")
         asked["min_confidence"] = float(min_confidence)
     asked |= _span("between", between, ("from_ms", "to_ms"), _milliseconds)
     asked |= _span("recorded", recorded, ("recorded_from", "recorded_to"), lambda time: _moment(time, "recorded"))
@@ -87,17 +88,19 @@ def _span(place: str, span: Any, names: tuple[str, str], read: Any) -> dict[str,
     if span is None:
         return {}
     if not isinstance(span, tuple | list) or len(span) != 2:
-        raise InvalidInput(f"{place}: give two values, the first and the end; None leaves one open.")
+        raise InvalidInput(f"{place}: give a pair of start and end; None for an open end.")
     return {name: read(value) for name, value in zip(names, span, strict=True) if value is not None}
 
 
 def _milliseconds(time: Any) -> int:
     if isinstance(time, bool) or not isinstance(time, int) or not -_BIGINT <= time < _BIGINT:
-        raise InvalidInput(f"between: {time!r} is no whole number of milliseconds; a hit has start_ms beside start.")
+        raise InvalidInput(
+            f"between: {time!r} is not an integer number of milliseconds (start_ms and end_ms of a hit)."
+        )
     return time
 
 
 def _moment(value: Any, place: str) -> str:
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInput(f"{place}: {value!r} is not a moment with a time zone.")
+        raise InvalidInput(f"{place}: {value!r} is not a datetime with a time zone.")
     return value.isoformat()

@@ -1,4 +1,4 @@
-"""One question to all that a case holds: its name, recordings, notes, what was said and what it means."""
+"""One search over cases, recordings, transcripts, notes and analyses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from src.database.models import AnalysisResult, AudioFile, Case, CaseNote
-from src.services.search.filters import number
-from src.services.search.names import LONGEST_PATTERN, found_rows
-from src.services.search.pages import Page
+from src.services.search.filters import row_id
+from src.services.search.name_search import LONGEST_PATTERN, found_rows
+from src.services.search.pagination import Page
 from src.services.search.transcript_search import Hit, transcripts
 
 Found = Case | AudioFile | Hit | CaseNote | AnalysisResult
@@ -19,7 +19,7 @@ Found = Case | AudioFile | Hit | CaseNote | AnalysisResult
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, by kind. Iterating yields each thing with its kind: names first, then words."""
+    """Pages of results by kind. Iterating yields (kind, row) pairs: cases and recordings first."""
 
     cases: Page[Case]
     recordings: Page[AudioFile]
@@ -47,24 +47,24 @@ class Findings:
 
 
 def everything(session: Session, query: str, *, case: Case | int | None = None, limit: int = 10) -> Findings:
-    """Find cases and recordings by name, notes, summaries and what was said by words; at most `limit` of each kind.
+    """Find cases and recordings by name, and transcripts, notes and summaries by words; at most `limit` of each kind.
 
-    `query` is as for `transcripts`; names contain it as it stands. The language of notes and summaries is not known:
-    they are found by whole words and beginnings. Only what the actor may read is found. Raises InvalidInput for a query
-    that cannot be.
+    `query` has the syntax of `transcripts`; names match if they contain it literally. The language of notes and
+    summaries is unknown, so they are searched without stemming, by words and prefixes. Finds only rows that the actor
+    may read. Raises InvalidInput for an invalid query.
     """
-    said = transcripts(session, query, case=case, limit=limit)
-    asked = {} if case is None else {"cases": [number(case, "case")]}
+    hits = transcripts(session, query, case=case, limit=limit)
+    asked = {} if case is None else {"cases": [row_id(case, "case")]}
     name = query.replace('"', " ").strip(" *?-")[:LONGEST_PATTERN]
     named = name.replace("*", "?")
 
-    def found(model: Any, wanted: str) -> Page[Any]:
-        return found_rows(session, model, wanted, asked, limit=limit) if name else Page([], total=0, next=None)
+    def found(model: Any, pattern: str) -> Page[Any]:
+        return found_rows(session, model, pattern, asked, limit=limit) if name else Page([], total=0, next=None)
 
     return Findings(
         cases=found(Case, f"*{named}*"),
         recordings=found(AudioFile, f"*{named}*"),
-        transcripts=said,
+        transcripts=hits,
         notes=found(CaseNote, query),
         analyses=found(AnalysisResult, query),
     )

@@ -1,8 +1,8 @@
-"""Marking what matched: by PostgreSQL's own stemmers, brought back to the text as it was said.
+"""Highlighting of matches: by PostgreSQL's stemmers, mapped to the original text.
 
-`ts_headline` knows neither folded accents nor scripts without spaces. So the text is marked without
-these too, and the marks are brought back here; what was searched for in a script without spaces is looked for here.
-Where that shows nothing, the words that the index itself takes for found are marked.
+`ts_headline` supports neither folded accents nor scripts without spaces. Therefore it also marks a folded text, whose
+marks are mapped back to the original text here; terms in scripts without spaces are matched here. If neither marks
+anything, the words whose lexemes match the index are marked.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from src.database.schema.sql_files import constant
 
 MARKS = ("[", "]")
 WIDTH = 160
-# Of a longer text a fragment is marked, and only near its beginning: the whole of a book is not worth a second.
+# For a longer text only a fragment near its beginning is marked: marking a whole book takes about a second.
 LONGEST = 20_000
 BEGINNING = 400_000
-# As far as words are asked for one by one.
+# Words are matched one by one up to this position.
 SPELLED = 4_000
 
-# What the functions of the database know of characters, in src/database/sql.
+# Character classes, shared with the functions in src/database/sql.
 _UNSPACED_SIGNS, _ACCENT_SIGNS = constant("search_unspaced_1"), constant("search_accents_1")
 _LETTER = constant("search_letter_1")
 
-# No text that people said holds these.
+# Control characters, which transcripts do not contain.
 _OPEN, _CLOSE = "\x02", "\x03"
 WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
 PART = f"StartSel={_OPEN}, StopSel={_CLOSE}, MaxWords=30, MinWords=10"
@@ -39,7 +39,7 @@ _LETTERS = str.maketrans("ØøŁłĐđĦħıÐð/", "OoLlDdHhiDd ") | {
 }
 _GLUE = re.compile(rf"({_LETTER}{{2}})\.(?={_LETTER}{{2}})")
 _HALF_SPACE = re.compile(constant("search_half_space_1"))
-# What becomes one character together: the parts of a syllable, a letter and its marks, kana of half width and theirs.
+# Characters that NFKC composes: parts of a Hangul syllable, a letter and its accents, half-width kana and their marks.
 _CLUSTER = re.compile(
     rf"[\u1100-\u115f]+[\u1160-\u11a7]*[\u11a8-\u11ff]*|.[{_ACCENT_SIGNS}\u3099\u309a\uff9e\uff9f]*", re.DOTALL
 )
@@ -54,7 +54,7 @@ Span = tuple[int, int]
 
 
 def snippet(text: str, marked: str, folded: str | None, words: Sequence[str] | None, runs: Sequence[str]) -> str:
-    """Return the part of the text around what matched, with marks that `bracketed` and `pieces` read."""
+    """Return the text around the first match, with the marks that `bracketed` and `pieces` convert."""
     if len(text) > LONGEST:
         return marked
     spans = marked_spans(text, marked, folded, words, runs)
@@ -64,12 +64,12 @@ def snippet(text: str, marked: str, folded: str | None, words: Sequence[str] | N
 
 
 def bracketed(marked: str) -> str:
-    """Return a marked text as people read it."""
+    """Return a marked text with brackets around matches."""
     return marked.replace(_OPEN, MARKS[0]).replace(_CLOSE, MARKS[1])
 
 
 def pieces(marked: str) -> list[tuple[str, bool]]:
-    """Return a marked text in pieces, each with whether it matched."""
+    """Return a marked text in pieces, each with whether it is a match."""
     found, matched = [], False
     for part in re.split(f"([{_OPEN}{_CLOSE}])", marked):
         if part in (_OPEN, _CLOSE):
@@ -82,10 +82,10 @@ def pieces(marked: str) -> list[tuple[str, bool]]:
 def marked_spans(
     text: str, marked: str, folded: str | None, words: Sequence[str] | None, runs: Sequence[str]
 ) -> list[Span] | None:
-    """Return the places of a text that matched, in order; None when the marks stand in another text than this.
+    """Return the spans of a text that matched, in order; None when `marked` is a marked form of another text.
 
-    `marked` is the text with marks, `folded` the same without accents and with spaces for what `runs` are written in;
-    `words` are those that are found, between spaces.
+    `marked` is the text with marks, `folded` the same without accents and with spaces in place of scripts without
+    spaces; `words` are the matching words, `runs` the terms in scripts without spaces.
     """
     spans = _marked_spans(marked, text, range(len(text) + 1))
     if spans is None:
@@ -103,28 +103,28 @@ def marked_spans(
 
 
 def count_spaced_words(query: str) -> int:
-    """Return how many words are asked for, those of scripts without spaces left out."""
+    """Return the number of words of a query, without those in scripts without spaces."""
     return sum(any(map(str.isalnum, part)) for part in _UNSPACED.sub(" ", fold(query)[0]).split())
 
 
 def parts(query: str) -> list[tuple[str, str]]:
-    """Return the words and phrases of a query as `search_query` takes it apart, each after its minus, if it has one."""
+    """Return the words and phrases of a query, split as `search_query` splits them, as (minus sign or "", term)."""
     return [(minus, phrase or word) for minus, phrase, word in _PARTS.findall(query.translate(_SIGNS))]
 
 
 def unspaced_runs(query: str) -> list[str]:
-    """Return what a query asks for in scripts without spaces, as `fold` writes it."""
-    wanted = " ".join(part for minus, part in parts(query) if not minus)
-    return [match[0] for match in _UNSPACED.finditer(fold(wanted)[0])]
+    """Return the terms of a query in scripts without spaces, folded."""
+    terms = " ".join(part for minus, part in parts(query) if not minus)
+    return [match[0] for match in _UNSPACED.finditer(fold(terms)[0])]
 
 
 def fold(text: str) -> tuple[str, list[int]]:
-    """Return the text without width, accents and silent signs, and for each character where it was; one place more."""
+    """Return the text without width, accents and silent signs, and the original index of each character and the end."""
     if text.isascii():
         return _unglued(text.replace("/", " ")), list(range(len(text) + 1))
     spaced = _unglued(_HALF_SPACE.sub(_spaced, text) if "\u200c" in text else text)
     if _JOINED.search(spaced) is None:
-        # Most texts; a match object for each character would take five times as long.
+        # The common case; a match object for each character would take five times as long.
         written = [_plain(character) for character in spaced]
         places = [place for place, plain in enumerate(written) for _ in plain]
     else:
@@ -150,7 +150,7 @@ def _plain(cluster: str) -> str:
 
 
 def _marked_spans(marked: str, text: str, places: Sequence[int]) -> list[Span] | None:
-    """Return the marked places of a text; None when the marks stand in another text than this."""
+    """Return the marked spans of a text; None when `marked` is a marked form of another text."""
     spans, at, opened, parts = [], 0, 0, []
     for part in re.split(f"([{_OPEN}{_CLOSE}])", marked):
         if part == _OPEN:
@@ -179,7 +179,7 @@ def _cut(text: str, spans: list[Span]) -> str:
         first = spans[0][0] if spans else 0
         start = max(0, min(first - WIDTH // 4, len(text) - WIDTH))
         end = start + WIDTH
-        # At a space when there is one near, never inside a mark.
+        # Cut at a nearby space, never inside a match.
         start = (
             0 if start == 0 else next((i + 1 for i in range(start, min(start + 20, first)) if text[i] == " "), start)
         )

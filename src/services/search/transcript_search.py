@@ -1,4 +1,4 @@
-"""Finding words in what was said, with their times."""
+"""Full-text search in transcripts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
-from src.database.models import AudioFile, Case
-from src.errors import InvalidInput
+from src.database.models import AudioFile, AudioStatus, Case
+from src.database.models.audio_files import StatusCode
 from src.services import activity
+from src.services.parameters import require_choice
 from src.services.search import filters, highlighting
-from src.services.search.pages import Page, read_cursor, require_limit, write_cursor
+from src.services.search.pagination import Page, read_cursor, require_limit, write_cursor
 
 LOW_CONFIDENCE = "low_confidence"
-_OF_THE_ROW = {"marked", "folded", "words", "moment", "total", "terms", "search_config", "is_rewritten"}
+_NOT_IN_HIT = {"marked", "folded", "words", "moment", "total", "terms", "search_config", "is_rewritten"}
+Order = Literal["rank", "time"]
 KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, int, int)}
 
-# What the function found leads, and each row is fetched by its id: the planner would rather read the actor's cases,
-# which OFFSET keeps it from. Marked as it is; as the index reads it where that shows nothing, or not all: each a tenth
-# of a millisecond, so none is made that is not needed. Then word by word, which costs as much for every ten of them.
+# OFFSET 0 makes the planner start from the ids that the function returns, instead of reading the actor's cases.
+# Marked in steps of 0.1 ms, each only if needed: the text itself; the folded text, if the first step marked nothing or
+# may have missed a word; then single words, 0.1 ms for ten of them.
 _CONFIG, _WHOLE = "search_config::regconfig", highlighting.WHOLE
 _SPACED = (
     "regexp_replace(public.search_fold_1(public.search_plain_1(x.text)),"
     " '[' || public.search_unspaced_1() || ']', ' ', 'g')"
 )
 _ANY = r"regexp_replace(querytree(y.terms), ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery"
-# Of what was asked the words and phrases that may be marked, each for itself: for `a b OR c d OR …` ts_headline makes
-# as many conditions as there are ways to take one word of each pair, and of thirty pairs a gigabyte of them.
+# The words and phrases of the query, joined by OR: for `a b OR c d OR …` ts_headline expands the query to one condition
+# for each way to take one word of each pair, which takes a gigabyte for thirty pairs.
 _MARKING = """
     CASE WHEN numnode(p.terms) < 16 THEN p.terms ELSE regexp_replace(querytree(p.terms), ' & ', ' | ', 'g')::tsquery END
 """
@@ -64,7 +66,7 @@ SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y
                  JOIN public.audio_files a ON a.id = t.audio_file_id
                  JOIN public.languages l ON l.id = t.language_id
                 WHERE s.id = f.segment_id OFFSET 0) x OFFSET 0) y
- ORDER BY """  # noqa: S608 - numbers and options of ours
+ ORDER BY """  # noqa: S608 - only constants of this package
 _READ_AGAIN = {
     "rank": text(_HITS.replace("::", r"\:\:") + "y.rank DESC, y.segment_id"),
     "time": text(_HITS.replace("::", r"\:\:") + "y.moment, y.audio_file_id, coalesce(y.start_ms, -1), y.segment_id"),
@@ -73,9 +75,10 @@ _READ_AGAIN = {
 
 @dataclass(frozen=True)
 class Hit:
-    """A segment that matches: where, when, who. Times are in milliseconds, `start` and `end` in seconds.
+    """A matching segment. `start_ms` and `end_ms` are in milliseconds, `start` and `end` in seconds.
 
-    `pieces` are the snippet's, each with whether it matched: a text may have brackets of its own, `[inaudible]`.
+    `pieces` is the snippet in pieces, each with whether it is a match: the text may itself contain brackets, as in
+    `[inaudible]`.
     """
 
     segment_id: int
@@ -89,7 +92,7 @@ class Hit:
     start_ms: int | None
     end_ms: int | None
     speaker: str | None
-    # What was said stays out of logs and tracebacks.
+    # Keep recorded speech out of logs and tracebacks.
     text: str = field(repr=False)
     snippet: str = field(repr=False)
     pieces: list[tuple[str, bool]] = field(repr=False)
@@ -107,7 +110,7 @@ class Hit:
 
     @property
     def low_confidence(self) -> bool:
-        """Whether the recogniser, or whoever imported its result, doubted what it heard."""
+        """Whether the segment was flagged as low confidence, by the recogniser or at import."""
         return LOW_CONFIDENCE in self.flags
 
 
@@ -123,40 +126,39 @@ def transcripts(
     between: tuple[int | None, int | None] | None = None,
     recorded: filters.Moments | None = None,
     created: filters.Moments | None = None,
-    status: str | None = None,
+    status: StatusCode | AudioStatus | None = None,
     min_confidence: float | None = None,
     versions: filters.Versions = "newest",
     include_flagged: bool = False,
-    order: Literal["rank", "time"] = "rank",
+    order: Order = "rank",
     limit: int = 50,
     after: str | None = None,
 ) -> Page[Hit]:
-    """Find segments by web-search syntax: words, "a phrase", OR (in capitals), -without, beginning*.
+    """Find segments by web-search syntax: words, "a phrase", OR (in capitals), -excluded, prefix*.
 
-    Each segment is searched by the rules of its own language, so that inflected forms are found, with or without
-    accents; Chinese, Japanese, Korean, Thai and their like by their characters. `snippet` marks what matched with
-    brackets, `pieces` without. Only what the actor may read is found, and nothing of recordings that are marked for
-    deletion.
+    Each segment is searched with the text search configuration of its language: inflected forms match, with or without
+    accents. Chinese, Japanese, Korean, Thai and similar scripts match by characters. `snippet` has brackets around
+    matches, `pieces` separates them. Finds only segments that the actor may read, and none of recordings that are
+    marked as deleted.
 
-    `between` is a stretch of the recording in milliseconds: segments that touch it. `recorded` and `created` are
-    moments, the first and the end (which is not part of it), of the recording. `status` is the recording's; `speaker`
-    is exact. `versions`: of each recording and language the newest, the one accepted last, or all. Segments flagged as
-    no speech or repetition are left out unless `include_flagged`; low confidence only marks the hit. `order`: best
-    first, or by recording (by the time that it was recorded, else stored) and time. A page holds at most `limit` hits;
-    `after` is the `next` of the page before. Raises InvalidInput for a query, filter or cursor that cannot be.
+    `between` is a range of the recording in milliseconds: segments that overlap it. `recorded` and `created` are
+    half-open time ranges of the recording. `status` is the recording's; `speaker` matches exactly. `versions`: of each
+    recording and language the newest, the one accepted last, or all. Segments flagged as no speech or repetition are
+    excluded unless `include_flagged`; low confidence is only a flag of the hit. `order`: by rank, or by recording (its
+    recording time, else the time it was stored) and time. A page has at most `limit` hits; `after` is the `next` of the
+    previous page. Raises InvalidInput for an invalid query, filter or cursor.
     """
     actor_of(session)
     filters.require_query(query)
     require_limit(limit)
-    if order not in KEYS:
-        raise InvalidInput(f"order is {order!r}; give rank or time.")
+    require_choice(order, Order, "order")
     asked = filters.narrowing(
         session, case=case, cases=cases, recording=recording, language=language, speaker=speaker, between=between,
         recorded=recorded, created=created, status=status, min_confidence=min_confidence, versions=versions,
         include_flagged=include_flagged,
     )  # fmt: skip
-    question = (query, asked, order)
-    cursor = read_cursor(question, after, KEYS[order])
+    search = (query, asked, order)
+    cursor = read_cursor(search, after, KEYS[order])
     narrowed = asked | {"order": order, "max_rows": limit + 1} | ({"after": cursor.keys} if cursor else {})
     rows = read_again(session, query, narrowed)
     page = rows[:limit]
@@ -164,14 +166,14 @@ def transcripts(
     runs = highlighting.unspaced_runs(query)
     hits = [_hit(row, runs) for row in page]
     more = len(rows) > limit
-    following = write_cursor(question, total, _keys(page[-1], order)) if more else None
-    only = asked["cases"][0] if len(asked.get("cases", ())) == 1 else None
-    activity.note_read(session, "search.made", case_id=only, detail={"query": query, "hits": len(hits)})
+    following = write_cursor(search, total, _keys(page[-1], order)) if more else None
+    case_id = asked["cases"][0] if len(asked.get("cases", ())) == 1 else None
+    activity.note_read(session, "search.made", case_id=case_id, detail={"query": query, "hits": len(hits)})
     return Page(hits, total=total, next=following)
 
 
 def read_again(session: Session, query: str, asked: Mapping[str, Any]) -> Sequence[RowMapping]:
-    """Return the rows that the definer function found in the index, read under row security, in their order."""
+    """Return the rows whose ids `search_page` returns, read under row security, in its order."""
     order = asked.get("order", "rank")
     words = highlighting.count_spaced_words(query)
     values = {"query": query, "asked": json.dumps(asked), "spaced": words > 0, "several": words > 1}
@@ -180,8 +182,8 @@ def read_again(session: Session, query: str, asked: Mapping[str, Any]) -> Sequen
 
 def _hit(row: RowMapping, runs: list[str]) -> Hit:
     marked = highlighting.snippet(row["text"], row["marked"], row["folded"], row["words"], runs)
-    told = {name: value for name, value in row.items() if name not in _OF_THE_ROW}
-    return Hit(snippet=highlighting.bracketed(marked), pieces=highlighting.pieces(marked), **told)
+    fields = {name: value for name, value in row.items() if name not in _NOT_IN_HIT}
+    return Hit(snippet=highlighting.bracketed(marked), pieces=highlighting.pieces(marked), **fields)
 
 
 def _keys(row: RowMapping, order: str) -> tuple[Any, ...]:

@@ -1,10 +1,10 @@
-"""Transcriptions: versions of what was said. Nothing is ever edited in place.
+"""Transcriptions, in immutable versions.
 
-Segments are checked here and go into the database by one `unnest` or, where they are many, by one COPY into a temporary
-table and one INSERT … SELECT: row security lets nobody COPY into the table itself.
+Segments are validated here and inserted with one `unnest` or, if there are many, one COPY into a temporary table and
+one INSERT … SELECT: COPY FROM is not supported for a table with row security.
 """
 
-from src.formats.values import Segment, Word
+from src.formats.segments import Segment, Word
 from src.services.transcripts.adding import add
 from src.services.transcripts.comparing import Change, Spoken, diff
 from src.services.transcripts.correcting import correct, restore

@@ -1,4 +1,4 @@
-"""Adding a version, and what every way to one has in common: turns among writers, numbers without gaps."""
+"""Add a version; and the common part of all ways to add one: the lock of writers, version numbers without gaps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput, NotFound
-from src.formats.values import Segment, require_unused
+from src.formats.segments import Segment, require_unused
 from src.services import activity
-from src.services.lookup import language_by_code, validate_text
+from src.services.parameters import in_session, language_by_code, row_of, validate_text
 from src.services.transcripts.segment_rows import require_probability
 from src.services.transcripts.staging import MOST_AS_PARAMETERS, StagedSegments
 
@@ -24,7 +24,7 @@ UNDETERMINED = "und"
 
 def add(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     segments: Iterable[Segment],
     *,
     language: str | None = None,
@@ -32,45 +32,48 @@ def add(
     confidence: float | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
-    based_on: Transcription | None = None,
+    based_on: Transcription | int | None = None,
 ) -> Transcription:
     """Add the next version of a recording's transcription: 1, 2, 3 … per recording and language.
 
     `language` is a BCP 47 code; by default the recording's, else `und`. `content` is the whole text; by default the
-    segments' texts. `segments` may be a recogniser's generator: the transaction may wait for it as long as it takes.
-    The words can be found by search as soon as the session commits. Raises InvalidInput that names the segment (and
-    word) which cannot be stored, before anything is, and for a base of another recording; NotFound for a recording that
-    is not the actor's.
+    segments' texts. `segments` may be the generator of a recogniser: the transaction then has no idle timeout. The text
+    can be searched as soon as the session commits. Raises InvalidInput, which names the segment and word, for values
+    that cannot be stored, before anything is stored, and for a base of another recording; NotFound for a recording that
+    the actor may not see.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
-    require_probability(confidence, "the whole")
+    require_probability(confidence, "transcription")
     given = gathered(session, segments)
-    # Few segments are checked in no time: the turn is taken while the recording is looked up.
-    found = recording(session, audio, take_turn=len(given) <= MOST_AS_PARAMETERS)
+    # Validating a few segments is fast: take the lock in the query for the recording, which saves a round trip.
+    found = recording(session, audio, lock=len(given) <= MOST_AS_PARAMETERS)
+    if isinstance(based_on, int):
+        based_on = in_session(session, row_of(Transcription, based_on))
     if based_on is not None and based_on.audio_file_id != found.id:
-        raise InvalidInput("The version it is based on is of another recording; give one of this recording.")
+        raise InvalidInput("based_on: belongs to another recording; give a version of this recording.")
     spoken = language_by_code(session, language) if language is not None else found.language
     spoken = spoken or language_by_code(session, UNDETERMINED)
-    with StagedSegments(session, given) as prepared:
+    with StagedSegments(session, given) as staged:
         if len(given) > MOST_AS_PARAMETERS:
-            recording(session, audio, take_turn=True)
+            recording(session, audio, lock=True)
         transcription = next_version(
             session,
             found,
             spoken,
-            content=validate_text(content, "content") if content is not None else prepared.content,
+            content=validate_text(content, "content") if content is not None else staged.content,
             based_on_id=based_on.id if based_on is not None else None,
             confidence=confidence,
             model_name=model_name,
             model_version=model_version,
         )
-        prepared.store(found.case_id, transcription.id, spoken.search_config)
+        staged.store(found.case_id, transcription.id, spoken.search_config)
     record_added(session, found, transcription, segments=len(given))
     return transcription
 
 
 def gathered(session: Session, segments: Iterable[Segment]) -> Sequence[Segment]:
-    """Return the segments, all of them; the transaction may idle for a recogniser that is still at work."""
+    """Return all segments as a sequence; disables the idle timeout while a generator runs."""
     if isinstance(segments, Sequence):
         return segments
     require_unused(segments, "segments")
@@ -78,28 +81,28 @@ def gathered(session: Session, segments: Iterable[Segment]) -> Sequence[Segment]
     return list(segments)
 
 
-def recording(session: Session, audio: AudioFile, *, take_turn: bool) -> AudioFile:
-    """Return this session's row of a recording; with `take_turn`, once no other writer of versions is before us.
+def recording(session: Session, audio: AudioFile, *, lock: bool) -> AudioFile:
+    """Return this session's row of a recording; with `lock`, after waiting for other writers of its versions.
 
-    One lock for all that is written below a recording: whoever adds and imports in one transaction can wait for
-    nobody who waits for him. Raises NotFound for a recording that is not the actor's.
+    One lock for all writes below a recording: adding and importing in one transaction cannot deadlock. Raises NotFound
+    for a recording that the actor may not see.
     """
     query = select(AudioFile).where(AudioFile.id == audio.id)
-    if take_turn:
-        query = query.add_columns(func.pg_advisory_xact_lock(turn(AudioFile.id)))
+    if lock:
+        query = query.add_columns(func.pg_advisory_xact_lock(lock_key(AudioFile.id)))
     found: AudioFile | None = session.scalars(query).one_or_none()
     if found is None:
-        raise NotFound("There is no such recording, or it is not yours to see.")
+        raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
     return found
 
 
-def turn(audio_id: Any) -> ColumnElement[int]:
-    """Return the number of the lock that writers of one recording's versions take."""
+def lock_key(audio_id: Any) -> ColumnElement[int]:
+    """Return the key of the advisory lock for writers of one recording's versions."""
     return func.hashtextextended(func.concat("transcription ", audio_id), 0)
 
 
 def next_version(session: Session, audio: AudioFile, language: Language, **columns: Any) -> Transcription:
-    """Add the row of the next version, for a caller whose turn it is."""
+    """Add the row of the next version; the caller holds the lock of the recording."""
     newest = select(func.max(Transcription.version)).where(
         Transcription.audio_file_id == audio.id, Transcription.language_id == language.id
     )
@@ -110,12 +113,12 @@ def next_version(session: Session, audio: AudioFile, language: Language, **colum
         case_id=audio.case_id,
         audio_file_id=audio.id,
         language_id=language.id,
-        # Asked by the statement that uses it, which begins when the turn is ours: an earlier one may have seen less.
+        # Computed by the INSERT, which starts after the lock is held: an earlier snapshot may lack the newest version.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
         **columns,
     )
     session.add(transcription)
-    session.flush()  # the segments need its id
+    session.flush()  # the segments need the id
     set_committed_value(transcription, "language", language)
     return transcription
 

@@ -1,4 +1,4 @@
-"""New versions from old ones: the old one again, or the old one with a few segments put right."""
+"""New versions from existing ones: restore an old version, or correct some of its segments."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from sqlalchemy.orm import Session
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.errors import InvalidInput, LostUpdate
-from src.formats.values import Segment
-from src.services.lookup import in_session
+from src.formats.segments import Segment
+from src.services.parameters import in_session, row_of
 from src.services.transcripts.adding import next_version, record_added, recording
-from src.services.transcripts.segment_rows import row_of
+from src.services.transcripts.segment_rows import segment_row
 from src.services.transcripts.staging import COLUMNS, INTO, PARAMETER_TYPES, PARAMETERS, TYPED, parameters_of
 
 _OF_BASE = "FROM public.transcription_segments WHERE case_id = :case AND transcription_id = :base"
 _COPY = text(f"{INTO} SELECT :case, :transcription, :config, {COLUMNS} {_OF_BASE}")
 _BUT_FIRST = COLUMNS.removeprefix("position, ")
 _CORRECT = text(
-    f"{INTO} SELECT :case, :transcription, :config, row_number() OVER (ORDER BY position) - 1, {_BUT_FIRST} FROM ("  # noqa: S608 - names of our own; values are bound
+    f"{INTO} SELECT :case, :transcription, :config, row_number() OVER (ORDER BY position) - 1, {_BUT_FIRST} FROM ("  # noqa: S608 - only column names of this package; values are bound
     f"SELECT {COLUMNS} {_OF_BASE} AND position <> ALL (:touched)"
     f" UNION ALL SELECT {TYPED} FROM {PARAMETERS} AS given ({COLUMNS})) AS corrected"
 ).bindparams(*PARAMETER_TYPES, bindparam("touched", type_=ARRAY(BigInteger)))
 
 
-def restore(session: Session, old: Transcription) -> Transcription:
-    """Add a version that says what an old one says, based on it: segments, text, confidence and recogniser.
+def restore(session: Session, old: Transcription | int) -> Transcription:
+    """Add a copy of an old version, based on it: with its segments, text, confidence and recogniser.
 
-    Raises NotFound for a version that is not the actor's, Forbidden where the actor may not write.
+    Raises NotFound for a version that the actor may not see, Forbidden for a case that the actor may not write.
     """
+    old = row_of(Transcription, old)
     actor_of(session)
     old = in_session(session, old)
-    audio = recording(session, AudioFile(id=old.audio_file_id), take_turn=True)
+    audio = recording(session, AudioFile(id=old.audio_file_id), lock=True)
     restored = next_version(
         session,
         audio,
@@ -54,23 +55,25 @@ def restore(session: Session, old: Transcription) -> Transcription:
 
 def correct(
     session: Session,
-    base: Transcription,
+    base: Transcription | int,
     corrections: Mapping[int, Segment | str | None],
     *,
     although_newer: bool = False,
 ) -> Transcription:
-    """Add a version in which a few segments of `base` are put right; the others stay as they are.
+    """Add a version with some segments of `base` corrected; the others are copied.
 
-    Keys are the positions of segments, 0 for the first. A text takes the place of a segment's text: its times and
-    speaker stay, its words and confidence, which were those of another text, go with its flags. A Segment takes the
-    place of the whole one, None takes it out. The version is `based_on` what it corrects, and names no recogniser.
+    Keys are the positions of segments, 0 for the first. A text replaces a segment's text: times and speaker stay;
+    words, confidence and flags, which belong to the replaced text, are removed. A Segment replaces the whole segment,
+    None removes it. The new version is `based_on` the corrected one and has no recogniser.
 
     Raises LostUpdate when `base` is not the newest version of its language, unless `although_newer`; InvalidInput for a
-    position that is not there and for values that cannot be stored; NotFound for a version that is not the actor's.
+    position that does not exist and for values that cannot be stored; NotFound for a version that the actor may not
+    see.
     """
+    base = row_of(Transcription, base)
     actor_of(session)
     base = in_session(session, base)
-    audio = recording(session, AudioFile(id=base.audio_file_id), take_turn=True)
+    audio = recording(session, AudioFile(id=base.audio_file_id), lock=True)
     newest = session.scalar(
         select(func.max(Transcription.version)).where(
             Transcription.audio_file_id == base.audio_file_id, Transcription.language_id == base.language_id
@@ -78,22 +81,22 @@ def correct(
     )
     if newest != base.version and not although_newer:
         raise LostUpdate(
-            f"Version {base.version} is not the newest one, which is {newest}; correct that one, or say although_newer."
+            f"base: version {base.version}, but the newest is {newest}; correct that one, or pass although_newer=True."
         )
     before = {row.position: row for row in _texts(session, base)}
-    strange = [position for position in corrections if type(position) is not int or position not in before]
-    if strange or not corrections:
-        wrong = f"no segment {strange[0]!r:.40}" if strange else "nothing to correct"
-        raise InvalidInput(f"There is {wrong}; the version has the segments 0 to {len(before) - 1}.")
-    given = {position: _corrected(before[position], what) for position, what in corrections.items()}
-    rows = [row_of(position, segment) for position, segment in given.items() if segment is not None]
-    said = {position: row.text for position, row in before.items() if position not in given}
-    said |= {row.position: row.text for row in rows}
+    unknown = [position for position in corrections if type(position) is not int or position not in before]
+    if unknown or not corrections:
+        problem = f"segment {unknown[0]!r:.40} does not exist" if unknown else "empty"
+        raise InvalidInput(f"corrections: {problem}; the version has segments 0 to {len(before) - 1}.")
+    given = {position: _corrected(before[position], correction) for position, correction in corrections.items()}
+    rows = [segment_row(position, segment) for position, segment in given.items() if segment is not None]
+    texts = {position: row.text for position, row in before.items() if position not in given}
+    texts |= {row.position: row.text for row in rows}
     corrected = next_version(
         session,
         audio,
         base.language,
-        content=" ".join(said[position].strip() for position in sorted(said)),
+        content=" ".join(texts[position].strip() for position in sorted(texts)),
         based_on_id=base.id,
     )
     config = base.language.search_config
@@ -110,7 +113,7 @@ def _texts(session: Session, base: Transcription) -> list[Any]:
     return list(session.execute(of_base))
 
 
-def _corrected(before: Any, what: Segment | str | None) -> Segment | None:
-    if isinstance(what, str):
-        return Segment(what, before.start_ms, before.end_ms, before.speaker)
-    return what
+def _corrected(before: Any, correction: Segment | str | None) -> Segment | None:
+    if isinstance(correction, str):
+        return Segment(correction, before.start_ms, before.end_ms, before.speaker)
+    return correction

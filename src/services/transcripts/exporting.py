@@ -1,4 +1,4 @@
-"""Exporting a version: as subtitles, text or JSON, or byte for byte what it was imported from."""
+"""Export a version: as subtitles, text or JSON, or the bytes that it was imported from."""
 
 from __future__ import annotations
 
@@ -10,54 +10,57 @@ from src import formats
 from src.database.models import Transcription
 from src.errors import InvalidInput, NotFound
 from src.services import activity
-from src.services.lookup import in_session
+from src.services.parameters import in_session, row_of
 from src.services.transcripts.adding import UNDETERMINED
 from src.services.transcripts.sources import stored_content
 from src.services.transcripts.text_reading import stored_segments
 
-SOURCE = "source"
-
 
 @overload
 def export(
-    session: Session, transcription: Transcription, format: Literal["source"], *, columns: int | None = None
+    session: Session, transcription: Transcription | int, format: Literal["source"], *, columns: int | None = None
 ) -> bytes: ...
 @overload
 def export(
     session: Session,
-    transcription: Transcription,
-    format: Literal["webvtt", "srt", "text", "json", "whisper"],
+    transcription: Transcription | int,
+    format: formats.Format,
     *,
     columns: int | None = None,
 ) -> str: ...
 @overload
 def export(
-    session: Session, transcription: Transcription, format: str, *, columns: int | None = None
+    session: Session,
+    transcription: Transcription | int,
+    format: formats.Format | Literal["source"],
+    *,
+    columns: int | None = None,
 ) -> str | bytes: ...
 def export(
     session: Session,
-    transcription: Transcription,
-    format: str,  # noqa: A002 - the word that everybody uses for it
+    transcription: Transcription | int,
+    format: formats.Format | Literal["source"],  # noqa: A002 - the usual name
     *,
     columns: int | None = None,
 ) -> str | bytes:
     """Return a version as text in `webvtt`, `srt`, `text`, `json` or `whisper`, or as bytes in `source`.
 
-    `source` is what it was imported from, byte for byte. `json` loses nothing, the others what they have no place for
-    (docs/formats.md). `columns` is the length of a line where there are lines. The log keeps that it was exported.
+    `source` are the imported bytes, unchanged. `json` is lossless; the other formats omit fields that they do not
+    support (docs/formats.md). `columns` is the maximum length of a line in formats with lines. The export is logged.
 
-    Raises InvalidInput for another format, NotFound for a version that is not the actor's or has no source,
-    IntegrityFailure for a source that is not the one that was imported.
+    Raises InvalidInput for another format, NotFound for a version that the actor may not see or without a source,
+    IntegrityFailure for a source that does not match its sha256.
     """
+    transcription = row_of(Transcription, transcription)
     transcription = in_session(session, transcription)
     exported: str | bytes
-    if format == SOURCE:
+    if format == "source":
         content = stored_content(session, transcription)
         if content is None:
-            raise NotFound("This version was not imported, so there is no source; export it in another format.")
+            raise NotFound("format: source, but this version was not imported; use another format.")
         exported = content
     elif format not in formats.FORMATS:
-        raise InvalidInput(f"There is no format {format!r:.40}; there are {', '.join(formats.FORMATS)}, {SOURCE}.")
+        raise InvalidInput(f"format: {format!r:.40} is unknown; use one of: {', '.join(formats.FORMATS)}, source.")
     else:
         code = transcription.language.code
         exported = formats.write(

@@ -1,4 +1,4 @@
-"""Importing a recogniser's result: nothing dropped, the same bytes once."""
+"""Import the result of a recogniser: lossless, and idempotent by the bytes' sha256."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
 from src.errors import InvalidInput
-from src.services.lookup import language_by_code
+from src.services.parameters import language_by_code, row_of
 from src.services.transcripts.adding import UNDETERMINED, next_version, record_added, recording
 from src.services.transcripts.sources import StagedSource, imported_before, read_source
 from src.services.transcripts.staging import StagedSegments
@@ -20,31 +20,32 @@ from src.services.transcripts.text_reading import note_read
 
 def import_result(
     session: Session,
-    audio: AudioFile,
+    audio: AudioFile | int,
     source: Any,
     *,
     language: str | None = None,
     name: str | None = None,
-    dialect: str | None = None,
+    dialect: formats.Dialect | None = None,
     model_name: str | None = None,
     model_version: str | None = None,
 ) -> Transcription:
-    """Add a recogniser's result as the next version of a recording's transcription; all of it or nothing.
+    """Add the result of a recogniser as the next version of a recording's transcription, as a whole or not at all.
 
-    `source` is a path, bytes, an open binary file, or what a recogniser returns: a dict, a list of segments,
-    faster-whisper's `(segments, info)`, whose generator may take hours. The dialect is detected unless named. The bytes
-    are kept as they came, with their sha256, under `name`, by default the file's; of objects it is the JSON that
-    `sources.canonical` makes. The same bytes for the same recording are one version: the one there is comes back,
-    whoever is first. A generator that was used up before is refused.
+    `source` is a path, bytes, an open binary file, or the return value of a recogniser: a dict, a list of segments,
+    faster-whisper's `(segments, info)`, whose generator may take hours. The dialect is detected by default. The bytes
+    are stored unchanged, with their sha256, under `name`, by default the file's name; for objects the bytes are the
+    JSON of `sources.canonical`. Importing the same bytes for the same recording again, also concurrently, returns the
+    existing version. A generator that is already exhausted is rejected.
 
-    The language is `language`, else the result's, else the recording's, else `und`. A result in another language than
-    was expected is flagged `wrong_language`, and other doubts as docs/formats.md says.
+    The language is `language`, else the result's, else the recording's, else `und`. A result in an unexpected language
+    is flagged `wrong_language`; for other flags see docs/formats.md.
 
-    Raises InvalidInput that names segment and word for what cannot be read or stored, NotFound for a recording that is
-    not the actor's. Costs about twice the result's size in memory.
+    Raises InvalidInput, which names segment and word, for values that cannot be read or stored; NotFound for a
+    recording that the actor may not see. Needs about twice the result's size in memory.
     """
+    audio = row_of(AudioFile, audio)
     actor_of(session)
-    found = recording(session, audio, take_turn=False)
+    found = recording(session, audio, lock=False)
     given = language_by_code(session, language) if language is not None else None
     expected = given or found.language
     disable_idle_timeout(session)
@@ -58,23 +59,23 @@ def import_result(
         dialect=dialect,
         expected_language=expected.code if expected is not None and expected.code != UNDETERMINED else None,
     )
-    with StagedSegments(session, parsed.segments) as prepared:
-        kept = StagedSource(session, result)
-        recording(session, audio, take_turn=True)
-        before = imported_before(session, found, result.sha256)  # by somebody who was faster
+    with StagedSegments(session, parsed.segments) as staged:
+        staged_source = StagedSource(session, result)
+        recording(session, audio, lock=True)
+        before = imported_before(session, found, result.sha256)  # by a concurrent import
         if before is None:
-            spoken = given or _understood(session, parsed.language_code) or found.language
+            spoken = given or _known_language(session, parsed.language_code) or found.language
             transcription = next_version(
                 session,
                 found,
                 spoken or language_by_code(session, UNDETERMINED),
-                content=prepared.content,
+                content=staged.content,
                 model_name=model_name or (parsed.model_name or "")[:200] or None,
                 model_version=model_version,
             )
-            prepared.store(found.case_id, transcription.id, transcription.language.search_config)
-            kept.store(transcription, parsed.dialect)
-        kept.forget()
+            staged.store(found.case_id, transcription.id, transcription.language.search_config)
+            staged_source.store(transcription, parsed.dialect)
+        staged_source.drop()
     if before is not None:
         note_read(session, before, name=found.name)
         return before
@@ -82,7 +83,7 @@ def import_result(
         session,
         found,
         transcription,
-        segments=prepared.count,
+        segments=staged.count,
         dialect=parsed.dialect,
         sha256=result.sha256,
         bytes=len(result.content),
@@ -90,8 +91,8 @@ def import_result(
     return transcription
 
 
-def _understood(session: Session, code: str | None) -> Language | None:
-    """The language that the result names; none, rather than no import, where the layer does not know it."""
+def _known_language(session: Session, code: str | None) -> Language | None:
+    """Return the language of the result; None if it is unknown, which must not prevent the import."""
     if code is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Segments as rows that the database can take: each checked once, with an error that names its place."""
+"""Convert segments to table rows; validation errors name the segment and word."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from src.errors import InvalidInput
-from src.formats.values import LONGEST_MS, Segment, Word
-from src.services.lookup import validate_text
+from src.formats.segments import LONGEST_MS, Segment, Word
+from src.services.parameters import validate_text
 
 LONGEST_SPEAKER = 200
 
 
 class Row(NamedTuple):
-    """A segment as its columns: `words` is JSON text, `flags` an array as PostgreSQL writes it."""
+    """The columns of a segment: `words` is JSON text, `flags` a PostgreSQL array literal."""
 
     position: int
     start_ms: int | None
@@ -27,14 +27,14 @@ class Row(NamedTuple):
     flags: str
 
 
-def row_of(position: int, segment: Segment) -> Row:
-    """Return the row of a segment. Raises InvalidInput that names segment and word for what cannot be stored."""
+def segment_row(position: int, segment: Segment) -> Row:
+    """Return the row of a segment. Raises InvalidInput, which names segment and word, for invalid values."""
     try:
         return _row(position, segment)
     except (TypeError, ValueError, AttributeError) as error:
-        # Looked at again, slowly, only to say what is wrong and where.
+        # Validate again, more slowly, to report the invalid value and its place.
         require(segment, f"segment {position}")
-        raise InvalidInput(f"segment {position}: it cannot be stored: {error}.") from error
+        raise InvalidInput(f"segment {position}: invalid value: {error}.") from error
 
 
 def _row(position: int, segment: Segment) -> Row:
@@ -49,14 +49,14 @@ def _row(position: int, segment: Segment) -> Row:
     if speaker is not None and len(speaker) > LONGEST_SPEAKER:
         raise ValueError(speaker)
     if not (text.isascii() and (words is None or words.isascii()) and (speaker is None or speaker.isascii())):
-        # Half a character shows here; whether a text is ASCII is known without looking.
+        # Raises for an unpaired surrogate; isascii() above takes constant time.
         f"{text}{speaker}{words}".encode()
     return Row(position, start, end, speaker, text, words, None if sure is None else float(sure), _array(segment.flags))
 
 
 def words_json(words: Iterable[Word]) -> str:
-    """Return the words as JSON. Absent stays absent: a null would claim that somebody looked."""
-    told = []
+    """Return the words as JSON. Missing values are omitted instead of written as null."""
+    objects = []
     for word in words:
         start, end, sure = word.start_ms, word.end_ms, word.confidence
         if (
@@ -66,9 +66,9 @@ def words_json(words: Iterable[Word]) -> str:
             and 0 <= sure <= 1
             and word.speaker is None
         ):
-            # Nearly every word: at once, in half the time.
-            said = encode_basestring(word.text)
-            told.append(f'{{"text": {said}, "start_ms": {start}, "end_ms": {end}, "confidence": {sure!r}}}')
+            # The common case: formatted at once, in half the time.
+            quoted = encode_basestring(word.text)
+            objects.append(f'{{"text": {quoted}, "start_ms": {start}, "end_ms": {end}, "confidence": {sure!r}}}')
             continue
         if not (_is_span(start, end) and (sure is None or 0 <= sure <= 1)):
             raise ValueError(word)
@@ -81,8 +81,8 @@ def words_json(words: Iterable[Word]) -> str:
             fields += f', "confidence": {float(sure)!r}'
         if word.speaker is not None:
             fields += f', "speaker": {encode_basestring(word.speaker)}'
-        told.append(fields + "}")
-    return f"[{', '.join(told)}]"
+        objects.append(fields + "}")
+    return f"[{', '.join(objects)}]"
 
 
 def _is_span(start: Any, end: Any) -> bool:
@@ -101,20 +101,21 @@ def _array(flags: Iterable[str]) -> str:
 
 
 def require(segment: Any, place: str) -> None:
-    """Raise InvalidInput, naming the place, unless every value of the segment can be stored."""
+    """Raise InvalidInput, which names the place, unless every value of the segment can be stored."""
     if not isinstance(segment, Segment):
-        raise InvalidInput(f"{place}: it is {type(segment).__name__}, not a Segment.")
+        raise InvalidInput(f"{place}: {type(segment).__name__} is not a Segment.")
     _require_span(segment.start_ms, segment.end_ms, place)
     require_probability(segment.confidence, place)
     validate_text(segment.text, place)
     if segment.speaker is not None and len(validate_text(segment.speaker, f"{place}, speaker")) > LONGEST_SPEAKER:
-        raise InvalidInput(f"{place}: the speaker's name is longer than {LONGEST_SPEAKER} characters; shorten it.")
+        length = len(segment.speaker)
+        raise InvalidInput(f"{place}, speaker: {length} characters; at most {LONGEST_SPEAKER}. Shorten it.")
     for flag in segment.flags:
         validate_text(flag, f"{place}, flags")
-    for number, word in enumerate(segment.words if segment.words is not None else ()):
-        at = f"{place}, word {number}"
+    for index, word in enumerate(segment.words if segment.words is not None else ()):
+        at = f"{place}, word {index}"
         if not isinstance(word, Word):
-            raise InvalidInput(f"{at}: it is {type(word).__name__}, not a Word.")
+            raise InvalidInput(f"{at}: {type(word).__name__} is not a Word.")
         _require_span(word.start_ms, word.end_ms, at)
         require_probability(word.confidence, at)
         validate_text(word.text, at)
@@ -125,18 +126,20 @@ def require(segment: Any, place: str) -> None:
 def _require_span(start_ms: Any, end_ms: Any, place: str) -> None:
     for time in (start_ms, end_ms):
         if time is not None and (type(time) is not int or not 0 <= time < LONGEST_MS):
-            raise InvalidInput(f"{place}: {time!r:.60} is not a time in whole milliseconds from 0 on.")
+            raise InvalidInput(
+                f"{place}: the time {time!r:.60} is not an integer of milliseconds from 0 to {LONGEST_MS - 1}."
+            )
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
-        raise InvalidInput(f"{place}: it ends at {end_ms} ms, before it starts at {start_ms} ms.")
+        raise InvalidInput(f"{place}: end_ms {end_ms} is less than start_ms {start_ms}.")
 
 
 def require_probability(value: Any, place: str) -> None:
-    """Raise InvalidInput, naming the place, unless the value is None or a number from 0 to 1."""
+    """Raise InvalidInput, which names the place, unless the value is None or a number from 0 to 1."""
     if value is None:
         return
     try:
-        fits = math.isfinite(value) and 0 <= value <= 1
+        valid = math.isfinite(value) and 0 <= value <= 1
     except TypeError:
-        fits = False
-    if not fits:
-        raise InvalidInput(f"{place}: the confidence {value!r:.60} is not a number from 0 to 1.")
+        valid = False
+    if not valid:
+        raise InvalidInput(f"{place}: confidence {value!r:.60} is not a number from 0 to 1.")

@@ -1,4 +1,4 @@
-"""Segments on their way into a version: held as parameters or staged in a temporary table, then stored at once."""
+"""Segments before they are stored: validated, held as parameters or staged in a temporary table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy.types import Double, Text
 
 from src.database.connection.driver_errors import translate
 from src.database.connection.timeouts import extend_statement_timeout
-from src.formats.values import Segment
-from src.services.transcripts.segment_rows import Row, row_of
+from src.formats.segments import Segment
+from src.services.transcripts.segment_rows import Row, segment_row
 
-# Beyond this a temporary table, which costs about 2 ms by itself, is cheaper than parameters.
+# Above this number a temporary table, which takes about 2 ms to create, is faster than parameters.
 MOST_AS_PARAMETERS = 500
 
 COLUMNS = "position, start_ms, end_ms, speaker, text, words, confidence, flags"
@@ -31,12 +31,12 @@ PARAMETER_TYPES: list[BindParameter[Any]] = [bindparam(name, type_=ARRAY(kind)) 
 TYPED = "position, start_ms, end_ms, speaker, text, CAST(words AS jsonb), confidence, CAST(flags AS text[])"
 
 _FROM_PARAMETERS = text(
-    f"{INTO} SELECT :case, :transcription, :config, {TYPED} FROM {PARAMETERS} AS given ({COLUMNS})"  # noqa: S608 - names of our own
+    f"{INTO} SELECT :case, :transcription, :config, {TYPED} FROM {PARAMETERS} AS given ({COLUMNS})"  # noqa: S608 - only column names of this package
 ).bindparams(*PARAMETER_TYPES)
 _FROM_STAGE = text(f"{INTO} SELECT :case, :transcription, :config, {COLUMNS} FROM pg_temp.staged_segments")  # noqa: S608 - the same
-# Qualified, and gone with the transaction at the latest: no table of that name can be taken for it, none stays behind.
-# Of the final types: the server turns text into JSON while the next rows are made here.
-# One that is there was left by an import that was refused in the same transaction.
+# Schema-qualified, so that no other table of this name is used; dropped at commit at the latest. The columns have the
+# final types: the server parses JSON while the next rows are generated here. An existing table was left by an import
+# that failed in the same transaction.
 _STAGE = (
     "DROP TABLE IF EXISTS pg_temp.staged_segments;"
     " CREATE TEMPORARY TABLE pg_temp.staged_segments (position bigint, start_ms bigint, end_ms bigint, speaker text,"
@@ -45,15 +45,15 @@ _STAGE = (
 
 
 class StagedSegments:
-    """Segments that were checked and wait to be stored: `with StagedSegments(session, segments) as prepared:`.
+    """Validated segments that are not stored yet: `with StagedSegments(session, segments) as staged:`.
 
-    Raises InvalidInput that names segment and word; the transaction goes on then, for nothing was stored.
+    Raises InvalidInput, which names segment and word; the transaction remains usable, since nothing was stored.
     """
 
     def __init__(self, session: Session, segments: Sequence[Segment]) -> None:
         self._session = session
         self.count = len(segments)
-        self._content = io.StringIO()  # a list of short texts would take several times as much
+        self._content = io.StringIO()  # a list of short texts takes several times the memory
         self._rows: list[Row] = []
         self._staged = self.count > MOST_AS_PARAMETERS
         if self._staged:
@@ -67,7 +67,7 @@ class StagedSegments:
         return self._content.getvalue()
 
     def store(self, case_id: int, transcription_id: int, search_config: str) -> None:
-        """Insert the segments by one statement."""
+        """Insert the segments with one statement."""
         about = {"case": case_id, "transcription": transcription_id, "config": search_config}
         if self._staged:
             self._session.execute(_FROM_STAGE, about)
@@ -85,13 +85,13 @@ class StagedSegments:
 
     def _checked(self, segments: Iterable[Segment]) -> Iterator[Row]:
         for position, segment in enumerate(segments):
-            row = row_of(position, segment)
+            row = segment_row(position, segment)
             self._content.write((" " if position else "") + row.text.strip())
             yield row
 
     def _stage(self, segments: Iterable[Segment]) -> None:
         extend_statement_timeout(self._session)
-        # What fails inside a COPY ends the transaction otherwise, and few segments leave it as it was.
+        # A failure inside COPY aborts the transaction; with the savepoint it remains usable, as for few segments.
         self._session.execute(text("SAVEPOINT staging"))
         self._session.execute(text(_STAGE))
         lines = Lines(self._checked(segments))
@@ -110,7 +110,7 @@ def parameters_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 
 class Lines:
-    """A file that COPY reads: rows turn into lines while the server is busy with the ones before."""
+    """A file that COPY reads: rows are formatted while the server processes earlier ones."""
 
     def __init__(self, rows: Iterator[Row]) -> None:
         self._rows = rows
@@ -118,7 +118,7 @@ class Lines:
 
     def read(self, size: int) -> bytes:
         lines: list[str] = []
-        room = size
+        remaining = size
         try:
             for position, start, end, speaker, words_text, words, sure, flags in self._rows:
                 line = (
@@ -126,12 +126,12 @@ class Lines:
                     f"\t{_json(words)}\t{_number(sure)}\t{_text(flags)}\n"
                 )
                 lines.append(line)
-                room -= len(line)
-                if room <= 0:
+                remaining -= len(line)
+                if remaining <= 0:
                     break
             return "".join(lines).encode()
         except BaseException as error:
-            # The driver tells of it in words of its own, also of Ctrl-C; whoever started the COPY raises the reason.
+            # The driver raises its own error in place of this one, also for Ctrl-C; `copy_in` raises this one instead.
             self.failure = error
             raise
 
@@ -145,17 +145,17 @@ def _text(value: str | None) -> str:
         return "\\N"
     if "\\" in value:
         value = value.replace("\\", "\\\\")
-    # One look for all three: a text without control characters is the rule.
+    # One test for all three: most texts have no control characters.
     return value if value.isprintable() else value.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _json(value: str | None) -> str:
-    # Control characters are escaped in it already.
+    # JSON already escapes control characters.
     return "\\N" if value is None else value.replace("\\", "\\\\")
 
 
 def copy_in(session: Session, statement: str, source: Any) -> None:
-    """Run a COPY … FROM STDIN of a file in this transaction. Raises what the file raised, else what the server said."""
+    """Run COPY … FROM STDIN from a file in this transaction. Raises the error of the file, else that of the server."""
     driver: Any = session.connection().connection.dbapi_connection
     with driver.cursor() as cursor:
         try:

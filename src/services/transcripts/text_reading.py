@@ -1,4 +1,4 @@
-"""Reading versions, and accepting one of them. Whatever hands out what people said is noted in the log."""
+"""Read and accept versions. Every read of transcript text is logged."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
-from src.formats.values import Segment, Word
+from src.formats.segments import Segment, Word
 from src.services import activity
-from src.services.lookup import in_session, language_by_code
+from src.services.parameters import in_session, language_by_code, row_of
 
 _AT_ONCE = 2_000
 
 
 def latest(
-    session: Session, audio: AudioFile, *, language: str | None = None, accepted: bool = False
+    session: Session, audio: AudioFile | int, *, language: str | None = None, accepted: bool = False
 ) -> Transcription | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
-    Newest is by the time it was added, in one language or in all of them. None too for a recording that is marked as
+    The newest version is the one added last, in one language or in all. Also None for a recording that is marked as
     deleted.
     """
+    audio = row_of(AudioFile, audio)
     query = select(Transcription).join(AudioFile, AudioFile.id == Transcription.audio_file_id)
     query = query.where(Transcription.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if language is not None:
@@ -40,8 +41,9 @@ def latest(
     return found
 
 
-def versions(session: Session, audio: AudioFile, *, language: str | None = None) -> list[Transcription]:
-    """Return all versions that the actor may see, in one language or in all, in the order in which they were added."""
+def versions(session: Session, audio: AudioFile | int, *, language: str | None = None) -> list[Transcription]:
+    """Return all versions that the actor may see, in one language or in all, oldest first."""
+    audio = row_of(AudioFile, audio)
     query = select(Transcription).where(Transcription.audio_file_id == audio.id)
     if language is not None:
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
@@ -51,30 +53,32 @@ def versions(session: Session, audio: AudioFile, *, language: str | None = None)
     return found
 
 
-def segments(session: Session, transcription: Transcription) -> list[Segment]:
-    """Return the segments of a version in the order of its source, as they were added.
+def segments(session: Session, transcription: Transcription | int) -> list[Segment]:
+    """Return the segments of a version, in the order in which they were added.
 
-    Raises NotFound for a version that is not the actor's.
+    Raises NotFound for a version that the actor may not see.
     """
+    transcription = row_of(Transcription, transcription)
     transcription = in_session(session, transcription)
     note_read(session, transcription)
     return list(stored_segments(session, transcription))
 
 
-def accept(session: Session, transcription: Transcription) -> Transcription:
-    """Mark a version as the accepted one: who and when. Newest is not the same as accepted.
+def accept(session: Session, transcription: Transcription | int) -> Transcription:
+    """Mark a version as accepted, with actor and time. The newest version need not be the accepted one.
 
-    Of several that were accepted in one language, the last one counts. Accepting the one that counts changes nothing;
-    an earlier one counts again when it is accepted again. The log keeps every time.
+    Per language, the version that was accepted last is the current one. Accepting the current one changes nothing; an
+    earlier one becomes current when it is accepted again. Each acceptance is logged.
     """
+    transcription = row_of(Transcription, transcription)
     actor = actor_of(session)
     transcription = in_session(session, transcription)
     if transcription.accepted_at is not None and accepted_one(session, transcription) == transcription.id:
         return transcription
     transcription.accepted_by_id = actor
-    # By the clock: of two that are accepted in one transaction the second one counts.
+    # Not now(): of two versions that are accepted in one transaction, the second one is current.
     transcription.accepted_at = func.clock_timestamp()
-    session.flush()  # refused here rather than at the end, when it is not the actor's to accept
+    session.flush()  # raises here, not at commit, if the actor may not accept it
     name = session.scalar(select(AudioFile.name).where(AudioFile.id == transcription.audio_file_id))
     activity.record(
         session,
@@ -87,7 +91,7 @@ def accept(session: Session, transcription: Transcription) -> Transcription:
 
 
 def accepted_one(session: Session, like: Transcription) -> int | None:
-    """Return the id of the version that counts as accepted, of the same recording and language."""
+    """Return the id of the current accepted version of the same recording and language."""
     found: int | None = session.scalar(
         select(Transcription.id)
         .where(
@@ -112,18 +116,18 @@ def note_read(session: Session, transcription: Transcription, **detail: Any) -> 
 
 
 def stored_segments(session: Session, transcription: Transcription) -> Iterator[Segment]:
-    """Yield the segments of a version that this session sees; a part of them in memory at a time."""
+    """Yield the segments of a version that this session can see, in batches."""
     row = TranscriptionSegment
     query = (
         select(row.text, row.start_ms, row.end_ms, row.speaker, row.words, row.confidence, row.flags)
         .where(row.case_id == transcription.case_id, row.transcription_id == transcription.id)
         .order_by(row.position)
     )
-    for said, start, end, speaker, words, sure, flags in session.execute(
+    for content, start, end, speaker, words, sure, flags in session.execute(
         query, execution_options={"yield_per": _AT_ONCE}
     ):
-        heard = None if words is None else [_word(word) for word in words]
-        yield Segment(said, start, end, speaker, heard, sure, tuple(flags))
+        parsed = None if words is None else [_word(word) for word in words]
+        yield Segment(content, start, end, speaker, parsed, sure, tuple(flags))
 
 
 def _word(fields: dict[str, Any]) -> Word:

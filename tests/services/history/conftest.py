@@ -1,4 +1,4 @@
-"""A database with some history, its key and its heads; and the server's clock, as the log sees it, moved."""
+"""Fixtures: a sealed database with its key and heads, and a changed clock of the log."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SEALS = 4
 @pytest.fixture(scope="session", autouse=True)
 def server_alone() -> None:
     if not has_server_alone():
-        pytest.skip("sealing waits for every transaction of a server: TEST_DATABASE_URL needs one URL for each worker")
+        pytest.skip("sealing waits for all transactions of the server: TEST_DATABASE_URL needs one URL for each worker")
 
 
 @dataclass
 class Sealed:
-    """A database whose entries are sealed, with what an auditor has apart from it."""
+    """A sealed database, with the seal key and the exported heads of an auditor."""
 
     db: Database
     owner: Engine
@@ -41,7 +41,7 @@ class Sealed:
 
     def seal(self) -> list[int]:
         with self.db.session(actor="root") as session:
-            return [made.id for made in history.seal(session, key=self.key, heads=self.heads)]
+            return [seal.id for seal in history.seal(session, key=self.key, heads=self.heads)]
 
     def verify(self, **options) -> history.Report:
         with Session(self.owner) as session:
@@ -49,7 +49,7 @@ class Sealed:
 
 
 def live(db: Database, rounds: int = SEALS) -> Iterator[Case]:
-    """Let alice work; yields after each piece of work, which has left entries of several kinds."""
+    """Make changes of several kinds as alice; yield the case after each round."""
     for number in range(rounds):
         with db.session(actor="alice", reason=f"work {number}", request_id=f"R-{number}") as session:
             case = cases.open_case(session, title=f"Case {number}", description="😀 1.10 ünï")
@@ -74,44 +74,44 @@ def build(db: Database, owner: Engine, folder: Path) -> Sealed:
 
 @pytest.fixture
 def sealed(db: Database, owner: Engine, tmp_path: Path) -> Sealed:
-    """A sealed database of this test alone."""
+    """A sealed database for one test."""
     return build(db, owner, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def scene(speech_server: SpeechServer, tmp_path_factory) -> Iterator[Sealed]:
-    """A sealed database that tests share which take back what they do."""
+def shared_sealed(speech_server: SpeechServer, tmp_path_factory) -> Iterator[Sealed]:
+    """A sealed database for tests that roll back their changes."""
     with speech_server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
         with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
                       storage=MemoryStorage()) as db:  # fmt: skip
-            yield build(db, engine, tmp_path_factory.mktemp("scene"))
+            yield build(db, engine, tmp_path_factory.mktemp("sealed"))
         engine.dispose()
 
 
 @contextmanager
 def clock_moved(owner: Engine, by: timedelta) -> Iterator[None]:
-    """Let entries and seals be stamped as if the server's clock were wrong; all else, hashes included, is right."""
+    """Stamp entries and seals with a shifted clock; everything else, hashes included, is unchanged."""
     with owner.begin() as connection:
-        right = [
+        original = [
             connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
             for name in ("append_activity", "capture_change", "capture_new_rows", "begin_seal")
         ]
-        for definition in right:
-            wrong = definition.replace(
+        for definition in original:
+            shifted = definition.replace(
                 "clock_timestamp()", f"clock_timestamp() + make_interval(secs => {by.total_seconds()})"
             )
-            assert wrong != definition
-            connection.exec_driver_sql(wrong.replace("%", "%%"))
+            assert shifted != definition
+            connection.exec_driver_sql(shifted.replace("%", "%%"))
     yield
     with owner.begin() as connection:
-        for definition in right:
+        for definition in original:
             connection.exec_driver_sql(definition.replace("%", "%%"))
 
 
 @pytest.fixture
 def case(db) -> Case:
-    """A case with a life of five changes, each with its reason."""
+    """A case with five changes, each with its reason."""
     with db.session(actor="alice", reason="begin", request_id="R-1") as session:
         case = cases.open_case(session, title="T0")
     for number in range(1, 5):
@@ -134,9 +134,9 @@ def versions_of(db, thing, actor="alice", **options):
         return history.versions(session, thing, **options)
 
 
-def picture(db, model, number, at, actor="alice", **options):
+def snapshot(db, model, row_id, at, actor="alice", **options):
     with db.session(actor=actor) as session:
-        return history.as_of(session, model, number, at, **options)
+        return history.as_of(session, model, row_id, at, **options)
 
 
 def revert(db, thing, to, actor="alice", reason="again"):

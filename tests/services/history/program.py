@@ -1,4 +1,4 @@
-"""Random work by every path that writes, beside a model in Python of what the tables must hold, and when."""
+"""Random changes by every write path, and a Python model of the expected table contents over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from src.errors import Conflict, NotFound, SpeechError
 from src.services import cases, history
 from tests.security.population import add_audio
 
-# What the program writes, and by which columns the model knows a row.
+# The written tables, with the columns that the model compares.
 MODELS = {
     Case: ("title", "description", "case_code"),
     CaseNote: ("case_id", "body"),
@@ -33,22 +33,22 @@ MOST_CASES = 25
 
 
 class Abandoned(Exception):
-    """The transaction ends here, on purpose."""
+    """Raised to roll back a transaction."""
 
 
-def abandon(really: bool) -> None:
-    if really:
+def abandon(condition: bool) -> None:
+    if condition:
         raise Abandoned
 
 
 def below(state: State, case: int) -> set[tuple[str, int]]:
-    """The rows of a case, itself left out."""
+    """Return the rows of a case, without the case itself."""
     return {key for key, values in state.items() if key[0] not in {"cases", "users"} and values[0] == case}
 
 
 @dataclass
 class Program:
-    """Does random work; what it committed is in `state`, what was at recorded moments in `moments` and `seals`."""
+    """Makes random changes; `state` is the committed state, `moments` and `seals` are earlier states."""
 
     db: Database
     owner: Engine
@@ -57,23 +57,23 @@ class Program:
     moments: list[tuple[datetime, State]] = field(default_factory=list)
     seals: list[tuple[int, State]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    number: int = 0
+    counter: int = 0
 
     def __post_init__(self) -> None:
         self.state = self.tables()
         self.record()
 
     def tables(self) -> State:
-        """What the tables hold, as their owner reads it."""
+        """Return the contents of the tables, read as their owner."""
         found: State = {}
         with Session(self.owner) as session:
             for model, columns in MODELS.items():
-                for number, *values in session.execute(select(model.id, *(getattr(model, name) for name in columns))):
-                    found[model.__tablename__, number] = tuple(values)
+                for row_id, *values in session.execute(select(model.id, *(getattr(model, name) for name in columns))):
+                    found[model.__tablename__, row_id] = tuple(values)
         return found
 
     def run(self, operations: int) -> None:
-        """Do so many operations, in transactions of one to eight of them, some of which fail or are interleaved."""
+        """Run operations, one to eight per transaction; some transactions are rolled back or interleaved."""
         while (done := sum(self.counts.values())) < operations:
             if self.chance.random() < 0.1 and done:
                 self.interleave()
@@ -83,27 +83,27 @@ class Program:
                 self.record()
 
     def record(self) -> None:
-        """Remember this instant, in which no transaction is open, and now and then seal."""
+        """Record the current state, while no transaction is open, and sometimes seal."""
         with self.owner.connect() as connection:
             self.moments.append((connection.scalar(text("SELECT clock_timestamp()")), dict(self.state)))
         if self.chance.random() < 0.2:
             with self.db.session(actor="root") as session:
-                self.seals += [(made.id, dict(self.state)) for made in history.seal(session)][-1:]
+                self.seals += [(seal.id, dict(self.state)) for seal in history.seal(session)][-1:]
 
     def transaction(self, operations: int, work: Work | None = None) -> None:
-        kept = dict(self.state)
+        saved = dict(self.state)
         abandoned = self.chance.random() < 0.15
         try:
-            with self.db.session(actor="root", reason=f"work {self.number}") as session:
+            with self.db.session(actor="root", reason=f"work {self.counter}") as session:
                 for _ in range(operations):
                     self.operation(session, work or self.chance.choice(WORK))
                 abandon(abandoned)
         except (Abandoned, SpeechError):
             self.counts["rolled back"] += 1
-            self.state = kept
+            self.state = saved
 
     def interleave(self) -> None:
-        """Two sessions at once on different cases; the one that began first commits last."""
+        """Run two concurrent sessions on different cases; the first to begin is the last to commit."""
         found = self.ids(Case)
         if len(found) < 2:
             return
@@ -118,12 +118,12 @@ class Program:
 
     def operation(self, session: Session, work: Work) -> None:
         if self.chance.random() < 0.15:
-            kept = dict(self.state)
+            saved = dict(self.state)
             with suppress(Abandoned), session.begin_nested():
                 work(self, session)
                 session.flush()
                 if back := self.chance.random() < 0.5:
-                    self.state = kept
+                    self.state = saved
                     self.counts["savepoint rolled back"] += 1
                 abandon(back)
         else:
@@ -132,38 +132,38 @@ class Program:
         self.counts[work.__name__] += 1
 
     def ids(self, model: type) -> list[int]:
-        return sorted(number for table, number in self.state if table == model.__tablename__)
+        return sorted(row_id for table, row_id in self.state if table == model.__tablename__)
 
     def word(self) -> str:
-        self.number += 1
-        return f"{self.number} {self.chance.choice(['plain', '😀 ünï', 'O’Brien', chr(92), 'x' * 300])}"[:290]
+        self.counter += 1
+        return f"{self.counter} {self.chance.choice(['plain', '😀 ünï', 'O’Brien', chr(92), 'x' * 300])}"[:290]
 
-    def put(self, model: type, number: int, **values: Any) -> None:
+    def put(self, model: type, row_id: int, **values: Any) -> None:
         columns = MODELS[model]
-        before = dict(zip(columns, self.state.get((model.__tablename__, number), (None,) * len(columns)), strict=True))
-        self.state[model.__tablename__, number] = tuple({**before, **values}[name] for name in columns)
+        before = dict(zip(columns, self.state.get((model.__tablename__, row_id), (None,) * len(columns)), strict=True))
+        self.state[model.__tablename__, row_id] = tuple({**before, **values}[name] for name in columns)
 
-    def drop(self, model: type, number: int) -> None:
+    def drop(self, model: type, row_id: int) -> None:
         if model is Case:
-            for key in below(self.state, number):
+            for key in below(self.state, row_id):
                 del self.state[key]
-        del self.state[model.__tablename__, number]
+        del self.state[model.__tablename__, row_id]
 
-    # One method for each path. They know the rows of the model only, so that a difference shows.
+    # One method for each write path. They choose rows from the model only, so that differences become visible.
 
     def open_case(self, session: Session) -> None:
         if len(self.ids(Case)) >= MOST_CASES:
             self.delete_case(session)
         case = cases.open_case(session, title=self.word())
         self.put(Case, case.id, title=case.title, description="", case_code=case.case_code)
-        ((number, user),) = session.execute(
+        ((row_id, user),) = session.execute(
             select(CaseParticipant.id, CaseParticipant.user_id).where(CaseParticipant.case_id == case.id)
         )
-        self.put(CaseParticipant, number, case_id=case.id, user_id=user, role="owner")
+        self.put(CaseParticipant, row_id, case_id=case.id, user_id=user, role="owner")
         self.audio(session, case.id)
 
     def audio(self, session: Session, case: int) -> None:
-        # The bytes' row is announced by another transaction, which cannot see a case of this one.
+        # The storage object is registered in another transaction, which cannot see an uncommitted case.
         with suppress(SpeechError):
             added = add_audio(session, case, self.word())
             self.put(AudioFile, added.id, case_id=case, name=added.name)
@@ -208,42 +208,42 @@ def orm_note(program: Program, session: Session) -> None:
 
 def orm_delete(program: Program, session: Session) -> None:
     if found := program.ids(CaseNote):
-        number = program.chance.choice(found)
-        session.delete(session.get(CaseNote, number, populate_existing=True))
+        row_id = program.chance.choice(found)
+        session.delete(session.get(CaseNote, row_id, populate_existing=True))
         session.flush()
-        program.drop(CaseNote, number)
+        program.drop(CaseNote, row_id)
 
 
 def three_updates(program: Program, session: Session) -> None:
     if found := program.ids(Case):
-        number = program.chance.choice(found)
+        row_id = program.chance.choice(found)
         for _ in range(3):
-            program.retitle(session, number)
+            program.retitle(session, row_id)
 
 
 def core_update(program: Program, session: Session) -> None:
     word = program.word()
-    numbers = program.chance.sample(program.ids(CaseNote), min(5, len(program.ids(CaseNote))))
-    session.execute(update(CaseNote).where(CaseNote.id.in_(numbers)).values(body=word))
-    for number in numbers:
-        program.put(CaseNote, number, body=word)
+    ids = program.chance.sample(program.ids(CaseNote), min(5, len(program.ids(CaseNote))))
+    session.execute(update(CaseNote).where(CaseNote.id.in_(ids)).values(body=word))
+    for row_id in ids:
+        program.put(CaseNote, row_id, body=word)
 
 
 def core_delete(program: Program, session: Session) -> None:
-    numbers = program.chance.sample(program.ids(CaseNote), min(2, len(program.ids(CaseNote))))
-    session.execute(delete(CaseNote).where(CaseNote.id.in_(numbers)))
+    ids = program.chance.sample(program.ids(CaseNote), min(2, len(program.ids(CaseNote))))
+    session.execute(delete(CaseNote).where(CaseNote.id.in_(ids)))
     session.expunge_all()
-    for number in numbers:
-        program.drop(CaseNote, number)
+    for row_id in ids:
+        program.drop(CaseNote, row_id)
 
 
 def raw_update(program: Program, session: Session) -> None:
     word = program.word()
     every_third = text("UPDATE cases SET description = :word WHERE id % 3 = 0 RETURNING id")
     returned = list(session.scalars(every_third, {"word": word}))
-    assert sorted(returned) == [number for number in program.ids(Case) if number % 3 == 0]
-    for number in returned:
-        program.put(Case, number, description=word)
+    assert sorted(returned) == [row_id for row_id in program.ids(Case) if row_id % 3 == 0]
+    for row_id in returned:
+        program.put(Case, row_id, description=word)
     session.expire_all()
 
 
@@ -255,36 +255,36 @@ def no_change(program: Program, session: Session) -> None:
 def bulk_insert(program: Program, session: Session) -> None:
     if found := program.ids(Case):
         rows = [{"case_id": program.chance.choice(found), "body": program.word()} for _ in range(5)]
-        made = session.execute(insert(CaseNote).returning(CaseNote.id, CaseNote.case_id, CaseNote.body), rows)
-        for number, case, body in made.all():
-            program.put(CaseNote, number, case_id=case, body=body)
+        inserted = session.execute(insert(CaseNote).returning(CaseNote.id, CaseNote.case_id, CaseNote.body), rows)
+        for row_id, case, body in inserted.all():
+            program.put(CaseNote, row_id, case_id=case, body=body)
 
 
 def bulk_update(program: Program, session: Session) -> None:
-    numbers = program.chance.sample(program.ids(AudioFile), min(3, len(program.ids(AudioFile))))
+    ids = program.chance.sample(program.ids(AudioFile), min(3, len(program.ids(AudioFile))))
     table = AudioFile.__table__
-    rows = [{"number": number, "new": program.word()} for number in numbers]
+    rows = [{"row_id": row_id, "new": program.word()} for row_id in ids]
     if rows:
         session.connection().execute(
-            update(table).where(table.c.id == bindparam("number")).values(name=bindparam("new")), rows
+            update(table).where(table.c.id == bindparam("row_id")).values(name=bindparam("new")), rows
         )
         session.expire_all()
     for row in rows:
-        program.put(AudioFile, row["number"], name=row["new"])
+        program.put(AudioFile, row["row_id"], name=row["new"])
 
 
 def upsert_case(program: Program, session: Session) -> None:
     code = f"U-{program.chance.randrange(4)}"
     statement = upsert(Case).values(title=program.word(), case_code=code)
     statement = statement.on_conflict_do_update(index_elements=["case_code"], set_={"title": statement.excluded.title})
-    number, title = session.execute(statement.returning(Case.id, Case.title)).one()
-    if ("cases", number) not in program.state:
-        program.put(Case, number, title=title, description="", case_code=code)
-        part, user = session.execute(
-            select(CaseParticipant.id, CaseParticipant.user_id).where(CaseParticipant.case_id == number)
+    row_id, title = session.execute(statement.returning(Case.id, Case.title)).one()
+    if ("cases", row_id) not in program.state:
+        program.put(Case, row_id, title=title, description="", case_code=code)
+        participant, user = session.execute(
+            select(CaseParticipant.id, CaseParticipant.user_id).where(CaseParticipant.case_id == row_id)
         ).one()
-        program.put(CaseParticipant, part, case_id=number, user_id=user, role="owner")
-    program.put(Case, number, title=title)
+        program.put(CaseParticipant, participant, case_id=row_id, user_id=user, role="owner")
+    program.put(Case, row_id, title=title)
     session.expire_all()
 
 
@@ -299,9 +299,9 @@ def change_participants(program: Program, session: Session) -> None:
         with suppress(NotFound, Conflict):
             cases.remove_participant(session, case, "bob")
             bob = session.scalar(select(User.id).where(User.username == "bob"))
-            (gone,) = [number for (table, number), values in program.state.items()
+            (removed,) = [row_id for (table, row_id), values in program.state.items()
                        if table == "case_participants" and values[:2] == (case.id, bob)]  # fmt: skip
-            program.drop(CaseParticipant, gone)
+            program.drop(CaseParticipant, removed)
 
 
 def rename_user(program: Program, session: Session) -> None:

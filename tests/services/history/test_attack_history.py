@@ -1,4 +1,4 @@
-"""Cases 21 to 30, 45 and 46 of the list of attacks: one named test each, and where the rest of each is proved."""
+"""Cases 21 to 30, 45 and 46 of the list of attacks, each with a named test and a reference to further tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from src.storage import MemoryStorage
 from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, server_of_our_own, start
 from tests.security.population import core
 from tests.services.history import tampering
-from tests.services.history.conftest import clock_moved, live, picture, remove, revert, versions_of
+from tests.services.history.conftest import clock_moved, live, remove, revert, snapshot, versions_of
 
 __all__ = ["server_of_our_own"]
 
@@ -35,55 +35,57 @@ __all__ = ["server_of_our_own"]
 @pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_admin", "root sti_admin", "alice NONE"])
 @pytest.mark.parametrize("kind", ["UPDATE {} SET created_at = now()", "DELETE FROM {}", "TRUNCATE {}",
                                   "INSERT INTO {} DEFAULT VALUES", "LOCK TABLE {} IN EXCLUSIVE MODE"])  # fmt: skip
-def test_case_21_nobody_writes_the_log_its_partitions_or_seals(scene, whom, kind):
-    """More ways: tests/security/test_log.py. The heads lie in a file that no session reaches."""
+def test_case_21_sessions_cannot_write_the_log_its_partitions_or_seals(shared_sealed, whom, kind):
+    """See also tests/security/test_log.py. Sessions have no access to the file of the heads."""
     actor, role = whom.split()
     month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
     for table in ("activity_logs", month, "activity_logs_default", "activity_seals", "activity_archives"):
-        with core(scene.db, Actor(actor)) as connection:
+        with core(shared_sealed.db, Actor(actor)) as connection:
             connection.execute(text(f"SET LOCAL ROLE {role}"))
             with pytest.raises(DBAPIError) as caught, connection.begin_nested():
                 connection.execute(text(kind.format(f"public.{table}")))
         assert caught.value.orig.pgcode == "42501", table
 
 
-def test_case_22_the_functions_of_the_log_are_not_to_be_called_or_attached(scene):
-    """That the owner cannot attach them elsewhere either: tests/security/test_functions.py."""
-    before = scene.verify().entries
+def test_case_22_sessions_cannot_call_or_attach_functions_of_the_log(shared_sealed):
+    """That the owner cannot attach them to other tables: tests/security/test_functions.py."""
+    before = shared_sealed.verify().entries
     for attack in ("SELECT public.capture_change()", "SELECT public.write_baseline('cases', 1)",
                    "SELECT public.append_activity('row.insert','insert',1,'bob',1,'cases',1,NULL,'{}',NULL)",
                    "CREATE TEMP TABLE x (id int); CREATE TRIGGER t AFTER INSERT ON x EXECUTE FUNCTION capture_change()",
                    ):  # fmt: skip
-        with pytest.raises(DBAPIError) as caught, core(scene.db, Actor("alice")) as connection:
+        with pytest.raises(DBAPIError) as caught, core(shared_sealed.db, Actor("alice")) as connection:
             connection.execute(text(attack))
         assert caught.value.orig.pgcode in {"42501", "0A000"}, attack
     for kind in ("row.delete", "login.failed"):
-        with pytest.raises(DBAPIError), core(scene.db, Actor("alice")) as connection:
+        with pytest.raises(DBAPIError), core(shared_sealed.db, Actor("alice")) as connection:
             connection.execute(select(func.public.record_activity(kind, None, None, None, None)))
-    assert scene.verify().entries == before
+    assert shared_sealed.verify().entries == before
 
 
 @pytest.mark.parametrize(("kind", "detail"), [("history.erased", {"entries": [1, 2, 3]}),
                                               ("history.archived", {"month": "2020-01-01"})])  # fmt: skip
-def test_case_22_nobody_says_that_something_was_erased_or_archived(sealed, kind, detail):
+def test_case_22_sessions_cannot_log_erasures_or_archiving(sealed, kind, detail):
     with pytest.raises(Exception, match="written by the database"), sealed.db.session(actor="alice") as session:
         activity.record(session, kind, detail=detail)
 
 
-def test_case_22_nobody_stops_the_verification_with_a_malformed_entry(sealed):
-    """As the owner, so that it is an entry even where sessions are refused it."""
-    forged = text("SELECT append_activity(:kind, 'event', 1, 'x', NULL, NULL, NULL, NULL, CAST(:told AS jsonb), NULL)")
+def test_case_22_malformed_entries_do_not_abort_the_verification(sealed):
+    """Written as the owner, since sessions cannot write such entries."""
+    forged = text(
+        "SELECT append_activity(:kind, 'event', 1, 'x', NULL, NULL, NULL, NULL, CAST(:detail AS jsonb), NULL)"
+    )
     with sealed.owner.begin() as connection:
         for kind in ("history.erased", "history.archived"):
-            for told in ({"entries": ["no number"]}, {"entries": 1}, {}, {"entries": {"a": []}, "month": 7}):
-                connection.execute(forged, {"kind": kind, "told": json.dumps(told)})
+            for detail in ({"entries": ["no number"]}, {"entries": 1}, {}, {"entries": {"a": []}, "month": 7}):
+                connection.execute(forged, {"kind": kind, "detail": json.dumps(detail)})
     with Session(sealed.owner) as session:
         assert list(check_archives(session, sealed.db.storage)) == []
     assert sealed.verify().ok
 
 
-def test_case_23_shadows_of_our_tables_change_nothing(sealed):
-    """More of them: tests/security/test_pooled_connections.py."""
+def test_case_23_temporary_tables_of_the_same_names_have_no_effect(sealed):
+    """See also tests/security/test_pooled_connections.py."""
     with core(sealed.db, Actor("alice")) as connection:
         for name in ("activity_logs", "activity_types", "cases"):
             connection.execute(text(f"CREATE TEMP TABLE {name} (LIKE public.{name}) ON COMMIT DROP"))
@@ -97,24 +99,29 @@ def test_case_23_shadows_of_our_tables_change_nothing(sealed):
     assert sealed.verify().ok
 
 
-@pytest.mark.parametrize("crime", tampering.ALL, ids=lambda crime: crime.__name__)
-def test_case_24_what_the_owner_rewrites_is_found(scene, crime):
-    """Random ones, several at once: test_proof.py. All of them a thousand times: tests/torture/history.py."""
-    assert tampering.unnoticed(scene.owner, random.Random(24), [crime], scene.key, scene.heads) == []
+@pytest.mark.parametrize("attack", tampering.ALL, ids=lambda attack: attack.__name__)
+def test_case_24_changes_by_the_owner_are_detected(shared_sealed, attack):
+    """Random combinations: test_proof.py. A thousand random attacks: tests/torture/history.py."""
+    assert (
+        tampering.unnoticed(shared_sealed.owner, random.Random(24), [attack], shared_sealed.key, shared_sealed.heads)
+        == []
+    )
 
 
-def test_case_24_an_old_backup_disagrees_with_the_exported_heads(sealed):
-    """A backup is the database without its newest seals and everything after them."""
-    with tampering.crime_scene(sealed.owner, random.Random(1)) as (crime, session):
-        crime.sql("DELETE FROM activity_logs WHERE transaction_id >= (SELECT low_xid FROM activity_seals WHERE id = 3)")
-        crime.sql("DELETE FROM activity_seals WHERE id = 4")
-        crime.sql("DELETE FROM activity_seals WHERE id = 3")
+def test_case_24_an_old_backup_differs_from_the_exported_heads(sealed):
+    """An old backup is the database without its newest seals and their entries."""
+    with tampering.attack_transaction(sealed.owner, random.Random(1)) as (attack, session):
+        attack.sql(
+            "DELETE FROM activity_logs WHERE transaction_id >= (SELECT low_xid FROM activity_seals WHERE id = 3)"
+        )
+        attack.sql("DELETE FROM activity_seals WHERE id = 4")
+        attack.sql("DELETE FROM activity_seals WHERE id = 3")
         found = history.verify(session, key=sealed.key, heads=sealed.heads, rows=False).findings
     assert [(finding.kind, finding.seal_id) for finding in found] == [("head", 3), ("head", 4)]
 
 
-def test_case_25_settings_and_odd_values_do_not_change_what_is_proved(sealed):
-    """Numbers, emoji, a megabyte, NUL: test_proof.py. That keys are ordered: tests/security/test_capture.py."""
+def test_case_25_hashes_do_not_depend_on_settings_or_unusual_values(sealed):
+    """Numbers, emoji, a megabyte, NUL: test_proof.py. Order of keys: tests/security/test_capture.py."""
     with sealed.db.session(actor="alice") as session:
         for name, value in (("TimeZone", "America/St_Johns"), ("lc_numeric", "C"), ("lc_monetary", "C"),
                             ("DateStyle", "German"), ("extra_float_digits", "0")):  # fmt: skip
@@ -125,7 +132,7 @@ def test_case_25_settings_and_odd_values_do_not_change_what_is_proved(sealed):
     assert sealed.verify().ok
 
 
-def test_case_26_isolation_savepoints_and_long_transactions_lose_nothing(sealed):
+def test_case_26_isolation_levels_savepoints_and_long_transactions_lose_no_entries(sealed):
     """Four writers, prepared transactions, a kill between seal and export: test_proof.py."""
     levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
     before = sealed.verify().entries
@@ -144,8 +151,8 @@ def test_case_26_isolation_savepoints_and_long_transactions_lose_nothing(sealed)
     assert (report.ok, report.unsealed, report.entries - before) == (True, 0, 4 + 3 * 4)
 
 
-def test_case_27_what_a_transaction_did_is_all_there(sealed):
-    """Three updates, nothing, come and go, upserts, cascades, triggers: tests/security/test_capture.py."""
+def test_case_27_every_change_of_a_transaction_is_logged(sealed):
+    """Updates, upserts, cascades, triggers, and changes without effect: tests/security/test_capture.py."""
     before = sealed.verify().entries
     with sealed.db.session(actor="alice") as session:
         many = (
@@ -158,25 +165,25 @@ def test_case_27_what_a_transaction_did_is_all_there(sealed):
     assert (report.findings, report.entries - before) == ([], 5000)
 
 
-def test_case_27_a_number_is_for_good(sealed):
-    """Only the owner could try: ids are in no grant."""
+def test_case_27_the_id_of_a_row_cannot_change(sealed):
+    """As the owner: sessions have no UPDATE privilege on ids."""
     with pytest.raises(DBAPIError, match="the id of a row cannot change"), sealed.owner.begin() as connection:
         connection.execute(text("UPDATE case_notes SET id = id + 1000"))
     assert sealed.verify().findings == []
 
 
-def test_case_28_a_missing_partition_is_missed(scene):
-    """Months that leave in the right way, DEFAULT: test_growth.py."""
+def test_case_28_a_missing_partition_is_detected(shared_sealed):
+    """Archived months and the default partition: test_growth.py."""
     month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
-    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
-        crime.sql(f"ALTER TABLE activity_logs DETACH PARTITION {month}")
-        report = history.verify(session, key=scene.key, heads=scene.heads, rows=False)
+    with tampering.attack_transaction(shared_sealed.owner, random.Random(1)) as (attack, session):
+        attack.sql(f"ALTER TABLE activity_logs DETACH PARTITION {month}")
+        report = history.verify(session, key=shared_sealed.key, heads=shared_sealed.heads, rows=False)
     assert {finding.kind for finding in report.findings} == {"deleted"}
-    assert len(report.findings) == scene.verify().entries
+    assert len(report.findings) == shared_sealed.verify().entries
 
 
-def test_case_28_a_clock_that_was_ahead_is_no_finding(sealed):
-    """Corrected by less than the tolerance; a row's last entry is then still the last one."""
+def test_case_28_a_corrected_clock_causes_no_finding(sealed):
+    """A correction within the tolerance; the order of a row's entries is by id."""
     with clock_moved(sealed.owner, timedelta(seconds=30)):
         for _ in live(sealed.db, 1):
             pass
@@ -187,7 +194,7 @@ def test_case_28_a_clock_that_was_ahead_is_no_finding(sealed):
     assert sealed.verify().findings == []
 
 
-def test_case_28_a_row_that_changed_while_the_clock_was_ahead_and_after_is_as_it_was_written(sealed, case):
+def test_case_28_a_row_changed_before_and_after_a_clock_correction_causes_no_finding(sealed, case):
     with clock_moved(sealed.owner, timedelta(seconds=30)), sealed.db.session(actor="alice") as session:
         session.get(Case, case.id).title = "ahead"
     with sealed.db.session(actor="alice") as session:
@@ -195,8 +202,8 @@ def test_case_28_a_row_that_changed_while_the_clock_was_ahead_and_after_is_as_it
     assert sealed.verify().findings == []
 
 
-def test_case_29_what_was_erased_is_gone_and_the_proof_stands(sealed):
-    """In archives: test_growth.py."""
+def test_case_29_erased_payloads_are_removed_and_seals_still_verify(sealed):
+    """Erasing in archives: test_growth.py."""
     with sealed.db.session(actor="alice", reason="erase me") as session:
         case = cases.open_case(session, title="Xenophon", description="Xenophon")
         cases.add_note(session, case, "Xenophon")
@@ -213,30 +220,30 @@ def test_case_29_what_was_erased_is_gone_and_the_proof_stands(sealed):
     assert report.findings == []
     with sealed.owner.connect() as connection:
         for table in Base.metadata.tables:
-            told = text(f"SELECT count(*) FROM public.{table} t WHERE t::text LIKE '%Xenophon%'")
-            assert connection.scalar(told) == 0, table
+            query = text(f"SELECT count(*) FROM public.{table} t WHERE t::text LIKE '%Xenophon%'")
+            assert connection.scalar(query) == 0, table
     with sealed.db.session(actor="root") as session:
         (entry,) = activity.feed(session, type="history.erased")
     assert (entry.actor, entry.reason) == ("root", "a request")
 
 
-def test_case_30_the_edges_of_the_past_and_who_may_go_back(db, case, note):
-    """Parents, columns, rows that changed meanwhile, open transactions: test_past.py and test_going_back.py."""
+def test_case_30_boundaries_of_snapshots_and_permission_to_revert(db, case, note):
+    """Parents, columns, concurrent changes, open transactions: test_past.py and test_going_back.py."""
     first, tick = versions_of(db, case)[-1], timedelta(microseconds=1)
     with pytest.raises(NotFound):
-        picture(db, Case, case.id, first.at - tick)
-    assert picture(db, Case, case.id, first.at).title == "T0"
+        snapshot(db, Case, case.id, first.at - tick)
+    assert snapshot(db, Case, case.id, first.at).title == "T0"
     remove(db, note)
     with pytest.raises(NotFound):
-        picture(db, CaseNote, note.id, versions_of(db, note)[0].at)
+        snapshot(db, CaseNote, note.id, versions_of(db, note)[0].at)
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="viewer")
     with pytest.raises(Forbidden):
         revert(db, (Case, case.id), first, actor="bob")
 
 
-def test_case_45_down_and_up_again_keeps_every_entry(sealed):
-    """By a revision above the baseline, which every database of before it is at."""
+def test_case_45_downgrade_and_upgrade_keep_every_entry(sealed):
+    """Downgrade to the baseline revision and upgrade again."""
     sealed.db.close()
     before = versions_of(sealed.db, (Case, 1))
     sealed.db.close()
@@ -253,7 +260,7 @@ def test_case_45_down_and_up_again_keeps_every_entry(sealed):
     assert sealed.verify().ok
 
 
-def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
+def test_case_46_a_restored_dump_verifies_and_is_sealed_in_a_new_cluster(
     sealed, speech_server, server_of_our_own, tmp_path
 ):
     source = sealed.owner.url
@@ -274,13 +281,13 @@ def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
         rows = contents(connection)
     owner = make_engine(target, PoolOptions(size=2))
     with owner.begin() as connection:
-        assert contents(connection) == rows, "no entry twice"
+        assert contents(connection) == rows, "an entry is missing or duplicated"
         assert compare(connection) == []
         keys = provide_login(connection, tmp_path / "new.json", login="restored_app")
     with Session(owner) as session:
         report = history.verify(session, key=sealed.key, heads=sealed.heads)
     assert report.findings == []
-    assert report.unsealed > 0, "what no seal held when it was dumped"
+    assert report.unsealed > 0, "entries that were not sealed when the dump was made"
 
     serving = target.set(username=keys.login, password=keys.password)
     with Database(serving, signing_key=keys.signing_key, storage=MemoryStorage()) as db:
@@ -290,9 +297,9 @@ def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
             assert history.as_of(session, Transcription, transcription, datetime.now(UTC)).version == 1
         for _ in live(db, 1):
             with db.session(actor="root") as session:
-                made = history.seal(session, key=sealed.key, heads=sealed.heads)
-        assert [seal.id for seal in made] == [5, 6]
-        assert len({seal.epoch for seal in made}) == 2, "what came with the dump, and what was done here"
+                seals = history.seal(session, key=sealed.key, heads=sealed.heads)
+        assert [seal.id for seal in seals] == [5, 6]
+        assert len({seal.epoch for seal in seals}) == 2, "one epoch of the dump, one of the new cluster"
         with Session(owner) as session:
             report = history.verify(session, key=sealed.key, heads=sealed.heads)
         assert (report.findings, report.unsealed) == ([], 0)
@@ -305,19 +312,19 @@ def test_case_46_a_dump_is_proved_in_a_new_cluster_and_goes_on_there(
     owner.dispose()
 
 
-def test_case_46_a_database_that_comes_home_is_sealed_on(sealed):
-    """Sealed once in another cluster, which is played here: its seal of our epoch ends at the last number there is."""
+def test_case_46_sealing_continues_after_a_seal_in_another_cluster(sealed):
+    """Simulates a seal in another cluster: its seal of this epoch ends at the highest transaction id."""
     with sealed.owner.begin() as connection:
-        right = [connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
+        original = [connection.scalar(text(f"SELECT pg_get_functiondef('public.{name}'::regproc)"))
                  for name in ("begin_seal", "append_seal")]  # fmt: skip
-        for definition in right:
-            elsewhere = definition.replace("SELECT system_identifier FROM pg_control_system()", "SELECT 7::bigint")
-            assert elsewhere != definition
-            connection.exec_driver_sql(elsewhere.replace("%", "%%"))
+        for definition in original:
+            other_cluster = definition.replace("SELECT system_identifier FROM pg_control_system()", "SELECT 7::bigint")
+            assert other_cluster != definition
+            connection.exec_driver_sql(other_cluster.replace("%", "%%"))
     for _ in live(sealed.db, 1):
         sealed.seal()
     with sealed.owner.begin() as connection:
-        for definition in right:
+        for definition in original:
             connection.exec_driver_sql(definition.replace("%", "%%"))
     for _ in live(sealed.db, 1):
         sealed.seal()

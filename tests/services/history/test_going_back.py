@@ -1,4 +1,4 @@
-"""Going back: an earlier state is the newest change, or a refusal that says why."""
+"""Reverting rows to earlier states, and the errors of revert."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.services.history.conftest import remove, revert, versions_of
 pytestmark = pytest.mark.shared_database
 
 
-def test_going_back_is_a_change_like_any_other(db, case):
+def test_a_revert_is_logged_as_a_normal_change(db, case):
     first = versions_of(db, case)[-1]
     live = revert(db, (Case, case.id), first, reason="it was right")
     assert live.title == "T0"
@@ -31,7 +31,7 @@ def test_going_back_is_a_change_like_any_other(db, case):
     assert revert(db, live, versions_of(db, case)[1].at).title == "T4"
 
 
-def test_what_the_caller_changed_before_is_his_own_change(db, case):
+def test_pending_changes_are_logged_apart_from_the_revert(db, case):
     first = versions_of(db, case)[-1]
     with db.session(actor="alice", reason="mine") as session:
         live = session.get(Case, case.id)
@@ -46,7 +46,7 @@ def test_what_the_caller_changed_before_is_his_own_change(db, case):
         assert versions_of(db, session.scalars(select(CaseNote)).one())[0].reason == "mine"
 
 
-def test_a_row_that_was_changed_meanwhile_is_not_reverted(db, case):
+def test_reverting_a_row_that_was_changed_since_raises_lost_update(db, case):
     first = versions_of(db, case)[-1]
     with db.session(actor="alice", reason="my own") as session:
         read = session.get(Case, case.id)
@@ -59,18 +59,18 @@ def test_a_row_that_was_changed_meanwhile_is_not_reverted(db, case):
     assert newest.values["title"] == "meanwhile"
     with db.session(actor="alice") as session:
         found = session.scalars(select(CaseNote)).one()
-        assert history.versions(session, found)[0].reason == "my own", "the refused reason is gone with it"
+        assert history.versions(session, found)[0].reason == "my own", "the reason of the rejected revert was removed"
 
 
 @pytest.mark.parametrize("reason", ["", "  ", None])
-def test_going_back_needs_a_reason_and_a_version_of_that_row(db, case, note, reason):
+def test_revert_needs_a_reason_and_a_version_of_that_row(db, case, note, reason):
     with pytest.raises(InvalidInput, match="reason"):
         revert(db, case, versions_of(db, case)[0], reason=reason)
-    with pytest.raises(InvalidInput, match="another row"):
+    with pytest.raises(InvalidInput, match="give one of Case"):
         revert(db, case, versions_of(db, note)[0])
 
 
-def test_a_viewer_may_read_the_past_and_not_bring_it_back(db, case, note):
+def test_a_viewer_can_read_versions_but_not_revert(db, case, note):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="viewer")
     first = versions_of(db, note, actor="bob")[-1]
@@ -81,7 +81,7 @@ def test_a_viewer_may_read_the_past_and_not_bring_it_back(db, case, note):
         revert(db, (CaseNote, note.id), first, actor="bob")
 
 
-def test_a_deleted_note_comes_back_with_its_number(db, case, note):
+def test_a_deleted_note_is_restored_with_its_id(db, case, note):
     remove(db, note)
     first = versions_of(db, note)[-1]
     back = revert(db, note, first)
@@ -93,7 +93,7 @@ def test_a_deleted_note_comes_back_with_its_number(db, case, note):
         assert history.verify(session).ok
 
 
-def test_a_text_that_looks_like_the_hash_of_a_sensitive_value_comes_back(db, case):
+def test_a_text_that_looks_like_the_hash_of_a_sensitive_value_is_restored(db, case):
     digest = "sha256:" + hashlib.sha256(b"the tape").hexdigest()
     with db.session(actor="alice") as session:
         note = cases.add_note(session, case, digest)
@@ -101,7 +101,7 @@ def test_a_text_that_looks_like_the_hash_of_a_sensitive_value_comes_back(db, cas
     assert revert(db, note, versions_of(db, note)[-1]).body == digest
 
 
-def test_a_row_whose_parent_is_gone_does_not_come_back(db, case, note):
+def test_a_row_whose_parent_is_deleted_is_not_restored(db, case, note):
     with db.session(actor="alice") as session:
         session.delete(session.get(Case, case.id))
     with db.session(actor="root") as session:
@@ -112,7 +112,7 @@ def test_a_row_whose_parent_is_gone_does_not_come_back(db, case, note):
     assert revert(db, (CaseNote, note.id), at, actor="root").body == "first"
 
 
-def test_a_recording_comes_back_while_its_bytes_wait(db, owner, case, make_audio):
+def test_a_deleted_recording_is_restored_while_its_object_exists(db, owner, case, make_audio):
     with db.session(actor="alice") as session:
         kept, lost = make_audio(session, case, name="kept.wav"), make_audio(session, case, name="lost.wav")
         transcription = transcripts.add(session, kept, [Segment("gone with it")], language="en")
@@ -132,7 +132,7 @@ def test_a_recording_comes_back_while_its_bytes_wait(db, owner, case, make_audio
         revert(db, (Transcription, transcription.id), at)
 
 
-def test_a_recording_goes_back_and_its_bytes_stay_where_they_are(db, case, make_audio):
+def test_reverting_a_recording_does_not_change_its_storage_location(db, case, make_audio):
     with db.session(actor="alice") as session:
         audio = make_audio(session, case, content=b"RIFF of it")
     with db.session(actor="alice") as session:
@@ -150,7 +150,7 @@ def test_a_recording_goes_back_and_its_bytes_stay_where_they_are(db, case, make_
         assert (file.read(), back.path) == (b"RIFF of it", restored.path)
 
 
-def test_nobody_brings_back_a_part_that_exceeds_his_own(db, case):
+def test_restoring_a_participant_needs_the_restored_permissions(db, case):
     with db.session(actor="alice") as session:
         owner_part = cases.add_participant(session, case, "bob", role="owner")
         cases.add_participant(session, case, "transcriber", role="viewer", allow=["manage"])
@@ -162,7 +162,7 @@ def test_nobody_brings_back_a_part_that_exceeds_his_own(db, case):
 
 
 @pytest.mark.own_database
-def test_a_state_that_no_longer_fits_the_table_is_refused(db, owner, case, note):
+def test_a_state_that_does_not_fit_the_current_columns_is_rejected(db, owner, case, note):
     first = versions_of(db, case)[-1]
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE cases ADD COLUMN lost text DEFAULT 'x'"))

@@ -1,4 +1,4 @@
-"""Growth: months ahead, months that leave, what is erased; and the programs that operators and auditors run."""
+"""Partitions, archived months, erasure in archives; and the scripts of operators and auditors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def to_month(month: date) -> timedelta:
 
 @pytest.fixture
 def aged(sealed):
-    """Two older months, then seals over all; the fixture's own seals are taken away before."""
+    """Entries in two older months, not sealed; the seals of the fixture `sealed` are deleted."""
     with sealed.owner.begin() as connection:
         for statement in ("ALTER TABLE activity_seals DISABLE TRIGGER USER", "DELETE FROM activity_seals",
                           "ALTER TABLE activity_seals ENABLE TRIGGER USER",
@@ -58,35 +58,35 @@ def run_as_owner(sealed, function, *arguments):
         return function(session, *arguments)
 
 
-def give_months(sealed) -> int:
+def create_partitions(sealed) -> int:
     with sealed.owner.begin() as connection:
         return connection.scalar(text("SELECT empty_default_partition()"))
 
 
-def test_months_are_made_ahead_and_only_once(owner):
+def test_partitions_are_created_in_advance_and_only_once(owner):
     with owner.begin() as connection:
         connection.execute(text(f"DROP TABLE activity_logs_{months_ago(0):%Y_%m}"))
-        made = [connection.scalar(text("SELECT ensure_activity_partitions(5)")) for _ in range(2)]
-    assert made == [3, 0]
+        created = [connection.scalar(text("SELECT ensure_activity_partitions(5)")) for _ in range(2)]
+    assert created == [3, 0]
 
 
-def test_entries_without_a_month_are_kept_reported_and_moved(aged):
+def test_entries_in_the_default_partition_are_reported_and_moved(aged):
     report = aged.verify()
     assert report.ok
     assert report.in_default_partition > 20
-    assert give_months(aged) == report.in_default_partition
-    assert give_months(aged) == 0
+    assert create_partitions(aged) == report.in_default_partition
+    assert create_partitions(aged) == 0
     assert aged.verify().in_default_partition == 0
     assert len(aged.seal()) == 3, "a seal for each month"
     assert aged.verify().ok
 
 
-def test_a_month_that_is_not_over_not_sealed_or_not_its_own_stays(aged):
+def test_an_unfinished_unsealed_or_unpartitioned_month_is_not_archived(aged):
     storage = aged.db.storage
-    with pytest.raises(Conflict, match="no partition"):
+    with pytest.raises(Conflict, match="does not exist"):
         run_as_owner(aged, archive_month, storage, months_ago(3))
-    give_months(aged)
-    with pytest.raises(Conflict, match="are sealed"):
+    create_partitions(aged)
+    with pytest.raises(Conflict, match="of them sealed"):
         run_as_owner(aged, archive_month, storage, months_ago(3))
     with pytest.raises(Conflict, match="not over"):
         run_as_owner(aged, archive_month, storage, months_ago(0))
@@ -96,12 +96,12 @@ def test_a_month_that_is_not_over_not_sealed_or_not_its_own_stays(aged):
 
 @pytest.fixture
 def archived(aged):
-    """The oldest month has left, and said so in the next one; which has left too."""
-    give_months(aged)
+    """The two oldest months are archived; the log entry of the first archiving is in the second month."""
+    create_partitions(aged)
     with clock_moved(aged.owner, to_month(months_ago(1))):
         aged.seal()
         run_as_owner(aged, archive_month, aged.db.storage, months_ago(3))
-        give_months(aged)
+        create_partitions(aged)
         aged.seal()
     run_as_owner(aged, archive_month, aged.db.storage, months_ago(2))
     aged.seal()
@@ -112,42 +112,43 @@ def findings_in_archives(sealed) -> list[str]:
     return run_as_owner(sealed, lambda session: [str(f) for f in check_archives(session, sealed.db.storage)])
 
 
-def test_after_months_left_everything_verifies_here_and_there(archived):
+def test_database_and_archives_verify_after_months_were_archived(archived):
     assert archived.verify(rows=False).findings == []
     assert findings_in_archives(archived) == []
     with archived.owner.connect() as connection:
         left = connection.scalars(text("SELECT count(*) FROM activity_logs WHERE created_at < :at"),
                                   {"at": months_ago(1)}).one()  # fmt: skip
     assert left == 0
-    # That the first month left is told in a month that then leaves as well.
+    # Archive also the month with the log entry of the first archiving.
     run_as_owner(archived, archive_month, archived.db.storage, months_ago(1))
     assert archived.verify(rows=False).findings == []
     assert findings_in_archives(archived) == []
 
 
-def test_rows_whose_last_entry_left_with_its_month_are_no_findings(archived):
+def test_rows_whose_last_entry_was_archived_cause_no_finding(archived):
     assert archived.verify().findings == []
 
 
-def test_archives_that_are_gone_or_changed_are_found(archived):
+def test_missing_and_changed_archives_are_detected(archived):
     storage = archived.db.storage
     with archived.owner.connect() as connection:
         first, second = connection.scalars(text("SELECT storage_key FROM activity_archives ORDER BY month"))
     whole = storage.get(first).read()
     storage.delete(first)
-    assert "not in the storage" in findings_in_archives(archived)[0]
+    assert "missing in the storage" in findings_in_archives(archived)[0]
     storage.put(first, whole[:-9])
     storage.delete(second)
-    assert [("not the one" in one, "not in the" in one) for one in findings_in_archives(archived)] == [
+    found = findings_in_archives(archived)
+    assert [("does not match its sha256" in one, "missing in the storage" in one) for one in found] == [
         (True, False), (False, True)]  # fmt: skip
     with archived.owner.begin() as connection:
         connection.execute(text("DELETE FROM activity_archives WHERE storage_key = :key"), {"key": second})
     assert [str(f) for f in archived.verify(rows=False).findings] == [
-        f"archive: the entries of {months_ago(2):%Y-%m} are gone, and no archive holds them"
+        f"archive: the entries of {months_ago(2):%Y-%m} are missing and not archived"
     ]
 
 
-def test_erasing_reaches_the_archives_and_the_proof_still_holds(archived):
+def test_erasing_includes_archives_and_seals_still_verify(archived):
     with archived.db.session(actor="root") as session:
         case = session.scalar(text("SELECT max(id) FROM cases"))
     emptied = run_as_owner(archived, lambda s: erase_archived(s, archived.db.storage, case_id=case))
@@ -155,14 +156,14 @@ def test_erasing_reaches_the_archives_and_the_proof_still_holds(archived):
     assert run_as_owner(archived, forget_replaced, archived.db.storage) == 1
     with archived.owner.connect() as connection:
         keys = connection.scalars(text("SELECT storage_key FROM activity_archives")).all()
-    told = [line for key in keys for line in read_lines(archived.db.storage.get(key)) if "entry" in line]
-    assert all(line["payload"] is None for line in told if json.loads(line["head"])[5] == case)
-    assert any(line["payload"] is not None for line in told)
+    lines = [line for key in keys for line in read_lines(archived.db.storage.get(key)) if "entry" in line]
+    assert all(line["payload"] is None for line in lines if json.loads(line["head"])[5] == case)
+    assert any(line["payload"] is not None for line in lines)
     assert findings_in_archives(archived) == []
     assert archived.verify(rows=False).findings == []
 
 
-def test_a_damaged_archive_is_refused_with_our_error(tmp_path):
+def test_a_damaged_archive_raises_integrity_failure(tmp_path):
     whole = gzip.compress(b'{"format": "speech-to-information/history", "version": 1}\n' * 50)
     for damaged in (b"", b"no gzip", whole[:-5], whole[:20] + b"\xff" * 20 + whole[40:], gzip.compress(b"[]\n"),
                     gzip.compress(b'{"format": "x"}\n'), gzip.compress(b"\xff\n")):  # fmt: skip
@@ -172,10 +173,10 @@ def test_a_damaged_archive_is_refused_with_our_error(tmp_path):
 
 
 @pytest.fixture
-def exported(scene, tmp_path) -> Path:
+def exported(shared_sealed, tmp_path) -> Path:
     target = tmp_path / "month.gz"
     with target.open("wb") as file:
-        run_as_owner(scene, write_month, months_ago(0), file)
+        run_as_owner(shared_sealed, write_month, months_ago(0), file)
     return target
 
 
@@ -193,23 +194,23 @@ def damage(exported: Path, change) -> Path:
     return damaged
 
 
-def test_an_export_is_checked_without_us(scene, exported):
-    public, heads = scene.heads.path.parent / "seal.pem.pub", scene.heads.path
-    code, said = audit(exported, "--key", public, "--heads", heads)
-    assert (code, "all fits; 0 entries not sealed yet" in said) == (0, True), said
+def test_an_export_is_verified_without_this_package(shared_sealed, exported):
+    public, heads = shared_sealed.heads.path.parent / "seal.pem.pub", shared_sealed.heads.path
+    code, output = audit(exported, "--key", public, "--heads", heads)
+    assert (code, "no findings; 0 entries not sealed yet" in output) == (0, True), output
     other = history.SealKey.create(exported.parent / "other.pem")
-    assert other.fingerprint != scene.key.fingerprint
-    code, said = audit(exported, "--key", exported.parent / "other.pem.pub")
-    assert (code, said.count("the signature is not that of the key")) == (1, 4)
+    assert other.fingerprint != shared_sealed.key.fingerprint
+    code, output = audit(exported, "--key", exported.parent / "other.pem.pub")
+    assert (code, output.count("the signature does not verify with the key")) == (1, 4)
     other_heads = exported.parent / "other.jsonl"
-    other_heads.write_text(scene.heads.path.read_text().replace('"seal_hash": "', '"seal_hash": "00'))
-    assert audit(exported, "--heads", other_heads)[1].count("not the one that was exported") == 4
+    other_heads.write_text(shared_sealed.heads.path.read_text().replace('"seal_hash": "', '"seal_hash": "00'))
+    assert audit(exported, "--heads", other_heads)[1].count("differs from the exported head") == 4
     assert audit(exported.parent / "none.gz")[0] == 2
     assert audit()[0] == 2
     assert audit(exported, "--key", exported.parent / "none.pem")[0] == 2
     again = exported.with_suffix(".again")
     with again.open("wb") as file:
-        run_as_owner(scene, write_month, months_ago(0), file)
+        run_as_owner(shared_sealed, write_month, months_ago(0), file)
     assert again.read_bytes() == exported.read_bytes(), "the same month gives the same bytes"
 
 
@@ -222,18 +223,21 @@ def seal(lines, which=1):
 
 
 DAMAGES = {
-    "says another thing": (lambda ls: entry(ls).update(payload='{"new": 1, "old": null}'), "does not give its hash"),
-    "other salt": (lambda ls: entry(ls).update(salt="00"), "does not give its hash"),
-    "other head": (lambda ls: entry(ls).update(head=entry(ls, 6)["head"]), "does not give its own hash"),
-    "other number": (lambda ls: entry(ls).update(entry=999_999), "speaks of another one"),
-    "other leaf": (lambda ls: entry(ls).update(leaf_hash="00" * 32), "do not give its root"),
-    "entry gone": (lambda ls: ls.remove(entry(ls)), "the file says that it has"),
-    "entry twice": (lambda ls: [*ls, entry(ls)], "one of them twice"),
-    "seal changed": (lambda ls: seal(ls).update(sealed_at_us=1), "its hash is another one"),
-    "root changed": (lambda ls: seal(ls).update(root="00" * 32), "do not give its root"),
-    "count changed": (lambda ls: seal(ls).update(entry_count=1), "it holds 1 entries"),
-    "chain broken": (lambda ls: seal(ls).update(previous_hash="00" * 32), "does not follow"),
-    "another format": (lambda ls: ls[0].update(version=2), "no exported month"),
+    "says another thing": (
+        lambda ls: entry(ls).update(payload='{"new": 1, "old": null}'),
+        "does not match payload_hash",
+    ),
+    "other salt": (lambda ls: entry(ls).update(salt="00"), "does not match payload_hash"),
+    "other head": (lambda ls: entry(ls).update(head=entry(ls, 6)["head"]), "do not match leaf_hash"),
+    "other number": (lambda ls: entry(ls).update(entry=999_999), "contains the id of another entry"),
+    "other leaf": (lambda ls: entry(ls).update(leaf_hash="00" * 32), "do not match the root"),
+    "entry gone": (lambda ls: ls.remove(entry(ls)), "the header declares"),
+    "entry twice": (lambda ls: [*ls, entry(ls)], "or duplicates"),
+    "seal changed": (lambda ls: seal(ls).update(sealed_at_us=1), "do not match seal_hash"),
+    "root changed": (lambda ls: seal(ls).update(root="00" * 32), "do not match the root"),
+    "count changed": (lambda ls: seal(ls).update(entry_count=1), "entry_count is 1"),
+    "chain broken": (lambda ls: seal(ls).update(previous_hash="00" * 32), "previous_hash does not match"),
+    "another format": (lambda ls: ls[0].update(version=2), "not an exported month"),
     "nothing": (lambda ls: [ls[1:1]], "damaged"),
     "a key is missing": (lambda ls: entry(ls).pop("head"), "damaged"),
     "another type": (lambda ls: seal(ls).update(low_xid="x"), "damaged"),
@@ -241,19 +245,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_export_is_found(exported, kind):
+def test_a_damaged_export_is_detected(exported, kind):
     change, words = DAMAGES[kind]
-    code, said = audit(damage(exported, lambda lines: change(lines) if isinstance(change(lines), list) else None))
-    assert (code, words in said) == (1, True), said
+    code, output = audit(damage(exported, lambda lines: change(lines) if isinstance(change(lines), list) else None))
+    assert (code, words in output) == (1, True), output
 
 
-def test_a_file_that_is_cut_or_no_gzip_is_a_finding(exported, tmp_path):
+def test_a_truncated_or_invalid_gzip_file_is_a_finding(exported, tmp_path):
     whole = exported.read_bytes()
     for content in (whole[:-9], b"no gzip", whole[:300] + bytes(50) + whole[350:]):
         damaged = tmp_path / "damaged"
         damaged.write_bytes(content)
-        code, said = audit(damaged)
-        assert (code, "damaged" in said) == (1, True), said
+        code, output = audit(damaged)
+        assert (code, "damaged" in output) == (1, True), output
 
 
 @pytest.fixture
@@ -277,22 +281,22 @@ def test_operators_seal_verify_export_and_erase(sealed, command, tmp_path):
         pass
     assert command("seal") == (0, "sealed: 1\n")
     assert [head.id for head in sealed.heads.read()] == [1, 2, 3, 4, 5]
-    assert list((tmp_path / "audio" / "heads").rglob("*.json")), "the head is in the storage too"
-    code, said = command("verify")
-    assert (code, "all as it was written" in said) == (0, True), said
+    assert list((tmp_path / "audio" / "heads").rglob("*.json")), "the head is also in the storage"
+    code, output = command("verify")
+    assert (code, "no findings" in output) == (0, True), output
     month = f"{months_ago(0):%Y-%m}"
     assert command("export", month, "out.gz")[0] == 0
     assert audit(tmp_path / "out.gz", "--key", tmp_path / "seal.pem.pub", "--heads", sealed.heads.path)[0] == 0
     assert command("export", "November", "new.gz")[0] == 1
     assert command("archive", month)[0] == 1
     assert command("nonsense")[0] == 2
-    code, said = command("erase", "--case", "1", "--reason", "asked for")
-    assert (code, said.startswith("erased: ")) == (0, True), said
+    code, output = command("erase", "--case", "1", "--reason", "asked for")
+    assert (code, output.startswith("erased: ")) == (0, True), output
     assert command("erase", "--user", "nobody", "--reason", "whom?")[0] == 1
     assert command("verify")[0] == 0
 
 
-def test_operators_see_findings_and_baseline_what_came_unseen(sealed, command):
+def test_operators_see_findings_and_write_baselines_of_uncaptured_rows(sealed, command):
     with sealed.owner.begin() as connection:
         connection.execute(text("ALTER TABLE case_notes DISABLE TRIGGER USER"))
         connection.execute(
@@ -301,8 +305,8 @@ def test_operators_see_findings_and_baseline_what_came_unseen(sealed, command):
             )
         )
         connection.execute(text("ALTER TABLE case_notes ENABLE ALWAYS TRIGGER capture"))
-    code, said = command("verify")
-    assert (code, said.count("is in no entry; if it was there before capture began")) == (1, 4), said
+    code, output = command("verify")
+    assert (code, output.count("has no log entry; if it existed before capture began")) == (1, 4), output
     assert command("baseline") == (0, "baselines: 4, digests: 0\n")
     assert command("baseline") == (0, "baselines: 0, digests: 0\n")
     assert command("verify")[0] == 0

@@ -1,4 +1,4 @@
-"""Random work by every path against a model: the log replays to the tables, and every moment can be had back."""
+"""Random changes by every write path, compared with a model: the replay of the log, and snapshots of any time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.services.history.program import WORK, Program
 from tests.services.history.replay import complaints
 
 CHANCE = st.integers(0, 2**32).map(random.Random)
-# The examples share a database, so that the second begins where the first ended.
+# The examples share a database: each one starts with the state of the one before.
 QUICK = settings(
     max_examples=6,
     stateful_step_count=25,
@@ -26,7 +26,7 @@ QUICK = settings(
 def test_a_random_program_of_500_operations_agrees_with_its_model(db, owner):
     program = Program(db, owner, random.Random(1))
     program.run(500)
-    assert complaints(program, pictures=25) == []
+    assert complaints(program, snapshots=25) == []
     assert {work.__name__ for work in WORK} <= program.counts.keys()
     assert program.counts["interleaved"] > 5
     assert program.counts["rolled back"] > 5
@@ -34,7 +34,7 @@ def test_a_random_program_of_500_operations_agrees_with_its_model(db, owner):
     assert len(program.seals) > 3
 
 
-def test_a_machine_that_hypothesis_drives_finds_no_way_past_the_log(db, owner):
+def test_a_hypothesis_state_machine_agrees_with_its_model(db, owner):
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
@@ -56,6 +56,6 @@ def test_a_machine_that_hypothesis_drives_finds_no_way_past_the_log(db, owner):
             self.program.record()
 
         def teardown(self) -> None:
-            assert complaints(self.program, pictures=5) == []
+            assert complaints(self.program, snapshots=5) == []
 
     run_state_machine_as_test(Machine, settings=QUICK)

@@ -1,4 +1,4 @@
-"""The proof: everything is sealed once, and whatever is rewritten afterwards is found and called by its name."""
+"""Sealing and verification: every entry is sealed once, and every later change is detected and classified."""
 
 from __future__ import annotations
 
@@ -25,57 +25,60 @@ SETTINGS = {
 }
 
 
-def test_what_nobody_touched_is_as_it_was_written(scene):
-    report = scene.verify()
+def test_an_unchanged_database_has_no_findings(shared_sealed):
+    report = shared_sealed.verify()
     assert report.findings == []
     assert (report.seals, report.unsealed) == (4, 0)
     assert report.entries > 50
     assert report.rows > 20
     assert report.transcriptions == 4
-    assert str(report).endswith("all as it was written")
+    assert str(report).endswith("no findings")
 
 
-@pytest.mark.parametrize("crime", tampering.ALL, ids=lambda crime: crime.__name__)
+@pytest.mark.parametrize("attack", tampering.ALL, ids=lambda attack: attack.__name__)
 @pytest.mark.parametrize("seed", range(2))
-def test_a_tampering_is_found_and_named(scene, crime, seed):
-    assert tampering.unnoticed(scene.owner, random.Random(seed), [crime], scene.key, scene.heads) == []
+def test_each_tampering_is_detected_and_classified(shared_sealed, attack, seed):
+    assert (
+        tampering.unnoticed(shared_sealed.owner, random.Random(seed), [attack], shared_sealed.key, shared_sealed.heads)
+        == []
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_200_random_tamperings_are_found_one_beside_another(scene, seed):
+def test_200_random_combined_tamperings_are_detected(shared_sealed, seed):
     chance, done, missed = random.Random(seed), 0, []
     while done < 50:
-        # Apart, since an entry that was emptied says nothing about its row any more.
+        # Not combined: an erased entry cannot be compared with its row.
         kind = chance.choice([tampering.ON_ENTRIES, tampering.ON_ENTRIES, tampering.ON_ROWS])
         together = chance.sample(kind, chance.randint(1, 4))
-        missed += tampering.unnoticed(scene.owner, chance, together, scene.key, scene.heads)
+        missed += tampering.unnoticed(shared_sealed.owner, chance, together, shared_sealed.key, shared_sealed.heads)
         done += len(together)
     assert missed == []
 
 
-def test_a_chain_that_is_made_anew_lacks_the_key_and_differs_from_the_heads(scene, tmp_path):
+def test_a_forged_chain_fails_against_key_and_heads(shared_sealed, tmp_path):
     other = SealKey.create(tmp_path / "other.pem")
-    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
-        tampering.change_and_rehash(crime)
-        crime.sql("ALTER TABLE activity_seals DROP CONSTRAINT activity_seals_previous_id_fkey")
-        crime.sql("DELETE FROM activity_seals")
+    with tampering.attack_transaction(shared_sealed.owner, random.Random(1)) as (attack, session):
+        tampering.change_and_rehash(attack)
+        attack.sql("ALTER TABLE activity_seals DROP CONSTRAINT activity_seals_previous_id_fkey")
+        attack.sql("DELETE FROM activity_seals")
         assert len(history.sealing.seal_in(session, key=other)) == 1
-        assert history.verify(session, key=other).ok, "the forgery is perfect but for what lies outside"
-        with_key = history.verify(session, key=scene.key)
-        with_heads = history.verify(session, heads=scene.heads)
+        assert history.verify(session, key=other).ok, "only the key and the exported heads reveal the forgery"
+        with_key = history.verify(session, key=shared_sealed.key)
+        with_heads = history.verify(session, heads=shared_sealed.heads)
     assert [finding.kind for finding in with_key.findings] == ["signature"]
     assert [(finding.kind, finding.seal_id) for finding in with_heads.findings] == [("head", n) for n in (1, 2, 3, 4)]
 
 
-def test_newest_seals_can_be_missed_with_the_heads_only(scene):
-    with tampering.crime_scene(scene.owner, random.Random(1)) as (crime, session):
-        tampering.drop_the_newest_seals(crime)
-        without = history.verify(session, key=scene.key, rows=False)
+def test_missing_newest_seals_are_detected_only_with_the_heads(shared_sealed):
+    with tampering.attack_transaction(shared_sealed.owner, random.Random(1)) as (attack, session):
+        tampering.drop_the_newest_seals(attack)
+        without = history.verify(session, key=shared_sealed.key, rows=False)
     assert without.ok
 
 
 @pytest.mark.parametrize("way", ["administrator", "owner"])
-def test_verification_does_not_depend_on_the_settings_of_who_asks(sealed, way):
+def test_verification_does_not_depend_on_settings_of_the_session(sealed, way):
     floats = ("0.1::float8 + 0.2::float8", "-0.0::float8", "3e-308::float8", "1.0::float8")
     with sealed.db.session(actor="alice") as session:
         case, audio = session.execute(text("SELECT case_id, id FROM audio_files LIMIT 1")).one()
@@ -103,11 +106,11 @@ def test_verification_does_not_depend_on_the_settings_of_who_asks(sealed, way):
             for name, value in SETTINGS.items():
                 session.execute(text(f"SET LOCAL {name} = '{value}'"))
             report = history.verify(session, key=sealed.key, heads=sealed.heads)
-            assert session.scalar(text("SHOW TimeZone")) == "Asia/Kathmandu", "the settings are left as they were"
+            assert session.scalar(text("SHOW TimeZone")) == "Asia/Kathmandu", "verify changed a setting of the session"
     assert report.findings == []
 
 
-def test_a_megabyte_and_what_jsonb_cannot_hold(sealed):
+def test_a_payload_of_a_megabyte_is_sealed_and_nul_is_rejected(sealed):
     with sealed.db.session(actor="alice") as session:
         audio = session.execute(text("SELECT case_id, id FROM audio_files LIMIT 1")).one()
         details = f'{{"text": "{"ü" * 1_000_000}"}}'
@@ -136,12 +139,12 @@ def all_ids(sealed) -> list[int]:
 LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
-def test_while_four_write_everything_is_sealed_once_and_verifies(sealed):
-    over, failures = threading.Event(), []
+def test_entries_of_four_concurrent_writers_are_sealed_once_and_verify(sealed):
+    stop, failures = threading.Event(), []
 
     def write(number: int) -> None:
         try:
-            while not over.is_set():
+            while not stop.is_set():
                 alice = sealed.db.engine.execution_options(actor=Actor("alice"), isolation_level=LEVELS[number % 3])
                 with alice.begin() as session:
                     session.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'x' FROM cases"))
@@ -159,7 +162,7 @@ def test_while_four_write_everything_is_sealed_once_and_verifies(sealed):
     try:
         reports = [sealed.seal() and sealed.verify() for _ in range(12)]
     finally:
-        over.set()
+        stop.set()
         for writer in writers:
             writer.join(30)
     sealed.seal()
@@ -171,7 +174,7 @@ def test_while_four_write_everything_is_sealed_once_and_verifies(sealed):
     assert sealed.verify().findings == []
 
 
-def test_a_long_transaction_is_left_for_the_seal_after_its_end(sealed):
+def test_entries_of_a_long_transaction_are_sealed_after_its_end(sealed):
     with sealed.db.session(actor="alice") as slow:
         slow.execute(text("INSERT INTO case_notes (case_id, body) SELECT min(id), 'slow' FROM cases"))
         with sealed.db.session(actor="alice") as quick:
@@ -180,13 +183,13 @@ def test_a_long_transaction_is_left_for_the_seal_after_its_end(sealed):
         assert sealed.seal() == []
         assert sealed.verify().unsealed == 1
     assert len(sealed.seal()) == 1
-    assert sealed.seal() == [], "nothing is sealed twice"
+    assert sealed.seal() == [], "an entry was sealed twice"
     assert sorted(sealed_ids(sealed)) == all_ids(sealed)
     assert len(before) == len(all_ids(sealed)) - 1
     assert sealed.verify().ok
 
 
-def test_a_prepared_transaction_is_left_until_it_is_decided(sealed):
+def test_entries_of_a_prepared_transaction_are_sealed_after_commit(sealed):
     with sealed.owner.connect() as connection:
         if connection.scalar(text("SHOW max_prepared_transactions")) == "0":
             pytest.skip("the server allows no prepared transactions (max_prepared_transactions = 0)")
@@ -200,20 +203,20 @@ def test_a_prepared_transaction_is_left_until_it_is_decided(sealed):
     assert sealed.verify().ok
 
 
-def test_two_sealers_at_once_take_turns(sealed):
+def test_concurrent_sealers_are_serialized(sealed):
     for _ in live(sealed.db, 1):
         pass
-    made: list[int] = []
-    sealers = [threading.Thread(target=lambda: made.extend(sealed.seal())) for _ in range(4)]
+    created: list[int] = []
+    sealers = [threading.Thread(target=lambda: created.extend(sealed.seal())) for _ in range(4)]
     for sealer in sealers:
         sealer.start()
     for sealer in sealers:
         sealer.join(30)
-    assert made == [5]
+    assert created == [5]
     assert sealed.verify().ok
 
 
-def test_a_kill_between_seal_and_export_is_made_good_by_the_next_seal(sealed):
+def test_the_next_seal_repairs_an_interrupted_export(sealed):
     for _ in live(sealed.db, 1):
         pass
     with sealed.db.session(actor="root") as session:
@@ -228,7 +231,7 @@ def test_a_kill_between_seal_and_export_is_made_good_by_the_next_seal(sealed):
     assert sealed.verify().ok
 
 
-def test_an_erasure_that_commits_during_the_verification_is_no_finding(sealed):
+def test_an_erasure_during_the_verification_causes_no_finding(sealed):
     with sealed.db.session(actor="root") as session:
         case = session.scalar(text("SELECT min(id) FROM cases"))
     erased = []
@@ -246,16 +249,16 @@ def test_an_erasure_that_commits_during_the_verification_is_no_finding(sealed):
     assert report.findings == []
 
 
-def test_sealing_verifying_and_erasing_are_for_administrators(scene):
-    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+def test_only_administrators_seal_verify_and_erase(shared_sealed):
+    with pytest.raises(Forbidden), shared_sealed.db.session(actor="alice") as session:
         history.seal(session)
-    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+    with pytest.raises(Forbidden), shared_sealed.db.session(actor="alice") as session:
         history.verify(session)
-    with pytest.raises(Forbidden), scene.db.session(actor="alice") as session:
+    with pytest.raises(Forbidden), shared_sealed.db.session(actor="alice") as session:
         history.erase(session, case=1, reason="no")
 
 
-def test_a_key_is_made_once_kept_private_and_refused_when_it_is_none(tmp_path):
+def test_a_seal_key_is_created_once_with_mode_0600_and_validated_on_load(tmp_path):
     path = tmp_path / "seal.pem"
     key = SealKey.create(path)
     public = SealKey.load(tmp_path / "seal.pem.pub")
@@ -265,9 +268,9 @@ def test_a_key_is_made_once_kept_private_and_refused_when_it_is_none(tmp_path):
     assert not public.verifies(key.sign(b"x"), b"y")
     assert "private=" not in repr(key)
     assert SealKey.load(tmp_path / "none.pem") is None
-    with pytest.raises(ConfigurationError, match="public half"):
+    with pytest.raises(ConfigurationError, match="only the public key"):
         public.sign(b"x")
-    with pytest.raises(ConfigurationError, match="cannot be made"):
+    with pytest.raises(ConfigurationError, match="Cannot write the seal key"):
         SealKey.create(path)
     path.chmod(0o644)
     with pytest.raises(ConfigurationError, match="chmod 600"):
@@ -277,7 +280,7 @@ def test_a_key_is_made_once_kept_private_and_refused_when_it_is_none(tmp_path):
         SealKey.load(path)
 
 
-def test_heads_that_are_damaged_are_refused_and_none_is_an_empty_file(tmp_path):
+def test_a_malformed_heads_file_is_rejected_and_a_missing_one_is_empty(tmp_path):
     heads = HeadFile(tmp_path / "new" / "heads.jsonl")
     assert heads.read() == []
     heads.append([{"seal": 1, "seal_hash": "00"}])

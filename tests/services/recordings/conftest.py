@@ -82,7 +82,7 @@ def sweep(owner, storage):
 
 
 @pytest.fixture
-def yard(states, sweep, storage):
+def store(states, sweep, storage):
     """What is in the storage, as rows and as bytes, and the broom."""
     return SimpleNamespace(states=states, sweep=sweep, storage=storage)
 
@@ -92,11 +92,11 @@ def read(db, audio, actor="alice"):
         return file.read()
 
 
-def told(db, case, kind):
+def details_of(db, case, kind):
     """The details of one type of entry about a case in the log, as alice reads it."""
     with db.session(actor="alice") as session:
         return [entry.detail for entry in activity.feed(session, case=case, type=kind)]
 
 
 def outcomes(db, case, kind):
-    return [detail["outcome"] for detail in told(db, case, kind)]
+    return [detail["outcome"] for detail in details_of(db, case, kind)]

@@ -51,8 +51,8 @@ class Stage:
 
 
 @dataclass
-class Told:
-    """What the processes wrote down: each began a deed before it, and ended it after its commit."""
+class Journal:
+    """What the processes wrote down: each began a operation before it, and ended it after its commit."""
 
     begun: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -109,24 +109,24 @@ def kill_many(stage: Stage, chance: random.Random, kills: int, *, at_once: int =
 
 def work(stage: Stage, seed: int, ready: Any) -> None:
     chance = random.Random(seed)
-    # What the audio is concerns other tests, and a decoder per recording would leave no time for the deeds.
+    # What the audio is concerns other tests, and a decoder per recording would leave no time for the operations.
     ingestion.facts_of = uploads.facts_of = lambda *_, **__: None
     engine = make_engine(stage.owner, PoolOptions(size=1))
-    diary = os.open(stage.folder / f"{os.getpid()}-{seed}.diary", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    journal_file = os.open(stage.folder / f"{os.getpid()}-{seed}.journal_file", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
     def write(*words: object) -> None:
-        os.write(diary, (" ".join(map(str, words)) + "\n").encode())
+        os.write(journal_file, (" ".join(map(str, words)) + "\n").encode())
 
     database = Database(stage.serving, signing_key=stage.key, storage=stage.storage(), pool=PoolOptions(size=2))
-    deeds = [ingest, ingest, receive, archive, restore, restore, delete, sweep]
+    operations = [ingest, ingest, receive, archive, restore, restore, delete, sweep]
     with database.session(actor="alice") as session:
         session.get(Case, stage.case_id)
     ready.send_bytes(b"ready")
     while True:
-        deed = chance.choice(deeds)
-        write("begin", deed.__name__)
+        operation = chance.choice(operations)
+        write("begin", operation.__name__)
         try:
-            deed(stage, database, engine, chance, write)
+            operation(stage, database, engine, chance, write)
         except (Conflict, NotFound):
             write("end", "refused")  # somebody else was first
         except StorageUnavailable:
@@ -138,7 +138,7 @@ def work(stage: Stage, seed: int, ready: Any) -> None:
             write("failure", repr(traceback.format_exc()))
             raise
         else:
-            write("end", deed.__name__)
+            write("end", operation.__name__)
 
 
 def ingest(stage, database, _engine, chance, write) -> None:
@@ -189,37 +189,37 @@ def _any(session: Session, chance: random.Random, wanted: Any) -> AudioFile:
     return chance.choice(found)
 
 
-def read_diaries(folder: Path) -> Told:
-    told = Told()
-    for path in folder.glob("*.diary"):
+def read_journals(folder: Path) -> Journal:
+    journal = Journal()
+    for path in folder.glob("*.journal_file"):
         # A line that a kill cut in half has no end.
         for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
             match line.split(maxsplit=2) if line.endswith("\n") else []:
-                case ["begin", deed]:
-                    told.begun[deed] += 1
-                case ["end", deed]:
-                    told.ended[deed] += 1
+                case ["begin", operation]:
+                    journal.begun[operation] += 1
+                case ["end", operation]:
+                    journal.ended[operation] += 1
                 case ["ingested", number, sha256]:
-                    told.ingested[int(number)] = sha256.strip()
+                    journal.ingested[int(number)] = sha256.strip()
                 case ["deleting", number]:
-                    told.deleted.add(int(number))
+                    journal.deleted.add(int(number))
                 case ["failure", *rest]:
-                    told.failures.append(" ".join(rest))
-    return told
+                    journal.failures.append(" ".join(rest))
+    return journal
 
 
-def judge(stage: Stage, told: Told) -> list[str]:
+def judge(stage: Stage, journal: Journal) -> list[str]:
     """Return what is wrong when all are dead: every row has its bytes, and a sweep leaves nothing else."""
     engine = make_engine(stage.owner, PoolOptions(size=2))
     storage = stage.storage()
     try:
         _until_alone(engine, stage)
-        findings = [f"a process failed: {failure}" for failure in told.failures]
-        findings += lost(engine, storage, told)
+        findings = [f"a process failed: {failure}" for failure in journal.failures]
+        findings += lost(engine, storage, journal)
         with Session(engine) as session:
             done = sweeping.sweep(session, storage, older_than=NOW)
         findings += [f"{key} cannot be removed: {why}" for key, why in done.failed.items()]
-        findings += lost(engine, storage, told)
+        findings += lost(engine, storage, journal)
         with engine.connect() as connection:
             rows = dict(connection.execute(select(StorageObject.key, StorageObject.state)).all())
             paths = set(connection.scalars(select(AudioFile.path)))
@@ -235,18 +235,18 @@ def judge(stage: Stage, told: Told) -> list[str]:
         engine.dispose()
 
 
-def lost(engine: Any, storage: StorageBackend, told: Told) -> list[str]:
+def lost(engine: Any, storage: StorageBackend, journal: Journal) -> list[str]:
     """Return which committed recordings are not there, or not as they were."""
     with engine.connect() as connection:
         rows = connection.execute(select(AudioFile.id, AudioFile.path, AudioFile.sha256)).all()
     findings = []
     for number, path, sha256 in rows:
         with storage.get(path) as file:
-            if hashlib.sha256(file.read()).hexdigest() != sha256 or told.ingested.get(number, sha256) != sha256:
+            if hashlib.sha256(file.read()).hexdigest() != sha256 or journal.ingested.get(number, sha256) != sha256:
                 findings.append(f"recording {number} is not what was ingested")
     there = {row.id for row in rows}
     findings += [
-        f"recording {number} was committed and is gone" for number in told.ingested.keys() - there - told.deleted
+        f"recording {number} was committed and is gone" for number in journal.ingested.keys() - there - journal.deleted
     ]
     return findings
 

@@ -58,8 +58,8 @@ def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone,
 
     assert objects() == {audio.path: "live"}
     with db.session(actor="alice") as session:
-        told = [str(entry) for entry in activity.feed(session, case=fresh)]
-    assert told == [
+        entries = [str(entry) for entry in activity.feed(session, case=fresh)]
+    assert entries == [
         "alice opened the case New: first interview",
         "alice ingested a.wav: first interview",
     ]
@@ -124,7 +124,7 @@ def test_a_row_cannot_claim_the_bytes_of_another_recording(db, case, tone, make_
 
 
 @pytest.mark.parametrize("content", [b"", b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
-def test_bytes_that_are_no_audio_are_refused_before_anything_is_stored(db, case, objects, content):
+def test_input_that_is_not_audio_is_rejected_before_anything_is_stored(db, case, objects, content):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, case, content, name="x.wav")
     assert objects() == {}
@@ -138,7 +138,7 @@ def test_sources_that_cannot_be_read_are_named(db, case, source):
 
 def test_a_fifo_does_not_hang(db, case, tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(InvalidInput, match="not a file"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="not a regular file"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tmp_path / "pipe.wav")
 
 
@@ -149,7 +149,7 @@ def test_a_strangers_case_and_recording_look_missing(db, case, tone):
         recordings.ingest(session, case, tone)
     with pytest.raises(NotFound), db.session(actor="bob") as session:
         recordings.open(session, audio)
-    with pytest.raises(Forbidden, match="Nobody acts"), db.session() as session:
+    with pytest.raises(Forbidden, match="This session has no actor"), db.session() as session:
         recordings.open(session, audio)
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.shared_database
 NOW = timedelta(0)
 
 
-def test_a_deleted_recording_cannot_be_opened_comes_back_or_goes_for_good(db, case, audio, sweep, states):
+def test_a_deleted_recording_cannot_be_opened_is_restored_or_removed_permanently(db, case, audio, sweep, states):
     with db.session(actor="alice") as session:
         recordings.delete(session, audio, reason="wrong person")
     with pytest.raises(NotFound, match="restore"):
@@ -35,7 +35,7 @@ def test_a_deleted_recording_cannot_be_opened_comes_back_or_goes_for_good(db, ca
     done = sweep(grace=NOW)
     assert (done.purged_recordings, done.removed_objects, done.removed_bytes) == (1, 1, len(BYTES))
     assert states() == []
-    with pytest.raises(NotFound, match="no such recording"):
+    with pytest.raises(NotFound, match="does not exist"):
         read(db, audio)
     assert outcomes(db, case, "audio.purged") == ["done"]
 
@@ -59,7 +59,7 @@ def test_a_hold_refuses_deletion_and_keeps_what_was_marked_and_replaced_before(d
 
 
 @pytest.mark.own_database
-def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
+def test_the_functions_check_the_rights_of_their_caller(db, case, audio, states):
     calls = (
         ("place_recording", ":id, 'x', 'y', 'memory', false, NULL"),
         ("mark_deleted", ":id, true"),
@@ -69,7 +69,7 @@ def test_the_functions_ask_whoever_calls_them(db, case, audio, states):
         for number in (audio.id, 10**12):
             with pytest.raises(NotFound) as caught, db.session(actor="bob") as session:
                 session.execute(text(f"SELECT {name}({arguments})"), {"id": number})
-            assert str(caught.value) == "There is no such thing, or it is not yours to see."
+            assert str(caught.value) == "The row does not exist, or you may not see it."
         with pytest.raises(NotFound), db.session() as session:
             session.execute(text(f"SELECT {name}({arguments})"), {"id": audio.id})
     with db.session(actor="alice") as session:

@@ -19,13 +19,13 @@ from src.errors import (
 )
 from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
-from tests.services.recordings.conftest import BYTES, told
+from tests.services.recordings.conftest import BYTES, details_of
 
 pytestmark = pytest.mark.shared_database
 
 
 def failed(db, case, kind):
-    return [(detail["error"], detail["name"], detail["size_bytes"]) for detail in told(db, case, kind)]
+    return [(detail["error"], detail["name"], detail["size_bytes"]) for detail in details_of(db, case, kind)]
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_a_duplicate_that_is_refused_and_one_that_is_returned(db, case, tone):
         recordings.ingest(session, case, tone, name="b.wav", on_duplicate="refuse")
     with db.session(actor="alice") as session:
         recordings.ingest(session, case, tone, name="c.wav", on_duplicate="return")
-    entries = [(detail["outcome"], detail["name"]) for detail in told(db, case, "audio.ingested")]
+    entries = [(detail["outcome"], detail["name"]) for detail in details_of(db, case, "audio.ingested")]
     assert entries == [("stored", "a.wav"), ("failed", "b.wav"), ("returned", "a.wav")]
 
 
-def test_a_failure_that_the_caller_survives_is_told_too(db, case, tone):
+def test_a_failure_that_the_caller_catches_is_logged_too(db, case, tone):
     with db.session(actor="alice") as session:
         with pytest.raises(NotAudio):
             recordings.ingest(session, case, b"noise", name="a.wav")
         recordings.ingest(session, case, tone, name="b.wav")
-    assert sorted(detail["outcome"] for detail in told(db, case, "audio.ingested")) == ["failed", "stored"]
+    assert sorted(detail["outcome"] for detail in details_of(db, case, "audio.ingested")) == ["failed", "stored"]
 
 
 @pytest.mark.parametrize("step", ["put.before", "put.after"])
@@ -113,7 +113,7 @@ def test_damaged_missing_and_silent(db, case, audio, storage):
     ]  # fmt: skip
 
 
-def test_a_hold_that_refuses_is_told_and_access_that_is_refused_is_told_once(db, case, audio):
+def test_refusals_by_a_hold_or_by_rights_are_logged_once(db, case, audio):
     with db.session(actor="alice") as session:
         cases.place_hold(session, case, reason="inquiry")
         cases.add_participant(session, case, "bob", role="viewer")
@@ -124,7 +124,7 @@ def test_a_hold_that_refuses_is_told_and_access_that_is_refused_is_told_once(db,
         recordings.archive(session, audio, reason="x")
     with db.session(actor="root") as session:
         assert len(activity.feed(session, type="access.refused")) == 1
-    assert told(db, case, "audio.archived") == []
+    assert details_of(db, case, "audio.archived") == []
 
 
 @pytest.mark.own_database
@@ -139,6 +139,6 @@ def test_a_failure_in_a_case_that_was_rolled_back_stands_without_it(db):
 @pytest.mark.parametrize("detail", [{}, {"outcome": "stored"}, {"outcome": None}])
 def test_nobody_notes_a_success_that_way(db, case, detail):
     entries = [{"type": "audio.ingested", "case_id": case.id, "detail": detail}]
-    with pytest.raises(InvalidInput, match="no kind of reading"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="does not write entries of type"), db.session(actor="alice") as session:
         session.execute(select(func.public.record_reads(cast(entries, JSONB))))
-    assert told(db, case, "audio.ingested") == []
+    assert details_of(db, case, "audio.ingested") == []

@@ -17,11 +17,11 @@ NOW = timedelta(0)
 
 
 @pytest.mark.parametrize("harm", ["sound", "missing", "damaged"])
-def test_a_check_stands_on_the_row_and_in_the_log(db, case, audio, owner, harm, yard):  # noqa: PLR0917 - fixtures
+def test_a_check_stands_on_the_row_and_in_the_log(db, case, audio, owner, harm, store):  # noqa: PLR0917 - fixtures
     if harm == "missing":
-        yard.storage.delete(audio.path)
+        store.storage.delete(audio.path)
     elif harm == "damaged":
-        yard.storage.corrupt(audio.path)
+        store.storage.corrupt(audio.path)
     with db.session(actor="alice") as session:
         (check,) = recordings.verify(session, audio)
     assert (check.outcome, check.size_bytes) == (harm, len(BYTES))

@@ -6,24 +6,24 @@ import random
 
 import pytest
 
-from tests.services.recordings.killing import judge, kill_many, read_diaries, s3_options, set_stage
+from tests.services.recordings.killing import judge, kill_many, read_journals, s3_options, set_stage
 from tests.storage.s3_server import running_moto
 
 
 def killed(stage, seed, kills):
     kill_many(stage, random.Random(seed), kills)
-    told = read_diaries(stage.folder)
-    assert judge(stage, told) == [], f"seed {seed}"
+    journal = read_journals(stage.folder)
+    assert judge(stage, journal) == [], f"seed {seed}"
     # Otherwise nothing was tried.
-    assert told.ingested
-    assert told.interrupted >= kills // 3, told
-    return told
+    assert journal.ingested
+    assert journal.interrupted >= kills // 3, journal
+    return journal
 
 
 def test_nothing_is_lost_or_left_over_on_local(speech_server, owner_url, tmp_path):
     stage = set_stage(speech_server, owner_url, tmp_path, "local", {"root": tmp_path / "audio"})
-    told = killed(stage, 5, kills=44)
-    assert {"ingest", "receive", "archive", "restore", "delete", "sweep"} <= told.ended.keys()
+    journal = killed(stage, 5, kills=44)
+    assert {"ingest", "receive", "archive", "restore", "delete", "sweep"} <= journal.ended.keys()
 
 
 def test_nothing_is_lost_or_left_over_on_s3(speech_server, owner_url, tmp_path):

@@ -27,55 +27,55 @@ from tests.storage.shelf import Shelf
 NOW = timedelta(0)
 
 
-def test_archiving_copies_switches_and_queues_and_restoring_goes_back(db, case, audio, yard):
+def test_archiving_copies_switches_and_queues_and_restoring_goes_back(db, case, audio, store):
     with db.session(actor="alice") as session:
         archived = recordings.archive(session, audio, reason="finished")
     assert archived.path.startswith(f"archive/{audio.id}/")
     assert (archived.is_archived, archived.archive_reason) == (True, "finished")
-    assert yard.states() == ["deleting", "live"]
+    assert store.states() == ["deleting", "live"]
     assert read(db, audio) == BYTES
 
-    assert yard.sweep().removed_objects == 1
+    assert store.sweep().removed_objects == 1
     with pytest.raises(ObjectNotFound):
-        yard.storage.head(audio.path)
+        store.storage.head(audio.path)
 
     with db.session(actor="alice") as session:
         restored = recordings.restore(session, audio)
     assert restored.path.startswith(f"cases/{case.id}/")
     assert (restored.is_archived, restored.archive_reason) == (False, None)
-    yard.sweep()
+    store.sweep()
     assert read(db, audio) == BYTES
-    assert yard.states() == ["live"]
+    assert store.states() == ["live"]
     assert (outcomes(db, case, "audio.archived"), outcomes(db, case, "audio.restored")) == (["done"], ["done"])
 
 
 @pytest.mark.parametrize("step", ["copy.before", "copy.after_bytes", "copy.after"])
 @pytest.mark.parametrize("verb", ["archive", "restore"])
-def test_a_fault_at_any_step_leaves_the_recording_where_it_was(db, audio, step, verb, yard):
+def test_a_fault_at_any_step_leaves_the_recording_where_it_was(db, audio, step, verb, store):
     if verb == "restore":
         with db.session(actor="alice") as session:
             recordings.archive(session, audio, reason="finished")
-        yard.sweep()
-    yard.storage.fail(step, StorageUnavailable("gone"))
+        store.sweep()
+    store.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable, match="gone"), db.session(actor="alice") as session:
         if verb == "archive":
             recordings.archive(session, audio, reason="finished")
         else:
             recordings.restore(session, audio)
-    assert yard.states() == ["live", "pending"]
+    assert store.states() == ["live", "pending"]
     assert read(db, audio) == BYTES
-    assert yard.sweep().removed_objects == 1
-    assert (read(db, audio), yard.states(), len(list(yard.storage.list()))) == (BYTES, ["live"], 1)
+    assert store.sweep().removed_objects == 1
+    assert (read(db, audio), store.states(), len(list(store.storage.list()))) == (BYTES, ["live"], 1)
 
 
 @pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
-def test_a_fault_while_storing_leaves_garbage_that_a_sweep_finds(db, case, tone, step, yard):
-    yard.storage.fail(step, StorageUnavailable("gone"))
+def test_a_fault_while_storing_leaves_garbage_that_a_sweep_finds(db, case, tone, step, store):
+    store.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
-    assert yard.states() == ["pending"]
-    assert yard.sweep().removed_objects == 1
-    assert (yard.states(), list(yard.storage.list())) == ([], [])
+    assert store.states() == ["pending"]
+    assert store.sweep().removed_objects == 1
+    assert (store.states(), list(store.storage.list())) == ([], [])
 
 
 @pytest.mark.parametrize("how", ["rollback", "savepoint", "released savepoint, then rollback"])
@@ -106,20 +106,20 @@ def test_a_savepoint_that_is_taken_back_inside_a_transaction_that_commits_keeps_
     assert (states(), read(db, audio)) == (["live"], BYTES)
 
 
-def test_of_two_who_archive_at_once_one_is_told(db, audio, monkeypatch, yard):
-    copy = yard.storage.copy
+def test_of_two_concurrent_archivings_one_fails(db, audio, monkeypatch, store):
+    copy = store.storage.copy
 
     def overtaken(source, target):
-        monkeypatch.setattr(yard.storage, "copy", copy)
+        monkeypatch.setattr(store.storage, "copy", copy)
         with db.session(actor="alice") as other:
             recordings.archive(other, audio, reason="mine")
         return copy(source, target)
 
-    monkeypatch.setattr(yard.storage, "copy", overtaken)
+    monkeypatch.setattr(store.storage, "copy", overtaken)
     with pytest.raises(LostUpdate), db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="mine too")
-    yard.sweep()
-    assert (yard.states(), read(db, audio)) == (["live"], BYTES)
+    store.sweep()
+    assert (store.states(), read(db, audio)) == (["live"], BYTES)
 
 
 def test_damaged_bytes_are_not_archived(db, audio, storage, states):
@@ -156,7 +156,7 @@ def test_what_is_done_already_is_refused(db, audio):
             recordings.delete(session, audio, reason="wrong person")
 
 
-def test_moving_to_another_backend_and_reading_it_there(db, audio, tmp_path, owner, speech_server, yard):  # noqa: PLR0917 - fixtures
+def test_moving_to_another_backend_and_reading_it_there(db, audio, tmp_path, owner, speech_server, store):  # noqa: PLR0917 - fixtures
     local = LocalStorage(tmp_path / "audio")
     with db.session(actor="alice") as session:
         moved = recordings.move(session, audio, local)
@@ -167,10 +167,10 @@ def test_moving_to_another_backend_and_reading_it_there(db, audio, tmp_path, own
     with Session(owner) as session:
         first = sweeping.sweep(session, local, older_than=NOW)
         assert (first.removed_objects, first.kept_back) == (0, 1)  # not its backend
-        assert sweeping.sweep(session, {"local": local, "memory": yard.storage}, older_than=NOW).removed_objects == 1
-    assert (read(db, audio), yard.states()) == (BYTES, ["live"])
+        assert sweeping.sweep(session, {"local": local, "memory": store.storage}, older_than=NOW).removed_objects == 1
+    assert (read(db, audio), store.states()) == (BYTES, ["live"])
     url, key = db.engine.url, speech_server.signing_key
-    with Database(url, signing_key=key, storage=yard.storage) as stranger:
+    with Database(url, signing_key=key, storage=store.storage) as stranger:
         with pytest.raises(ConfigurationError, match="local"):
             read(stranger, audio)
         recordings.keep_backend(stranger, local)
@@ -202,7 +202,7 @@ def test_usage_counts_what_a_case_keeps(db, case, audio):
     with db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
     with db.session(actor="alice") as session:
-        told = [(s.backend, s.state, s.objects, s.size_bytes) for s in recordings.storage_usage(session, case)]
-    assert told == [("memory", "deleting", 1, len(BYTES)), ("memory", "live", 1, len(BYTES))]
+        entries = [(s.backend, s.state, s.objects, s.size_bytes) for s in recordings.storage_usage(session, case)]
+    assert entries == [("memory", "deleting", 1, len(BYTES)), ("memory", "live", 1, len(BYTES))]
     with db.session(actor="bob") as session:
         assert recordings.storage_usage(session, case) == []

@@ -59,7 +59,7 @@ class Keeping(RuleBasedStateMachine):
         except StorageUnavailable:
             return False
         finally:
-            self.storage.heal()
+            self.storage.clear_faults()
         return True
 
     def chosen(self, data, **wanted):
@@ -102,7 +102,7 @@ class Keeping(RuleBasedStateMachine):
         except StorageUnavailable:
             pass
         finally:
-            self.storage.heal()
+            self.storage.clear_faults()
 
     @precondition(lambda self: self.received)
     @rule(ending=endings)
@@ -153,7 +153,7 @@ class Keeping(RuleBasedStateMachine):
             self.storage.fail(fault, StorageUnavailable("a fault"))
         with Session(self.owner) as session:
             done = sweeping.sweep(session, self.storage, older_than=NOW, grace=GRACE)
-        self.storage.heal()
+        self.storage.clear_faults()
         self.received.clear()
         old = [number for number, known in self.model.items() if known["deleted"] and known.get("old")]
         assert done.purged_recordings == len(old)

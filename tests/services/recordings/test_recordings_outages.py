@@ -179,7 +179,7 @@ def test_s3_that_answers_500_every_third_time_is_survived(place, proxy, spoiled)
         ((404, "NoSuchBucket"), ConfigurationError, "S3_BUCKET"),
     ],
 )
-def test_s3_that_refuses_for_good(place, proxy, spoiled, fate, error, match):  # noqa: PLR0917 - fixtures
+def test_s3_that_keeps_failing(place, proxy, spoiled, fate, error, match):  # noqa: PLR0917 - fixtures
     here = place(spoiled())
     proxy.spoil = lambda request: setattr(request, "fate", fate)
     here.is_refused(error, match)
@@ -213,7 +213,7 @@ def test_hostile_names_survive_or_are_refused(db, case, storage):
                     assert file.read() == BYTES
         except InvalidInput:
             refused.add(what)
-    assert {"nothing", "zero byte"} <= refused
+    assert {"empty", "zero byte"} <= refused
     assert all(not HOSTILE_NAMES[what] or len(HOSTILE_NAMES[what]) > 1024 or "\0" in HOSTILE_NAMES[what]
                or any("\ud800" <= c <= "\udfff" for c in HOSTILE_NAMES[what]) for what in refused)  # fmt: skip
     assert len(refused) < 10

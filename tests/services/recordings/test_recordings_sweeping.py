@@ -17,40 +17,40 @@ from tests.conftest import wav
 NOW = timedelta(0)
 
 
-def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, yard, monkeypatch):
-    put = yard.storage.put
+def test_a_sweep_never_takes_what_is_on_its_way(db, case, tone, store, monkeypatch):
+    put = store.storage.put
     swept = []
 
     def slow(*arguments, **options):
-        swept.append(yard.sweep())
+        swept.append(store.sweep())
         stored = put(*arguments, **options)
-        swept.append(yard.sweep())
+        swept.append(store.sweep())
         return stored
 
-    monkeypatch.setattr(yard.storage, "put", slow)
+    monkeypatch.setattr(store.storage, "put", slow)
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
-        swept.append(yard.sweep())
+        swept.append(store.sweep())
     received = recordings.receive(db, case, tone, actor="alice")
     assert [(done.removed_objects, done.kept_back) for done in swept] == [(0, 1)] * 5
-    assert yard.sweep().removed_objects == 1  # nobody holds it between receive and ingest
-    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+    assert store.sweep().removed_objects == 1  # nobody holds it between receive and ingest
+    with pytest.raises(Conflict, match="upload them again"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     with db.session(actor="alice") as session, recordings.open(session, audio) as file:
         assert file.read() == tone
 
 
-def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, yard, monkeypatch):
-    announce = recordings.ingestion.announce
+def test_a_writer_that_paused_before_it_held_its_key_stores_nothing(db, case, tone, store, monkeypatch):
+    announce = recordings.context.announce
 
     def paused(*arguments):
         announce(*arguments)
-        assert yard.sweep().removed_objects == 1
+        assert store.sweep().removed_objects == 1
 
-    monkeypatch.setattr(recordings.ingestion, "announce", paused)
-    with pytest.raises(Conflict, match="a sweep removed them"), db.session(actor="alice") as session:
+    monkeypatch.setattr(recordings.context, "announce", paused)
+    with pytest.raises(Conflict, match="removed by a sweep"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
-    assert (yard.states(), list(yard.storage.list())) == ([], [])
+    assert (store.states(), list(store.storage.list())) == ([], [])
 
 
 def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage, owner):
@@ -65,27 +65,27 @@ def test_a_key_that_nobody_announced_cannot_be_ingested(db, case, tone, storage,
     assert list(storage.list()) == []
 
 
-def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case, yard, owner, tone):
+def test_a_sweep_goes_on_past_what_cannot_be_removed_and_remembers_why(db, case, store, owner, tone):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
         recordings.ingest(session, case, wav(0.1))
         raise ZeroDivisionError
-    yard.storage.fail("delete.before", UnsupportedOperation("locked"))
-    done = yard.sweep()
+    store.storage.fail("delete.before", UnsupportedOperation("locked"))
+    done = store.sweep()
     assert (done.removed_objects, list(done.failed.values())) == (1, ["locked"])
     with owner.connect() as connection:
         assert connection.execute(select(StorageObject.attempts, StorageObject.last_error)).all() == [(1, "locked")]
-    yard.storage.fail("delete.after", StorageUnavailable("the answer got lost"))
-    assert len(yard.sweep().failed) == 1
-    assert (yard.sweep().removed_objects, yard.states(), list(yard.storage.list())) == (1, [], [])
+    store.storage.fail("delete.after", StorageUnavailable("the answer got lost"))
+    assert len(store.sweep().failed) == 1
+    assert (store.sweep().removed_objects, store.states(), list(store.storage.list())) == (1, [], [])
     with owner.connect() as connection:
-        told = connection.scalars(
+        entries = connection.scalars(
             text(
                 "SELECT l.new ->> 'outcome' FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
                 " WHERE t.code = 'storage.swept' ORDER BY l.id"
             )
         ).all()
-    assert told == ["failed", "failed", "done"]
+    assert entries == ["failed", "failed", "done"]
 
 
 def test_a_storage_that_does_not_answer_is_asked_once(db, case, storage, tone, sweep):

@@ -27,7 +27,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
     assert (audio.name, audio.duration_ms, audio.language.code) == ("Интервью.wav", 500, "ru")
     with db.session(actor="alice") as session, recordings.open(session, audio) as file:
         assert file.read() == tone
-    with pytest.raises(Conflict, match="nobody's any more"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="already ingested"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     assert states() == ["live"]
 
@@ -36,7 +36,7 @@ def test_what_was_received_is_attached_in_a_short_transaction(db, case, tone, st
 def test_bytes_that_a_killed_sweep_removed_become_no_recording(db, case, tone, storage, states):
     received = recordings.receive(db, case, tone, actor="alice")
     storage.delete(received.key)  # what a sweep does last, and a kill before its commit leaves the row
-    with pytest.raises(Conflict, match="send them anew"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="upload them again"), db.session(actor="alice") as session:
         recordings.ingest(session, case, received)
     assert states() == ["pending"]
 
@@ -54,7 +54,7 @@ def test_receiving_holds_no_connection_of_the_sessions(db, case, tone, storage, 
     assert held == [(0, 1)]
 
 
-def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
+def test_transactions_that_wait_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
     waiting, seen = [], []
 
     def look():
@@ -93,13 +93,13 @@ def test_whoever_waits_for_bytes_may_idle(db, case, tone, storage, monkeypatch):
 
 @pytest.mark.own_database
 @pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
-def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, yard, step):
-    yard.storage.fail(step, StorageUnavailable("gone"))
+def test_receiving_that_fails_leaves_a_row_that_a_sweep_finds(db, case, tone, store, step):
+    store.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable):
         recordings.receive(db, case, tone, actor="alice")
-    assert yard.states() == ["pending"]
-    yard.sweep()
-    assert (yard.states(), list(yard.storage.list())) == ([], [])
+    assert store.states() == ["pending"]
+    store.sweep()
+    assert (store.states(), list(store.storage.list())) == ([], [])
 
 
 def test_who_may_not_write_receives_nothing(db, case, tone, states):
@@ -114,12 +114,12 @@ def test_who_may_not_write_receives_nothing(db, case, tone, states):
 
 def test_what_was_received_for_one_case_is_not_attached_to_another(db, case, tone):
     received = recordings.receive(db, case, tone, actor="alice")
-    with pytest.raises(InvalidInput, match="another case"), db.session(actor="alice") as session:
+    with pytest.raises(InvalidInput, match="received for case"), db.session(actor="alice") as session:
         recordings.ingest(session, cases.open_case(session, title="Other"), received)
 
 
 @pytest.mark.parametrize("content", [b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
-def test_bytes_that_are_no_audio_are_stored_when_the_caller_insists(db, case, content):
+def test_input_that_is_not_audio_is_stored_when_allowed(db, case, content):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, content, name="x.wav", allow_non_audio=True)
     assert (audio.duration_ms, audio.codec, audio.content_type) == (None, None, "application/octet-stream")
@@ -166,34 +166,34 @@ def test_of_two_who_bring_the_same_bytes_at_once_one_is_given_the_others(db, cas
 
 
 @pytest.mark.parametrize("on_duplicate", ["add", "return", "refuse"])
-def test_the_same_bytes_heal_a_recording_whose_file_is_missing(db, case, tone, yard, on_duplicate):
+def test_the_same_bytes_repair_a_recording_whose_file_is_missing(db, case, tone, store, on_duplicate):
     with db.session(actor="alice") as session:
         lost = recordings.ingest(session, case, tone, name="one.wav")
-    yard.storage.delete(lost.path)
+    store.storage.delete(lost.path)
     with db.session(actor="alice") as session:
-        healed = recordings.ingest(session, case, tone, on_duplicate=on_duplicate)
-    assert (healed.id, healed.name) == (lost.id, "one.wav")
+        repaired = recordings.ingest(session, case, tone, on_duplicate=on_duplicate)
+    assert (repaired.id, repaired.name) == (lost.id, "one.wav")
     with db.session(actor="alice") as session, recordings.open(session, lost) as file:
         assert file.read() == tone
     with db.session(actor="alice") as session:
-        told = [entry.type for entry in activity.feed(session, case=case, type="audio.repaired")]
-    assert told == ["audio.repaired"]
-    yard.sweep()
-    assert yard.states() == ["live"]
+        entries = [entry.type for entry in activity.feed(session, case=case, type="audio.repaired")]
+    assert entries == ["audio.repaired"]
+    store.sweep()
+    assert store.states() == ["live"]
 
 
-def test_what_was_archived_is_healed_in_the_archive(db, case, tone, yard):
+def test_what_was_archived_is_repaired_in_the_archive(db, case, tone, store):
     with db.session(actor="alice") as session:
         lost = recordings.ingest(session, case, tone, name="one.wav")
         recordings.archive(session, lost, reason="finished")
-    yard.sweep()
-    yard.storage.delete(lost.path)
+    store.sweep()
+    store.storage.delete(lost.path)
     with db.session(actor="alice") as session:
-        healed = recordings.ingest(session, case, tone)
-    assert (healed.id, healed.is_archived, healed.archive_reason) == (lost.id, True, "finished")
-    assert healed.path.startswith(f"archive/{lost.id}/")
-    yard.sweep()
-    assert (yard.states(), [found.key for found in yard.storage.list()]) == (["live"], [healed.path])
+        repaired = recordings.ingest(session, case, tone)
+    assert (repaired.id, repaired.is_archived, repaired.archive_reason) == (lost.id, True, "finished")
+    assert repaired.path.startswith(f"archive/{lost.id}/")
+    store.sweep()
+    assert (store.states(), [found.key for found in store.storage.list()]) == (["live"], [repaired.path])
     with db.session(actor="alice") as session, recordings.open(session, lost) as file:
         assert file.read() == tone
 
@@ -230,5 +230,5 @@ def test_what_a_client_uploaded_is_read_hashed_and_decoded_here(by_address, tone
     with by_address.session(actor="alice") as session:
         with urllib.request.urlopen(recordings.url(session, audio), timeout=10) as answer:
             assert answer.read() == tone
-        with pytest.raises(Conflict, match="ingested already"):
+        with pytest.raises(Conflict, match="already ingested"):
             recordings.ingest(session, case, uploaded)

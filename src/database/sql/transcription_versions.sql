@@ -1,14 +1,14 @@
--- build 1 · sha256 cd5b9abe1fc2
--- Versions of a transcription: what keeps them whole.
+-- build 2 · sha256 d105024bc67a
+-- Integrity of the versions of a transcription.
 --
--- Segments are not in the log: their transcription answers for them with a digest, set by a trigger when the
--- transaction that made the version commits. From then on nothing is added to, changed in or taken from a version; it
--- only goes as a whole.
+-- Segments are not logged: the transcription stores a digest of them, set by a trigger when the transaction that
+-- created the version commits. From then on parts of a version cannot be added, changed or deleted; a version is
+-- deleted as a whole.
 --
 --     segments_sha256 = sha256(sha256(content) ‖ text of [sha256 of each source, …] ‖ for each segment
 --                              sha256(text of [position, start, end, speaker, text, words, confidence, flags]))
 --
--- Not here: which version counts (services/transcripts), how a text is indexed (search_text_1.sql).
+-- Elsewhere: the selection of a version (services/transcripts), indexing of texts (search_text_1.sql).
 
 CREATE OR REPLACE FUNCTION public.transcription_digest(transcription_id bigint)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -41,11 +41,11 @@ RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, 
 DECLARE
     finished bigint;
 BEGIN
-    -- Once for the whole statement: a version that is finished takes no more parts.
+    -- Once per statement: parts cannot be added to a finished version.
     SELECT t.id INTO finished FROM public.transcriptions t
      WHERE t.segments_sha256 IS NOT NULL AND t.id IN (SELECT DISTINCT p.transcription_id FROM new_parts p) LIMIT 1;
     IF finished IS NOT NULL THEN
-        RAISE EXCEPTION 'transcription % is finished: add a new version instead', finished
+        RAISE EXCEPTION 'transcription % is finished; add a new version instead', finished
             USING ERRCODE = 'STI02', CONSTRAINT = 'transcriptions_finished_check', TABLE = TG_TABLE_NAME;
     END IF;
     RETURN NULL;
@@ -56,13 +56,13 @@ REVOKE ALL ON FUNCTION public.guard_new_parts() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.guard_part()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- A version goes as a whole: its own row is gone by the time the foreign key takes its parts.
+    -- Deleting a version deletes its own row first, before the foreign key cascades to its parts.
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM public.transcriptions t WHERE t.id = OLD.transcription_id) THEN
         RETURN OLD;
     END IF;
     IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'transcription_segments' THEN
-        -- Indexing anew says the same again: whatever was said, and the digest is over that, stays as it was. Sessions
-        -- may not even try.
+        -- Reindexing updates rows without a change of the columns that the digest covers. Sessions have no privilege to
+        -- update segments.
         IF (OLD.id, OLD.created_at, OLD.updated_at, OLD.case_id, OLD.transcription_id, OLD.position, OLD.start_ms,
             OLD.end_ms, OLD.speaker, OLD.text, OLD.words::text, OLD.confidence, OLD.flags)
            IS NOT DISTINCT FROM
@@ -71,7 +71,7 @@ BEGIN
             RETURN NEW;
         END IF;
     END IF;
-    RAISE EXCEPTION '% of % is refused: a version is never edited, add a new one or delete it whole',
+    RAISE EXCEPTION '% on % is not allowed: a version is never edited; add a new one or delete the whole version',
         TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END
 $body$;
@@ -80,7 +80,8 @@ REVOKE ALL ON FUNCTION public.guard_part() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.place_source()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Which recording it belongs to is not for whoever writes to say: the same bytes twice are refused by it.
+    -- The recording is copied from the transcription and not taken from the client: a unique constraint uses it to
+    -- reject the same bytes twice.
     NEW.audio_file_id := (SELECT t.audio_file_id FROM public.transcriptions t
                            WHERE t.id = NEW.transcription_id AND t.case_id = NEW.case_id);
     RETURN NEW;

@@ -1,4 +1,4 @@
-"""whisper.cpp (`transcription`, milliseconds, tokens) and pipelines of Hugging Face (`chunks`, seconds)."""
+"""whisper.cpp (`transcription`, milliseconds, tokens) and Hugging Face pipelines (`chunks`, seconds)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from src.errors import InvalidInput
 from src.formats import quality
-from src.formats.segments import Segments
+from src.formats.packed_segments import Segments
+from src.formats.segments import Parsed, Reading, Segment, Word, listed, named
 from src.formats.sentences import Sentences
-from src.formats.values import Parsed, Reading, Segment, Word, listed, named
 
 _SPECIAL = re.compile(r"\[_\w+\]|<\|[^|]*\|>", re.ASCII)
-# Scripts that put no spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
+# Scripts without spaces between words: Thai to Khmer, Japanese, Chinese, full-width forms.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uffef]")
-# A list of single words rather than of sentences: so short in the middle, and nearly never with a space inside.
+# The longest median length of a list of single words; such a list also has hardly any spaces inside its elements.
 WORD_LENGTH, UNSPACED_WORD_LENGTH = 12, 4
 
 
 def parse_whisper_cpp(document: Mapping[str, Any]) -> Parsed:
-    """Read `-oj` and `-ojf`; the tokens of the latter become words. Raises InvalidInput that names segment and word."""
+    """Parse `-oj` and `-ojf`; the tokens of the latter become words. Raises InvalidInput with segment and word."""
     source = listed(document.get("transcription"), "transcription")
     segments = Segments(_spoken(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")
@@ -39,7 +39,7 @@ def _spoken(value: Any, index: int) -> Segment:
     words = _words(reading, raw["tokens"]) if raw.get("tokens") is not None else None
     speaker = reading.label(raw.get("speaker"), ", speaker")
     quality.doubt(reading, {}, text, None, words or ())
-    # `?` is how it writes that both channels are equally loud.
+    # whisper.cpp writes `?` if both channels are equally loud.
     return Segment(text, *times, None if speaker == "?" else speaker, words, flags=tuple(reading.flags))
 
 
@@ -65,24 +65,24 @@ def _seconds(stamp: Any) -> Any:
 
 
 def _whole(text: Any) -> Any:
-    """Join the bytes of characters that stood in two tokens; what stays broken is replaced by `Reading`."""
+    """Join the bytes of characters that were split between tokens; `Reading` replaces incomplete ones."""
     if not isinstance(text, str) or text.isascii():
         return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return text  # half a character that was written as an escape
+        return text  # an unpaired surrogate that was written as an escape
 
 
 def _words(reading: Reading, tokens: Any) -> list[Word]:
-    """Tokens that begin with a space, or in a script without spaces, begin a word; its confidence is their mean."""
+    """Return words: a token with a leading space, or in a script without spaces, begins one; confidence is the mean."""
     words: list[Word] = []
     group: list[tuple[str, tuple[int | None, int | None], float | None]] = []
 
     def close() -> None:
         if not group:
             return
-        sure = [p for _, _, p in group if p is not None]
+        confidences = [p for _, _, p in group if p is not None]
         starts = [times[0] for _, times, _ in group if times[0] is not None]
         ends = [times[1] for _, times, _ in group if times[1] is not None]
         text = reading.text(_whole("".join(text for text, _, _ in group)))
@@ -90,7 +90,7 @@ def _words(reading: Reading, tokens: Any) -> list[Word]:
         if start_ms is not None and end_ms is not None and end_ms < start_ms:
             reading.flag("invalid_time")
             end_ms = None
-        words.append(Word(text, start_ms, end_ms, sum(sure) / len(sure) if sure else None))
+        words.append(Word(text, start_ms, end_ms, sum(confidences) / len(confidences) if confidences else None))
         group.clear()
 
     for number, value in enumerate(listed(tokens, f"{reading.place}, tokens")):
@@ -98,7 +98,7 @@ def _words(reading: Reading, tokens: Any) -> list[Word]:
         raw = named(value, reading.place + place)
         text = raw.get("text")
         if not isinstance(text, str):
-            raise InvalidInput(f"{reading.place}{place}: the token is {type(text).__name__}, not text.")
+            raise InvalidInput(f"{reading.place}{place}: the token is {type(text).__name__}; a str is required.")
         if _SPECIAL.fullmatch(text):
             continue
         if text[:1].isspace() or (UNSPACED.match(text) and not _broken("".join(part for part, _, _ in group))):
@@ -114,14 +114,14 @@ def _broken(text: str) -> bool:
 
 
 def parse_chunks(document: Mapping[str, Any]) -> Parsed:
-    """Read `chunks`; a list of single words is gathered into sentences. Raises InvalidInput that names the segment."""
+    """Parse `chunks`; a list of single words is grouped into sentences. Raises InvalidInput with the segment."""
     source = listed(document.get("chunks"), "chunks")
     languages: collections.Counter[str] = collections.Counter()
     segments = Segments(_chunk(raw, index, languages) for index, raw in enumerate(source))
     whole = Reading("the result")
-    # `return_language` writes it into each chunk.
-    mostly = next((name for name, _ in languages.most_common(1)), None)
-    language = whole.text(document.get("language"), ", language") or mostly
+    # With `return_language`, each chunk has a language.
+    most_common = next((name for name, _ in languages.most_common(1)), None)
+    language = whole.text(document.get("language"), ", language") or most_common
     if not segments and document.get("text"):
         segments = Segments([Segment(whole.text(document["text"]), flags=tuple(whole.flags))])
     elif _are_words(segments):
@@ -156,15 +156,15 @@ def _are_words(segments: Segments) -> bool:
 
 
 def _gathered(chunks: Segments) -> Iterator[Segment]:
-    own = any(text[:1].isspace() for text in chunks.texts())
-    # Letters with blanks among them: a segment ends between words, and `3.14` is one.
-    letters = own and all(len(text) <= 1 for text in chunks.texts())
+    has_spaces = any(text[:1].isspace() for text in chunks.texts())
+    # Single characters with spaces among them: segments end between words only, and `3.14` is one word.
+    single_characters = has_spaces and all(len(text) <= 1 for text in chunks.texts())
     sentences = Sentences()
     for chunk in chunks:
-        within = letters and not chunk.text.isspace() and UNSPACED.match(chunk.text) is None
-        if sentences.ends_before(chunk.speaker, chunk.start_ms) and not (within and chunk.speaker == sentences.speaker):
+        joins = single_characters and not chunk.text.isspace() and UNSPACED.match(chunk.text) is None
+        if sentences.ends_before(chunk.speaker, chunk.start_ms) and not (joins and chunk.speaker == sentences.speaker):
             yield from sentences.close()
-        unspaced = own or UNSPACED.match(chunk.text) is not None
+        unspaced = has_spaces or UNSPACED.match(chunk.text) is not None
         for flag in chunk.flags:
             if flag not in {"empty", "no_speech", "repetition"}:
                 sentences.reading.flag(flag)

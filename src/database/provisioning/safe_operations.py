@@ -1,6 +1,6 @@
-"""What `alembic revision --autogenerate` writes down: lines that a busy server can take, and that may run twice.
+"""Rendering of `alembic revision --autogenerate`: operations without long locks, which may run twice.
 
-Only alembic/env.py imports this module. Alembic's own lines would hold a lock while they look at every row of a table.
+Only alembic/env.py imports this module. The default operations of Alembic hold a lock while they scan a table.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from alembic.autogenerate.render import render_op, renderers
 from alembic.operations import ops
 from sqlalchemy import CheckConstraint, TextClause
 
-# CHECKs are found by their names, which Alembic does only where it is asked to.
+# Compares CHECKs by name, which Alembic does only with this plugin.
 PLUGINS = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")
 
 
 class SafeCheck(ops.MigrateOperation):
-    """A CHECK of a table that has rows: added without a look at them, then validated while everybody works."""
+    """A CHECK of an existing table: added as NOT VALID, then validated without blocking writers."""
 
     def __init__(self, constraint: CheckConstraint) -> None:
         self.constraint = constraint
 
 
 class SafeIndex(ops.MigrateOperation):
-    """An index of a table that has rows: made while everybody works."""
+    """An index of an existing table: created concurrently."""
 
     def __init__(self, created: ops.CreateIndexOp) -> None:
         self.created = created
 
 
 def make_safe(context: Any, revision: Any, directives: list[ops.MigrationScript]) -> None:  # noqa: ARG001 - Alembic's signature
-    """Replace what would keep sessions waiting: `process_revision_directives=` of Alembic.
+    """Replace operations that would block sessions: `process_revision_directives=` of Alembic.
 
-    What stands before a part that commits by itself does nothing when it runs a second time.
+    Operations before a block with its own commit get `if_not_exists`, so that the revision can be repeated.
     """
     for upgrade in (upgrade for script in directives for upgrade in script.upgrade_ops_list):
-        new = {op.table_name for op in upgrade.ops if isinstance(op, ops.CreateTableOp)}
+        created = {op.table_name for op in upgrade.ops if isinstance(op, ops.CreateTableOp)}
         for changes in upgrade.ops:
-            if isinstance(changes, ops.ModifyTableOps) and changes.table_name not in new:
+            if isinstance(changes, ops.ModifyTableOps) and changes.table_name not in created:
                 changes.ops = [_safe(op) for op in changes.ops]
         safe = [op for changes in upgrade.ops if isinstance(changes, ops.ModifyTableOps) for op in changes.ops]
         if any(isinstance(op, SafeCheck | SafeIndex) for op in safe):
@@ -48,7 +48,7 @@ def make_safe(context: Any, revision: Any, directives: list[ops.MigrationScript]
 
 
 def render_check(kind: str, thing: Any, autogen_context: AutogenContext) -> Any:  # noqa: ARG001 - Alembic's signature
-    """Print a CHECK of a new table by its short name, percent signs as they are: `render_item=` of Alembic."""
+    """Render a CHECK of a new table with its short name and unescaped percent signs: `render_item=` of Alembic."""
     if kind != "check" or not isinstance(thing, CheckConstraint):
         return False
     return f"sa.CheckConstraint({_condition(thing)!r}, name={_short_name(thing)!r})"
@@ -64,7 +64,7 @@ def _safe(op: ops.MigrateOperation) -> ops.MigrateOperation:
 def _render_safe_check(autogen_context: AutogenContext, op: SafeCheck) -> list[str]:  # noqa: ARG001 - Alembic's signature
     table, name, condition = op.constraint.table.name, _short_name(op.constraint), _condition(op.constraint)
     return [
-        # An interrupted revision leaves one behind.
+        # An interrupted revision leaves the constraint behind.
         f"op.drop_constraint({name!r}, {table!r}, type_='check', if_exists=True)",
         f"op.create_check_constraint({name!r}, {table!r}, {condition!r}, postgresql_not_valid=True)",
         "with op.get_context().autocommit_block():",
@@ -79,7 +79,7 @@ def _render_safe_index(autogen_context: AutogenContext, op: SafeIndex) -> list[s
     created.kw["postgresql_concurrently"] = True
     return [
         "with op.get_context().autocommit_block():",
-        # An interrupted one leaves an index that is not valid.
+        # An interrupted revision leaves an invalid index behind.
         f"op.drop_index({created.index_name!r}, {created.table_name!r}, if_exists=True, postgresql_concurrently=True)",
         *render_op(autogen_context, created),
         "",
@@ -92,5 +92,5 @@ def _condition(constraint: CheckConstraint) -> str:
 
 
 def _short_name(constraint: CheckConstraint) -> str:
-    """Return the name without what the naming convention adds to it."""
+    """Return the name without the prefix and suffix of the naming convention."""
     return str(constraint.name).removeprefix(f"{constraint.table.name}_").removesuffix("_check")

@@ -1,12 +1,12 @@
-"""Tables of services beside those of this layer: the same protection for a table in a service's own Alembic history.
+"""Tables of services: the protection of this layer for a table in the Alembic history of a service.
 
     def upgrade() -> None:
         case_id = sa.Column("case_id", sa.Integer, sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False)
         table = op.create_table("case_tags", *record_columns(), case_id, sa.Column("tag", sa.Text, nullable=False))
         protect_table(op, table, insert=("case_id", "tag"), update=("tag",))
 
-What is declared stands in `protected_tables`, so that `init_db --check` and `alembic upgrade` of this layer keep the
-table's protection like that of their own.
+Declarations are stored in `protected_tables`, so that `init_db --check` and `alembic upgrade` of this layer check and
+repair the protection of these tables too.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from src.database.schema.sql_files import functions
 from src.errors import InvalidInput
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-# The longest name of a policy adds 13 characters, and a name has 63.
+# The longest policy name adds 13 characters, and names have at most 63.
 _LONGEST_TABLE = 50
-_NEEDED = ("id", "created_at", "updated_at")
-_KEPT_BY_THE_SERVER = {*_NEEDED, "row_version"}
+_REQUIRED = ("id", "created_at", "updated_at")
+_SET_BY_SERVER = {*_REQUIRED, "row_version"}
 
-# Run as one statement, also where a service migrates without a transaction.
+# A single statement, which is atomic even if a service migrates without a transaction.
 _CLEAR = """
 DO $clear$
 DECLARE
@@ -59,22 +59,22 @@ END $clear$;
 """.strip()
 _REFUSE = """
         IF EXISTS ({triggers}) THEN
-            RAISE EXCEPTION 'the table {name} is protected already, and not by protect_table'
+            RAISE EXCEPTION 'the table {name} is already protected, but not by protect_table'
                 USING ERRCODE = 'invalid_table_definition';
         END IF;
 """.strip()
 
 
 def record_columns(*, versioned: bool = False) -> tuple[Column[Any], ...]:
-    """Return the columns that every protected table has: `id`, `created_at`, `updated_at`, all set by the server.
+    """Return the required columns of a protected table: `id`, `created_at`, `updated_at`, all set by the server.
 
-    `versioned` adds `row_version`, counted by a trigger: map it as the model's version counter.
+    `versioned` adds `row_version`, counted by a trigger: map it as the version counter of the model.
     """
-    moment = TIMESTAMP(timezone=True)
+    timestamp = TIMESTAMP(timezone=True)
     columns: list[Column[Any]] = [
         Column("id", BigInteger, Identity(), primary_key=True),
-        Column("created_at", moment, server_default=func.now(), nullable=False),
-        Column("updated_at", moment, server_default=func.now(), nullable=False),
+        Column("created_at", timestamp, server_default=func.now(), nullable=False),
+        Column("updated_at", timestamp, server_default=func.now(), nullable=False),
     ]
     if versioned:
         columns.append(
@@ -95,20 +95,20 @@ def protect_table(
     unsampled: Collection[str] = (),
     protected: Protected | None = None,
 ) -> None:
-    """Give a table of a service row security, capture, guards and grants, and remember that it has them.
+    """Protect a table of a service with row security, capture, guards and grants, and store the declaration.
 
-    `op` is Alembic's, `table` what `op.create_table` returned: a table in `public` with `record_columns()` and, unless
-    `protected` says otherwise, a `case_id` (integer) that leads to `cases.id`; no name may need quotes. Sessions may
-    set the columns of `insert` and change those of `update`; a column of `signed` may name the actor only; of
-    `sensitive` ones the log keeps a salted hash, and so it does of `secret` ones, which no session may read; of
-    `unsampled` ones ANALYZE takes no samples, as text of cases needs. The verbs that commands take in the case are
-    those of `protected`, by default write, write, delete.
+    `op` is Alembic's, `table` the result of `op.create_table`: a table in `public` with `record_columns()` and, unless
+    `protected` declares otherwise, a `case_id` (integer) that references `cases.id`; names must not need quotes.
+    Sessions may set the columns `insert` on INSERT and `update` on UPDATE; `signed` columns may only be set to the
+    actor; of `sensitive` and `secret` columns the log contains a salted hash, and no session may read a `secret`
+    column; ANALYZE does not sample `unsampled` columns, which is required for text of cases. The verbs that the
+    commands require in the case are those of `protected`, by default write, write, delete.
 
-    Safe to repeat: another declaration takes the place of the one before. A later revision names the table with all its
-    columns, `sa.table("case_tags", sa.column("id"), ...)`. What the table had before goes: permissive policies, rights
-    of sessions, triggers of this layer. Its rows get their first entry from `history baseline`. Nobody else reaches the
-    table until the transaction ends. Raises InvalidInput for a table or a column that cannot be protected; a table of
-    this layer is refused by the database.
+    Repeatable: a new declaration replaces the previous one. A later revision passes the table with all its columns,
+    `sa.table("case_tags", sa.column("id"), ...)`. Existing permissive policies, privileges of sessions and triggers of
+    this layer are dropped. Existing rows get their first entry from `history baseline`. The table is locked until the
+    transaction ends. Raises InvalidInput for a table or a column that cannot be protected; for a table of this layer
+    the database raises an error.
     """
     protected = protected or Protected()
     marked = {"insert": insert, "update": update, "signed": signed, "sensitive": sensitive, "secret": secret,
@@ -119,16 +119,16 @@ def protect_table(
         "protected": {name: value for name, value in asdict(protected).items() if name != "triggers"},
     }
     if protected.triggers:
-        raise InvalidInput("protect_table takes no triggers; create them in the revision of the service.")
+        raise InvalidInput("protected: must not have triggers; create them in the revision of the service.")
     if table.schema not in {None, "public"}:
         raise InvalidInput(
-            f"protect_table: {table.name} is in the schema {table.schema}; tables are protected in public."
+            f"protect_table: {table.name} is in the schema {table.schema}; only tables in public can be protected."
         )
     _require(table, declaration, protected)
     derived = _derived(table.name, declaration)
     document = json.dumps(declaration, sort_keys=True).replace("'", "''")
-    # Row security comes first: it takes the strongest lock. After a weaker one, a session that has read and now writes
-    # would wait for this transaction, and this one for that session.
+    # Row security first, since it takes the strongest lock: upgrading from a weaker lock could deadlock with a session
+    # that has read the table and now writes to it.
     _run(op, derived.row_security)
     _run(op, _clear(table.name, _REFUSE))
     _run(op, derived.create())
@@ -140,10 +140,10 @@ def protect_table(
 
 
 def unprotect_table(op: Any, name: str) -> None:
-    """Take back what `protect_table` did, before `op.drop_table`.
+    """Undo `protect_table`, before `op.drop_table`.
 
-    A table that stays keeps row security, without policies and rights: no session reaches it. Does nothing where
-    `protect_table` was not called. Raises InvalidInput for a name that needs quotes.
+    If the table is kept, row security stays enabled without policies and privileges: sessions have no access. Does
+    nothing without a previous `protect_table`. Raises InvalidInput for a name that needs quotes.
     """
     _require_plain(name)
     _run(op, _clear(name, "RETURN;"))
@@ -151,7 +151,7 @@ def unprotect_table(op: Any, name: str) -> None:
 
 
 def registered(connection: Connection) -> tuple[Derived, ...]:
-    """Return what follows from the declarations of services' tables that are there."""
+    """Return the objects derived from the stored declarations of existing tables of services."""
     if connection.scalar(text("SELECT to_regclass('public.protected_tables') IS NULL")):
         return ()
     rows = connection.execute(
@@ -167,7 +167,7 @@ def _require_plain(*names: str) -> None:
     for name in names:
         if not _NAME.fullmatch(name) or name in RESERVED_WORDS:
             raise InvalidInput(
-                f"protect_table: {name!r} would need quotes; give lowercase letters, digits and underscores, and no"
+                f"protect_table: {name!r} would need quotes; use lowercase letters, digits and underscores, and no"
                 " reserved word of SQL."
             )
 
@@ -176,21 +176,21 @@ def _require(table: TableClause, declaration: dict[str, Any], protected: Protect
     _require_plain(table.name, *declaration["columns"])
     if len(table.name) > _LONGEST_TABLE:
         raise InvalidInput(
-            f"protect_table: the name {table.name} has more than {_LONGEST_TABLE} characters; names of its policies"
-            " would be cut."
+            f"protect_table: the name {table.name} has {len(table.name)} characters; at most {_LONGEST_TABLE}, since"
+            " the names of its policies are longer."
         )
     present = set(declaration["columns"])
-    needed = [*_NEEDED, *([protected.case] if protected.case else [])]
-    if missing := [name for name in needed if name not in present]:
+    required = [*_REQUIRED, *([protected.case] if protected.case else [])]
+    if missing := [name for name in required if name not in present]:
         raise InvalidInput(
-            f"The table {table.name} needs the columns {', '.join(missing)}; record_columns() gives id, created_at and"
-            " updated_at."
+            f"The table {table.name} needs the columns {', '.join(missing)}; record_columns() returns id, created_at"
+            " and updated_at."
         )
     for mark in ("insert", "update", "signed", "sensitive", "secret", "unsampled"):
         if unknown := sorted(set(declaration[mark]) - present):
             raise InvalidInput(f"{mark}: the table {table.name} has no column {', '.join(unknown)}.")
-        if mark in {"insert", "update"} and (kept := sorted(_KEPT_BY_THE_SERVER & set(declaration[mark]))):
-            raise InvalidInput(f"{mark}: the server sets {', '.join(kept)}, and no session may.")
+        if mark in {"insert", "update"} and (generated := sorted(_SET_BY_SERVER & set(declaration[mark]))):
+            raise InvalidInput(f"{mark}: the server sets {', '.join(generated)}; remove it.")
     if unwritten := sorted(set(declaration["signed"]) - {*declaration["insert"], *declaration["update"]}):
         raise InvalidInput(f"signed: {', '.join(unwritten)} must be one of the columns of insert or update.")
 
@@ -200,7 +200,7 @@ def _derived(name: str, declaration: dict[str, Any]) -> Derived:
     columns = []
     for column in declaration["columns"]:
         info: dict[str, Any] = {mark: column in declaration[key] for key, mark in marks.items()}
-        # What no session may read stands in no entry either.
+        # Secret columns are also sensitive: the log contains only a hash.
         info[SENSITIVE] = column in declaration["sensitive"] or info[SECRET]
         info[WRITTEN] = tuple(
             command for command, key in (("INSERT", "insert"), ("UPDATE", "update")) if column in declaration[key]
@@ -215,7 +215,7 @@ def _derived(name: str, declaration: dict[str, Any]) -> Derived:
 
 
 def _clear(name: str, unless_registered: str) -> str:
-    """Return the SQL that takes rights, permissive policies and triggers of this layer off a table."""
+    """Return the SQL that removes privileges, permissive policies and triggers of this layer from a table."""
     names = ", ".join(f"'{each.name}'" for each in functions() if "\nRETURNS trigger " in each.definition)
     return _CLEAR.replace("{unless_registered}", unless_registered).format(
         name=name,
@@ -226,7 +226,7 @@ def _clear(name: str, unless_registered: str) -> str:
 
 
 def _run(op: Any, sql: str) -> None:
-    """Run SQL as it stands: neither colons nor percent signs mean parameters, whatever paramstyle a service has set."""
+    """Execute SQL literally: without interpreting colons and percent signs, for every paramstyle of a service."""
     context = op.get_context()
     if context.as_sql:
         context.impl.static_output(f"{sql}\n")

@@ -1,6 +1,6 @@
-"""A folder tree that follows no symbolic link: every step is taken relative to a descriptor already held.
+"""A folder tree without symbolic links: every component is opened relative to the descriptor of its parent.
 
-Checking a path and then opening it leaves a gap in which a component can be swapped for a link; here there is none.
+Checking a path and then opening it is a race: a component can be replaced by a link in between.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ADVICE = {
-    errno.EACCES: "let the user of this process read and write it, or set AUDIO_STORAGE_ROOT to another folder",
-    errno.EPERM: "let the user of this process read and write it on a file system that has hard links",
+    errno.EACCES: "grant the user of this process read and write access, or set AUDIO_STORAGE_ROOT to another folder",
+    errno.EPERM: "grant the user of this process read and write access, on a file system with hard links",
     errno.EROFS: "mount it for writing, or set AUDIO_STORAGE_ROOT to another folder",
-    errno.ELOOP: "a symbolic link lies where a folder belongs, and links are not followed; put the real folder there",
-    errno.ENOTDIR: "a file or a symbolic link lies where a folder belongs; put the real folder there",
-    errno.ENOENT: "a folder vanished; mount the disk or bring the folder back",
-    errno.EXDEV: "its folders lie on several file systems; put .incomplete and the rest on one",
-    errno.EMFILE: "this process has too many files open; close some or raise the limit",
+    errno.ELOOP: "a folder is a symbolic link, which is not followed; replace it by a folder",
+    errno.ENOTDIR: "a folder is a file or a symbolic link; replace it by a folder",
+    errno.ENOENT: "a folder is missing; mount the disk or restore the folder",
+    errno.EXDEV: "its folders are on several file systems; move .incomplete and the others to one",
+    errno.EMFILE: "this process has too many open files; close some or raise the limit",
 }
 
 
 def storage_error(error: OSError, root: Path) -> StorageError:
-    """The error of the tree that says what the system's error means for the storage at `root`."""
+    """Translate an OSError into the storage error, with advice, for the storage at `root`."""
     if error.errno in _FULL:
         return NoSpace(f"The device of the storage at {root} is full ({error.strerror}); free space and try again.")
     advice = _ADVICE.get(error.errno or 0, "check the disk and try again")
@@ -39,7 +39,7 @@ def storage_error(error: OSError, root: Path) -> StorageError:
 
 @contextmanager
 def as_storage_error(root: Path) -> Iterator[None]:
-    """Turn an OSError of the body into NoSpace or StorageUnavailable that names `root`."""
+    """Translate an OSError of the body into NoSpace or StorageUnavailable, with `root` in the message."""
     try:
         yield
     except OSError as error:
@@ -47,10 +47,10 @@ def as_storage_error(root: Path) -> Iterator[None]:
 
 
 class FolderTree:
-    """The folders below one root, made as needed with mode 0750, each durable before anything lies in it.
+    """The folders below one root, created on demand with mode 0750, each synced before anything is created in it.
 
-    The root may be a symbolic link when it is first used; what it points to then is the root from there on, and a link
-    put in its place later is refused. Nothing is touched before the first use, and no existing mode is changed.
+    The root may be a symbolic link at the first use: its target is then the root, and a link that replaces the target
+    later is rejected. The disk is not accessed before the first use; modes of existing folders do not change.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -59,17 +59,17 @@ class FolderTree:
 
     @contextmanager
     def folder(self, *components: str, create: bool = False) -> Iterator[int]:
-        """A descriptor of that folder, closed afterwards.
+        """Yield a descriptor of that folder and close it afterwards.
 
-        Raises FileNotFoundError when it is missing and not to be made, OSError for all else that is wrong with it,
-        and StorageUnavailable when the root is not the device of its first use.
+        Raises FileNotFoundError when the folder is missing and `create` is False, OSError for other failures, and
+        StorageUnavailable when the root is on another device than at the first use.
         """
         descriptor = self._open_root()
         try:
             for component in components:
-                inner = _enter(descriptor, component, create=create)
+                child = _enter(descriptor, component, create=create)
                 os.close(descriptor)
-                descriptor = inner
+                descriptor = child
             yield descriptor
         finally:
             os.close(descriptor)
@@ -81,16 +81,16 @@ class FolderTree:
                 _make_durable_folders(self.root)
             descriptor = os.open(self.root, _OPEN_FOLDER)
         except OSError as error:
-            # A missing root is a missing disk, not an empty storage: "no such object" would read like a loss.
+            # A missing root is a missing disk, not an empty storage: ObjectNotFound would report a loss.
             raise storage_error(error, self.root) from error
         device = os.fstat(descriptor).st_dev
         if self._device is None:
             self._device = device
         if device != self._device:
             os.close(descriptor)
-            # Written below a mount point, the bytes would vanish when the disk comes back.
+            # Bytes written below a mount point are hidden when the disk is mounted again.
             raise StorageUnavailable(
-                f"The storage at {self.root} lies on another device than at first; mount its disk again, or restart."
+                f"The storage at {self.root} is on another device than at first use; mount its disk again, or restart."
             )
         return descriptor
 
@@ -106,8 +106,8 @@ def _enter(folder: int, name: str, *, create: bool) -> int:
 
 
 def make_durable_folder(name: str, *, parent: int) -> None:
-    """Make the folder unless it is there, and bring the entry in its parent to the disk either way."""
-    with suppress(FileExistsError):  # another writer was faster, but may not have reached its fsync yet
+    """Create the folder unless it exists; sync its entry in the parent in both cases."""
+    with suppress(FileExistsError):  # created by another writer, whose fsync may be pending
         os.mkdir(name, FOLDER_MODE, dir_fd=parent)
     os.fsync(parent)
 

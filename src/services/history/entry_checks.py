@@ -1,4 +1,4 @@
-"""Every entry beside its seal: recomputed, found, at its place; what differs gets its name."""
+"""Verify entries against their seals: recompute hashes, find missing, extra and moved entries, classify them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from src.database.models import ActivityArchive, ActivitySeal
 from src.services.history.chain import unpack
 from src.services.history.findings import Finding, Report
 
-# Enough for one query to pay, little enough to hold.
+# Many enough to amortise a query, few enough for memory.
 ENTRIES_AT_ONCE = 50_000
-# An entry is stamped after its transaction began; clocks of a server are corrected by less than this.
+# An entry is stamped after its transaction began; corrections of a server's clock are smaller than this.
 CLOCK_TOLERANCE = timedelta(seconds=60)
 
-# Recomputed by the server's own functions and by none of ours, which somebody might have replaced.
+# Uses only built-in functions: our own ones may have been replaced by an attacker.
 _RECOMPUTED = """
     SELECT l.id, l.transaction_id::text::bigint, l.epoch, l.created_at,
            (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date,
@@ -34,7 +34,7 @@ _RECOMPUTED = """
            l.leaf_hash
       FROM public.activity_logs l
 """
-# Compared as text: what an entry says is JSON, and must not be able to stop a verification.
+# Compared as text: an unexpected JSON value in a payload must not abort the verification.
 _ERASURES = text("""
     SELECT DISTINCT e.value::text FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.erased'
@@ -44,12 +44,12 @@ _ARCHIVED = text("""
     SELECT DISTINCT l.new ->> 'month' FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.archived'
 """)
-# What a finding says about an entry that has several: where it is now says more than that its hash differs.
-_TELLING = ("swapped", "moved", "back-dated", "changed", "rehashed", "erased", "deleted", "inserted")
+# Of several findings on an entry the first kind is reported: a new position is more specific than a different hash.
+_SPECIFIC_FIRST = ("swapped", "moved", "back-dated", "changed", "rehashed", "erased", "deleted", "inserted")
 
 
 class Batch(NamedTuple):
-    """What one seal says it holds: a month's part of a span of transactions."""
+    """The range of one seal: the entries of a month within a range of transactions."""
 
     seal_id: int
     month: date
@@ -69,14 +69,14 @@ class _Row(NamedTuple):
     at: datetime
     month: date
     empty: bool
-    payload_fits: bool
-    leaf_fits: bool
+    payload_matches: bool
+    leaf_matches: bool
     leaf_hash: bytes
 
 
 @dataclass
 class _Differences:
-    """Entries that are not where or what their seal says, until all have been seen and can be told apart."""
+    """Entries that differ from their seals, collected until all are read and can be classified."""
 
     missing: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     extra: dict[int, _Row] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Differences:
 
 
 def check_entries(session: Session, batches: Sequence[Batch], report: Report) -> Iterator[Finding]:
-    """Yield what is wrong with entries, one finding for each of them: the name that says most."""
+    """Yield one finding for each entry that differs: the most specific kind."""
     clock = _Clock(batches)
     differences = _Differences()
     found: list[Finding] = []
@@ -101,23 +101,23 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
                 continue
             if known[1] != row.leaf_hash:
                 differences.other[row.id] = (*known, row)
-            if not _spans(group, known[0], row):
+            if not _in_range(group, known[0], row):
                 differences.extra[row.id] = row
                 differences.missing[row.id] = known
         pruned = {batch.seal_id for batch in group if batch.pruned_at is not None}
-        differences.missing.update({number: known for number, known in sealed.items() if known[0] not in pruned})
-    strange = _unsealable_epochs(session, batches)
+        differences.missing.update({entry_id: known for entry_id, known in sealed.items() if known[0] not in pruned})
+    unsealable = _unsealable_epochs(session, batches)
     for row in _unsealed(session, batches):
         report.entries += 1
         report.unsealed += 1
         found += _own_hashes(row)
         found += clock.check(row)
-        if row.id in differences.missing or row.epoch in strange:
+        if row.id in differences.missing or row.epoch in unsealable:
             differences.extra[row.id] = row
-    found += _name(differences)
-    # Read after the entries: an erasure that commits meanwhile is then known before its entries look empty.
+    found += _classified(differences)
+    # Read after the entries, to include erasures that were committed while the entries were read.
     erased = set(session.scalars(_ERASURES))
-    yield from _one_name_each(
+    yield from _most_specific(
         finding for finding in found if finding.kind != "erased" or str(finding.entry_id) not in erased
     )
     yield from _check_pruned(session, batches)
@@ -131,93 +131,93 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
     )
 
 
-def _one_name_each(findings: Iterable[Finding]) -> Iterator[Finding]:
+def _most_specific(findings: Iterable[Finding]) -> Iterator[Finding]:
     best: dict[int, Finding] = {}
     for finding in findings:
-        number = finding.entry_id or 0
-        if number not in best or _TELLING.index(finding.kind) < _TELLING.index(best[number].kind):
-            best[number] = finding
-    return (best[number] for number in sorted(best))
+        entry_id = finding.entry_id or 0
+        if entry_id not in best or _SPECIFIC_FIRST.index(finding.kind) < _SPECIFIC_FIRST.index(best[entry_id].kind):
+            best[entry_id] = finding
+    return (best[entry_id] for entry_id in sorted(best))
 
 
 def _own_hashes(row: _Row) -> Iterator[Finding]:
-    if not row.leaf_fits:
-        yield Finding("changed", f"entry {row.id} does not give its own hash", entry_id=row.id)
+    if not row.leaf_matches:
+        yield Finding("changed", f"entry {row.id} does not match its leaf hash", entry_id=row.id)
     elif row.empty:
-        yield Finding("erased", f"entry {row.id} says nothing any more, and no erasure names it", entry_id=row.id)
-    elif not row.payload_fits:
-        yield Finding("changed", f"what entry {row.id} says does not give its hash", entry_id=row.id)
+        yield Finding("erased", f"entry {row.id} has no payload, and no erasure lists it", entry_id=row.id)
+    elif not row.payload_matches:
+        yield Finding("changed", f"the payload of entry {row.id} does not match its hash", entry_id=row.id)
 
 
-def _name(differences: _Differences) -> Iterator[Finding]:
-    sealed_as = {leaf: number for number, (_, leaf, _) in differences.other.items()}
-    for number, (seal, _, row) in sorted(differences.other.items()):
+def _classified(differences: _Differences) -> Iterator[Finding]:
+    sealed_as = {leaf: entry_id for entry_id, (_, leaf, _) in differences.other.items()}
+    for entry_id, (seal, _, row) in sorted(differences.other.items()):
         partner = sealed_as.get(row.leaf_hash)
-        if partner is not None and partner != number:
-            yield Finding("swapped", f"entry {number} is what seal {seal} knows as {partner}", number, seal)
+        if partner is not None and partner != entry_id:
+            yield Finding("swapped", f"entry {entry_id} has the hash of {partner} in seal {seal}", entry_id, seal)
         else:
-            yield Finding("rehashed", f"entry {number} is not the one that seal {seal} knows", number, seal)
-    for number, (seal, _) in sorted(differences.missing.items()):
-        if number in differences.extra:
-            moved = differences.extra[number]
-            yield Finding("moved", f"entry {number} of seal {seal} now claims {moved.at:%Y-%m-%d %H:%M}", number, seal)
+            yield Finding("rehashed", f"entry {entry_id} differs from its hash in seal {seal}", entry_id, seal)
+    for entry_id, (seal, _) in sorted(differences.missing.items()):
+        if entry_id in differences.extra:
+            moved = f"{differences.extra[entry_id].at:%Y-%m-%d %H:%M}"
+            yield Finding("moved", f"entry {entry_id} of seal {seal} now has the time {moved}", entry_id, seal)
         else:
-            yield Finding("deleted", f"entry {number} of seal {seal} is gone", number, seal)
-    for number, row in sorted(differences.extra.items()):
-        if number not in differences.missing:
-            yield Finding("inserted", f"entry {number} of {row.at:%Y-%m-%d %H:%M} is in no seal", number)
+            yield Finding("deleted", f"entry {entry_id} of seal {seal} is missing", entry_id, seal)
+    for entry_id, row in sorted(differences.extra.items()):
+        if entry_id not in differences.missing:
+            yield Finding("inserted", f"entry {entry_id} of {row.at:%Y-%m-%d %H:%M} is not in any seal", entry_id)
 
 
 class _Clock:
-    """Knows from the seals when a transaction can have begun at the earliest."""
+    """The earliest time at which a transaction can have begun, derived from the seals."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._known: dict[int, tuple[list[int], list[datetime]]] = {}
         for batch in batches:
-            upcoming, times = self._known.setdefault(batch.epoch, ([], []))
-            if not upcoming or batch.next_xid > upcoming[-1]:
-                upcoming.append(batch.next_xid)
+            next_xids, times = self._known.setdefault(batch.epoch, ([], []))
+            if not next_xids or batch.next_xid > next_xids[-1]:
+                next_xids.append(batch.next_xid)
                 times.append(batch.sealed_at)
 
     def check(self, row: _Row) -> Iterator[Finding]:
-        upcoming, times = self._known.get(row.epoch, ([], []))
-        place = bisect_right(upcoming, row.xid)
-        if place and row.at < times[place - 1] - CLOCK_TOLERANCE:
+        next_xids, times = self._known.get(row.epoch, ([], []))
+        index = bisect_right(next_xids, row.xid)
+        if index and row.at < times[index - 1] - CLOCK_TOLERANCE:
             yield Finding(
                 "back-dated",
-                f"entry {row.id} claims {row.at:%Y-%m-%d %H:%M:%S}, its transaction began after"
-                f" {times[place - 1]:%Y-%m-%d %H:%M:%S}",
+                f"entry {row.id} has the time {row.at:%Y-%m-%d %H:%M:%S}, but its transaction began after"
+                f" {times[index - 1]:%Y-%m-%d %H:%M:%S}",
                 entry_id=row.id,
             )
 
 
 def _grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     group: list[Batch] = []
-    held = 0
+    count = 0
     for batch in sorted(batches, key=lambda batch: (batch.epoch, batch.low_xid, batch.seal_id)):
-        full = held >= ENTRIES_AT_ONCE and group and batch.low_xid != group[-1].low_xid
-        # A gap, which the chain reports, must not be read as if it were sealed.
-        apart = group and (batch.epoch != group[-1].epoch or batch.low_xid > max(b.high_xid for b in group))
-        if full or apart:
+        full = count >= ENTRIES_AT_ONCE and group and batch.low_xid != group[-1].low_xid
+        # Do not read a gap, which the check of the chain reports, as sealed.
+        gap = group and (batch.epoch != group[-1].epoch or batch.low_xid > max(b.high_xid for b in group))
+        if full or gap:
             yield group
-            group, held = [], 0
+            group, count = [], 0
         group.append(batch)
-        held += batch.entry_count
+        count += batch.entry_count
     if group:
         yield group
 
 
 def _unsealable_epochs(session: Session, batches: Sequence[Batch]) -> set[int]:
-    """Return the epochs that no seal will hold: what came with a dump is sealed with this cluster's first entries."""
-    here = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
-    known = {batch.epoch for batch in batches} | {here}
-    if not any(batch.epoch == here for batch in batches):
+    """Return the epochs that can never be sealed: a restored dump is sealed with this cluster's first entries."""
+    current = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
+    known = {batch.epoch for batch in batches} | {current}
+    if not any(batch.epoch == current for batch in batches):
         return set()
     listed = text("SELECT DISTINCT l.epoch FROM public.activity_logs l WHERE l.epoch <> ALL (:known)")
     return set(session.scalars(listed, {"known": list(known)}))
 
 
-def _spans(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
+def _in_range(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
     return any(b.seal_id == seal_id and b.month == row.month and b.low_xid <= row.xid < b.high_xid for b in group)
 
 
@@ -235,7 +235,7 @@ def _rows(session: Session, epoch: int, low: int, high: int) -> Iterator[_Row]:
 
 
 def _unsealed(session: Session, batches: Sequence[Batch]) -> Iterator[_Row]:
-    """Yield the entries that no seal spans: newer ones, those of an epoch without seals, those in a gap."""
+    """Yield the entries outside the range of every seal: newer ones, those of an unsealed epoch, those in a gap."""
     spans: dict[int, list[tuple[int, int]]] = {}
     for group in _grouped(batches):
         spans.setdefault(group[0].epoch, []).append((group[0].low_xid, max(batch.high_xid for batch in group)))
@@ -259,13 +259,11 @@ def _stream(session: Session, condition: str, parameters: dict[str, Any]) -> Ite
 
 def _check_pruned(session: Session, batches: Sequence[Batch]) -> Iterator[Finding]:
     pruned = {batch.month for batch in batches if batch.pruned_at is not None}
-    kept = set(session.scalars(select(ActivityArchive.month)))
-    said = set(session.scalars(_ARCHIVED))
-    for month in sorted(pruned - kept):
-        yield Finding("archive", f"the entries of {month:%Y-%m} are gone, and no archive holds them")
-    # The entry that says so lies in a later month, with which it may have left for the archive itself.
-    for month in sorted(pruned & kept):
-        if str(month) not in said and not any(later > month for later in pruned):
-            yield Finding(
-                "archive", f"the entries of {month:%Y-%m} are gone, and no entry says that they were archived"
-            )
+    archived = set(session.scalars(select(ActivityArchive.month)))
+    logged = set(session.scalars(_ARCHIVED))
+    for month in sorted(pruned - archived):
+        yield Finding("archive", f"the entries of {month:%Y-%m} are missing and not archived")
+    # The log entry of the archiving is in a later month, which may have been archived as well.
+    for month in sorted(pruned & archived):
+        if str(month) not in logged and not any(later > month for later in pruned):
+            yield Finding("archive", f"the entries of {month:%Y-%m} are missing; no log entry records the archiving")

@@ -1,0 +1,163 @@
+"""Making a database ready to serve sessions: migrations, seeds, serving login, signing key, administrator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from src.config import Settings
+from src.database.connection.addresses import app_login, key_path
+from src.database.connection.key_file import KeyFile
+from src.database.models import User, UserRole
+from src.database.provisioning import seeding
+from src.database.provisioning.apply import applied_by_newer, apply, require_served
+from src.database.provisioning.differences import Difference
+from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.logins import provide_login, rotate_key
+from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.readiness import check as check_readiness
+from src.errors import InvalidInput
+from src.storage import open_backend
+
+# Long enough to restart all services one after the other within working hours.
+KEY_GRACE = timedelta(days=1)
+
+Report = Callable[[str], None]
+
+
+class Administrator(NamedTuple):
+    """The user to create with all permissions."""
+
+    name: str
+    password_hash: str
+
+
+def initialise(
+    engine: Engine,
+    settings: Settings,
+    report: Report,
+    *,
+    force: bool = False,
+    administrator: Administrator | None = None,
+    reset_login: bool = False,
+    rotate: bool = False,
+) -> list[Difference]:
+    """Make an existing database ready to serve sessions; return the differences that could not be repaired.
+
+    `engine` connects as the owner; `report` receives one sentence for each step. Safe to repeat, and concurrently. A
+    database that newer code initialised keeps its schema: it only gets the login, the key and the administrator.
+    """
+    newer = _newer(engine)
+    if newer is None:
+        upgrade(engine.url)
+        _apply_seeds(engine, settings, report, force=force)
+    else:
+        report(newer)
+    keys = _provide_login(engine, settings, report, reset_login=reset_login, rotate=rotate)
+    if administrator is not None:
+        report(_create_administrator(engine, administrator))
+    if newer is not None:
+        return []
+    # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
+    with migration_lock(engine):
+        apply(engine, keys.login)
+    with engine.connect() as connection:
+        return check_readiness(
+            connection, login=keys.login, keys=keys, extensions=settings.postgres_required_extensions
+        )
+
+
+def check(engine: Engine, settings: Settings) -> list[str]:
+    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready."""
+    found: list[str] = []
+    root = settings.audio_storage_root
+    if root.is_dir():
+        open_backend("local", root=root).probe()
+    else:
+        found.append(f"the folder of the recordings, {root}, is missing")
+    with engine.connect() as connection:
+        require_served(connection)
+        newer = applied_by_newer(connection)
+        if newer is not None:
+            return [*found, f"{newer}; check with the newer version"]
+        return found + [str(difference) for difference in _differences(connection, settings)]
+
+
+def _newer(engine: Engine) -> str | None:
+    """Return a sentence when newer code made this database and admits code as old as this one: it is not changed."""
+    with engine.connect() as connection:
+        newer = applied_by_newer(connection)
+        if newer is not None:
+            require_served(connection)
+    return newer
+
+
+def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: bool) -> None:
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
+        present = create_extensions(connection, settings.postgres_required_extensions)
+        create_name_indexes(connection)
+        months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
+        tables = seeding.apply_seeds(connection, force=force)
+    for table in tables:
+        report(str(table))
+    report(f"activity_logs: {months} monthly partitions added")
+    absent = [name for name, installed in present.items() if not installed]
+    if absent:
+        report(f"extensions not available: {', '.join(absent)} (optional)")
+
+
+def _provide_login(engine: Engine, settings: Settings, report: Report, *, reset_login: bool, rotate: bool) -> KeyFile:
+    path = key_path(settings)
+    configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
+        keys = provide_login(
+            connection,
+            path,
+            login=app_login(settings, connection.engine.url.database),
+            password=configured,
+            reset=reset_login,
+        )
+    report(f"login {keys.login}: ready; its password and the signing key are in {path}")
+    report(f"recordings: stored in {settings.audio_storage_root.resolve()}")
+    if rotate:
+        keys = rotate_key(engine, path, keys, grace=KEY_GRACE)
+        report(
+            f"signing key {keys.signing_key.id}: created; copy {path} to every machine within a day, then restart its"
+            " services"
+        )
+    return keys
+
+
+def _differences(connection: Connection, settings: Settings) -> list[Difference | str]:
+    keys = KeyFile.load(key_path(settings))
+    missing: list[Difference | str] = [] if keys else [f"the key file {key_path(settings)} is missing"]
+    login = keys.login if keys else app_login(settings, connection.engine.url.database)
+    return missing + check_readiness(
+        connection, login=login, keys=keys, extensions=settings.postgres_required_extensions
+    )
+
+
+def _create_administrator(engine: Engine, administrator: Administrator) -> str:
+    with engine.begin() as connection:
+        seeding.hold_lock(connection)
+        role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
+        created = connection.scalar(
+            text(
+                "INSERT INTO public.users (username, password_hash, role_id) SELECT :name, :hash,"
+                " (SELECT id FROM public.user_roles WHERE code = 'admin') ON CONFLICT (lower(username)) DO NOTHING"
+                " RETURNING id"
+            ),
+            {"name": administrator.name, "hash": administrator.password_hash},
+        )
+        same_name = func.lower(User.username) == administrator.name.lower()
+        is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
+    if created:
+        return f"administrator {administrator.name}: created"
+    if is_administrator:
+        return f"administrator {administrator.name}: exists already, not changed"
+    raise InvalidInput(f"The user {administrator.name} exists and is not an administrator; choose another name.")

@@ -1,0 +1,156 @@
+"""What an operation on recordings works with: the case, its storage and the limits, resolved once.
+
+Also which backend holds what: new recordings go to the backend of the settings; older ones may be in any backend that
+the settings or `keep_backend` describe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from src.database.connection.actor_tokens import Actor
+from src.database.connection.session import Database, actor_of, database_of
+from src.database.connection.timeouts import disable_idle_timeout
+from src.database.models import Case
+from src.errors import ConfigurationError, Conflict, Forbidden, NotFound
+from src.services.parameters import id_of
+from src.storage import StorageBackend, open_backend
+
+PROBE_TIMEOUT_SECONDS = 300.0
+ORPHANED = "These bytes were already ingested, or removed by a sweep; upload them again."
+
+
+@dataclass(frozen=True, slots=True)
+class CaseContext:
+    """A case in a session, the backend for its new recordings, and how long decoding one may take."""
+
+    session: Session
+    database: Database
+    case_id: int
+    storage: StorageBackend
+    probe_timeout_seconds: float
+
+    @classmethod
+    def resolve(cls, session: Session, case: Case | int) -> Self:
+        """Return the context of a case without asking for rights."""
+        return cls._in(database_of(session), session, id_of(Case, case))
+
+    @classmethod
+    def for_writing(cls, session: Session, case: Case | int) -> Self:
+        """Return the context of a case. Raises NotFound when the actor may not see it, Forbidden without `write`."""
+        database, _ = database_of(session), actor_of(session)
+        case_id = id_of(Case, case)
+        _require_case(session, case_id)
+        return cls._in(database, session, case_id)
+
+    @classmethod
+    def _in(cls, database: Database, session: Session, case_id: int) -> Self:
+        return cls(session, database, case_id, storage_in(database), probe_timeout(database))
+
+    def backend(self, name: str) -> StorageBackend:
+        """Return the backend that a row names. Raises ConfigurationError when it is not described here."""
+        return backend_in(self.database, name)
+
+    def lock(self, key: str) -> None:
+        """Keep sweeps away from an announced object until this transaction ends; see `lock_object`."""
+        lock_object(self.session, key)
+
+    def reserve(self, key: str, storage: StorageBackend) -> None:
+        """Announce an object in a transaction of its own, then lock it until this transaction ends."""
+        announce(self.database, self.session, self.case_id, key, storage)
+        self.lock(key)
+
+
+def storage_of(session: Session) -> StorageBackend:
+    """Return the backend that this session's database keeps new recordings in; opened once per Database."""
+    return storage_in(database_of(session))
+
+
+def storage_in(database: Database) -> StorageBackend:
+    """Return the backend that this database keeps new recordings in; opened once."""
+    if database.storage is None:
+        if database.settings is None:
+            database.storage = open_backend("local", root=Path("storage/audio"))
+        else:
+            database.storage = open_backend(database.settings.audio_storage_type, **database.settings.storage_options())
+    backend: StorageBackend = database.storage
+    return backend
+
+
+def backend_of(session: Session, name: str) -> StorageBackend:
+    """Return the backend that a row names: that of the settings, or one registered with `keep_backend`.
+
+    Raises ConfigurationError when the settings do not describe that backend.
+    """
+    return backend_in(database_of(session), name)
+
+
+def backend_in(database: Database, name: str) -> StorageBackend:
+    """Return the backend of this name; see `backend_of`."""
+    current = storage_in(database)
+    if name == current.name:
+        return current
+    if name not in database.storages:
+        options = None
+        if database.settings is not None and name == "local":
+            options = {"root": database.settings.audio_storage_root}
+        elif database.settings is not None and name == "s3":
+            options = database.settings.s3_options()
+        if options is None:
+            raise ConfigurationError(
+                f"The storage {name!r} of this recording is not described here; register it with keep_backend()."
+            )
+        database.storages[name] = open_backend(name, **options)
+    backend: StorageBackend = database.storages[name]
+    return backend
+
+
+def keep_backend(database: Database, backend: StorageBackend) -> None:
+    """Register one more backend, by its name, from which recordings of this database can be read."""
+    database.storages[backend.name] = backend
+
+
+def probe_timeout(database: Database) -> float:
+    """Return how many seconds decoding a recording may take."""
+    return database.settings.probe_timeout_seconds if database.settings is not None else PROBE_TIMEOUT_SECONDS
+
+
+def require_writable(session: Session, case_id: int) -> None:
+    """Raise NotFound for a case that the actor may not see, Forbidden for one without the verb `write`."""
+    actor_of(session)
+    _require_case(session, case_id)
+
+
+def _require_case(session: Session, case_id: int) -> None:
+    if session.scalar(select(Case.id).where(Case.id == case_id)) is None:
+        raise NotFound(f"Case {case_id} does not exist, or you may not see it.")
+    require_verb(session, case_id, "write")
+
+
+def require_verb(session: Session, case_id: int, verb: str) -> None:
+    """Raise Forbidden unless the actor holds that verb in the case: checked before any bytes are transferred."""
+    allowed = func.public.actor_case_ids(verb)
+    held = func.coalesce(func.array_position(allowed, case_id), 0) > 0
+    if not session.scalar(select(held | func.public.actor_may("*", "*"))):
+        raise Forbidden(f"The actor of this session lacks the verb {verb!r} in case {case_id}.")
+
+
+def announce(database: Database, actor: Session | Actor, case_id: int, key: str, storage: StorageBackend) -> None:
+    """Commit the row that names an object, before its first byte is written."""
+    with database.side_session(actor) as side:
+        side.execute(select(func.public.announce_object(case_id, key, storage.name)))
+
+
+def lock_object(session: Session, key: str) -> None:
+    """Keep sweeps away from an announced object until this transaction ends, and let the transaction idle that long.
+
+    Raises Conflict when a sweep removed the object before, or the actor may not write in its case.
+    """
+    disable_idle_timeout(session)
+    if not session.scalar(select(func.public.lock_object(key))):
+        raise Conflict(ORPHANED)
