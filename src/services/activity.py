@@ -86,7 +86,6 @@ def record(
     type: str,  # noqa: A002 - the column's name, and part of the public interface
     *,
     case: Case | int | None = None,
-    case_id: int | None = None,
     entity: Base | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> int:
@@ -100,7 +99,7 @@ def record(
         raise InvalidInput(f"type: {type!r} is not an activity type; use a code of the table activity_types.")
     appended = func.public.record_activity(
         type,
-        cast(id_of(Case, case) if case is not None else case_id, BigInteger),
+        cast(id_of(Case, case) if case is not None else None, BigInteger),
         cast(entity.__tablename__ if entity is not None else None, Text),
         cast(getattr(entity, "id", None), BigInteger),
         cast(dict(detail or {}), JSONB),
@@ -113,7 +112,7 @@ def note_read(
     session: Session,
     type: str,  # noqa: A002 - the column's name, and part of the public interface
     *,
-    case_id: int | None = None,
+    case: Case | int | None = None,
     entity: Base | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
@@ -124,7 +123,7 @@ def note_read(
     session.info["reads"].append(
         {
             "type": type,
-            "case_id": case_id,
+            "case_id": id_of(Case, case) if case is not None else None,
             "entity": entity.__tablename__ if entity is not None else None,
             "entity_id": getattr(entity, "id", None),
             "detail": dict(detail or {}),

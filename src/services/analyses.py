@@ -75,7 +75,7 @@ def add(
     activity.record(
         session,
         "analysis.added",
-        case_id=found.case_id,
+        case=found.case_id,
         entity=analysis,
         detail={"name": found.name, "version": analysis.version},
     )
@@ -121,7 +121,7 @@ def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
     activity.record(
         session,
         "analysis.accepted",
-        case_id=analysis.case_id,
+        case=analysis.case_id,
         entity=analysis,
         detail={"version": analysis.version},
     )

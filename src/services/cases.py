@@ -162,7 +162,7 @@ def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> Leg
         raise InvalidInput("reason: empty; releasing a legal hold needs a reason.")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # raises here, not at commit, if the actor may not release it
-    activity.record(session, "hold.released", case_id=hold.case_id, entity=hold, detail={"reason": reason})
+    activity.record(session, "hold.released", case=hold.case_id, entity=hold, detail={"reason": reason})
     return hold
 
 

@@ -45,7 +45,7 @@ CALLS: Mapping[str, tuple[str, Callable[[Session, int], object]]] = {
     "heartbeat": ("processing_jobs", lambda s, i: work.heartbeat(s, ProcessingJob(id=i, lease=1))),
     "complete": ("processing_jobs", lambda s, i: work.complete(s, ProcessingJob(id=i, lease=1))),
     "fail": ("processing_jobs", lambda s, i: work.fail(s, ProcessingJob(id=i, lease=1), "x")),
-    "record": ("cases", lambda s, i: activity.record(s, "note", case_id=i)),
+    "record": ("cases", lambda s, i: activity.record(s, "note", case=i)),
     "permissions": ("cases", lambda s, i: accounts.permissions(s, "bob", case=Case(id=i))),
     "feed": ("cases", lambda s, i: activity.feed(s, case=Case(id=i), changes=True)),
     "search": ("cases", lambda s, i: search.transcripts(s, "common", case=Case(id=i))),

@@ -135,7 +135,7 @@ def test_case_38_a_number_out_of_range_raises_our_own_error(shared, number):
             text("SELECT * FROM search_page('x', jsonb_build_object('cases', ARRAY[CAST(:n AS bigint)]))"),
             {"n": number},
         ),
-        lambda s: activity.record(s, "note", case_id=number),
+        lambda s: activity.record(s, "note", case=number),
     ):
         with pytest.raises((InvalidInput, NotFound)), shared.db.session(actor="alice") as session:
             ask(session)

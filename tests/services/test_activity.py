@@ -98,6 +98,6 @@ def test_record_validates_type_case_and_actor(db, audio):
     with db.session(actor="alice") as session, pytest.raises(InvalidInput, match="activity type"):
         activity.record(session, "no.such.type")
     with pytest.raises(NotFound), db.session(actor="bob") as session:
-        activity.record(session, "note", case_id=audio.case_id)
+        activity.record(session, "note", case=audio.case_id)
     with pytest.raises(Forbidden), db.session() as session:
         activity.record(session, "note")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+FindingKind = Literal[
+    "changed", "rehashed", "deleted", "inserted", "back-dated", "swapped", "moved", "erased",
+    "chain", "signature", "head", "archive", "row", "segments",
+]  # fmt: skip
+"""Entries: changed to erased; seals: chain to head; archived months; rows and segments that differ from the log."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference between stored data and the log or its seals. `str(finding)` is a sentence.
+    """A difference between stored data and the log or its seals. `str(finding)` is a sentence."""
 
-    `kind` is one of: changed, rehashed, deleted, inserted, back-dated, swapped, moved, erased (entries); chain,
-    signature, head (seals); archive (archived months); row, segments (rows that differ from the log).
-    """
-
-    kind: str
+    kind: FindingKind
     message: str
     entry_id: int | None = None
     seal_id: int | None = None

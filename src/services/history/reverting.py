@@ -49,7 +49,7 @@ def revert(session: Session, thing: Record | Identity, *, to: Version | datetime
         _apply(session, found, target.values or {})
     detail = {"entry": target.entry_id, "at": target.at.isoformat(), "why": reason}
     case_id = found.id if isinstance(found, Case) else getattr(found, "case_id", None)
-    activity.record(session, "history.reverted", case_id=case_id, entity=found, detail=detail)
+    activity.record(session, "history.reverted", case=case_id, entity=found, detail=detail)
     return found
 
 

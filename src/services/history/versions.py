@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from src.database.base import Record
 from src.database.models import ActivityLog
+from src.database.models.activity_log import Operation
 from src.errors import InvalidInput
 from src.services.history.row_images import STAMPS, Identity, identity_of, model_of, values_of
 
@@ -34,7 +35,7 @@ class Version:
     actor: str
     reason: str | None
     request_id: str | None
-    operation: str
+    operation: Operation
     model: type[Record]
     entity_id: int
     case_id: int | None

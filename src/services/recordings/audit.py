@@ -50,7 +50,7 @@ def logged_attempt(
         detail = {"name": attempt.name, "size_bytes": attempt.size_bytes}
         detail |= {"outcome": "failed", "error": error.__class__.__name__}
         audio = row_of(AudioFile, audio_id) if audio_id is not None else None
-        activity.note_read(session, type, case_id=case_id, entity=audio, detail=detail)
+        activity.note_read(session, type, case=case_id, entity=audio, detail=detail)
         raise
 
 

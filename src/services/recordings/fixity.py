@@ -93,7 +93,7 @@ def _verify_one(session: Session, audio_id: int) -> Check:
     activity.record(
         session,
         "audio.verified",
-        case_id=location.case_id,
+        case=location.case_id,
         entity=in_session(session, row_of(AudioFile, audio_id)),
         detail={"name": location.name, "size_bytes": location.size_bytes, "outcome": outcome},
     )

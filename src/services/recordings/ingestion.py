@@ -204,7 +204,7 @@ def _repaired(context: CaseContext, duplicate: AudioFile, received: Received) ->
 
 def _log(context: CaseContext, type: str, audio: AudioFile, outcome: str) -> None:  # noqa: A002 - the column's name
     detail = {"name": audio.name, "size_bytes": audio.size_bytes, "sha256": audio.sha256, "outcome": outcome}
-    activity.record(context.session, type, case_id=context.case_id, entity=audio, detail=detail)
+    activity.record(context.session, type, case=context.case_id, entity=audio, detail=detail)
 
 
 def _columns(facts: AudioFacts) -> dict[str, object]:

@@ -135,5 +135,5 @@ def _changed(session: Session, location: AudioLocation, type: str, detail: dict[
     audio = in_session(session, row_of(AudioFile, location.audio_id))
     session.refresh(audio)
     common = {"name": location.name, "size_bytes": location.size_bytes, "outcome": "done"}
-    activity.record(session, type, case_id=location.case_id, entity=audio, detail=common | detail)
+    activity.record(session, type, case=location.case_id, entity=audio, detail=common | detail)
     return audio

@@ -87,4 +87,4 @@ def _attempt(session: Session, location: AudioLocation) -> AbstractContextManage
 def _log_opened(session: Session, location: AudioLocation, more: dict[str, object]) -> None:
     detail = {"name": location.name, "size_bytes": location.size_bytes, "outcome": "done", **more}
     audio = row_of(AudioFile, location.audio_id)
-    activity.note_read(session, "audio.opened", case_id=location.case_id, entity=audio, detail=detail)
+    activity.note_read(session, "audio.opened", case=location.case_id, entity=audio, detail=detail)

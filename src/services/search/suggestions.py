@@ -40,5 +40,5 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
             word = row["text"][start:end]
             if highlighting.fold(word)[0].casefold().startswith(folded):
                 counted[word.lower()] += 1
-    activity.note_read(session, "search.made", case_id=case_id, detail={"query": f"{beginning}*", "hits": len(counted)})
+    activity.note_read(session, "search.made", case=case_id, detail={"query": f"{beginning}*", "hits": len(counted)})
     return [word for word, _ in sorted(counted.items(), key=lambda each: (-each[1], each[0]))[:limit]]

@@ -168,7 +168,7 @@ def transcripts(
     more = len(rows) > limit
     following = write_cursor(search, total, _keys(page[-1], order)) if more else None
     case_id = asked["cases"][0] if len(asked.get("cases", ())) == 1 else None
-    activity.note_read(session, "search.made", case_id=case_id, detail={"query": query, "hits": len(hits)})
+    activity.note_read(session, "search.made", case=case_id, detail={"query": query, "hits": len(hits)})
     return Page(hits, total=total, next=following)
 
 

@@ -127,7 +127,7 @@ def record_added(session: Session, audio: AudioFile, transcription: Transcriptio
     activity.record(
         session,
         "transcript.added",
-        case_id=audio.case_id,
+        case=audio.case_id,
         entity=transcription,
         detail={
             "name": audio.name,

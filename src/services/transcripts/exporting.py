@@ -73,7 +73,7 @@ def export(
     activity.note_read(
         session,
         "export.made",
-        case_id=transcription.case_id,
+        case=transcription.case_id,
         entity=transcription,
         detail={"name": f"{format} of version {transcription.version}", "format": format},
     )

@@ -83,7 +83,7 @@ def accept(session: Session, transcription: Transcription | int) -> Transcriptio
     activity.record(
         session,
         "transcript.accepted",
-        case_id=transcription.case_id,
+        case=transcription.case_id,
         entity=transcription,
         detail={"name": f"version {transcription.version} of {name}", "version": transcription.version},
     )
@@ -109,7 +109,7 @@ def note_read(session: Session, transcription: Transcription, **detail: Any) -> 
     activity.note_read(
         session,
         "transcript.read",
-        case_id=transcription.case_id,
+        case=transcription.case_id,
         entity=transcription,
         detail={**detail, "version": transcription.version},
     )
