@@ -23,6 +23,7 @@ from src.storage import MemoryStorage, case_key
 
 SAID = ["At the harbor.", "The masters count boats [inaudible].", "Thank you."]
 MODULES = (accounts, activity, analyses, bulk, cases, history, recordings, search, transcripts, work)
+# What examples of the reference, of few lines, need not import.
 IMPORTED: dict[str, Any] = {
     **{module.__name__.rpartition(".")[2]: module for module in MODULES},
     "formats": importlib.import_module("src.formats"),
@@ -65,11 +66,11 @@ class Prepared:
         self._open.close()
 
     def names(self, code: str, *also: str) -> dict[str, Any]:
-        """What the code refers to, and `also`; rows before sessions, so that these see them."""
+        """What the code refers to and does not import, and `also`; rows before sessions, so that these see them."""
         wanted = [*also, *sorted(_free_names(ast.parse(code).body))]
         sessions = [name for name in ("session", "admin", "worker") if name in wanted]
         rows = [name for name in wanted if hasattr(type(self), name) and name not in sessions]
-        return IMPORTED | {name: getattr(self, name) for name in ["db", *rows, *sessions]}
+        return {name: getattr(self, name) for name in ["db", *rows, *sessions]}
 
     # Sessions, which end with the example.
 
@@ -186,6 +187,9 @@ def _free_names(body: list[ast.stmt], assigned: set[str] | None = None) -> set[s
             free |= _free_names(statement.body, own) - assigned
             assigned.add(statement.name)
             continue
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            assigned |= {alias.asname or alias.name for alias in statement.names}
+            continue
         parts = list(ast.iter_child_nodes(statement))
         inner = [part for part in parts if isinstance(part, ast.stmt)]
         inner += [line for part in parts if isinstance(part, ast.ExceptHandler) for line in part.body]
@@ -196,8 +200,17 @@ def _free_names(body: list[ast.stmt], assigned: set[str] | None = None) -> set[s
             for node in ast.walk(part)
             if isinstance(node, ast.Name)
         ]
-        free |= {node.id for node in names if isinstance(node.ctx, ast.Load)} - assigned
-        assigned |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        looped = {
+            name.id
+            for part in parts
+            for loop in ast.walk(part)
+            if isinstance(loop, ast.comprehension)
+            for name in ast.walk(loop.target)
+            if isinstance(name, ast.Name)
+        }
+        free |= {node.id for node in names if isinstance(node.ctx, ast.Load)} - assigned - looped
+        assigned |= stored - looped
         free |= _free_names(inner, assigned)
     return free
 

@@ -1,4 +1,4 @@
-"""The how-to guides, the quickstart and the README do what they say: their code, one block after the other."""
+"""The code of the how-to guides, the quickstart and the README runs: one block after the other, in a database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.docs.pages import DOCS, HOW_TO, README, blocks
 from tests.docs.prepared import run, whisper_result
 from tests.docs.test_reference import use
 
-# Everything that a guide expects beside the names that it mentions.
+# What a guide expects in addition to the names that it mentions.
 PREPARED = {
     "correct-transcripts": "audio",
     "export": "first",
@@ -56,6 +56,13 @@ def test_the_code_of_the_first_pages_runs(page, carry_out, db, monkeypatch):
         for name in ("alice", "transcriber"):
             accounts.find_user(session, name).username = f"other_{name}"
         accounts.create_user(session, username="NAME", role="admin")
+
+    carry_out(page)
+
+
+@pytest.mark.parametrize("page", [DOCS / "formats.md", DOCS / "reference" / "settings.md"], ids=["formats", "settings"])
+def test_the_code_of_a_page_of_the_reference_runs(page, carry_out):
+    assert blocks(page)
 
     carry_out(page)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 
 import pytest
@@ -12,7 +13,7 @@ from src import errors, formats, storage
 from src.database.connection import addresses
 from src.storage import StorageBackend
 from tests.docs.pages import REFERENCE, documented, examples
-from tests.docs.prepared import MODULES, run
+from tests.docs.prepared import IMPORTED, MODULES, run
 
 pytestmark = pytest.mark.shared_database
 
@@ -69,12 +70,11 @@ def needing_an_example() -> list[str]:
 
 @pytest.mark.parametrize("name", needing_an_example())
 def test_a_public_function_has_an_example(name):
-    lengths = [
-        sum(1 for line in example.code.splitlines() if line.strip()) for example in EXAMPLES if example.name == name
-    ]
+    codes = [example.code for example in EXAMPLES if example.name == name]
 
-    assert lengths, f"{name} needs `::: {name}` and an example in docs/reference"
-    assert max(lengths) <= LONGEST
+    assert codes, f"{name} needs `::: {name}` and an example in docs/reference"
+    assert re.search(rf"\b{name.rpartition('.')[2]}\b", codes[0]), "the example does not use it"
+    assert max(sum(1 for line in code.splitlines() if line.strip()) for code in codes) <= LONGEST
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_example_runs(example, prepared, monkeypatch):
     if example.name in {"src.services.recordings.url", "src.services.recordings.upload_url"}:
         prepared.db.storage = prepared.s3
 
-    names = prepared.names(example.code, *PREPARED.get(example.page.stem, "").split())
+    names = IMPORTED | prepared.names(example.code, *PREPARED.get(example.page.stem, "").split())
     if "schema" in example.name:
         names |= names_of_schema()
     run(example.code, names, f"{example.page.name}: {example.name}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import import_module
 from typing import get_args
 
 from sqlalchemy import inspect, select
 
 import src.database
-from src.database.models.jobs import JobState
 from tests.conventions.sources import ROOT
 from tests.docs.pages import DOCS, REFERENCE
 
@@ -37,7 +37,7 @@ def test_the_columns_are_those_of_the_models():
 
 
 def test_the_codes_are_those_of_a_new_database(db):
-    listed = {model.strip("`"): cells for model, cells in rows(DATABASE.split("## Codes")[1])}
+    listed = {model.strip("`"): cells for model, cells in rows(DATABASE.split("## Codes")[1].split("## Types")[0])}
 
     with db.session(actor="alice") as session:
         for name in ("CaseStatus", "CasePriority", "AudioStatus", "Sentiment", "UserRole"):
@@ -48,11 +48,13 @@ def test_the_codes_are_those_of_a_new_database(db):
     assert listed == {}
 
 
-def test_the_states_of_a_job_are_those_of_the_table():
-    line = re.search(r"^States of a job \(`job\.state`\): ([^.]+)\.", DATABASE, re.MULTILINE)
+def test_the_types_of_arguments_have_the_listed_values():
+    listed = rows(DATABASE.split("## Types of arguments")[1])
 
-    assert line is not None
-    assert words(line[1]) == set(get_args(JobState))
+    assert len(listed) > 8
+    for name, module, cells in listed:
+        values = get_args(getattr(import_module(module.strip("`")), name.strip("`")))
+        assert words(cells) == set(values), name
 
 
 def test_the_extras_are_those_of_the_package():
