@@ -24,7 +24,16 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile, Case, Transcription
 from src.services import analyses, cases, recordings, search, transcripts
+from src.services.choices import CaseRole, Format
 from src.storage import StorageBackend
+
+
+def invite(s: Session, case: Case, role: CaseRole) -> None:
+    cases.add_participant(s, case, "bob", role=role)
+
+
+def written(s: Session, version: Transcription, format: Format) -> str | bytes:
+    return transcripts.export(s, version, format)
 
 
 def calls(s: Session, case: Case, audio: AudioFile, version: Transcription, storage: StorageBackend) -> None:
