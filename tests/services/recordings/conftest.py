@@ -13,8 +13,8 @@ from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
 from tests.storage.conftest import _clients, _proxy, moto_url, no_waiting, proxy, s3, spoiled  # noqa: F401 - fixtures
 
-BYTES = b"RIFF and so on"
-NOW = timedelta(0)
+CONTENT = b"RIFF and so on"
+ZERO = timedelta(0)
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def storage():
 
 
 @pytest.fixture
-def opened(speech_server, owner_url):
-    """Open a Database over the same rows with another storage."""
+def open_database(speech_server, owner_url):
+    """A function that opens the PostgreSQL database of the test with the given storage."""
     databases = []
 
     def open_with(storage):
@@ -38,9 +38,9 @@ def opened(speech_server, owner_url):
 
 
 @pytest.fixture
-def db(opened, storage, shared_database):
+def db(open_database, storage, shared_database):
     if shared_database is None:
-        return opened(storage)
+        return open_database(storage)
     shared_database.database.storage, shared_database.database.storages = storage, {}
     return shared_database.database
 
@@ -54,20 +54,22 @@ def case(db):
 @pytest.fixture
 def audio(db, case, make_audio):
     with db.session(actor="alice") as session:
-        return make_audio(session, case, content=BYTES)
+        return make_audio(session, case, content=CONTENT)
 
 
 @pytest.fixture
-def objects_before(shared_database):
-    """The number of the last object that was there when this test began."""
+def last_object_id(shared_database):
+    """The highest id in `storage_objects` before this test; 0 in a separate database."""
     return 0 if shared_database is None else shared_database.last_object
 
 
 @pytest.fixture
-def states(owner, objects_before):
+def object_states(owner, last_object_id):
+    """A function that returns the states of the objects that this test created, sorted."""
+
     def read():
         with owner.connect() as connection:
-            return sorted(connection.scalars(select(StorageObject.state).where(StorageObject.id > objects_before)))
+            return sorted(connection.scalars(select(StorageObject.state).where(StorageObject.id > last_object_id)))
 
     return read
 
@@ -76,27 +78,27 @@ def states(owner, objects_before):
 def sweep(owner, storage):
     def run(**options):
         with Session(owner) as session:
-            return sweeping.sweep(session, storage, **{"older_than": NOW, **options})
+            return sweeping.sweep(session, storage, **{"older_than": ZERO, **options})
 
     return run
 
 
 @pytest.fixture
-def store(states, sweep, storage):
-    """What is in the storage, as rows and as bytes, and the broom."""
-    return SimpleNamespace(states=states, sweep=sweep, storage=storage)
+def storage_fixture(object_states, sweep, storage):
+    """The storage, the states of its objects in the database, and the function that sweeps it."""
+    return SimpleNamespace(object_states=object_states, sweep=sweep, storage=storage)
 
 
-def read(db, audio, actor="alice"):
+def read_recording(db, audio, actor="alice"):
     with db.session(actor=actor) as session, recordings.open(session, audio) as file:
         return file.read()
 
 
-def details_of(db, case, kind):
-    """The details of one type of entry about a case in the log, as alice reads it."""
+def log_details(db, case, entry_type):
+    """Return the details of a case's log entries of one type, as alice reads them."""
     with db.session(actor="alice") as session:
-        return [entry.detail for entry in activity.feed(session, case=case, type=kind)]
+        return [entry.detail for entry in activity.feed(session, case=case, type=entry_type)]
 
 
-def outcomes(db, case, kind):
-    return [detail["outcome"] for detail in details_of(db, case, kind)]
+def log_outcomes(db, case, entry_type):
+    return [detail["outcome"] for detail in log_details(db, case, entry_type)]

@@ -1,4 +1,4 @@
-"""Recordings: bytes and rows, in every way that storing can go wrong."""
+"""Recordings: ingest and open, the states of objects after commits, rollbacks and failures, and rights."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ def case(db):
 
 
 @pytest.fixture
-def objects(owner, objects_before):
+def objects(owner, last_object_id):
     def read():
-        wanted = select(StorageObject.key, StorageObject.state).where(StorageObject.id > objects_before)
+        query = select(StorageObject.key, StorageObject.state).where(StorageObject.id > last_object_id)
         with owner.connect() as connection:
-            return dict(connection.execute(wanted).all())
+            return dict(connection.execute(query).all())
 
     return read
 
 
-@pytest.mark.parametrize("form", ["path", "bytes", "stream"])
-def test_a_recording_comes_back_byte_for_byte(db, case, tone, tmp_path, form):
+@pytest.mark.parametrize("source_type", ["path", "bytes", "stream"])
+def test_a_recording_is_returned_byte_for_byte(db, case, tone, tmp_path, source_type):
     path = tmp_path / "Интервью 1.wav"
     path.write_bytes(tone)
-    source = {"path": path, "bytes": tone, "stream": io.BytesIO(tone)}[form]
+    source = {"path": path, "bytes": tone, "stream": io.BytesIO(tone)}[source_type]
 
     with db.session(actor="alice") as session:
-        audio = recordings.ingest(session, case, source, name=None if form == "path" else path.name, language="pt-BR")
+        name = None if source_type == "path" else path.name
+        audio = recordings.ingest(session, case, source, name=name, language="pt-BR")
 
     assert (audio.name, audio.size_bytes, audio.sha256) == (path.name, len(tone), hashlib.sha256(tone).hexdigest())
     assert (audio.duration_ms, audio.sample_rate_hz, audio.channels) == (500, 8000, 1)
@@ -51,21 +52,21 @@ def test_a_recording_comes_back_byte_for_byte(db, case, tone, tmp_path, form):
         assert file.seek(4) == 4
 
 
-def test_a_case_and_its_first_recording_may_be_made_in_one_transaction(db, tone, objects):
+def test_a_case_and_its_first_recording_can_be_created_in_one_transaction(db, tone, objects):
     with db.session(actor="alice", reason="first interview") as session:
-        fresh = cases.open_case(session, title="New")
-        audio = recordings.ingest(session, fresh, tone, name="a.wav")
+        case = cases.open_case(session, title="New")
+        audio = recordings.ingest(session, case, tone, name="a.wav")
 
     assert objects() == {audio.path: "live"}
     with db.session(actor="alice") as session:
-        entries = [str(entry) for entry in activity.feed(session, case=fresh)]
+        entries = [str(entry) for entry in activity.feed(session, case=case)]
     assert entries == [
         "alice opened the case New: first interview",
         "alice ingested a.wav: first interview",
     ]
 
 
-def test_a_rollback_leaves_no_recording_and_garbage_that_has_a_row(db, case, tone, objects):
+def test_a_rollback_leaves_no_recording_and_a_pending_object(db, case, tone, objects):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
         raise ZeroDivisionError
@@ -87,23 +88,23 @@ def test_a_released_savepoint_of_a_rolled_back_transaction_deletes_nothing(db, c
         assert file.read() == tone
 
 
-@pytest.mark.parametrize("path_of_deletion", ["orm", "bulk", "raw", "cascade"])
-def test_whatever_deletes_a_recording_queues_its_object(db, case, tone, objects, path_of_deletion):
+@pytest.mark.parametrize("method", ["orm", "bulk", "raw", "cascade"])
+def test_every_deletion_of_a_recording_queues_its_object_for_removal(db, case, tone, objects, method):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
     with db.session(actor="alice") as session:
-        if path_of_deletion == "orm":
+        if method == "orm":
             session.delete(session.get(AudioFile, audio.id))
-        elif path_of_deletion == "bulk":
+        elif method == "bulk":
             session.query(AudioFile).delete()
-        elif path_of_deletion == "raw":
+        elif method == "raw":
             session.execute(text("DELETE FROM audio_files"))
         else:
             session.delete(session.get(Case, case.id))
     assert objects() == {audio.path: "deleting"}
 
 
-def test_a_row_cannot_claim_bytes_that_were_never_stored(db, case):
+def test_a_row_cannot_reference_bytes_that_were_never_stored(db, case):
     with pytest.raises(Conflict, match="audio_files_path_fkey"), db.session(actor="alice") as session:
         session.add(
             AudioFile(
@@ -116,33 +117,33 @@ def test_a_row_cannot_claim_bytes_that_were_never_stored(db, case):
         )
 
 
-def test_a_row_cannot_claim_the_bytes_of_another_recording(db, case, tone, make_audio):
+def test_a_row_cannot_reference_the_object_of_another_recording(db, case, tone, make_audio):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
     with pytest.raises(Conflict), db.session(actor="alice") as session:
         session.add(AudioFile(case_id=case.id, name="x.wav", path=audio.path, size_bytes=1, sha256="0" * 64))
 
 
-@pytest.mark.parametrize("content", [b"", b"no audio at all", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+@pytest.mark.parametrize("content", [b"", b"this is text", b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_input_that_is_not_audio_is_rejected_before_anything_is_stored(db, case, objects, content):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, case, content, name="x.wav")
     assert objects() == {}
 
 
-@pytest.mark.parametrize("source", ["/nowhere/at/all.wav", "/dev", "a\0b.wav", 42])
-def test_sources_that_cannot_be_read_are_named(db, case, source):
+@pytest.mark.parametrize("source", ["/does/not/exist.wav", "/dev", "a\0b.wav", 42])
+def test_sources_that_cannot_be_read_are_rejected(db, case, source):
     with pytest.raises(InvalidInput), db.session(actor="alice") as session:
         recordings.ingest(session, case, source)
 
 
-def test_a_fifo_does_not_hang(db, case, tmp_path):
+def test_a_fifo_is_rejected_without_blocking(db, case, tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(InvalidInput, match="not a regular file"), db.session(actor="alice") as session:
         recordings.ingest(session, case, tmp_path / "pipe.wav")
 
 
-def test_a_strangers_case_and_recording_look_missing(db, case, tone):
+def test_cases_and_recordings_without_rights_look_missing(db, case, tone):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
     with pytest.raises(NotFound), db.session(actor="bob") as session:
@@ -153,7 +154,7 @@ def test_a_strangers_case_and_recording_look_missing(db, case, tone):
         recordings.open(session, audio)
 
 
-def test_a_viewer_may_listen_but_not_add(db, case, tone, objects):
+def test_a_viewer_can_open_but_not_ingest(db, case, tone, objects):
     with db.session(actor="alice") as session:
         audio = recordings.ingest(session, case, tone)
         cases.add_participant(session, case, "bob", role="viewer")
@@ -161,11 +162,11 @@ def test_a_viewer_may_listen_but_not_add(db, case, tone, objects):
         assert file.read(4) == b"RIFF"
     with pytest.raises(Forbidden), db.session(actor="bob") as session:
         recordings.ingest(session, case, tone)
-    assert list(objects().values()) == ["live"]  # refused before a byte travelled
+    assert list(objects().values()) == ["live"]  # rejected before any bytes were transferred
 
 
 @pytest.mark.own_database
-def test_a_storage_that_fails_leaves_nothing_half(speech_server, owner_url, tone, objects):
+def test_a_failed_put_leaves_a_pending_object_and_no_recording(speech_server, owner_url, tone, objects):
     storage = MemoryStorage()
     url = speech_server.serving_url(owner_url)
     with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:

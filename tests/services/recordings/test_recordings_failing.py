@@ -1,4 +1,4 @@
-"""What fails stands in the log, whatever becomes of its transaction: who tried, which bytes, what kind of failure."""
+"""Failed operations are logged even if their transaction is rolled back: actor, name, size and class of the error."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ from src.errors import (
 )
 from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
-from tests.services.recordings.conftest import BYTES, details_of
+from tests.services.recordings.conftest import CONTENT, log_details
 
 pytestmark = pytest.mark.shared_database
 
 
-def failed(db, case, kind):
-    return [(detail["error"], detail["name"], detail["size_bytes"]) for detail in details_of(db, case, kind)]
+def failures(db, case, entry_type):
+    return [(detail["error"], detail["name"], detail["size_bytes"]) for detail in log_details(db, case, entry_type)]
 
 
 @pytest.mark.parametrize(
     ("content", "fault", "options", "error"),
     [
-        (b"no audio at all", None, {}, NotAudio),
+        (b"this is text", None, {}, NotAudio),
         (b"", None, {}, NotAudio),
         (None, NoSpace("full"), {}, NoSpace),
         (None, StorageUnavailable("secret address"), {}, StorageUnavailable),
-        (None, OSError("disk on fire"), {}, OSError),
+        (None, OSError("input/output error"), {}, OSError),
         (None, None, {"language": "klingon"}, InvalidInput),
     ],
 )
-def test_an_ingest_that_fails(db, case, tone, storage, content, fault, options, error):  # noqa: PLR0917 - fixtures
+def test_a_failed_ingest_is_logged(db, case, tone, storage, content, fault, options, error):  # noqa: PLR0917 - fixtures
     content = tone if content is None else content
     if fault is not None:
         storage.fail("put.after_bytes", fault)
     with pytest.raises(error), db.session(actor="alice") as session:
         recordings.ingest(session, case, content, name="a.wav", **options)
     size = None if options else len(content)
-    assert failed(db, case, "audio.ingested") == [(error.__name__, "a.wav", size)]
+    assert failures(db, case, "audio.ingested") == [(error.__name__, "a.wav", size)]
     with db.session(actor="alice") as session:
         (entry,) = activity.feed(session, case=case, type="audio.ingested")
     assert str(entry) == f"alice ingested a.wav (failed: {error.__name__})"
 
 
-def test_a_duplicate_that_is_refused_and_one_that_is_returned(db, case, tone):
+def test_rejected_and_returned_duplicates_are_logged(db, case, tone):
     with db.session(actor="alice") as session:
         recordings.ingest(session, case, tone, name="a.wav")
     with pytest.raises(Conflict), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone, name="b.wav", on_duplicate="refuse")
     with db.session(actor="alice") as session:
         recordings.ingest(session, case, tone, name="c.wav", on_duplicate="return")
-    entries = [(detail["outcome"], detail["name"]) for detail in details_of(db, case, "audio.ingested")]
+    entries = [(detail["outcome"], detail["name"]) for detail in log_details(db, case, "audio.ingested")]
     assert entries == [("stored", "a.wav"), ("failed", "b.wav"), ("returned", "a.wav")]
 
 
@@ -68,36 +68,33 @@ def test_a_failure_that_the_caller_catches_is_logged_too(db, case, tone):
         with pytest.raises(NotAudio):
             recordings.ingest(session, case, b"noise", name="a.wav")
         recordings.ingest(session, case, tone, name="b.wav")
-    assert sorted(detail["outcome"] for detail in details_of(db, case, "audio.ingested")) == ["failed", "stored"]
+    assert sorted(detail["outcome"] for detail in log_details(db, case, "audio.ingested")) == ["failed", "stored"]
 
 
 @pytest.mark.parametrize("step", ["put.before", "put.after"])
-def test_receiving_that_fails(db, case, tone, storage, step):
+def test_a_failed_receive_is_logged(db, case, tone, storage, step):
     storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable):
         recordings.receive(db, case, tone, actor="alice", name="a.wav")
-    assert failed(db, case, "audio.ingested") == [("StorageUnavailable", "a.wav", None)]
+    assert failures(db, case, "audio.ingested") == [("StorageUnavailable", "a.wav", None)]
 
 
-def test_what_becomes_of_a_recording_and_fails(db, case, audio, storage):
-    def moved(session):
-        recordings.move(session, audio, MemoryStorage())
-
-    size = len(BYTES)
+def test_failed_lifecycle_operations_are_logged(db, case, audio, storage):
+    size = len(CONTENT)
     storage.fail("copy.before", NoSpace("full"))
-    deeds = (
+    operations = (
         ("audio.archived", NoSpace, lambda s: recordings.archive(s, audio, reason="x")),
         ("audio.restored", Conflict, lambda s: recordings.restore(s, audio)),
-        ("audio.moved", Conflict, moved),
+        ("audio.moved", Conflict, lambda s: recordings.move(s, audio, MemoryStorage())),
         ("audio.opened", UnsupportedOperation, lambda s: recordings.url(s, audio)),
     )
-    for kind, error, deed in deeds:
+    for entry_type, error, operation in operations:
         with pytest.raises(error), db.session(actor="alice") as session:
-            deed(session)
-        assert failed(db, case, kind) == [(error.__name__, "interview.wav", size)]
+            operation(session)
+        assert failures(db, case, entry_type) == [(error.__name__, "interview.wav", size)]
 
 
-def test_damaged_missing_and_silent(db, case, audio, storage):
+def test_failures_of_the_storage_are_logged(db, case, audio, storage):
     storage.fail("get.before", StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable), db.session(actor="alice") as session:
         recordings.verify(session, audio)
@@ -107,8 +104,8 @@ def test_damaged_missing_and_silent(db, case, audio, storage):
     storage.delete(audio.path)
     with pytest.raises(ObjectNotFound), db.session(actor="alice") as session:
         recordings.open(session, audio)
-    kinds = ("audio.verified", "audio.archived", "audio.opened")
-    assert [failed(db, case, kind)[0][0] for kind in kinds] == [
+    entry_types = ("audio.verified", "audio.archived", "audio.opened")
+    assert [failures(db, case, entry_type)[0][0] for entry_type in entry_types] == [
         "StorageUnavailable", "IntegrityFailure", "ObjectNotFound"
     ]  # fmt: skip
 
@@ -119,16 +116,16 @@ def test_refusals_by_a_hold_or_by_rights_are_logged_once(db, case, audio):
         cases.add_participant(session, case, "bob", role="viewer")
     with pytest.raises(Conflict, match="legal hold"), db.session(actor="alice") as session:
         recordings.delete(session, audio, reason="x")
-    assert [error for error, _, _ in failed(db, case, "audio.deleted")] == ["Conflict"]
+    assert [error for error, _, _ in failures(db, case, "audio.deleted")] == ["Conflict"]
     with pytest.raises(Forbidden), db.session(actor="bob") as session:
         recordings.archive(session, audio, reason="x")
     with db.session(actor="root") as session:
         assert len(activity.feed(session, type="access.refused")) == 1
-    assert details_of(db, case, "audio.archived") == []
+    assert log_details(db, case, "audio.archived") == []
 
 
 @pytest.mark.own_database
-def test_a_failure_in_a_case_that_was_rolled_back_stands_without_it(db):
+def test_a_failure_in_a_rolled_back_case_is_logged_without_the_case(db):
     with pytest.raises(NotAudio), db.session(actor="alice") as session:
         recordings.ingest(session, cases.open_case(session, title="New"), b"noise", name="a.wav")
     with db.session(actor="root") as session:
@@ -137,8 +134,8 @@ def test_a_failure_in_a_case_that_was_rolled_back_stands_without_it(db):
 
 
 @pytest.mark.parametrize("detail", [{}, {"outcome": "stored"}, {"outcome": None}])
-def test_nobody_notes_a_success_that_way(db, case, detail):
+def test_record_reads_rejects_entries_of_successful_ingests(db, case, detail):
     entries = [{"type": "audio.ingested", "case_id": case.id, "detail": detail}]
     with pytest.raises(InvalidInput, match="does not write entries of type"), db.session(actor="alice") as session:
         session.execute(select(func.public.record_reads(cast(entries, JSONB))))
-    assert details_of(db, case, "audio.ingested") == []
+    assert log_details(db, case, "audio.ingested") == []

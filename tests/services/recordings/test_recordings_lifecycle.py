@@ -1,4 +1,4 @@
-"""What becomes of recordings: archived, restored, moved, deleted, checked, counted; with faults at every step."""
+"""Archiving, restoring, moving and deleting recordings, with a fault at each step; storage usage."""
 
 from __future__ import annotations
 
@@ -21,130 +21,131 @@ from src.errors import (
 from src.maintenance import sweeping
 from src.services import cases, recordings
 from src.storage import LocalStorage, open_backend, register_backend
-from tests.services.recordings.conftest import BYTES, outcomes, read
+from tests.services.recordings.conftest import CONTENT, log_outcomes, read_recording
 from tests.storage.shelf import Shelf
 
-NOW = timedelta(0)
+ZERO = timedelta(0)
 
 
-def test_archiving_copies_switches_and_queues_and_restoring_goes_back(db, case, audio, store):
+def test_archiving_and_restoring_copy_the_object_and_queue_the_old_one(db, case, audio, storage_fixture):
     with db.session(actor="alice") as session:
         archived = recordings.archive(session, audio, reason="finished")
     assert archived.path.startswith(f"archive/{audio.id}/")
     assert (archived.is_archived, archived.archive_reason) == (True, "finished")
-    assert store.states() == ["deleting", "live"]
-    assert read(db, audio) == BYTES
+    assert storage_fixture.object_states() == ["deleting", "live"]
+    assert read_recording(db, audio) == CONTENT
 
-    assert store.sweep().removed_objects == 1
+    assert storage_fixture.sweep().removed_objects == 1
     with pytest.raises(ObjectNotFound):
-        store.storage.head(audio.path)
+        storage_fixture.storage.head(audio.path)
 
     with db.session(actor="alice") as session:
         restored = recordings.restore(session, audio)
     assert restored.path.startswith(f"cases/{case.id}/")
     assert (restored.is_archived, restored.archive_reason) == (False, None)
-    store.sweep()
-    assert read(db, audio) == BYTES
-    assert store.states() == ["live"]
-    assert (outcomes(db, case, "audio.archived"), outcomes(db, case, "audio.restored")) == (["done"], ["done"])
+    storage_fixture.sweep()
+    assert read_recording(db, audio) == CONTENT
+    assert storage_fixture.object_states() == ["live"]
+    assert (log_outcomes(db, case, "audio.archived"), log_outcomes(db, case, "audio.restored")) == (["done"], ["done"])
 
 
 @pytest.mark.parametrize("step", ["copy.before", "copy.after_bytes", "copy.after"])
-@pytest.mark.parametrize("verb", ["archive", "restore"])
-def test_a_fault_at_any_step_leaves_the_recording_where_it_was(db, audio, step, verb, store):
-    if verb == "restore":
+@pytest.mark.parametrize("operation", ["archive", "restore"])
+def test_a_fault_at_any_step_leaves_the_recording_at_its_location(db, audio, step, operation, storage_fixture):
+    if operation == "restore":
         with db.session(actor="alice") as session:
             recordings.archive(session, audio, reason="finished")
-        store.sweep()
-    store.storage.fail(step, StorageUnavailable("gone"))
+        storage_fixture.sweep()
+    storage_fixture.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable, match="gone"), db.session(actor="alice") as session:
-        if verb == "archive":
+        if operation == "archive":
             recordings.archive(session, audio, reason="finished")
         else:
             recordings.restore(session, audio)
-    assert store.states() == ["live", "pending"]
-    assert read(db, audio) == BYTES
-    assert store.sweep().removed_objects == 1
-    assert (read(db, audio), store.states(), len(list(store.storage.list()))) == (BYTES, ["live"], 1)
+    assert storage_fixture.object_states() == ["live", "pending"]
+    assert read_recording(db, audio) == CONTENT
+    assert storage_fixture.sweep().removed_objects == 1
+    assert (storage_fixture.object_states(), len(list(storage_fixture.storage.list()))) == (["live"], 1)
+    assert read_recording(db, audio) == CONTENT
 
 
 @pytest.mark.parametrize("step", ["put.before", "put.after_bytes", "put.after"])
-def test_a_fault_while_storing_leaves_garbage_that_a_sweep_finds(db, case, tone, step, store):
-    store.storage.fail(step, StorageUnavailable("gone"))
+def test_a_fault_during_put_leaves_an_object_that_a_sweep_removes(db, case, tone, step, storage_fixture):
+    storage_fixture.storage.fail(step, StorageUnavailable("gone"))
     with pytest.raises(StorageUnavailable), db.session(actor="alice") as session:
         recordings.ingest(session, case, tone)
-    assert store.states() == ["pending"]
-    assert store.sweep().removed_objects == 1
-    assert (store.states(), list(store.storage.list())) == ([], [])
+    assert storage_fixture.object_states() == ["pending"]
+    assert storage_fixture.sweep().removed_objects == 1
+    assert (storage_fixture.object_states(), list(storage_fixture.storage.list())) == ([], [])
 
 
-@pytest.mark.parametrize("how", ["rollback", "savepoint", "released savepoint, then rollback"])
-def test_what_is_taken_back_leaves_the_recording_where_it_was(db, audio, states, sweep, how):
+@pytest.mark.parametrize("rolled_back", ["transaction", "savepoint", "transaction after a released savepoint"])
+def test_a_rolled_back_archiving_leaves_the_recording_at_its_location(db, audio, object_states, sweep, rolled_back):
     with pytest.raises(ZeroDivisionError), db.session(actor="alice") as session:
-        if how == "rollback":
+        if rolled_back == "transaction":
             recordings.archive(session, audio, reason="finished")
         else:
-            point = session.begin_nested()
+            savepoint = session.begin_nested()
             recordings.archive(session, audio, reason="finished")
-            if how == "savepoint":
-                point.rollback()
+            if rolled_back == "savepoint":
+                savepoint.rollback()
             else:
-                point.commit()
+                savepoint.commit()
         raise ZeroDivisionError
-    assert (states(), read(db, audio)) == (["live", "pending"], BYTES)
+    assert (object_states(), read_recording(db, audio)) == (["live", "pending"], CONTENT)
     sweep()
-    assert (states(), read(db, audio)) == (["live"], BYTES)
+    assert (object_states(), read_recording(db, audio)) == (["live"], CONTENT)
 
 
-def test_a_savepoint_that_is_taken_back_inside_a_transaction_that_commits_keeps_the_bytes(db, audio, states, sweep):
+def test_a_rolled_back_savepoint_in_a_committed_transaction_keeps_the_bytes(db, audio, object_states, sweep):
     with db.session(actor="alice") as session:
-        point = session.begin_nested()
-        recordings.archive(session, audio, reason="too early")
-        point.rollback()
-        recordings.archive(session, audio, reason="now")
+        savepoint = session.begin_nested()
+        recordings.archive(session, audio, reason="first")
+        savepoint.rollback()
+        recordings.archive(session, audio, reason="second")
     sweep()
-    assert (states(), read(db, audio)) == (["live"], BYTES)
+    assert (object_states(), read_recording(db, audio)) == (["live"], CONTENT)
 
 
-def test_of_two_concurrent_archivings_one_fails(db, audio, monkeypatch, store):
-    copy = store.storage.copy
+def test_of_two_concurrent_archivings_one_fails(db, audio, monkeypatch, storage_fixture):
+    copy = storage_fixture.storage.copy
 
-    def overtaken(source, target):
-        monkeypatch.setattr(store.storage, "copy", copy)
-        with db.session(actor="alice") as other:
-            recordings.archive(other, audio, reason="mine")
+    def copy_after_concurrent_archiving(source, target):
+        monkeypatch.setattr(storage_fixture.storage, "copy", copy)
+        with db.session(actor="alice") as concurrent:
+            recordings.archive(concurrent, audio, reason="first")
         return copy(source, target)
 
-    monkeypatch.setattr(store.storage, "copy", overtaken)
+    monkeypatch.setattr(storage_fixture.storage, "copy", copy_after_concurrent_archiving)
     with pytest.raises(LostUpdate), db.session(actor="alice") as session:
-        recordings.archive(session, audio, reason="mine too")
-    store.sweep()
-    assert (store.states(), read(db, audio)) == (["live"], BYTES)
+        recordings.archive(session, audio, reason="second")
+    storage_fixture.sweep()
+    assert (storage_fixture.object_states(), read_recording(db, audio)) == (["live"], CONTENT)
 
 
-def test_damaged_bytes_are_not_archived(db, audio, storage, states):
+def test_damaged_bytes_are_not_archived(db, audio, storage, object_states):
     storage.corrupt(audio.path)
     with pytest.raises(IntegrityFailure), db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
-    assert states() == ["live", "pending"]
+    assert object_states() == ["live", "pending"]
 
 
-def test_other_bytes_that_a_copy_takes_for_whole_are_not_archived(db, audio, storage, states):
+def test_replaced_bytes_are_not_archived(db, audio, storage, object_states):
     storage.delete(audio.path)
-    storage.put(audio.path, b"RIFF of somebody else")
+    storage.put(audio.path, b"RIFF other")
     with pytest.raises(IntegrityFailure, match="not those that were ingested"), db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
-    assert states() == ["live", "pending"]
+    assert object_states() == ["live", "pending"]
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
-def test_archiving_and_deleting_need_a_reason(db, audio, reason):
-    for verb in (recordings.archive, recordings.delete):
+def test_archiving_and_deleting_require_a_reason(db, audio, reason):
+    for operation in (recordings.archive, recordings.delete):
         with pytest.raises(InvalidInput, match="reason"), db.session(actor="alice") as session:
-            verb(session, audio, reason=reason)
+            operation(session, audio, reason=reason)
 
 
-def test_what_is_done_already_is_refused(db, audio):
+def test_operations_that_would_change_nothing_are_rejected(db, audio):
     with db.session(actor="alice") as session:
         with pytest.raises(Conflict, match="neither"):
             recordings.restore(session, audio)
@@ -156,53 +157,54 @@ def test_what_is_done_already_is_refused(db, audio):
             recordings.delete(session, audio, reason="wrong person")
 
 
-def test_moving_to_another_backend_and_reading_it_there(db, audio, tmp_path, owner, speech_server, store):  # noqa: PLR0917 - fixtures
+def test_a_moved_recording_is_read_from_the_new_backend(db, audio, tmp_path, owner, speech_server, storage_fixture):  # noqa: PLR0917 - fixtures
     local = LocalStorage(tmp_path / "audio")
     with db.session(actor="alice") as session:
         moved = recordings.move(session, audio, local)
         with pytest.raises(Conflict, match="already"):
             recordings.move(session, audio, local)
     assert moved.storage_type == "local"
-    assert read(db, audio) == BYTES
+    assert read_recording(db, audio) == CONTENT
     with Session(owner) as session:
-        first = sweeping.sweep(session, local, older_than=NOW)
-        assert (first.removed_objects, first.kept_back) == (0, 1)  # not its backend
-        assert sweeping.sweep(session, {"local": local, "memory": store.storage}, older_than=NOW).removed_objects == 1
-    assert (read(db, audio), store.states()) == (BYTES, ["live"])
+        done = sweeping.sweep(session, local, older_than=ZERO)
+        assert (done.removed_objects, done.kept_back) == (0, 1)  # the old object is in the other backend
+        done = sweeping.sweep(session, {"local": local, "memory": storage_fixture.storage}, older_than=ZERO)
+        assert done.removed_objects == 1
+    assert (read_recording(db, audio), storage_fixture.object_states()) == (CONTENT, ["live"])
     url, key = db.engine.url, speech_server.signing_key
-    with Database(url, signing_key=key, storage=store.storage) as stranger:
+    with Database(url, signing_key=key, storage=storage_fixture.storage) as other_db:
         with pytest.raises(ConfigurationError, match="local"):
-            read(stranger, audio)
-        recordings.keep_backend(stranger, local)
-        assert read(stranger, audio) == BYTES
+            read_recording(other_db, audio)
+        recordings.keep_backend(other_db, local)
+        assert read_recording(other_db, audio) == CONTENT
 
 
-def test_a_backend_of_a_third_party_keeps_recordings_like_ours(opened, owner, tone, tmp_path):
+def test_recordings_in_a_third_party_backend(open_database, owner, tone, tmp_path):
     register_backend("shelf", Shelf)
     shelf = open_backend("shelf", path=tmp_path / "shelf.sqlite")
-    database = opened(shelf)
+    database = open_database(shelf)
     with database.session(actor="alice") as session:
-        elsewhere = cases.open_case(session, title="Elsewhere")
-        kept = recordings.ingest(session, elsewhere, tone)
+        case = cases.open_case(session, title="Shelf")
+        audio = recordings.ingest(session, case, tone)
     with database.session(actor="alice") as session:
-        recordings.archive(session, kept, reason="finished")
+        recordings.archive(session, audio, reason="finished")
     with Session(owner) as session:
-        assert sweeping.sweep(session, shelf, older_than=NOW).removed_objects == 1
-    assert (read(database, kept), len(list(shelf.list()))) == (tone, 1)
+        assert sweeping.sweep(session, shelf, older_than=ZERO).removed_objects == 1
+    assert (read_recording(database, audio), len(list(shelf.list()))) == (tone, 1)
     with database.session(actor="alice") as session:
-        assert [check.outcome for check in recordings.verify(session, case=elsewhere)] == ["sound"]
+        assert [check.outcome for check in recordings.verify(session, case=case)] == ["sound"]
 
 
-def test_an_address_where_the_backend_has_none(db, audio):
+def test_url_fails_for_a_backend_without_presigned_urls(db, audio):
     with pytest.raises(UnsupportedOperation), db.session(actor="alice") as session:
         recordings.url(session, audio)
 
 
-def test_usage_counts_what_a_case_keeps(db, case, audio):
+def test_storage_usage_counts_the_objects_of_a_case(db, case, audio):
     with db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
     with db.session(actor="alice") as session:
-        entries = [(s.backend, s.state, s.objects, s.size_bytes) for s in recordings.storage_usage(session, case)]
-    assert entries == [("memory", "deleting", 1, len(BYTES)), ("memory", "live", 1, len(BYTES))]
+        usage = [(u.backend, u.state, u.objects, u.size_bytes) for u in recordings.storage_usage(session, case)]
+    assert usage == [("memory", "deleting", 1, len(CONTENT)), ("memory", "live", 1, len(CONTENT))]
     with db.session(actor="bob") as session:
         assert recordings.storage_usage(session, case) == []

@@ -1,4 +1,4 @@
-"""Any order of ingestion, archiving, restoring, deleting and sweeping, with faults of the storage in between."""
+"""Stateful test: ingest, archive, restore, delete and sweep recordings in random order, with storage faults."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from src.services import cases, recordings
 from src.services.recordings import ingestion, uploads
 from src.storage import MemoryStorage
 
-NOW = timedelta(0)
+ZERO = timedelta(0)
 GRACE = timedelta(days=30)
 FAULTS = [
-    f"{verb}.{moment}" for verb in ("put", "copy", "delete", "head", "get") for moment in ("before", "after")
+    f"{operation}.{step}" for operation in ("put", "copy", "delete", "head", "get") for step in ("before", "after")
 ] + ["put.after_bytes", "copy.after_bytes"]  # fmt: skip
 
 
-class Keeping(RuleBasedStateMachine):
-    """`model` maps each committed recording to its bytes and to whether it is archived and deleted."""
+class RecordingsMachine(RuleBasedStateMachine):
+    """`model` maps the id of each committed recording to its expected bytes and flags."""
 
     db: Database
     owner: object
@@ -37,22 +37,22 @@ class Keeping(RuleBasedStateMachine):
         self.storage = MemoryStorage()
         self.db.storage = self.storage
         with self.db.session(actor="alice") as session:
-            self.case = cases.open_case(session, title="Any order")
+            self.case = cases.open_case(session, title="Random order")
         self.model: dict[int, dict] = {}
         self.received: list[tuple[recordings.Received, bytes]] = []
 
-    def attempt(self, deed, fault, ending):
-        """Do it in a transaction that commits, rolls back, or takes a savepoint back; True when it was committed."""
+    def attempt(self, operation, fault, ending):
+        """Run the operation in a transaction that ends as `ending` says; return whether it was committed."""
         if fault is not None:
             self.storage.fail(fault, StorageUnavailable("a fault"))
         try:
             with self.db.session(actor="alice") as session:
                 if ending == "savepoint":
-                    point = session.begin_nested()
-                    deed(session)
-                    point.rollback()
+                    savepoint = session.begin_nested()
+                    operation(session)
+                    savepoint.rollback()
                     return False
-                deed(session)
+                operation(session)
                 if ending == "rollback":
                     session.rollback()
                     return False
@@ -62,11 +62,14 @@ class Keeping(RuleBasedStateMachine):
             self.storage.clear_faults()
         return True
 
-    def chosen(self, data, **wanted):
-        fits = [
-            number for number, known in self.model.items() if all(known[key] == value for key, value in wanted.items())
+    def draw_recording(self, data, **flags):
+        """Draw the id of a recording with these flags; None when there is none."""
+        matching = [
+            audio_id
+            for audio_id, expected in self.model.items()
+            if all(expected[flag] == value for flag, value in flags.items())
         ]
-        return data.draw(st.sampled_from(fits)) if fits else None
+        return data.draw(st.sampled_from(matching)) if matching else None
 
     endings = st.sampled_from(["commit", "commit", "rollback", "savepoint"])
     faults = st.one_of(st.none(), st.sampled_from(FAULTS))
@@ -74,23 +77,26 @@ class Keeping(RuleBasedStateMachine):
     @rule(content=st.binary(min_size=1, max_size=3), fault=faults, ending=endings,
           on_duplicate=st.sampled_from(["add", "return", "refuse"]))  # fmt: skip
     def ingest(self, content, fault, ending, on_duplicate):
-        duplicates = [n for n, known in self.model.items() if known["bytes"] == content and not known["deleted"]]
-        made = []
+        duplicates = [
+            audio_id
+            for audio_id, expected in self.model.items()
+            if expected["bytes"] == content and not expected["deleted"]
+        ]
+        ids = []
 
-        def deed(session):
-            made.append(
-                recordings.ingest(session, self.case, content, allow_non_audio=True, on_duplicate=on_duplicate).id
-            )
+        def ingest(session):
+            audio = recordings.ingest(session, self.case, content, allow_non_audio=True, on_duplicate=on_duplicate)
+            ids.append(audio.id)
 
         try:
-            done = self.attempt(deed, fault, ending)
+            committed = self.attempt(ingest, fault, ending)
         except Conflict:
             assert duplicates
             assert on_duplicate == "refuse"
             return
-        if done:
-            assert (made[0] in duplicates) == (bool(duplicates) and on_duplicate == "return")
-            self.model.setdefault(made[0], {"bytes": content, "archived": False, "deleted": False})
+        if committed:
+            assert (ids[0] in duplicates) == (bool(duplicates) and on_duplicate == "return")
+            self.model.setdefault(ids[0], {"bytes": content, "archived": False, "deleted": False})
 
     @rule(content=st.binary(min_size=1, max_size=3), fault=faults)
     def receive(self, content, fault):
@@ -108,60 +114,64 @@ class Keeping(RuleBasedStateMachine):
     @rule(ending=endings)
     def attach(self, ending):
         received, content = self.received[-1]
-        made = []
-        if self.attempt(lambda s: made.append(recordings.ingest(s, self.case, received).id), None, ending):
+        ids = []
+        if self.attempt(lambda s: ids.append(recordings.ingest(s, self.case, received).id), None, ending):
             self.received.pop()
-            self.model[made[0]] = {"bytes": content, "archived": False, "deleted": False}
+            self.model[ids[0]] = {"bytes": content, "archived": False, "deleted": False}
 
     @rule(data=st.data(), fault=faults, ending=endings)
     def archive(self, data, fault, ending):
-        number = self.chosen(data, archived=False, deleted=False)
-        if number and self.attempt(lambda s: recordings.archive(s, AudioFile(id=number), reason="x"), fault, ending):
-            self.model[number]["archived"] = True
+        audio_id = self.draw_recording(data, archived=False, deleted=False)
+        if audio_id and self.attempt(
+            lambda s: recordings.archive(s, AudioFile(id=audio_id), reason="x"), fault, ending
+        ):
+            self.model[audio_id]["archived"] = True
 
     @rule(data=st.data(), fault=faults, ending=endings)
     def restore(self, data, fault, ending):
-        number = self.chosen(data, archived=True, deleted=False)
-        if number and self.attempt(lambda s: recordings.restore(s, AudioFile(id=number)), fault, ending):
-            self.model[number]["archived"] = False
+        audio_id = self.draw_recording(data, archived=True, deleted=False)
+        if audio_id and self.attempt(lambda s: recordings.restore(s, AudioFile(id=audio_id)), fault, ending):
+            self.model[audio_id]["archived"] = False
 
     @rule(data=st.data(), ending=endings)
     def delete(self, data, ending):
-        number = self.chosen(data, deleted=False)
-        if number and self.attempt(lambda s: recordings.delete(s, AudioFile(id=number), reason="x"), None, ending):
-            self.model[number]["deleted"] = True
+        audio_id = self.draw_recording(data, deleted=False)
+        if audio_id and self.attempt(lambda s: recordings.delete(s, AudioFile(id=audio_id), reason="x"), None, ending):
+            self.model[audio_id]["deleted"] = True
 
     @rule(data=st.data(), ending=endings)
-    def bring_back(self, data, ending):
-        number = self.chosen(data, deleted=True)
-        if number and self.attempt(lambda s: recordings.restore(s, AudioFile(id=number)), None, ending):
-            self.model[number]["deleted"] = False
+    def undelete(self, data, ending):
+        audio_id = self.draw_recording(data, deleted=True)
+        if audio_id and self.attempt(lambda s: recordings.restore(s, AudioFile(id=audio_id)), None, ending):
+            self.model[audio_id]["deleted"] = False
 
     @rule(data=st.data())
-    def grow_old(self, data):
-        number = self.chosen(data, deleted=True)
-        if number:
+    def expire_grace_period(self, data):
+        audio_id = self.draw_recording(data, deleted=True)
+        if audio_id:
             with Session(self.owner) as session, session.begin():
                 session.execute(
-                    update(AudioFile).where(AudioFile.id == number).values(deleted_at=func.now() - 2 * GRACE)
+                    update(AudioFile).where(AudioFile.id == audio_id).values(deleted_at=func.now() - 2 * GRACE)
                 )
-            self.model[number]["old"] = True
+            self.model[audio_id]["expired"] = True
 
     @rule(fault=st.one_of(st.none(), st.sampled_from(["delete.before", "delete.after"])))
     def sweep(self, fault):
         if fault is not None:
             self.storage.fail(fault, StorageUnavailable("a fault"))
         with Session(self.owner) as session:
-            done = sweeping.sweep(session, self.storage, older_than=NOW, grace=GRACE)
+            done = sweeping.sweep(session, self.storage, older_than=ZERO, grace=GRACE)
         self.storage.clear_faults()
         self.received.clear()
-        old = [number for number, known in self.model.items() if known["deleted"] and known.get("old")]
-        assert done.purged_recordings == len(old)
-        for number in old:
-            del self.model[number]
+        expired = [
+            audio_id for audio_id, expected in self.model.items() if expected["deleted"] and expected.get("expired")
+        ]
+        assert done.purged_recordings == len(expired)
+        for audio_id in expired:
+            del self.model[audio_id]
         if not done.failed:
-            assert {found.key for found in self.storage.list()} == self.paths(StorageObject.key)
-            assert len(self.paths(StorageObject.key)) == len(self.model)
+            assert {info.key for info in self.storage.list()} == self.column_values(StorageObject.key)
+            assert len(self.column_values(StorageObject.key)) == len(self.model)
 
     @invariant()
     def every_committed_recording_has_its_bytes(self):
@@ -171,39 +181,39 @@ class Keeping(RuleBasedStateMachine):
             ).all()
         assert {row.id for row in rows} == self.model.keys()
         for row in rows:
-            known = self.model[row.id]
+            expected = self.model[row.id]
             with self.storage.get(row.path) as file:
-                assert hashlib.sha256(file.read()).digest() == hashlib.sha256(known["bytes"]).digest()
-            assert row.is_archived == known["archived"] == row.path.startswith("archive/")
-            assert (row.deleted_at is not None) == known["deleted"]
+                assert hashlib.sha256(file.read()).digest() == hashlib.sha256(expected["bytes"]).digest()
+            assert row.is_archived == expected["archived"] == row.path.startswith("archive/")
+            assert (row.deleted_at is not None) == expected["deleted"]
 
     @invariant()
     def every_object_has_a_row(self):
-        assert {found.key for found in self.storage.list()} <= self.paths(StorageObject.key)
+        assert {info.key for info in self.storage.list()} <= self.column_values(StorageObject.key)
 
-    def paths(self, column):
+    def column_values(self, column):
         with Session(self.owner) as session:
             return set(session.scalars(select(column)))
 
     def teardown(self):
         with Session(self.owner) as session:
-            sweeping.sweep(session, self.storage, older_than=NOW, grace=NOW)
+            sweeping.sweep(session, self.storage, older_than=ZERO, grace=ZERO)
             session.begin()
             session.execute(update(AudioFile).values(deleted_at=func.now() - GRACE))
             session.commit()
-            sweeping.sweep(session, self.storage, older_than=NOW, grace=NOW)
+            sweeping.sweep(session, self.storage, older_than=ZERO, grace=ZERO)
         assert list(self.storage.list()) == []
 
 
 @pytest.fixture
 def machine(db, owner, monkeypatch):
-    # What the audio is concerns other tests; a decoder per step would leave no time for steps.
+    # Other tests cover decoding; here it would take most of the time.
     for module in (ingestion, uploads):
         monkeypatch.setattr(module, "facts_of", lambda *_, **__: None)
-    return type("Kept", (Keeping,), {"db": db, "owner": owner})
+    return type("BoundMachine", (RecordingsMachine,), {"db": db, "owner": owner})
 
 
-def test_whatever_the_order_a_recording_has_its_bytes_and_an_object_its_row(machine):
+def test_every_recording_has_its_bytes_and_every_object_its_row_after_any_operations(machine):
     run_state_machine_as_test(
         machine,
         settings=settings(

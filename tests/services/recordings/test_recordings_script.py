@@ -1,4 +1,4 @@
-"""`python -m src.database.scripts.sweep` as a process, with a real database and a folder of recordings."""
+"""`python -m src.database.scripts.sweep` as a process, with a real database and a local storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from src.services import recordings
 from src.storage import LocalStorage
 from tests.migrations.conftest import outside
-from tests.services.recordings.conftest import BYTES, outcomes, read
+from tests.services.recordings.conftest import CONTENT, log_outcomes, read_recording
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def command(owner_url, storage, warm_python, tmp_path):
     return run
 
 
-def test_operators_sweep_and_verify(db, case, audio, make_audio, storage, owner, command):  # noqa: PLR0917 - fixtures
+def test_the_commands_sweep_list_remove_and_verify(db, case, audio, make_audio, storage, owner, command):  # noqa: PLR0917 - fixtures
     with db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
         other = make_audio(session, case, content=b"RIFF other")
@@ -39,24 +39,24 @@ def test_operators_sweep_and_verify(db, case, audio, make_audio, storage, owner,
     unknown = f"cases/{case.id}/00000000-0000-4000-8000-000000000000.wav"
     storage.put(unknown, b"without a row")
 
-    # Nothing is old enough yet.
+    # By default only older objects are removed.
     assert command("storage") == (0, "purged: 0, removed: 0 (0 bytes), incomplete: 0, kept back: 0\n")
-    code, said = command("storage", "--hours", "0", "--days", "0")
-    size = len(BYTES) + len(b"RIFF other")
+    code, output = command("storage", "--hours", "0", "--days", "0")
+    size = len(CONTENT) + len(b"RIFF other")
     assert code == 0
-    assert said == f"purged: 1, removed: 2 ({size} bytes), incomplete: 0, kept back: 0\n"
+    assert output == f"purged: 1, removed: 2 ({size} bytes), incomplete: 0, kept back: 0\n"
     assert command("unknown") == (0, "")
     assert command("unknown", "--hours", "0") == (0, f"local: {unknown}\n")
-    assert {found.key for found in storage.list()} == {audio_path(owner), unknown}
-    assert read(db, audio) == BYTES
-    assert outcomes(db, case, "audio.purged") == ["done"]
+    assert {info.key for info in storage.list()} == {audio_path(owner), unknown}
+    assert read_recording(db, audio) == CONTENT
+    assert log_outcomes(db, case, "audio.purged") == ["done"]
     assert command("remove-unknown", "--hours", "0") == (0, f"local: {unknown}, removed\n")
-    assert {found.key for found in storage.list()} == {audio_path(owner)}
+    assert {info.key for info in storage.list()} == {audio_path(owner)}
 
     assert command("verify") == (0, "sound: 1, missing: 0, damaged: 0\n")
     storage.delete(audio_path(owner))
-    code, said = command("verify", "--days", "0", "--sample", "5")
-    assert (code, said) == (
+    code, output = command("verify", "--days", "0", "--sample", "5")
+    assert (code, output) == (
         1, f"recording {audio.id}: missing ({audio_path(owner)})\nsound: 0, missing: 1, damaged: 0\n"
     )  # fmt: skip
     with owner.connect() as connection:
@@ -75,15 +75,15 @@ def audio_path(owner):
         return connection.scalar(text("SELECT path FROM audio_files"))
 
 
-def test_what_cannot_be_removed_is_said(db, case, audio, storage, command):
+def test_objects_that_cannot_be_removed_are_reported(db, case, audio, storage, command):
     with db.session(actor="alice") as session:
         recordings.archive(session, audio, reason="finished")
-    folder = storage.root / audio.path
-    folder.unlink()
-    folder.mkdir()  # in the place of the object
-    code, said = command("storage", "--hours", "0")
+    path = storage.root / audio.path
+    path.unlink()
+    path.mkdir()  # a directory instead of the object's file
+    code, output = command("storage", "--hours", "0")
     assert code == 1
-    assert audio.path in said
-    assert "removed: 0 (0 bytes)" in said
-    folder.rmdir()
+    assert audio.path in output
+    assert "removed: 0 (0 bytes)" in output
+    path.rmdir()
     assert command("storage", "--hours", "0")[0] == 0
