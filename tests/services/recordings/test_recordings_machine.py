@@ -143,7 +143,7 @@ class RecordingsMachine(RuleBasedStateMachine):
     def undelete(self, data, ending):
         audio_id = self.draw_recording(data, deleted=True)
         if audio_id and self.attempt(lambda s: recordings.restore(s, AudioFile(id=audio_id)), None, ending):
-            self.model[audio_id]["deleted"] = False
+            self.model[audio_id] |= {"deleted": False, "expired": False}
 
     @rule(data=st.data())
     def expire_grace_period(self, data):
