@@ -144,7 +144,7 @@ def _ping_after_a_pause(engine: Engine) -> None:
         record.info["returned"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
-    def ping(connection: DBAPIConnection, record: Any, proxy: Any) -> None:  # noqa: ARG001 - the same
+    def ping(connection: DBAPIConnection, record: Any, proxy: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
         returned = record.info.get("returned")
         if returned is None or returned > max(time.monotonic() - PAUSE_SECONDS, _suspected.get(engine.pool, 0.0)):
             return

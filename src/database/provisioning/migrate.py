@@ -101,7 +101,7 @@ def downgrade(url: URL, revision: str) -> None:
 
 def _run(command: str, url: URL, revision: str) -> None:
     from alembic import command as commands  # noqa: PLC0415 - Alembic is only needed to migrate
-    from alembic.config import Config  # noqa: PLC0415 - the same
+    from alembic.config import Config  # noqa: PLC0415 - Alembic is only needed to migrate
 
     config = Config()
     config.set_main_option("script_location", os.fspath(migrations_folder()).replace("%", "%%"))

@@ -78,7 +78,7 @@ def storage_usage(session: Session, case: Case | int) -> list[StorageUsage]:
     total = func.coalesce(func.sum(StorageObject.size_bytes), 0)
     rows = session.execute(
         select(StorageObject.backend, StorageObject.state, func.count(), total)
-        .where(StorageObject.case_id == id_of(Case, case))
+        .where(StorageObject.case_id == id_of(Case, case), StorageObject.state != "pending")
         .group_by(StorageObject.backend, StorageObject.state)
         .order_by(StorageObject.backend, StorageObject.state)
     )

@@ -69,3 +69,11 @@ def test_errors_for_limits_name_the_field_and_the_value(db, case):
             recordings.upload_url(session, case, "a.wav", size=0)
         with pytest.raises(InvalidInput, match="sample: 0"):
             recordings.verify(session, case=case, sample=0)
+
+
+@pytest.mark.own_database
+def test_usage_counts_no_pending_objects_for_administrators_either(db, case, tone):
+    recordings.receive(db, case.id, tone, actor="alice")
+    for actor in ("alice", "root"):
+        with db.session(actor=actor) as session:
+            assert [usage.state for usage in recordings.storage_usage(session, case.id)] == []
