@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from uuid import uuid4
 
 import pytest
@@ -10,22 +9,16 @@ from pydantic import SecretStr
 
 from src.storage import S3Storage
 from tests.docs.prepared import Prepared
-from tests.storage.s3_server import running_moto
+from tests.storage.s3_server import isolated_moto
 
 
 @pytest.fixture(scope="session")
 def s3_address():
     """The address of an S3 server with the bucket `speech`, without the machine's own settings for S3."""
     pytest.importorskip("moto.server", reason="moto's server is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_CONFIG_FILE", os.devnull)
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-        with running_moto() as url:
-            storage_at(url)._bucket.client.create_bucket(Bucket="speech")
-            yield url
+    with isolated_moto() as url:
+        storage_at(url)._bucket.client.create_bucket(Bucket="speech")
+        yield url
 
 
 def storage_at(url: str) -> S3Storage:

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from src.storage import LocalStorage, S3Storage
 from tests.storage.s3_proxy import running_proxy
-from tests.storage.s3_server import running_moto
+from tests.storage.s3_server import isolated_moto
 
 pytest.register_assert_rewrite("src.storage.conformance")
 
@@ -23,16 +23,9 @@ def local(request, tmp_path):
 def moto_url():
     """An S3 server for the whole run; each test uses its own bucket or prefix."""
     pytest.importorskip("moto.server", reason="moto's server is not installed")
-    # The AWS settings of the machine or the user must not affect the tests.
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_CONFIG_FILE", os.devnull)
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-        with running_moto() as url:
-            _storage(url)._bucket.client.create_bucket(Bucket="speech")
-            yield url
+    with isolated_moto() as url:
+        _storage(url)._bucket.client.create_bucket(Bucket="speech")
+        yield url
 
 
 @pytest.fixture(scope="session")

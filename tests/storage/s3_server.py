@@ -4,9 +4,12 @@ Run as a program it prints the port and serves until its standard input ends, al
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 @contextlib.contextmanager
@@ -20,6 +23,19 @@ def running_moto():
         finally:
             server.stdin.close()
             server.wait(20)
+
+
+@contextlib.contextmanager
+def isolated_moto():
+    """Run moto's server, with the AWS settings of the machine and the user hidden from its clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        with running_moto() as url:
+            yield url
 
 
 def serve():
