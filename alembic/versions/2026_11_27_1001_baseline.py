@@ -127,7 +127,7 @@ def users() -> None:
             "password_hash", sa.Text(), nullable=True, comment="bcrypt with a scheme prefix; null: cannot sign in"
         ),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column("last_login", MOMENT, nullable=True),
+        sa.Column("last_login", MOMENT, server_default=sa.FetchedValue(), nullable=True),
         sa.Column(
             "role_id", sa.BigInteger(), server_default=sa.text("public.code_id('user_roles', 'user')"), nullable=False
         ),
@@ -154,6 +154,37 @@ def users() -> None:
         sa.PrimaryKeyConstraint("id", name="login_throttles_pkey"),
         sa.UniqueConstraint("user_id", name="login_throttles_user_id_key"),
     )
+    op.create_table(
+        "case_accesses",
+        *record(),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until", MOMENT, nullable=False),
+        sa.Column(
+            "cluster",
+            sa.BigInteger(),
+            nullable=False,
+            comment="system identifier of the cluster that computed the set",
+        ),
+        sa.Column("is_wide", sa.Boolean(), nullable=False, comment="a large part of all cases: read as sti_wide"),
+        sa.Column("case_ids", postgresql.ARRAY(sa.Integer()), nullable=False),
+        sa.Column(
+            "flags",
+            postgresql.ARRAY(sa.Boolean()),
+            nullable=False,
+            comment="element n is true when case n may be read",
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="case_accesses_user_id_fkey", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="case_accesses_pkey"),
+        sa.UniqueConstraint("user_id", name="case_accesses_user_id_key"),
+    )
+    op.create_table(
+        "case_access_changes",
+        *record(),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("case_id", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="case_access_changes_pkey"),
+    )
+    op.create_index("case_access_changes_user_id_idx", "case_access_changes", ["user_id"])
     op.create_table(
         "actor_keys",
         *record(),
@@ -200,11 +231,18 @@ def cases() -> None:
             comment="unreleased legal holds; counted by a trigger",
         ),
         sa.Column(
-            "opened_xid",
-            TransactionId(),
+            "opened_mark",
+            sa.Text(),
             server_default=sa.FetchedValue(),
             nullable=True,
-            comment="the transaction that opened the case",
+            comment="actor and transaction that opened the case; read by the policy for SELECT",
+        ),
+        sa.Column(
+            "folded_code",
+            sa.Text(),
+            sa.Computed("lower(case_code)", persisted=True),
+            nullable=True,
+            comment="case codes are unique without regard to case",
         ),
         sa.CheckConstraint("char_length(case_code) >= 1 AND char_length(case_code) <= 64", name="case_code_length"),
         sa.CheckConstraint("char_length(description) <= 20000", name="description_length"),
@@ -216,13 +254,9 @@ def cases() -> None:
         ),
         sa.ForeignKeyConstraint(["status_id"], ["case_statuses.id"], name="cases_status_id_fkey", ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name="cases_pkey"),
-        sa.UniqueConstraint("case_code", name="cases_case_code_key"),
+        sa.UniqueConstraint("folded_code", name="cases_folded_code_key"),
     )
-    op.create_index("cases_created_at_idx", "cases", ["created_at"])
-    op.create_index("cases_opened_by_id_idx", "cases", ["opened_by_id"])
-    op.create_index("cases_opened_xid_idx", "cases", ["opened_xid"])
-    op.create_index("cases_priority_id_idx", "cases", ["priority_id"])
-    op.create_index("cases_status_id_idx", "cases", ["status_id"])
+    op.create_index("cases_opened_mark_idx", "cases", ["opened_mark"])
     op.create_index("cases_title_lower_idx", "cases", [sa.text("lower(title) text_pattern_ops")])
     op.create_table(
         "case_participants",
@@ -250,13 +284,7 @@ def cases() -> None:
         sa.PrimaryKeyConstraint("id", name="case_participants_pkey"),
         sa.UniqueConstraint("case_id", "user_id", name="case_participants_case_id_user_id_key"),
     )
-    op.create_index("case_participants_added_by_id_idx", "case_participants", ["added_by_id"])
-    op.create_index(
-        "case_participants_user_id_idx",
-        "case_participants",
-        ["user_id"],
-        postgresql_include=["case_id", "role", "expires_at"],
-    )
+    op.create_index("case_participants_user_id_idx", "case_participants", [sa.text("(user_id + 0)")])
     op.create_table(
         "case_notes",
         *record(row_version=True),
@@ -268,7 +296,6 @@ def cases() -> None:
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="case_notes_case_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="case_notes_pkey"),
     )
-    op.create_index("case_notes_author_id_idx", "case_notes", ["author_id"])
     op.create_index("case_notes_case_id_idx", "case_notes", ["case_id", "created_at"])
     op.create_index(
         "case_notes_search_idx",
@@ -304,8 +331,6 @@ def cases() -> None:
         sa.PrimaryKeyConstraint("id", name="legal_holds_pkey"),
     )
     op.create_index("legal_holds_case_id_idx", "legal_holds", ["case_id"])
-    op.create_index("legal_holds_placed_by_id_idx", "legal_holds", ["placed_by_id"])
-    op.create_index("legal_holds_released_by_id_idx", "legal_holds", ["released_by_id"])
 
 
 def audio() -> None:
@@ -333,9 +358,9 @@ def audio() -> None:
         sa.CheckConstraint("char_length(last_error) <= 4000", name="last_error_length"),
         sa.CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
         sa.PrimaryKeyConstraint("id", name="storage_objects_pkey"),
+        sa.UniqueConstraint("case_id", "key", name="storage_objects_case_id_key_key"),
         sa.UniqueConstraint("key", name="storage_objects_key_key"),
     )
-    op.create_index("storage_objects_case_id_idx", "storage_objects", ["case_id"])
     op.create_index(
         "storage_objects_garbage_idx",
         "storage_objects",
@@ -415,7 +440,12 @@ def audio() -> None:
         sa.ForeignKeyConstraint(
             ["language_id"], ["languages.id"], name="audio_files_language_id_fkey", ondelete="RESTRICT"
         ),
-        sa.ForeignKeyConstraint(["path"], ["storage_objects.key"], name="audio_files_path_fkey", ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["case_id", "path"],
+            ["storage_objects.case_id", "storage_objects.key"],
+            name="audio_files_case_id_path_fkey",
+            ondelete="RESTRICT",
+        ),
         sa.ForeignKeyConstraint(
             ["status_id"], ["audio_statuses.id"], name="audio_files_status_id_fkey", ondelete="RESTRICT"
         ),
@@ -424,17 +454,12 @@ def audio() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="audio_files_pkey"),
         sa.UniqueConstraint("case_id", "id", name="audio_files_case_id_id_key"),
-        sa.UniqueConstraint("path", name="audio_files_path_key"),
+        sa.UniqueConstraint("case_id", "path", name="audio_files_case_id_path_key"),
     )
     op.create_index("audio_files_case_id_created_at_idx", "audio_files", ["case_id", "created_at"])
     op.create_index("audio_files_case_id_sha256_idx", "audio_files", ["case_id", "sha256"])
-    op.create_index(
-        "audio_files_deleted_at_idx", "audio_files", ["deleted_at"], postgresql_where=sa.text("deleted_at IS NOT NULL")
-    )
-    op.create_index("audio_files_language_id_idx", "audio_files", ["language_id"])
+    op.create_index("audio_files_deleted_at_idx", "audio_files", [sa.text("timezone('UTC', deleted_at)")])
     op.create_index("audio_files_name_lower_idx", "audio_files", [sa.text("lower(name) text_pattern_ops")])
-    op.create_index("audio_files_status_id_idx", "audio_files", ["status_id"])
-    op.create_index("audio_files_uploaded_by_id_idx", "audio_files", ["uploaded_by_id"])
     op.create_table(
         "processing_jobs",
         *record(row_version=True),
@@ -489,26 +514,23 @@ def audio() -> None:
         sa.PrimaryKeyConstraint("id", name="processing_jobs_pkey"),
     )
     op.create_index("processing_jobs_case_id_audio_file_id_idx", "processing_jobs", ["case_id", "audio_file_id"])
-    op.create_index("processing_jobs_created_by_id_idx", "processing_jobs", ["created_by_id"])
-    op.create_index(
-        "processing_jobs_lease_idx",
-        "processing_jobs",
-        ["lease_expires_at"],
-        postgresql_where=sa.text("state = 'running'"),
-    )
-    op.create_index("processing_jobs_leased_by_id_idx", "processing_jobs", ["leased_by_id"])
+    op.create_index("processing_jobs_lease_idx", "processing_jobs", [sa.text("timezone('UTC', lease_expires_at)")])
+    op.create_index("processing_jobs_leased_by_id_idx", "processing_jobs", [sa.text("(leased_by_id + 0)")])
     op.create_index(
         "processing_jobs_open_key",
         "processing_jobs",
-        ["case_id", "audio_file_id", "kind"],
+        ["case_id", "audio_file_id", sa.text("(CASE WHEN state IN ('queued', 'running') THEN kind END)")],
         unique=True,
-        postgresql_where=sa.text("state IN ('queued', 'running')"),
     )
     op.create_index(
         "processing_jobs_queue_idx",
         "processing_jobs",
-        ["kind", sa.text("priority DESC"), "run_after", "id"],
-        postgresql_where=sa.text("state = 'queued'"),
+        [
+            sa.text("(CASE WHEN state = 'queued' THEN kind || '' END)"),
+            sa.text("priority DESC"),
+            "run_after",
+            "id",
+        ],
     )
 
 
@@ -564,15 +586,16 @@ def transcriptions() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="transcriptions_pkey"),
         sa.UniqueConstraint(
-            "audio_file_id", "language_id", "version", name="transcriptions_audio_file_id_language_id_version_key"
+            "case_id",
+            "audio_file_id",
+            "language_id",
+            "version",
+            name="transcriptions_case_id_audio_file_id_language_id_version_key",
         ),
         sa.UniqueConstraint("case_id", "id", name="transcriptions_case_id_id_key"),
     )
-    op.create_index("transcriptions_accepted_by_id_idx", "transcriptions", ["accepted_by_id"])
-    op.create_index("transcriptions_case_id_audio_file_id_idx", "transcriptions", ["case_id", "audio_file_id"])
     op.create_index("transcriptions_case_id_based_on_id_idx", "transcriptions", ["case_id", "based_on_id"])
-    op.create_index("transcriptions_created_by_id_idx", "transcriptions", ["created_by_id"])
-    op.create_index("transcriptions_language_id_idx", "transcriptions", ["language_id"])
+    op.create_index("transcriptions_language_id_idx", "transcriptions", [sa.text("(language_id + 0)")])
     op.create_table(
         "transcription_segments",
         *record(),
@@ -656,12 +679,13 @@ def transcriptions() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name="transcription_sources_pkey"),
-        sa.UniqueConstraint("audio_file_id", "sha256", name="transcription_sources_audio_file_id_sha256_key"),
+        sa.UniqueConstraint(
+            "case_id", "audio_file_id", "sha256", name="transcription_sources_case_id_audio_file_id_sha256_key"
+        ),
     )
     op.create_index(
         "transcription_sources_case_id_transcription_id_idx", "transcription_sources", ["case_id", "transcription_id"]
     )
-    op.create_index("transcription_sources_sha256_idx", "transcription_sources", ["sha256"])
 
 
 def analyses() -> None:
@@ -716,21 +740,19 @@ def analyses() -> None:
             ["sentiment_id"], ["sentiments.id"], name="analysis_results_sentiment_id_fkey", ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name="analysis_results_pkey"),
-        sa.UniqueConstraint("audio_file_id", "version", name="analysis_results_audio_file_id_version_key"),
+        sa.UniqueConstraint(
+            "case_id", "audio_file_id", "version", name="analysis_results_case_id_audio_file_id_version_key"
+        ),
     )
-    op.create_index("analysis_results_accepted_by_id_idx", "analysis_results", ["accepted_by_id"])
-    op.create_index("analysis_results_case_id_audio_file_id_idx", "analysis_results", ["case_id", "audio_file_id"])
     op.create_index(
         "analysis_results_case_id_transcription_id_idx", "analysis_results", ["case_id", "transcription_id"]
     )
-    op.create_index("analysis_results_created_by_id_idx", "analysis_results", ["created_by_id"])
     op.create_index(
         "analysis_results_search_idx",
         "analysis_results",
         [sa.text("public.search_vector_1('simple', summary)")],
         postgresql_using="gin",
     )
-    op.create_index("analysis_results_sentiment_id_idx", "analysis_results", ["sentiment_id"])
 
 
 def activity_log() -> None:
@@ -746,7 +768,7 @@ def activity_log() -> None:
             comment="always created_at",
         ),
         sa.Column("activity_type_id", sa.BigInteger(), nullable=False),
-        sa.Column("actor_id", sa.BigInteger(), nullable=True, comment="null: the owner of the database, not a session"),
+        sa.Column("actor_id", sa.Integer(), nullable=True, comment="null: the owner of the database, not a session"),
         sa.Column("actor", sa.Text(), nullable=False, comment="user name at that time"),
         sa.Column("case_id", sa.Integer(), nullable=True),
         sa.Column("entity", sa.Text(), nullable=True, comment="the table"),
@@ -776,10 +798,14 @@ def activity_log() -> None:
         sa.PrimaryKeyConstraint("id", "created_at", name="activity_logs_pkey"),
         postgresql_partition_by="RANGE (created_at)",
     )
-    op.create_index("activity_logs_actor_id_created_at_idx", "activity_logs", ["actor_id", "created_at", "id"])
     op.create_index("activity_logs_case_id_created_at_idx", "activity_logs", ["case_id", "created_at", "id"])
-    op.create_index("activity_logs_entity_entity_id_idx", "activity_logs", ["entity", "entity_id", "created_at", "id"])
-    op.create_index("activity_logs_transaction_id_idx", "activity_logs", ["transaction_id"])
+    op.create_index(
+        "activity_logs_case_id_entity_idx", "activity_logs", ["case_id", "entity", "entity_id", "created_at", "id"]
+    )
+    op.create_index(
+        "activity_logs_entity_idx", "activity_logs", [sa.text("(entity || '')"), "entity_id", "created_at", "id"]
+    )
+    op.create_index("activity_logs_transaction_id_idx", "activity_logs", [sa.text("(transaction_id::text::bigint)")])
     op.create_table(
         "activity_seals",
         *record(),
@@ -893,6 +919,8 @@ def downgrade() -> None:
         "case_participants",
         "cases",
         "actor_keys",
+        "case_access_changes",
+        "case_accesses",
         "login_throttles",
         "users",
         "user_roles",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
 
@@ -146,18 +147,20 @@ def _create_administrator(engine: Engine, administrator: Administrator) -> str:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
-        created = connection.scalar(
-            text(
-                "INSERT INTO public.users (username, password_hash, role_id) SELECT :name, :hash,"
-                " (SELECT id FROM public.user_roles WHERE code = 'admin') ON CONFLICT (lower(username)) DO NOTHING"
-                " RETURNING id"
-            ),
-            {"name": administrator.name, "hash": administrator.password_hash},
-        )
         same_name = func.lower(User.username) == administrator.name.lower()
         is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
-    if created:
+        if is_administrator is None:
+            _insert_with_hash(connection, administrator, connection.scalar(select(role)))
+    if is_administrator is None:
         return f"administrator {administrator.name}: created"
     if is_administrator:
         return f"administrator {administrator.name}: exists already, not changed"
     raise InvalidInput(f"The user {administrator.name} exists and is not an administrator; choose another name.")
+
+
+def _insert_with_hash(connection: Connection, administrator: Administrator, role_id: int | None) -> None:
+    # By COPY, so that the hash is not part of a statement, which the log of the server can contain.
+    driver: Any = connection.connection.dbapi_connection
+    with driver.cursor() as cursor:
+        line = f"{administrator.name}\t{administrator.password_hash}\t{role_id}\n".replace("\\", "\\\\")
+        cursor.copy_expert("COPY public.users (username, password_hash, role_id) FROM STDIN", io.StringIO(line))

@@ -125,7 +125,8 @@ def _ids(session: Session, column: InstrumentedAttribute[int], wanted: ColumnEle
 
 
 def _marked(grace: timedelta) -> ColumnElement[bool]:
-    return and_(AudioFile.deleted_at.is_not(None), AudioFile.deleted_at <= func.now() - grace)
+    # The form of the index (src/database/schema/index_rules.py).
+    return func.timezone("UTC", AudioFile.deleted_at) <= func.timezone("UTC", func.now() - grace)
 
 
 def _garbage(older_than: timedelta) -> ColumnElement[bool]:

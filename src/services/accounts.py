@@ -10,7 +10,8 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
-from src.database.connection.session import actor_of, database_of, secret_row, sign_for
+from src.database.connection.credentials import read_credential, send_credential
+from src.database.connection.session import actor_of, database_of
 from src.database.models import Case, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound
@@ -79,11 +80,12 @@ def create_user(
         email=email if email is None else validate_text(email, "email"),
         full_name=validate_text(full_name, "full_name"),
         role=find_role(session, role),
-        password_hash=None if password is None else hash_password(password, cost=_cost(session)),
     )
+    hashed = None if password is None else hash_password(password, cost=_cost(session))
     session.add(user)
     session.flush()  # a taken name raises here, not at commit
-    session.expire(user, ["password_hash"])  # the hash is secret and not needed any more
+    if hashed is not None:
+        _store_password(session, user, hashed)
     return user
 
 
@@ -217,7 +219,7 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     if outcome == "succeeded" and needs_renewal(stored or "", cost=cost):
         renewed = hash_password(password, cost=cost)
     with database_of(session).side_session(session) as side:
-        side.execute(select(func.public.record_login(sign_for(side, "login", name), outcome, renewed)))
+        send_credential(side, "outcome", f"{outcome} {_digest(renewed)} {name}", renewed)
     if found is None or outcome != "succeeded":
         raise Forbidden("Unknown user name, wrong password, or too many failed attempts; wait and try again.")
     return SignedIn(found.user_id, found.username)
@@ -237,9 +239,16 @@ def change_password(session: Session, user: User | int, new: str, *, current: st
         stored = own.password_hash if own is not None else None
         if stored is not None and not (current and verify(current, stored, cost=_cost(session))):
             raise Forbidden("current: missing or wrong password; give the current password to set a new one.")
-    subject = f"{hashlib.sha256(hashed.encode('utf-8')).hexdigest()} {user.username}"
-    session.scalar(select(func.public.store_credential(sign_for(session, "password", subject), hashed)))
+    _store_password(session, user, hashed)
+
+
+def _store_password(session: Session, user: User, hashed: str) -> None:
+    send_credential(session, "password", f"{_digest(hashed)} {user.username}", hashed)
     session.expire(user, ["row_version", "updated_at"])
+
+
+def _digest(hashed: str | None) -> str:
+    return hashlib.sha256((hashed or "").encode("utf-8")).hexdigest()
 
 
 def _set_active(session: Session, user: User, *, active: bool) -> User:
@@ -259,7 +268,7 @@ class _Credential(NamedTuple):
 
 
 def _credential(session: Session, name: str) -> _Credential | None:
-    row = secret_row(session, "credential", sign_for(session, "login", name))
+    row = read_credential(session, name)
     return None if row is None else _Credential._make(row)
 
 

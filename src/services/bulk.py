@@ -317,6 +317,7 @@ def _done(session: Session, task: _Task) -> int:
         select(func.max(ActivityLog.new["done"].as_integer()))
         .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
         .where(
+            ActivityLog.case_id.is_(None),
             ActivityLog.entity == task.model.__tablename__,
             ActivityLog.entity_id.is_(None),
             ActivityType.code == "bulk.stored",

@@ -65,6 +65,7 @@ def enqueue(
         found.status = by_code(session, AudioStatus, "queued")
         session.flush()  # status and job are stored together
     open_job = select(ProcessingJob).where(
+        ProcessingJob.case_id == found.case_id,
         ProcessingJob.audio_file_id == found.id,
         ProcessingJob.kind == kind,
         ProcessingJob.state.in_(("queued", "running")),

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 1
+-- revision 1001, declarations of build 2
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -22,14 +22,16 @@ ALTER TABLE public.activity_logs ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE public.activity_logs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS activity_logs_app_select ON public.activity_logs;
 CREATE POLICY activity_logs_app_select ON public.activity_logs FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id())));
+    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id = ANY ((SELECT public.actor_case_ids())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_wide_select ON public.activity_logs;
 CREATE POLICY activity_logs_wide_select ON public.activity_logs FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id())));
+    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)));
 DROP POLICY IF EXISTS activity_logs_admin_select ON public.activity_logs;
 CREATE POLICY activity_logs_admin_select ON public.activity_logs FOR SELECT TO sti_admin
     USING ((SELECT public.actor_may('*', '*')));
 GRANT SELECT ON public.activity_logs TO sti_app, sti_wide, sti_admin;
+ALTER TABLE public.activity_logs ALTER COLUMN actor SET STATISTICS 0, ALTER COLUMN entity SET STATISTICS 0, ALTER COLUMN old SET STATISTICS 0, ALTER COLUMN new SET STATISTICS 0, ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN request_id SET STATISTICS 0;
+ALTER INDEX public.activity_logs_entity_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- activity_seals
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_seals
@@ -115,30 +117,30 @@ ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.analysis_results ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS analysis_results_app_select ON public.analysis_results;
 CREATE POLICY analysis_results_app_select ON public.analysis_results FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS analysis_results_app_insert ON public.analysis_results;
 CREATE POLICY analysis_results_app_insert ON public.analysis_results FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS analysis_results_app_update ON public.analysis_results;
 CREATE POLICY analysis_results_app_update ON public.analysis_results FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS analysis_results_app_delete ON public.analysis_results;
 CREATE POLICY analysis_results_app_delete ON public.analysis_results FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS analysis_results_wide_select ON public.analysis_results;
 CREATE POLICY analysis_results_wide_select ON public.analysis_results FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS analysis_results_wide_insert ON public.analysis_results;
 CREATE POLICY analysis_results_wide_insert ON public.analysis_results FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS analysis_results_wide_update ON public.analysis_results;
 CREATE POLICY analysis_results_wide_update ON public.analysis_results FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS analysis_results_wide_delete ON public.analysis_results;
 CREATE POLICY analysis_results_wide_delete ON public.analysis_results FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS analysis_results_admin_all ON public.analysis_results;
 CREATE POLICY analysis_results_admin_all ON public.analysis_results FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -183,30 +185,30 @@ CREATE OR REPLACE TRIGGER release_moved AFTER UPDATE OF path ON public.audio_fil
 ALTER TABLE public.audio_files ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS audio_files_app_select ON public.audio_files;
 CREATE POLICY audio_files_app_select ON public.audio_files FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS audio_files_app_insert ON public.audio_files;
 CREATE POLICY audio_files_app_insert ON public.audio_files FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS audio_files_app_update ON public.audio_files;
 CREATE POLICY audio_files_app_update ON public.audio_files FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS audio_files_app_delete ON public.audio_files;
 CREATE POLICY audio_files_app_delete ON public.audio_files FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS audio_files_wide_select ON public.audio_files;
 CREATE POLICY audio_files_wide_select ON public.audio_files FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS audio_files_wide_insert ON public.audio_files;
 CREATE POLICY audio_files_wide_insert ON public.audio_files FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS audio_files_wide_update ON public.audio_files;
 CREATE POLICY audio_files_wide_update ON public.audio_files FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS audio_files_wide_delete ON public.audio_files;
 CREATE POLICY audio_files_wide_delete ON public.audio_files FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS audio_files_admin_all ON public.audio_files;
 CREATE POLICY audio_files_admin_all ON public.audio_files FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -215,7 +217,7 @@ GRANT INSERT (case_id, name, path, size_bytes, sha256, content_type, duration_ms
 GRANT SELECT ON public.audio_files TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.audio_files TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (name, recorded_at, language_id, status_id, processed_at, error_message) ON public.audio_files TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0;
+ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN path SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0;
 ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- audio_statuses
@@ -252,6 +254,16 @@ GRANT SELECT ON public.audio_statuses TO sti_admin;
 GRANT INSERT, DELETE ON public.audio_statuses TO sti_admin;
 GRANT UPDATE ON public.audio_statuses TO sti_admin;
 
+-- case_access_changes
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_access_changes
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.case_access_changes ENABLE ROW LEVEL SECURITY;
+
+-- case_accesses
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_accesses
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.case_accesses ENABLE ROW LEVEL SECURITY;
+
 -- case_notes
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_notes
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
@@ -276,30 +288,30 @@ ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.case_notes ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_notes_app_select ON public.case_notes;
 CREATE POLICY case_notes_app_select ON public.case_notes FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS case_notes_app_insert ON public.case_notes;
 CREATE POLICY case_notes_app_insert ON public.case_notes FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(author_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(author_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS case_notes_app_update ON public.case_notes;
 CREATE POLICY case_notes_app_update ON public.case_notes FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS case_notes_app_delete ON public.case_notes;
 CREATE POLICY case_notes_app_delete ON public.case_notes FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS case_notes_wide_select ON public.case_notes;
 CREATE POLICY case_notes_wide_select ON public.case_notes FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS case_notes_wide_insert ON public.case_notes;
 CREATE POLICY case_notes_wide_insert ON public.case_notes FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(author_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(author_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS case_notes_wide_update ON public.case_notes;
 CREATE POLICY case_notes_wide_update ON public.case_notes FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS case_notes_wide_delete ON public.case_notes;
 CREATE POLICY case_notes_wide_delete ON public.case_notes FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS case_notes_admin_all ON public.case_notes;
 CREATE POLICY case_notes_admin_all ON public.case_notes FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -335,6 +347,12 @@ ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
+CREATE OR REPLACE TRIGGER note_access AFTER INSERT OR DELETE ON public.case_participants
+    FOR EACH ROW EXECUTE FUNCTION public.note_case_access();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access;
+CREATE OR REPLACE TRIGGER note_access_update AFTER UPDATE ON public.case_participants
+    FOR EACH ROW WHEN ((OLD.case_id, OLD.user_id, OLD.role, OLD.permissions, OLD.expires_at) IS DISTINCT FROM (NEW.case_id, NEW.user_id, NEW.role, NEW.permissions, NEW.expires_at)) EXECUTE FUNCTION public.note_case_access();
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access_update;
 CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
     FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
@@ -344,30 +362,30 @@ ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
 ALTER TABLE public.case_participants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_participants_app_select ON public.case_participants;
 CREATE POLICY case_participants_app_select ON public.case_participants FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS case_participants_app_insert ON public.case_participants;
 CREATE POLICY case_participants_app_insert ON public.case_participants FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]) AND coalesce(added_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(added_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS case_participants_app_update ON public.case_participants;
 CREATE POLICY case_participants_app_update ON public.case_participants FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]));
+    USING (public.actor_may_in(case_id, 'manage'))
+    WITH CHECK (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_app_delete ON public.case_participants;
 CREATE POLICY case_participants_app_delete ON public.case_participants FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]));
+    USING (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_wide_select ON public.case_participants;
 CREATE POLICY case_participants_wide_select ON public.case_participants FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS case_participants_wide_insert ON public.case_participants;
 CREATE POLICY case_participants_wide_insert ON public.case_participants FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))) AND coalesce(added_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(added_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS case_participants_wide_update ON public.case_participants;
 CREATE POLICY case_participants_wide_update ON public.case_participants FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))));
+    USING (public.actor_may_in(case_id, 'manage'))
+    WITH CHECK (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_wide_delete ON public.case_participants;
 CREATE POLICY case_participants_wide_delete ON public.case_participants FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))));
+    USING (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_admin_all ON public.case_participants;
 CREATE POLICY case_participants_admin_all ON public.case_participants FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -447,13 +465,13 @@ GRANT UPDATE ON public.case_statuses TO sti_admin;
 
 -- cases
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.cases
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_xid,active_holds', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,folded_code,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.cases
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_xid,active_holds', '', 'write');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_mark,folded_code,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_xid,active_holds', '', 'write');
+    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_mark,folded_code,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
@@ -476,39 +494,39 @@ ALTER TABLE public.cases ENABLE ALWAYS TRIGGER count_holds;
 ALTER TABLE public.cases ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS cases_app_select ON public.cases;
 CREATE POLICY cases_app_select ON public.cases FOR SELECT TO sti_app
-    USING (id = ANY ((SELECT public.actor_case_ids('read'))::integer[]) OR (opened_by_id = (SELECT public.actor_id()) AND opened_xid = pg_current_xact_id_if_assigned()));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id = ANY ((SELECT public.actor_case_ids())::integer[]) OR opened_mark = (SELECT public.actor_opening_mark())));
 DROP POLICY IF EXISTS cases_app_insert ON public.cases;
 CREATE POLICY cases_app_insert ON public.cases FOR INSERT TO sti_app
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
 DROP POLICY IF EXISTS cases_app_update ON public.cases;
 CREATE POLICY cases_app_update ON public.cases FOR UPDATE TO sti_app
-    USING (id = ANY ((SELECT public.actor_case_ids('write'))::integer[]))
-    WITH CHECK (id = ANY ((SELECT public.actor_case_ids('write'))::integer[]));
+    USING (public.actor_may_in(id, 'write'))
+    WITH CHECK (public.actor_may_in(id, 'write'));
 DROP POLICY IF EXISTS cases_app_delete ON public.cases;
 CREATE POLICY cases_app_delete ON public.cases FOR DELETE TO sti_app
-    USING (id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(id, 'delete'));
 DROP POLICY IF EXISTS cases_wide_select ON public.cases;
 CREATE POLICY cases_wide_select ON public.cases FOR SELECT TO sti_wide
-    USING (id IN (SELECT unnest((SELECT public.actor_case_ids('read')))) OR (opened_by_id = (SELECT public.actor_id()) AND opened_xid = pg_current_xact_id_if_assigned()));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL));
 DROP POLICY IF EXISTS cases_wide_insert ON public.cases;
 CREATE POLICY cases_wide_insert ON public.cases FOR INSERT TO sti_wide
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
 DROP POLICY IF EXISTS cases_wide_update ON public.cases;
 CREATE POLICY cases_wide_update ON public.cases FOR UPDATE TO sti_wide
-    USING (id IN (SELECT unnest((SELECT public.actor_case_ids('write')))))
-    WITH CHECK (id IN (SELECT unnest((SELECT public.actor_case_ids('write')))));
+    USING (public.actor_may_in(id, 'write'))
+    WITH CHECK (public.actor_may_in(id, 'write'));
 DROP POLICY IF EXISTS cases_wide_delete ON public.cases;
 CREATE POLICY cases_wide_delete ON public.cases FOR DELETE TO sti_wide
-    USING (id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(id, 'delete'));
 DROP POLICY IF EXISTS cases_admin_all ON public.cases;
 CREATE POLICY cases_admin_all ON public.cases FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
+GRANT SELECT (id, case_code, title, description, status_id, priority_id, opened_by_id, closed_at, active_holds, created_at, updated_at, row_version) ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0;
+ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0, ALTER COLUMN folded_code SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- languages
@@ -572,24 +590,24 @@ ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER announce_hold;
 ALTER TABLE public.legal_holds ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS legal_holds_app_select ON public.legal_holds;
 CREATE POLICY legal_holds_app_select ON public.legal_holds FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS legal_holds_app_insert ON public.legal_holds;
 CREATE POLICY legal_holds_app_insert ON public.legal_holds FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]) AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_app_update ON public.legal_holds;
 CREATE POLICY legal_holds_app_update ON public.legal_holds FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('manage'))::integer[]) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'manage'))
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_wide_select ON public.legal_holds;
 CREATE POLICY legal_holds_wide_select ON public.legal_holds FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS legal_holds_wide_insert ON public.legal_holds;
 CREATE POLICY legal_holds_wide_insert ON public.legal_holds FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))) AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_wide_update ON public.legal_holds;
 CREATE POLICY legal_holds_wide_update ON public.legal_holds FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('manage')))) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'manage'))
+    WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_admin_all ON public.legal_holds;
 CREATE POLICY legal_holds_admin_all ON public.legal_holds FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -631,22 +649,22 @@ ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
 CREATE POLICY processing_jobs_app_select ON public.processing_jobs FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS processing_jobs_app_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_app_insert ON public.processing_jobs FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS processing_jobs_app_delete ON public.processing_jobs;
 CREATE POLICY processing_jobs_app_delete ON public.processing_jobs FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS processing_jobs_wide_select ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_select ON public.processing_jobs FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS processing_jobs_wide_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_insert ON public.processing_jobs FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS processing_jobs_wide_delete ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_delete ON public.processing_jobs FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS processing_jobs_admin_all ON public.processing_jobs;
 CREATE POLICY processing_jobs_admin_all ON public.processing_jobs FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -726,17 +744,10 @@ CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
     FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.storage_objects ENABLE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS storage_objects_app_select ON public.storage_objects;
-CREATE POLICY storage_objects_app_select ON public.storage_objects FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]) AND state <> 'pending');
-DROP POLICY IF EXISTS storage_objects_wide_select ON public.storage_objects;
-CREATE POLICY storage_objects_wide_select ON public.storage_objects FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))) AND state <> 'pending');
 DROP POLICY IF EXISTS storage_objects_admin_all ON public.storage_objects;
 CREATE POLICY storage_objects_admin_all ON public.storage_objects FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
-GRANT SELECT ON public.storage_objects TO sti_app, sti_wide, sti_admin;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments
@@ -754,23 +765,23 @@ ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_part;
 ALTER TABLE public.transcription_segments ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcription_segments_app_select ON public.transcription_segments;
 CREATE POLICY transcription_segments_app_select ON public.transcription_segments FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS transcription_segments_app_insert ON public.transcription_segments;
 CREATE POLICY transcription_segments_app_insert ON public.transcription_segments FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]));
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_segments_wide_select ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_select ON public.transcription_segments FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS transcription_segments_wide_insert ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_insert ON public.transcription_segments FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))));
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_segments_admin_all ON public.transcription_segments;
 CREATE POLICY transcription_segments_admin_all ON public.transcription_segments FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, transcription_id, position, start_ms, end_ms, speaker, text, words, confidence, flags, search_config) ON public.transcription_segments TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.transcription_segments TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS 0, ALTER COLUMN text SET STATISTICS 0;
+ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS 0, ALTER COLUMN text SET STATISTICS 0, ALTER COLUMN search_config SET STATISTICS 0;
 
 -- transcription_sources
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcription_sources
@@ -792,23 +803,23 @@ CREATE OR REPLACE TRIGGER place BEFORE INSERT ON public.transcription_sources
 ALTER TABLE public.transcription_sources ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcription_sources_app_select ON public.transcription_sources;
 CREATE POLICY transcription_sources_app_select ON public.transcription_sources FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS transcription_sources_app_insert ON public.transcription_sources;
 CREATE POLICY transcription_sources_app_insert ON public.transcription_sources FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]));
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_sources_wide_select ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_select ON public.transcription_sources FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS transcription_sources_wide_insert ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_insert ON public.transcription_sources FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))));
+    WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_sources_admin_all ON public.transcription_sources;
 CREATE POLICY transcription_sources_admin_all ON public.transcription_sources FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, transcription_id, dialect, name, sha256, content) ON public.transcription_sources TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.transcription_sources TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0;
+ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0;
 
 -- transcriptions
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
@@ -844,30 +855,30 @@ ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_digest;
 ALTER TABLE public.transcriptions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcriptions_app_select ON public.transcriptions;
 CREATE POLICY transcriptions_app_select ON public.transcriptions FOR SELECT TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('read'))::integer[]));
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id = ANY ((SELECT public.actor_case_ids())::integer[]));
 DROP POLICY IF EXISTS transcriptions_app_insert ON public.transcriptions;
 CREATE POLICY transcriptions_app_insert ON public.transcriptions FOR INSERT TO sti_app
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS transcriptions_app_update ON public.transcriptions;
 CREATE POLICY transcriptions_app_update ON public.transcriptions FOR UPDATE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]))
-    WITH CHECK (case_id = ANY ((SELECT public.actor_case_ids('write'))::integer[]) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS transcriptions_app_delete ON public.transcriptions;
 CREATE POLICY transcriptions_app_delete ON public.transcriptions FOR DELETE TO sti_app
-    USING (case_id = ANY ((SELECT public.actor_case_ids('delete'))::integer[]));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS transcriptions_wide_select ON public.transcriptions;
 CREATE POLICY transcriptions_wide_select ON public.transcriptions FOR SELECT TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('read')))));
+    USING (((SELECT public.actor_case_flags()))[case_id]);
 DROP POLICY IF EXISTS transcriptions_wide_insert ON public.transcriptions;
 CREATE POLICY transcriptions_wide_insert ON public.transcriptions FOR INSERT TO sti_wide
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS transcriptions_wide_update ON public.transcriptions;
 CREATE POLICY transcriptions_wide_update ON public.transcriptions FOR UPDATE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))))
-    WITH CHECK (case_id IN (SELECT unnest((SELECT public.actor_case_ids('write')))) AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
+    USING (public.actor_may_in(case_id, 'write'))
+    WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS transcriptions_wide_delete ON public.transcriptions;
 CREATE POLICY transcriptions_wide_delete ON public.transcriptions FOR DELETE TO sti_wide
-    USING (case_id IN (SELECT unnest((SELECT public.actor_case_ids('delete')))));
+    USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS transcriptions_admin_all ON public.transcriptions;
 CREATE POLICY transcriptions_admin_all ON public.transcriptions FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
@@ -939,6 +950,9 @@ ALTER TABLE public.users ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
     FOR EACH ROW WHEN (OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;
+CREATE OR REPLACE TRIGGER prepare_case_access AFTER INSERT ON public.users
+    FOR EACH ROW EXECUTE FUNCTION public.prepare_case_access();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER prepare_case_access;
 CREATE OR REPLACE TRIGGER guard_administrators_delete AFTER DELETE ON public.users
     FOR EACH ROW WHEN (OLD.is_active) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators_delete;
@@ -964,5 +978,6 @@ CREATE POLICY users_admin_all ON public.users FOR ALL TO sti_admin
 GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_app, sti_wide;
 GRANT UPDATE (email, full_name) ON public.users TO sti_app, sti_wide;
 GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_admin;
-GRANT INSERT, DELETE ON public.users TO sti_admin;
+GRANT DELETE ON public.users TO sti_admin;
+GRANT INSERT (username, email, full_name, is_active, role_id) ON public.users TO sti_admin;
 GRANT UPDATE (username, email, full_name, is_active, role_id) ON public.users TO sti_admin;

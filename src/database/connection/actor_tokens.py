@@ -10,9 +10,6 @@ from secrets import token_bytes
 
 from src.errors import ConfigurationError, InvalidInput
 
-# Validity of a token, from signing to the start of the transaction: short, so that a captured token is useless for the
-# next user of the backend. An expired token is signed again with the clock of the transaction.
-TOKEN_SECONDS = 2
 _BLOCK = 64
 
 
@@ -84,17 +81,16 @@ class SigningKey:
     def outer_pad(self) -> bytes:
         return bytes(byte ^ 0x5C for byte in self.secret.ljust(_BLOCK, b"\0"))
 
-    def token(
-        self, purpose: str, subject: str, *, backend_pid: int, server_time: float, cluster: int | None = None
-    ) -> str:
-        """Return a token for one purpose and subject, valid on one backend for `TOKEN_SECONDS`.
+    def token(self, purpose: str, subject: str, *, backend_pid: int, started: int, cluster: int | None = None) -> str:
+        """Return a token for one purpose and subject, valid in one transaction only.
 
-        `server_time` is the clock of the server in seconds since the epoch. `cluster` is its system identifier; passing
-        it saves the server a lookup. Raises InvalidInput for a subject that a token cannot contain.
+        `started` is the start of the transaction in microseconds since the epoch, by the clock of the server. `cluster`
+        is its system identifier; passing it saves the server a lookup. Raises InvalidInput for a subject that a token
+        cannot contain.
         """
         if "|" in subject or "\0" in subject:
             raise InvalidInput("actor: contains '|' or NUL, which a user name cannot contain.")
-        body = f"{self.id}|{backend_pid}|{int(server_time) + TOKEN_SECONDS}|{purpose}|{subject}"
+        body = f"{self.id}|{backend_pid}|{started}|{purpose}|{subject}"
         body += "" if cluster is None else f"|{cluster}"
         mac = hmac.new(self.secret, body.encode("utf-8"), sha256).hexdigest()
         return f"{mac}|{body}"

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from sqlalchemy import Connection
 
-from src.database.connection.actor_tokens import TOKEN_SECONDS, Actor, SigningKey
+from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.driver_errors import first_line
 from src.errors import ServerUnreachable
 
 logger = logging.getLogger(__name__)
 
-# One round trip. It first removes the state of the previous user of the connection: settings, holdable cursors and
-# temporary tables could expose or run another user's objects (the cost is not measurable). All settings are then local
-# to the transaction, so a pooler in transaction mode works as well. client_encoding and application_name are startup
-# parameters of the driver, which RESET ALL does not restore behind a pooler: with an encoding other than the driver's,
-# text would be stored garbled. pg_temp comes last, so that a temporary table of this transaction cannot hide a table of
-# this layer.
-_BEGIN = """
+# Removes the state of the previous user of the connection: settings, holdable cursors and temporary tables could expose
+# or run another user's objects. All settings are then local to the transaction, so a pooler in transaction mode works
+# as well. client_encoding and application_name are startup parameters of the driver, which RESET ALL does not restore
+# behind a pooler: with an encoding other than the driver's, text would be stored garbled. pg_temp comes last, so that a
+# temporary table of this transaction cannot hide a table of this layer. The timeouts apply to the next statement.
+# Returns the identity of the transaction, which the token names: one round trip.
+_RESET = """
 RESET ROLE; RESET ALL; CLOSE ALL; DISCARD TEMP; UNLISTEN *;
 SELECT pg_catalog.pg_advisory_unlock_all(),
        pg_catalog.set_config('client_encoding', 'UTF8', false),
@@ -29,15 +28,13 @@ SELECT pg_catalog.pg_advisory_unlock_all(),
        pg_catalog.set_config('DateStyle', 'ISO', true),
        pg_catalog.set_config('statement_timeout', %s, true),
        pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true),
-       pg_catalog.set_config('role', b.database_role, true),
-       pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()), b.actor
-  FROM public.begin_actor(%s, %s, %s) AS b
+       pg_catalog.pg_backend_pid(),
+       (extract(epoch FROM pg_catalog.now()) OPERATOR(pg_catalog.*) 1000000)::bigint
 """
-
-# Behind a pooler the backend is known only inside the transaction: an additional round trip.
-_QUERY_BACKEND = """
-SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.now()),
-       (SELECT system_identifier FROM pg_catalog.pg_control_system())
+_BEGIN = """
+SELECT pg_catalog.set_config('role', CASE WHEN b.is_member THEN b.database_role ELSE 'none' END, true),
+       b.database_role, b.is_member, b.actor
+  FROM public.begin_actor(%s, %s, %s) AS b
 """
 
 
@@ -56,7 +53,7 @@ class ActorTransaction:
         info = connection.info
         cursor = _driver_connection(connection).cursor()
         try:
-            info["actor_id"] = self._enter(cursor, info, actor)
+            self._enter(cursor, info, actor)
         except connection.dialect.loaded_dbapi.Error as error:
             # The driver's cursor saves a tenth of the time to open a session, but its errors must be handled here.
             connection.invalidate(error)
@@ -69,49 +66,21 @@ class ActorTransaction:
                 actor.name,
             )
 
-    def _enter(self, cursor: Any, info: dict[str, Any], actor: Actor) -> int | None:
-        if actor.name is None:
-            return self._begin(cursor, info, None, actor)
-        if info["behind_pooler"]:
-            return self._enter_behind_pooler(cursor, info, actor)
-        pid, now = info["backend_pid"], time.time() + info["clock_offset"]
-        entered = self._begin(cursor, info, self._token(actor, info, now), actor)
-        if entered is None:
-            # No actor: the pid came from a pooler, or the token expired. Retry once with the pid and clock that the
-            # transaction itself reports.
-            info["behind_pooler"] = info["backend_pid"] != pid
-            entered = self._enter_behind_pooler(cursor, info, actor)
-        return entered
-
-    def _enter_behind_pooler(self, cursor: Any, info: dict[str, Any], actor: Actor) -> int | None:
-        cursor.execute(_QUERY_BACKEND)
-        info["backend_pid"], info["started"], info["cluster"] = cursor.fetchone()
-        info["clock_offset"] = float(info["started"]) - time.time()
-        return self._begin(cursor, info, self._token(actor, info, _expiring_now(info)), actor)
-
-    def _begin(self, cursor: Any, info: dict[str, Any], token: str | None, actor: Actor) -> int | None:
-        cursor.execute(info["padding"] + _BEGIN, (*self._settings, token, actor.reason, actor.request_id))
-        entered: int | None
-        *_, info["backend_pid"], info["started"], entered = cursor.fetchone()
-        return entered
-
-    def _token(self, actor: Actor, info: dict[str, Any], server_time: float) -> str:
-        pid, cluster = info["backend_pid"], info["cluster"]
-        return self._key.token("session", actor.name or "", backend_pid=pid, server_time=server_time, cluster=cluster)
+    def _enter(self, cursor: Any, info: dict[str, Any], actor: Actor) -> None:
+        cursor.execute(_RESET, self._settings)
+        *_, info["backend_pid"], info["started"] = cursor.fetchone()
+        token = None if actor.name is None else _token(self._key, info, "session", actor.name, info["cluster"])
+        cursor.execute(_BEGIN, (token, actor.reason, actor.request_id))
+        _, info["database_role"], info["is_member"], info["actor_id"] = cursor.fetchone()
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:
     """Return a token of this key for the transaction of this connection, for one purpose and subject."""
-    info = connection.info
-    return key.token(purpose, subject, backend_pid=info["backend_pid"], server_time=_expiring_now(info))
+    return _token(key, connection.info, purpose, subject)
 
 
-def _expiring_now(info: dict[str, Any]) -> float:
-    """Return the time to sign with so that only transactions that begin within the same second accept the token.
-
-    Behind a pooler, the next transaction on this backend may belong to any client.
-    """
-    return float(info["started"]) + 1 - TOKEN_SECONDS
+def _token(key: SigningKey, info: dict[str, Any], purpose: str, subject: str, cluster: int | None = None) -> str:
+    return key.token(purpose, subject, backend_pid=info["backend_pid"], started=info["started"], cluster=cluster)
 
 
 def _driver_connection(connection: Connection) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from src import errors
@@ -10,14 +9,9 @@ from src.database.schema.revisions import require_revision
 
 OLDEST_SERVER = 150_000
 
-# The limit of the padding: a larger track_activity_query_size was chosen by the administrator.
-LONGEST_PADDING = 16_384
-
 _INSPECT = """
-SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.clock_timestamp()),
-       pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
+SELECT pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
        pg_catalog.to_regprocedure('public.schema_oldest_code()') IS NOT NULL,
-       (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = 'track_activity_query_size'),
        (SELECT system_identifier FROM pg_catalog.pg_control_system()),
        pg_catalog.concat_ws(' ',
            -- --check reports these too; each of them exposes rows, so connections are rejected until they are repaired.
@@ -56,7 +50,7 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
     cursor = connection.cursor()
     try:
         cursor.execute(_INSPECT)
-        pid, server_time, has_schema, says_oldest, shown, cluster, remedy = cursor.fetchone()
+        has_schema, says_oldest, cluster, remedy = cursor.fetchone()
         revision, oldest_code = None, None
         if has_schema:
             cursor.execute(
@@ -73,12 +67,4 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
             f" {remedy}"
         )
     require_revision(revision, oldest_code)
-    return {
-        "backend_pid": connection.info.backend_pid,
-        "behind_pooler": connection.info.backend_pid != pid,
-        "clock_offset": float(server_time) - time.time(),
-        "cluster": cluster,
-        # pg_stat_activity shows the beginning of a statement to all sessions of the same login. With the padding, the
-        # visible part ends before the token.
-        "padding": f"/*{' ' * min(shown, LONGEST_PADDING)}*/",
-    }
+    return {"cluster": cluster}

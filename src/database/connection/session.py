@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from src.database.connection.actor_tokens import Actor, SigningKey
-from src.database.connection.actor_transaction import sign
 from src.database.connection.driver_errors import translate
 from src.database.connection.engine import PoolOptions, make_engine, mark_for_ping, serve_sessions
 from src.database.connection.stale_writes import ActorSession, explain
@@ -184,21 +183,3 @@ def actor_of(session: Session) -> int:
             else f"No active user is named {name!r}; correct the name, or ask an administrator to create the user."
         )
     return actor_id
-
-
-def secret_row(session: Session, function: str, *arguments: str) -> tuple[Any, ...] | None:
-    """Return the row of a function that returns a secret; bypasses SQLAlchemy, whose log can show rows."""
-    driver: Any = session.connection().connection.dbapi_connection
-    marks = ", ".join("%s" for _ in arguments)
-    with driver.cursor() as cursor:
-        try:
-            cursor.execute(f"SELECT * FROM public.{function}({marks})", arguments)  # noqa: S608 - a constant name
-        except driver.Error as error:
-            raise translate(error) or error from error
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
-
-
-def sign_for(session: Session, purpose: str, subject: str) -> str:
-    """Return a token that authenticates this program to a definer function, for one purpose and subject."""
-    return sign(session.connection(), database_of(session).signing_key, purpose, subject)

@@ -25,6 +25,7 @@ from src.database.base import Base
 from src.database.models.activity_log import ActivityArchive, ActivityLog, ActivitySeal, ActivityType
 from src.database.models.analyses import AnalysisResult, Sentiment
 from src.database.models.audio_files import AudioFile, AudioStatus, StorageObject
+from src.database.models.case_access import CaseAccess, CaseAccessChange
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
 from src.database.models.jobs import ProcessingJob
 from src.database.models.protected_tables import ProtectedTable
@@ -46,6 +47,8 @@ __all__ = [
     "AudioStatus",
     "Base",
     "Case",
+    "CaseAccess",
+    "CaseAccessChange",
     "CaseNote",
     "CaseParticipant",
     "CasePriority",

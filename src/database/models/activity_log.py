@@ -61,16 +61,18 @@ class ActivityLog(Base):
         update=None,
         delete=None,
         # Members read the entries of their cases, and their own entries without a case.
-        also_visible="(case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
+        also_visible="(case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)",
+        also_indexed="(case_id IS NULL AND actor_id = (SELECT public.actor_id()))",
         touched=False,
         triggers=(Trigger("refuse_change", "BEFORE UPDATE OR DELETE", "guard_entry"),),
     )
     __table_args__ = (
         one_of("operation", Operation),
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
-        Index("activity_logs_entity_entity_id_idx", "entity", "entity_id", "created_at", "id"),
-        Index("activity_logs_actor_id_created_at_idx", "actor_id", "created_at", "id"),
-        Index("activity_logs_transaction_id_idx", "transaction_id"),
+        Index("activity_logs_case_id_entity_idx", "case_id", "entity", "entity_id", "created_at", "id"),
+        Index("activity_logs_entity_idx", text("(entity || '')"), "entity_id", "created_at", "id"),
+        # Read by sealing.
+        Index("activity_logs_transaction_id_idx", text("(transaction_id::text::bigint)")),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
 
@@ -78,18 +80,21 @@ class ActivityLog(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), primary_key=True)
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), comment="always created_at")
     activity_type_id: Mapped[int]
-    actor_id: Mapped[int | None] = mapped_column(comment="null: the owner of the database, not a session")
-    actor: Mapped[str] = mapped_column(comment="user name at that time")
+    # An integer, since the policy for SELECT uses it as a subscript.
+    actor_id: Mapped[int | None] = mapped_column(Integer, comment="null: the owner of the database, not a session")
+    actor: Mapped[str] = guarded(sampled=False, comment="user name at that time")
     case_id: Mapped[int | None] = mapped_column(Integer)
-    entity: Mapped[str | None] = mapped_column(comment="the table")
+    entity: Mapped[str | None] = guarded(sampled=False, comment="the table")
     entity_id: Mapped[int | None]
     operation: Mapped[Operation] = mapped_column(Text)
-    old: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), comment="changed columns, as before")
-    new: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), comment="the whole row, or an event's detail"
+    old: Mapped[dict[str, Any] | None] = guarded(
+        JSONB(none_as_null=True), sampled=False, comment="changed columns, as before"
     )
-    reason: Mapped[str | None] = guarded(most=2000)
-    request_id: Mapped[str | None] = guarded(most=200)
+    new: Mapped[dict[str, Any] | None] = guarded(
+        JSONB(none_as_null=True), sampled=False, comment="the whole row, or an event's detail"
+    )
+    reason: Mapped[str | None] = guarded(most=2000, sampled=False)
+    request_id: Mapped[str | None] = guarded(most=200, sampled=False)
     transaction_id: Mapped[int] = mapped_column(TransactionId)
     epoch: Mapped[int] = mapped_column(
         comment="system identifier of the cluster; transaction ids are unique within one"

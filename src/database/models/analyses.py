@@ -34,7 +34,7 @@ class AnalysisResult(Versioned, Record):
     __tablename__ = "analysis_results"
     __protection__ = Protected()
     __table_args__ = (
-        UniqueConstraint("audio_file_id", "version"),
+        UniqueConstraint("case_id", "audio_file_id", "version"),
         ForeignKeyConstraint(
             ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
         ),
@@ -45,11 +45,7 @@ class AnalysisResult(Versioned, Record):
         CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
-        Index("analysis_results_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
         Index("analysis_results_case_id_transcription_id_idx", "case_id", "transcription_id"),
-        Index("analysis_results_sentiment_id_idx", "sentiment_id"),
-        Index("analysis_results_accepted_by_id_idx", "accepted_by_id"),
-        Index("analysis_results_created_by_id_idx", "created_by_id"),
         Index("analysis_results_search_idx", text("search_vector_1('simple', summary)"), postgresql_using="gin"),
     )
 

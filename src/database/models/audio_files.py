@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    CheckConstraint,
+    FetchedValue,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -58,10 +69,10 @@ class StorageObject(Record):
     # user may have announced it, and it may be removed under a legal hold, so its log entries name no case. Counters
     # of checks and sweeps are not captured. Not restorable: a row restored from the log would have no bytes.
     __protection__ = Protected(
+        select=False,
         insert=None,
         update=None,
         delete=None,
-        visible="state <> 'pending'",
         not_captured=("verified_at", "attempts", "last_error"),
         restorable=None,
         in_snapshot=False,
@@ -108,11 +119,11 @@ class StorageObject(Record):
     )
     __table_args__ = (
         UniqueConstraint("key"),
+        UniqueConstraint("case_id", "key"),
         one_of("state", ObjectState),
         not_negative("size_bytes"),
         sha256_form(),
         not_negative("attempts"),
-        Index("storage_objects_case_id_idx", "case_id"),
         # Read by sweeps: as small as the garbage.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
     )
@@ -146,7 +157,11 @@ class AudioFile(Versioned, Record):
     )
     __table_args__ = (
         UniqueConstraint("case_id", "id"),
-        UniqueConstraint("path"),
+        UniqueConstraint("case_id", "path"),
+        # An object belongs to one case, so with the case in the key no path is used twice.
+        ForeignKeyConstraint(
+            ["case_id", "path"], ["storage_objects.case_id", "storage_objects.key"], ondelete="RESTRICT"
+        ),
         CheckConstraint("size_bytes > 0", name="size_bytes_positive"),
         sha256_form(),
         not_negative("duration_ms"),
@@ -156,11 +171,8 @@ class AudioFile(Versioned, Record):
         CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
         Index("audio_files_case_id_created_at_idx", "case_id", "created_at"),
         Index("audio_files_case_id_sha256_idx", "case_id", "sha256"),
-        Index("audio_files_status_id_idx", "status_id"),
-        Index("audio_files_language_id_idx", "language_id"),
-        Index("audio_files_uploaded_by_id_idx", "uploaded_by_id"),
-        # Read by sweeps: as small as the number of deleted recordings.
-        Index("audio_files_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        # Read by sweeps.
+        Index("audio_files_deleted_at_idx", text("timezone('UTC', deleted_at)")),
         Index(
             "audio_files_name_lower_idx",
             func.lower(text("name")).label("lowered"),
@@ -170,13 +182,9 @@ class AudioFile(Versioned, Record):
 
     case_id: Mapped[int] = case_key()
     name: Mapped[str] = user_text(1024, least=1, comment="file name given by the user; never part of a path")
-    path: Mapped[str] = written(
-        ForeignKey("storage_objects.key", ondelete="RESTRICT"),
-        once=True,
-        comment="key of the bytes in their storage backend",
-    )
+    path: Mapped[str] = written(once=True, sampled=False, comment="key of the bytes in their storage backend")
     size_bytes: Mapped[int] = written(once=True)
-    sha256: Mapped[str] = written(once=True, comment="SHA-256 of the bytes, lowercase hexadecimal")
+    sha256: Mapped[str] = written(once=True, sampled=False, comment="SHA-256 of the bytes, lowercase hexadecimal")
     content_type: Mapped[str | None] = written(most=128, once=True, comment="media type by content, not by file name")
     duration_ms: Mapped[int | None] = written(once=True, comment="of the decoded samples, in milliseconds")
     sample_rate_hz: Mapped[int | None] = written(once=True)

@@ -62,22 +62,19 @@ class ProcessingJob(Versioned, Record):
             "processing_jobs_open_key",
             "case_id",
             "audio_file_id",
-            "kind",
+            text("(CASE WHEN state IN ('queued', 'running') THEN kind END)"),
             unique=True,
-            postgresql_where=text("state IN ('queued', 'running')"),
         ),
         Index("processing_jobs_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
         Index(
             "processing_jobs_queue_idx",
-            "kind",
+            text("(CASE WHEN state = 'queued' THEN kind || '' END)"),
             text("priority DESC"),
             "run_after",
             "id",
-            postgresql_where=text("state = 'queued'"),
         ),
-        Index("processing_jobs_lease_idx", "lease_expires_at", postgresql_where=text("state = 'running'")),
-        Index("processing_jobs_leased_by_id_idx", "leased_by_id"),
-        Index("processing_jobs_created_by_id_idx", "created_by_id"),
+        Index("processing_jobs_lease_idx", text("timezone('UTC', lease_expires_at)")),
+        Index("processing_jobs_leased_by_id_idx", text("(leased_by_id + 0)")),
     )
 
     case_id: Mapped[int] = written(Integer, once=True)

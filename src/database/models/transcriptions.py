@@ -95,7 +95,7 @@ class Transcription(Versioned, Record):
     )
     __table_args__ = (
         UniqueConstraint("case_id", "id"),
-        UniqueConstraint("audio_file_id", "language_id", "version"),
+        UniqueConstraint("case_id", "audio_file_id", "language_id", "version"),
         ForeignKeyConstraint(
             ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
         ),
@@ -108,11 +108,9 @@ class Transcription(Versioned, Record):
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
         CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
-        Index("transcriptions_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
         Index("transcriptions_case_id_based_on_id_idx", "case_id", "based_on_id"),
-        Index("transcriptions_language_id_idx", "language_id"),
-        Index("transcriptions_accepted_by_id_idx", "accepted_by_id"),
-        Index("transcriptions_created_by_id_idx", "created_by_id"),
+        # Read by searches: the languages in use.
+        Index("transcriptions_language_id_idx", sql("(language_id + 0)")),
     )
 
     case_id: Mapped[int] = written(Integer, once=True)
@@ -192,7 +190,7 @@ class TranscriptionSegment(Record):
     flags: Mapped[list[str]] = written(
         ARRAY(Text), once=True, server_default=sql("'{}'::text[]"), comment="quality flags: no_speech, repetition, …"
     )
-    search_config: Mapped[str] = written(once=True, server_default="simple")
+    search_config: Mapped[str] = written(once=True, sampled=False, server_default="simple")
 
     transcription: Mapped[Transcription] = relationship(back_populates="segments", lazy="raise_on_sql")
 
@@ -210,9 +208,8 @@ class TranscriptionSource(Record):
         ),
         sha256_form(),
         # Importing the same bytes for the same recording gives one version, also concurrently.
-        UniqueConstraint("audio_file_id", "sha256"),
+        UniqueConstraint("case_id", "audio_file_id", "sha256"),
         Index("transcription_sources_case_id_transcription_id_idx", "case_id", "transcription_id"),
-        Index("transcription_sources_sha256_idx", "sha256"),
     )
 
     case_id: Mapped[int] = written(Integer, once=True)
@@ -223,7 +220,7 @@ class TranscriptionSource(Record):
     )
     dialect: Mapped[str] = written(most=64, least=1, once=True, comment="whisper, amazon-batch, webvtt, …")
     name: Mapped[str | None] = user_text(1024, once=True)
-    sha256: Mapped[str] = written(once=True)
+    sha256: Mapped[str] = written(once=True, sampled=False)
     content: Mapped[bytes] = written(once=True, deferred=True, info=SENSITIVE)
 
     transcription: Mapped[Transcription] = relationship(back_populates="sources", lazy="raise_on_sql")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import CheckConstraint, Column, FetchedValue, ForeignKey, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-from src.database.base import SECRET, SENSITIVE, Record, Versioned, administered, guarded, written
-from src.database.schema import CLOSED, Protected, Trigger
+from src.database.base import SECRET, SENSITIVE, Record, Versioned, administered, versioned_by, written
+from src.database.schema import CLOSED, Protected, Trigger, declaration
 from src.database.schema.declaration import KNOWN_ACTOR
 
 if TYPE_CHECKING:
@@ -68,29 +68,33 @@ class User(Versioned, Record):
                 "guard_administrators",
                 when="OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)",
             ),
+            Trigger("prepare_case_access", "AFTER INSERT", "prepare_case_access"),
             Trigger("guard_administrators_delete", "AFTER DELETE", "guard_administrators", when="OLD.is_active"),
         ),
     )
     __table_args__ = (
+        # Not mapped: no session may read or write it except through functions (src/services/accounts.py).
+        Column(
+            "password_hash",
+            Text,
+            comment="bcrypt with a scheme prefix; null: cannot sign in",
+            info={**SECRET, declaration.LENGTH: (0, 255)},
+        ),
         CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
         CheckConstraint("email LIKE '%_@_%'", name="email_form"),
         Index("users_username_lower_key", func.lower(text("username")), unique=True),
         Index("users_email_lower_key", func.lower(text("email")), unique=True),
     )
 
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
+        return {**versioned_by(cls), "exclude_properties": {"password_hash"}}
+
     username: Mapped[str] = administered(most=64, least=1)
     email: Mapped[str | None] = written(most=254, least=3, info=SENSITIVE)
     full_name: Mapped[str] = written(most=200, server_default="")
-    # Deferred and raising: session roles may not read this column, so an ordinary load must not select it.
-    password_hash: Mapped[str | None] = guarded(
-        most=255,
-        deferred=True,
-        deferred_raiseload=True,
-        info=SECRET,
-        comment="bcrypt with a scheme prefix; null: cannot sign in",
-    )
     is_active: Mapped[bool] = administered(server_default=text("true"))
-    last_login: Mapped[datetime | None]
+    last_login: Mapped[datetime | None] = mapped_column(server_default=FetchedValue())
     role_id: Mapped[int] = administered(
         ForeignKey("user_roles.id", ondelete="RESTRICT"), server_default=text("public.code_id('user_roles', 'user')")
     )

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from src.database.models import Base
 from src.database.provisioning.catalog import read_catalog, read_rights
+from src.database.provisioning.compare_credential_view import compare_credential_view
 from src.database.provisioning.compare_functions import compare_functions
 from src.database.provisioning.compare_protection import (
     compare_policies,
@@ -53,6 +54,7 @@ def compare(connection: Connection, login: str | None = None) -> list[Difference
             *compare_policies(present, expected, protected),
             *compare_statistics(present, expected, protected),
             *compare_rights(present, read_rights(connection), protected, login),
+            *compare_credential_view(connection),
             *compare_schema(connection, login),
             *(compare_login(connection, login) if login is not None else ()),
         ]

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     STATISTICS = "statistics"
     ROW_SECURITY = "row security"
     POLICY = "policy"
+    VIEW = "view"
     TRIGGER = "trigger"
     GRANT = "grant"
     SCHEMA = "schema"

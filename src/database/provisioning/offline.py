@@ -7,7 +7,7 @@ triggers and policies, which do, only if the database does not record that this 
 from __future__ import annotations
 
 from src.database.models import Base
-from src.database.schema import derived, functions, head, sql_files
+from src.database.schema import credential_view, derived, functions, head, sql_files
 from src.database.schema.creation import PARTITIONS, ROW_TYPES, ROW_TYPES_IN_LOG, USAGE, code_build, recorded
 
 _REFUSE_OLDER = """
@@ -49,14 +49,17 @@ def before_migrations() -> str:
 
 def after_migrations() -> str:
     """Return the protection of the tables: grants, and a guarded block with triggers and policies for each table."""
-    parts = [PARTITIONS, ROW_TYPES, USAGE]
+    parts = [PARTITIONS, ROW_TYPES, USAGE, _filled(_UNLESS_APPLIED, _indented(credential_view.CREATE))]
     for table in derived(Base.metadata):
         strong = [table.row_security, *(trigger.create() for trigger in table.triggers),
                   *(policy.create() for policy in table.policies), *table.unsampled]  # fmt: skip
-        statements = "\n".join(f"        {line}" for statement in strong for line in statement.splitlines())
-        parts.append(_filled(_UNLESS_APPLIED, statements))
+        parts.append(_filled(_UNLESS_APPLIED, _indented("\n".join(strong))))
         parts += (grant.create() for grant in table.grants)
     return "\n\n".join([*parts, "BEGIN;", recorded(head()), ROW_TYPES_IN_LOG, "COMMIT;"]) + "\n"
+
+
+def _indented(sql: str) -> str:
+    return "\n".join(f"        {line}" for line in sql.splitlines())
 
 
 def _filled(block: str, statements: str = "") -> str:

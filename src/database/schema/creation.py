@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, event, inspect
 
-from src.database.schema import derivation, sql_files
+from src.database.schema import credential_view, derivation, sql_files
 from src.database.schema.derivation import derived
 from src.database.schema.objects import SESSION_ROLES
 from src.database.schema.revisions import head, oldest_code
@@ -60,7 +60,9 @@ def before_tables() -> str:
 def after_tables(metadata: MetaData) -> str:
     """Return the SQL that protects the tables: partitions, triggers, row security, grants."""
     protected = (each.create() for each in derived(metadata))
-    return "\n\n".join([PARTITIONS, ROW_TYPES, USAGE, *protected, recorded(head()), ROW_TYPES_IN_LOG])
+    return "\n\n".join(
+        [PARTITIONS, ROW_TYPES, USAGE, *protected, credential_view.CREATE, recorded(head()), ROW_TYPES_IN_LOG]
+    )
 
 
 def recorded(revision: str, *, build: int | None = None) -> str:
@@ -73,7 +75,7 @@ def after_drop() -> str:
     """Return the SQL that drops what `before_tables` created; the tables must have been dropped."""
     recorded_in = ("schema_revision()", "schema_build()", "schema_oldest_code()")
     constants = (f"DROP FUNCTION IF EXISTS public.{name};" for name in recorded_in)
-    return "\n".join([*(function.drop() for function in functions()), *constants, DROP_ROLES])
+    return "\n".join([credential_view.DROP, *(function.drop() for function in functions()), *constants, DROP_ROLES])
 
 
 def execute(connection: Connection, sql: str) -> None:

@@ -45,7 +45,9 @@ class Protected:
     `case` is the column with the case id, None for a table outside cases. With a case, `insert`, `update` and `delete`
     are the verbs that the commands require in it (None: not allowed for sessions); reading requires `read`. Additional
     conditions are SQL: `visible` and `also_visible` narrow and widen the visible rows, `insert_also` narrows the rows
-    that may be inserted, `insert_rule` replaces the verb.
+    that may be inserted, `insert_rule` replaces the verb. `also_visible` must cost nothing to the planner (subscripts
+    and IS NULL only); `also_indexed` is the same condition in a form that can use an index. `select=False`: sessions
+    cannot read the table.
 
     Outside cases, `members` is the condition under which members may read a row, `member_update` the one under which
     they may update it; `administrators` are the privileges of administrators.
@@ -57,11 +59,13 @@ class Protected:
     """
 
     case: str | None = "case_id"
+    select: bool = True
     insert: CaseVerb | None = "write"
     update: CaseVerb | None = "write"
     delete: CaseVerb | None = "delete"
     visible: str = ""
     also_visible: str = ""
+    also_indexed: str = ""
     insert_also: str = ""
     insert_rule: str = ""
     members: str = ""

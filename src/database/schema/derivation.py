@@ -26,7 +26,7 @@ from src.database.schema.declaration import (
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger
 from src.database.schema.policies import policies_of
 
-BUILD = 1
+BUILD = 2
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
@@ -135,7 +135,8 @@ def _grants(table: Table) -> Iterator[Grant]:
         if declared.insert or declared.insert_rule:
             addable = tuple(column.name for column in table.columns if sets(column, "INSERT"))
             yield from _of_columns(table, "INSERT", SESSION_ROLES, addable)
-        yield Grant(table.name, ("SELECT",), SESSION_ROLES, readable)
+        if declared.select:
+            yield Grant(table.name, ("SELECT",), SESSION_ROLES, readable)
         if declared.delete:
             yield Grant(table.name, ("DELETE",), SESSION_ROLES)
         if declared.update:
@@ -147,12 +148,19 @@ def _grants(table: Table) -> Iterator[Grant]:
         yield from _of_columns(table, "UPDATE", MEMBER_ROLES, updatable)
     yield Grant(table.name, ("SELECT",), (ADMIN_ROLE,), readable)
     if declared.administrators == "all":
+        yield from _of_administrators(table, secret=bool(secret))
+
+
+def _of_administrators(table: Table, *, secret: bool) -> Iterator[Grant]:
+    if not secret:
         yield Grant(table.name, ("INSERT", "DELETE"), (ADMIN_ROLE,))
-        changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
-        if secret:
-            yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
-        else:
-            yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,))
+        yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,))
+        return
+    # Secret values are set by functions only, never in the text of a statement.
+    changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
+    yield Grant(table.name, ("DELETE",), (ADMIN_ROLE,))
+    yield from _of_columns(table, "INSERT", (ADMIN_ROLE,), changeable)
+    yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
 
 
 def _of_columns(table: Table, right: str, roles: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Grant]:

@@ -1,17 +1,8 @@
--- build 2 · sha256 67ca7bf9fc73
--- Permissions of roles and participants, and the case ids that the row policies compare with.
+-- build 3 · sha256 b8bafac73a04
+-- Permissions of roles and participants.
 --
--- Form of a policy (schema/policies.py): `case_id = ANY ((SELECT actor_case_ids('read'))::integer[])`. The sub-select
--- becomes an InitPlan, executed once per statement, and the comparison an index condition. Administrators use a
--- separate role, sti_admin: `OR is_admin()` in the members' policy makes the query ten times slower.
---
--- Members of very many cases use a separate role too, sti_wide. The planner assumes ten elements for an array: for the
--- newest fifty rows it read and sorted half a table. The policies of sti_wide are
--- `case_id IN (SELECT unnest((SELECT actor_case_ids('read'))))`, a hash table that the planner expects to match half of
--- all rows; the inner SELECT keeps the planner from calling the function while planning. The role of a member affects
--- the cost of a query, never its result.
---
--- Elsewhere: the names of permissions (permission_names_1.sql), who may grant them (guards.sql).
+-- Elsewhere: the cases that an actor may read, which the row policies compare with (case_access.sql); the names of
+-- permissions (permission_names_1.sql), who may grant them (guards.sql).
 
 -- The verbs that each role of a participant includes.
 CREATE OR REPLACE FUNCTION public.participant_verbs(role text)
@@ -82,35 +73,47 @@ $body$;
 REVOKE ALL ON FUNCTION public.actor_may(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.actor_may(text, text) TO sti_app, sti_wide, sti_admin;
 
-CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text)
-RETURNS integer[] LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- A custom plan for each actor takes four times as long to plan as to execute.
-SET plan_cache_mode = force_generic_plan AS $body$
+-- Whether a user may do this in a case, as a participant or by the lease of a job, which grants access to its case
+-- until it ends. A denial takes precedence over the lease too.
+CREATE OR REPLACE FUNCTION public.user_may_in(user_id bigint, case_id bigint, verb text)
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    acting bigint := public.actor_id();
+    part record;
 BEGIN
-    IF acting IS NULL THEN
-        RETURN '{}';
+    SELECT p.role, p.permissions INTO part FROM public.case_participants p
+     WHERE p.case_id = user_may_in.case_id AND p.user_id = user_may_in.user_id AND public.is_current(p.expires_at);
+    IF FOUND THEN
+        IF public.participant_may(part.role, part.permissions, verb) THEN
+            RETURN true;
+        ELSIF public.is_denied(part.permissions, verb) THEN
+            RETURN false;
+        END IF;
     END IF;
-    RETURN ARRAY(
-        SELECT p.case_id FROM public.case_participants p
-         WHERE p.user_id = acting AND public.is_current(p.expires_at)
-           AND public.participant_may(p.role, p.permissions, verb)
-        UNION ALL
-        -- The lease of a job grants access to its case until it ends.
-        SELECT j.case_id FROM public.processing_jobs j
-         WHERE j.leased_by_id = acting AND j.state = 'running' AND j.lease_expires_at > clock_timestamp()
-           AND verb IN ('read', 'write')
-           -- A denial takes precedence over the lease too.
-           AND NOT EXISTS (SELECT FROM public.case_participants d WHERE d.case_id = j.case_id AND d.user_id = acting
-                              AND public.is_current(d.expires_at) AND public.is_denied(d.permissions, verb)));
+    RETURN verb IN ('read', 'write') AND EXISTS (
+        SELECT FROM public.processing_jobs j
+         WHERE j.leased_by_id + 0 = user_may_in.user_id AND j.case_id = user_may_in.case_id AND j.state = 'running'
+           AND j.lease_expires_at > clock_timestamp());
 END
 $body$;
-REVOKE ALL ON FUNCTION public.actor_case_ids(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.actor_case_ids(text) TO sti_app, sti_wide, sti_admin;
+REVOKE ALL ON FUNCTION public.user_may_in(bigint, bigint, text) FROM PUBLIC;
 
--- Whether the actor holds the verb in the case: as a participant, by a lease, or as an administrator.
+-- Whether the actor may do this in the case: as a participant, by a lease, or as an administrator. Policies for writing
+-- call it for each row.
 CREATE OR REPLACE FUNCTION public.actor_may_in(case_id bigint, verb text)
-RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
-RETURN case_id = ANY (public.actor_case_ids(verb)) OR public.actor_may('*', '*');
+RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+DECLARE
+    part text[] := string_to_array(current_setting('sti.actor', true), '|');
+    acting record;
+BEGIN
+    IF case_id IS NULL OR NOT public.is_transaction_token(part) THEN
+        RETURN false;
+    END IF;
+    SELECT u.id, u.role_id INTO acting FROM public.actor_keys k, public.users u
+     WHERE k.id = part[4]::bigint AND u.id = part[1]::bigint AND u.is_active
+       AND public.is_signed(part, k.inner_pad, k.outer_pad);
+    RETURN FOUND AND (public.user_may_in(acting.id, case_id, verb) OR public.role_permits(acting.role_id, '*', '*'));
+END
+$body$;
 REVOKE ALL ON FUNCTION public.actor_may_in(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.actor_may_in(bigint, text) TO sti_app, sti_wide, sti_admin;

@@ -1,4 +1,4 @@
--- build 3 · sha256 6cea99dcf0a7
+-- build 4 · sha256 f5eba64121d0
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -94,7 +94,7 @@ DECLARE
     acting bigint := public.actor_id();
     acting_name text := public.actor_name();
     everything boolean := public.actor_may('*', '*');
-    readable integer[] := public.actor_case_ids('read');
+    readable integer[] := public.actor_case_ids();
     e record;
 BEGIN
     IF acting IS NULL THEN
@@ -120,6 +120,21 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.record_reads(jsonb) TO sti_app, sti_wide, sti_admin;
+
+-- The case of the entries about a row, as far as the actor may read it: the index for sessions begins with the case.
+CREATE OR REPLACE FUNCTION public.case_of_entries(entity text, entity_id bigint)
+RETURNS integer LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    found_case integer;
+BEGIN
+    SELECT l.case_id INTO found_case FROM public.activity_logs l
+     WHERE l.entity || '' = case_of_entries.entity AND l.entity_id = case_of_entries.entity_id
+       AND l.case_id IS NOT NULL ORDER BY l.created_at DESC, l.id DESC LIMIT 1;
+    RETURN CASE WHEN public.actor_may_in(found_case, 'read') THEN found_case END;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.case_of_entries(text, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.case_of_entries(text, bigint) TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.ensure_activity_partitions(months_ahead integer)
 RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $body$

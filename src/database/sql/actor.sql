@@ -1,13 +1,12 @@
--- build 3 · sha256 b0ca920dd7c9
+-- build 5 · sha256 d9473eadf82a
 -- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
--- Two tokens. The client signs one for a purpose (`session`, `login`, `password`), bound to the process id of the
--- backend and to an expiry; `begin_actor` verifies it once, looks up the user and signs the second one, which is valid
--- for this transaction on this backend only. A token that was read in pg_stat_activity is therefore useless on another
--- backend, and a token that a transaction left in a setting is useless in the next transaction.
+-- Two tokens, each valid for one transaction on one backend: a token that was read in pg_stat_activity or in the log of
+-- the server is useless anywhere else. The client signs one for a purpose (`session`, `login`, …); `begin_actor` verifies
+-- the one for a session, looks up the user and signs the second one, which the policies verify.
 --
---     client:       mac | key id | backend pid | expiry (epoch seconds) | purpose | subject [| cluster, for a session]
---     transaction:  user id | backend pid | start of the transaction (µs) | key id | epoch | mac
+--     client:       mac | key id | backend pid | start of the transaction (µs) | purpose | subject [| cluster]
+--     transaction:  user id | backend pid | start of the transaction (µs) | key id | cluster | mac
 --
 -- HMAC-SHA256 with the built-in sha256() and the two padded forms of the key in `actor_keys`, since pgcrypto may be
 -- missing.
@@ -56,27 +55,31 @@ RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_has_role(session_user, current_user, 'MEMBER');
 REVOKE ALL ON FUNCTION public.is_owner_at_work() FROM PUBLIC;
 
+-- The id of the key, when it signed these fields of a client for this transaction; else null.
+CREATE OR REPLACE FUNCTION public.key_of_token(part text[])
+RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF cardinality(part) IN (6, 7) AND part[2] ~ '^[0-9]{1,18}$' AND part[3] = pg_backend_pid()::text
+       AND part[4] = public.transaction_start()::text THEN
+        RETURN (SELECT k.id FROM public.actor_keys k
+                 WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now())
+                   AND part[1] = public.token_mac(array_to_string(part[2:], '|'), k.inner_pad, k.outer_pad));
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.key_of_token(text[]) FROM PUBLIC;
+
+-- The subject of a token for this purpose; null when it is not valid for this transaction.
 CREATE OR REPLACE FUNCTION public.verify_token(token text, purpose text)
 RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     part text[] := string_to_array(token, '|');
-    pads record;
 BEGIN
-    IF cardinality(part) IS DISTINCT FROM 6 OR octet_length(token) > 2000 OR part[2] !~ '^[0-9]{1,18}$' THEN
-        RETURN NULL;
+    IF octet_length(token) <= 2000 AND part[5] = verify_token.purpose AND public.key_of_token(part) IS NOT NULL THEN
+        RETURN part[6];
     END IF;
-    SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
-     WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
-    IF NOT FOUND
-       OR part[1] <> public.token_mac(array_to_string(part[2:6], '|'), pads.inner_pad, pads.outer_pad) THEN
-        RETURN NULL;
-    END IF;
-    -- The signature is valid, so the casts below cannot fail on a forged token.
-    IF part[3]::bigint <> pg_backend_pid() OR part[4]::bigint < extract(epoch FROM now())
-       OR part[5] <> verify_token.purpose THEN
-        RETURN NULL;
-    END IF;
-    RETURN part[6];
+    RETURN NULL;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.verify_token(text, text) FROM PUBLIC;
@@ -93,49 +96,54 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.mint_actor(bigint, bigint) FROM PUBLIC;
 
+-- Sets the actor of the transaction and returns the role that its session uses. `is_member` is false when the login
+-- may not take that role, which is the case for an administrator on the login of members: then there is no actor.
 CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_id text)
-RETURNS TABLE (actor bigint, database_role text)
+RETURNS TABLE (actor bigint, database_role text, is_member boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan AS $body$
--- A single function: every transaction waits for it, and a nested function call would double its time.
+-- Verifies the token itself: every transaction waits for this function.
 DECLARE
     part text[] := string_to_array(token, '|');
     pads record;
     u record;
+    cluster_id bigint;
+    wide boolean;
     body text;
     transaction_token text := '';
 BEGIN
-    database_role := 'sti_app';
-    IF cardinality(part) IN (6, 7) AND octet_length(token) <= 2000 AND part[2] ~ '^[0-9]{1,18}$' THEN
+    database_role := CASE WHEN pg_has_role(session_user, 'sti_app', 'MEMBER') THEN 'sti_app' ELSE 'sti_admin' END;
+    is_member := true;
+    IF cardinality(part) IN (6, 7) AND octet_length(token) <= 2000 AND part[2] ~ '^[0-9]{1,18}$'
+       AND part[3] = pg_backend_pid()::text AND part[4] = public.transaction_start()::text
+       AND part[5] = 'session' THEN
         SELECT k.inner_pad, k.outer_pad INTO pads FROM public.actor_keys k
          WHERE k.id = part[2]::bigint AND (k.retired_at IS NULL OR k.retired_at > now());
         IF FOUND AND part[1] = public.token_mac(array_to_string(part[2:], '|'), pads.inner_pad, pads.outer_pad) THEN
-            -- The signature is valid, so the casts below cannot fail on a forged token.
-            IF part[3]::bigint = pg_backend_pid() AND part[4]::bigint >= extract(epoch FROM now())
-               AND part[5] = 'session' THEN
-                SELECT x.id, x.role_id, r.parent_id,
-                       coalesce(jsonb_exists(r.permissions -> '*', '*'), false) AS everything
-                  INTO u FROM public.users x JOIN public.user_roles r ON r.id = x.role_id
-                 WHERE lower(x.username) = lower(part[6]) AND x.is_active;
-                actor := u.id;
-            END IF;
+            -- pg_control_system() takes as long as the rest of the function, so the client may pass the identifier.
+            cluster_id := coalesce(part[7]::bigint, (SELECT system_identifier FROM pg_control_system()));
+            SELECT x.id, x.role_id, r.parent_id,
+                   coalesce(jsonb_exists(r.permissions -> '*', '*'), false) AS everything,
+                   a.is_wide,
+                   a.valid_until > clock_timestamp() AND a.cluster = cluster_id
+                   AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = x.id OFFSET 16) AS is_valid
+              INTO u FROM public.users x JOIN public.user_roles r ON r.id = x.role_id
+              LEFT JOIN public.case_accesses a ON a.user_id = x.id
+             WHERE lower(x.username) = lower(part[6]) AND x.is_active;
+            actor := u.id;
         END IF;
     END IF;
     IF actor IS NOT NULL THEN
-        body := concat_ws('|', actor, pg_backend_pid(), public.transaction_start(), part[2],
-            -- pg_control_system() takes as long as the rest of the function, so the client may pass the identifier.
-            coalesce(part[7], (SELECT system_identifier FROM pg_control_system())::text));
-        transaction_token := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
         IF u.everything OR u.parent_id IS NOT NULL AND public.role_permits(u.role_id, '*', '*') THEN
             database_role := 'sti_admin';
-        -- More than a thousand cases, and more than a tenth of all: read as sti_wide (decision 6).
-        ELSIF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET 1000) THEN
-            -- The estimate of the last ANALYZE is cheap and exact enough; -1 before the first ANALYZE.
-            IF EXISTS (SELECT FROM public.case_participants p WHERE p.user_id = actor OFFSET greatest(0, (
-                   SELECT c.reltuples FROM pg_class c WHERE c.oid = 'public.cases'::regclass))::bigint / 10)
-               AND pg_has_role(session_user, 'sti_wide', 'MEMBER') THEN
-                database_role := 'sti_wide';
-            END IF;
+        ELSE
+            wide := CASE WHEN u.is_valid THEN u.is_wide ELSE public.store_case_access(actor, cluster_id) END;
+            database_role := CASE WHEN wide THEN 'sti_wide' ELSE 'sti_app' END;
+        END IF;
+        is_member := pg_has_role(session_user, database_role, 'MEMBER');
+        body := concat_ws('|', actor, part[3], part[4], part[2], cluster_id);
+        IF is_member THEN
+            transaction_token := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
         END IF;
     END IF;
     PERFORM set_config('sti.reason', coalesce(reason, ''), true),
@@ -182,6 +190,22 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.actor_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.actor_id() TO sti_app, sti_wide, sti_admin;
+
+-- Identifies the transaction in which a user opened a case; null without a transaction id.
+CREATE OR REPLACE FUNCTION public.opening_mark(user_id bigint, xid xid8)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN user_id || '|' || xid::text || '|' || split_part(coalesce(current_setting('sti.actor', true), ''), '|', 5);
+REVOKE ALL ON FUNCTION public.opening_mark(bigint, xid8) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.actor_opening_mark()
+RETURNS text LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    RETURN public.opening_mark(public.actor_id(), pg_current_xact_id_if_assigned());
+END
+$body$;
+REVOKE ALL ON FUNCTION public.actor_opening_mark() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.actor_opening_mark() TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.actor_epoch()
 RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$

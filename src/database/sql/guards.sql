@@ -1,4 +1,4 @@
--- build 3 · sha256 2b2d4b73440a
+-- build 4 · sha256 d87478717096
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -16,7 +16,7 @@ DECLARE
 BEGIN
     FOREACH verb IN ARRAY public.case_verbs_1() LOOP
         IF public.participant_may(role, permissions, verb)
-           AND NOT coalesce(case_id = ANY (public.actor_case_ids(verb)), false) THEN
+           AND NOT public.actor_may_in(case_id, verb) THEN
             RAISE EXCEPTION 'you can only grant permissions that you hold: % in case %', verb, case_id
                 USING ERRCODE = 'insufficient_privilege';
         END IF;

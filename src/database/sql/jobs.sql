@@ -1,4 +1,4 @@
--- build 2 · sha256 1d555e41d2ca
+-- build 3 · sha256 c55f638e6ba8
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -49,7 +49,8 @@ BEGIN
        SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
            error_message = 'the lease expired without a result, attempts: ' || j.attempts
      WHERE j.id IN (SELECT d.id FROM public.processing_jobs d
-                     WHERE d.kind = ANY (kinds) AND d.state = 'running' AND d.lease_expires_at < clock_timestamp()
+                     WHERE d.kind = ANY (kinds) AND d.state = 'running'
+                       AND timezone('UTC', d.lease_expires_at) < timezone('UTC', clock_timestamp())
                        AND d.attempts >= d.max_attempts FOR UPDATE SKIP LOCKED);
     UPDATE public.processing_jobs j
        SET state = 'running', leased_by_id = public.actor_id(), worker = left(claim_job.worker, 200),
@@ -58,8 +59,10 @@ BEGIN
            started_at = now(), finished_at = NULL, error_message = NULL
      WHERE j.id = (SELECT c.id FROM public.processing_jobs c
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
-                      AND ((c.state = 'queued' AND c.run_after <= now())
-                           OR (c.state = 'running' AND c.lease_expires_at < clock_timestamp()))
+                      -- The forms of the indexes (schema/index_rules.py).
+                      AND (CASE WHEN c.state = 'queued' THEN c.kind || '' END = ANY (kinds) AND c.run_after <= now()
+                           OR timezone('UTC', c.lease_expires_at) < timezone('UTC', clock_timestamp())
+                              AND c.state = 'running')
                       -- Jobs of recordings that are marked as deleted wait: the recording may be restored.
                       AND EXISTS (SELECT FROM public.audio_files a
                                    WHERE a.id = c.audio_file_id AND a.deleted_at IS NULL)

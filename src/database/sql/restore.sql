@@ -1,4 +1,4 @@
--- build 4 · sha256 cfe06ceb22e8
+-- build 5 · sha256 4563450d64bc
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -55,7 +55,7 @@ BEGIN
          WHERE o.key = image ->> 'path' AND o.case_id = e.case_id AND o.state = 'deleting';
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the stored object of recording % no longer exists', e.entity_id
-                USING ERRCODE = 'STI02', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';
+                USING ERRCODE = 'STI02', CONSTRAINT = 'audio_files_case_id_path_fkey', TABLE = 'audio_files';
         END IF;
     END IF;
     EXECUTE format('INSERT INTO public.%1$I (%2$s) OVERRIDING SYSTEM VALUE'

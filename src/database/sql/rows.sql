@@ -1,4 +1,4 @@
--- build 4 · sha256 77db60b2191d
+-- build 5 · sha256 17e6d92ffe4a
 -- Values that the database maintains for every client: timestamps, row versions, codes of cases, their first owner,
 -- look-ups by code.
 
@@ -55,10 +55,10 @@ $body$;
 REVOKE ALL ON FUNCTION public.touch_versioned_row() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.prepare_case()
-RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     NEW.case_code := coalesce(NEW.case_code, 'C-' || lpad(NEW.id::text, greatest(6, length(NEW.id::text)), '0'));
-    NEW.opened_xid := pg_current_xact_id();
+    NEW.opened_mark := public.opening_mark(NEW.opened_by_id, pg_current_xact_id());
     RETURN NEW;
 END
 $body$;

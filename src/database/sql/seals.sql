@@ -1,4 +1,4 @@
--- build 2 · sha256 875de408eaab
+-- build 3 · sha256 498566e39b60
 -- Seals over finished transactions, erasing payloads of entries, and moving entries to the archive.
 --
 -- A batch contains the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch
@@ -39,7 +39,8 @@ BEGIN
         IF epoch <> own_epoch THEN
             -- Transactions of another cluster have ended, as far as they arrived here; more may arrive later.
             SELECT coalesce(max(l.transaction_id)::text::bigint + 1, 0)::text::xid8 INTO high_xid
-              FROM public.activity_logs l WHERE l.epoch = begin_seal.epoch AND l.transaction_id >= begin_seal.low_xid;
+              FROM public.activity_logs l WHERE l.epoch = begin_seal.epoch
+               AND l.transaction_id::text::bigint >= begin_seal.low_xid::text::bigint;
             high_xid := greatest(high_xid, low_xid);
             next_xid := high_xid;
         END IF;

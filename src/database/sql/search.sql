@@ -1,4 +1,4 @@
--- build 2 · sha256 8bc94e51dc50
+-- build 3 · sha256 27e2de924a82
 -- Search: functions that read the indexes for the actor and return ids, which the caller reads under row security.
 --
 -- `@@` and LIKE are not leakproof, so under row security PostgreSQL does not use their indexes. These functions run as
@@ -47,7 +47,7 @@ BEGIN
     IF public.actor_may('*', '*') THEN
         RETURN requested;
     END IF;
-    RETURN ARRAY(SELECT c FROM unnest(public.actor_case_ids('read')) c WHERE requested IS NULL OR c = ANY (requested));
+    RETURN ARRAY(SELECT c FROM unnest(public.actor_case_ids()) c WHERE requested IS NULL OR c = ANY (requested));
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_scope(jsonb) FROM PUBLIC;
@@ -62,9 +62,9 @@ BEGIN
     -- The languages in use are read from the index, one step per language: EXISTS is planned as a sequential scan.
     RETURN QUERY
         WITH RECURSIVE used (id) AS (
-            SELECT min(t.language_id) FROM public.transcriptions t
+            SELECT min(t.language_id + 0) FROM public.transcriptions t
             UNION ALL
-            SELECT (SELECT min(t.language_id) FROM public.transcriptions t WHERE t.language_id > u.id)
+            SELECT (SELECT min(t.language_id + 0) FROM public.transcriptions t WHERE t.language_id + 0 > u.id)
               FROM used u WHERE u.id IS NOT NULL
         )
         SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
@@ -93,10 +93,11 @@ DECLARE
     -- Conditions on the version of a transcription: no version `v` supersedes it.
     newest CONSTANT text := $sql$NOT EXISTS (
         SELECT FROM public.transcriptions v
-         WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id AND v.version > t.version)$sql$;
+         WHERE v.case_id = t.case_id AND v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
+           AND v.version > t.version)$sql$;
     accepted CONSTANT text := $sql$t.accepted_at IS NOT NULL AND NOT EXISTS (
         SELECT FROM public.transcriptions v
-         WHERE v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
+         WHERE v.case_id = t.case_id AND v.audio_file_id = t.audio_file_id AND v.language_id = t.language_id
            AND (v.accepted_at, v.version) > (t.accepted_at, t.version))$sql$;
     -- Excludes segments that a recogniser produced from silence or by repetition.
     unflagged CONSTANT text := $sql$NOT s.flags && '{no_speech,repetition}'$sql$;

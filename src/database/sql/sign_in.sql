@@ -1,5 +1,10 @@
--- build 2 · sha256 88dbb2dfcd31
+-- build 3 · sha256 5e7c649cb5ca
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
+--
+-- The text of a statement is visible to other sessions of the same login, and in the log of the server. So hashes are
+-- never part of one: new ones arrive by COPY into the view `credential_changes` (schema/credential_view.py), whose
+-- trigger stores them. A token is valid in its transaction only, and names what may be done: its subject begins with
+-- the outcome or with the digest of the hash.
 --
 -- After five consecutive failures each attempt must wait twice as long as the previous one, up to 15 minutes. An early
 -- attempt is rejected without checking the password and does not extend the wait, so a user cannot be locked out
@@ -29,47 +34,53 @@ $body$;
 REVOKE ALL ON FUNCTION public.credential(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.credential(text) TO sti_app, sti_wide, sti_admin;
 
+-- The digest that a token for a hash names; of an empty text without one.
+CREATE OR REPLACE FUNCTION public.credential_digest(hash text)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN encode(sha256(convert_to(coalesce(hash, ''), 'UTF8')), 'hex');
+REVOKE ALL ON FUNCTION public.credential_digest(text) FROM PUBLIC;
+
+-- Stores the password hash of a user: the actor's own, or that of any user when the actor is an administrator.
 CREATE OR REPLACE FUNCTION public.store_credential(token text, hash text)
-RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    -- The subject contains the digest of the hash and the user name, so the token is valid for this change only.
     subject text := public.verify_token(token, 'password');
-    changed bigint;
 BEGIN
-    IF public.actor_id() IS NULL OR subject IS NULL
-       OR split_part(subject, ' ', 1) <> encode(sha256(convert_to(hash, 'UTF8')), 'hex') THEN
+    IF public.actor_id() IS NULL OR split_part(subject, ' ', 1) IS DISTINCT FROM public.credential_digest(hash) THEN
         RAISE EXCEPTION 'the password was not changed: the token does not allow this actor to change it'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     UPDATE public.users u SET password_hash = hash
      WHERE lower(u.username) = lower(substr(subject, 66))
-       AND (u.id = public.actor_id() OR public.actor_may('*', '*')) RETURNING u.id INTO changed;
-    IF changed IS NULL THEN
+       AND (u.id = public.actor_id() OR public.actor_may('*', '*'));
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'the user does not exist, or you may not change its password' USING ERRCODE = 'no_data_found';
     END IF;
-    RETURN changed;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.store_credential(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.store_credential(text, text) TO sti_app, sti_wide, sti_admin;
 
-CREATE OR REPLACE FUNCTION public.record_login(token text, outcome text, fresh_hash text)
-RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+-- Records the outcome of a sign-in, and stores the renewed hash if there is one.
+CREATE OR REPLACE FUNCTION public.record_login(token text, hash text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    subject text := public.verify_token(token, 'login');
+    subject text := public.verify_token(token, 'outcome');
+    outcome text := split_part(subject, ' ', 1);
     outer_actor text := coalesce(current_setting('sti.actor', true), '');
     found_id bigint;
     known text;
 BEGIN
-    IF subject IS NULL OR outcome NOT IN ('succeeded', 'failed', 'early') THEN
+    IF outcome IS NULL OR outcome NOT IN ('succeeded', 'failed', 'early')
+       OR split_part(subject, ' ', 2) <> public.credential_digest(hash) OR hash IS NOT NULL AND outcome <> 'succeeded' THEN
         RAISE EXCEPTION 'the sign-in was not recorded: invalid token' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    SELECT u.id, u.username INTO found_id, known FROM public.users u WHERE lower(u.username) = lower(subject);
+    SELECT u.id, u.username INTO found_id, known FROM public.users u
+     WHERE lower(u.username) = lower(substr(subject, length(outcome) + 67));
     IF outcome = 'succeeded' THEN
         DELETE FROM public.login_throttles t WHERE t.user_id = found_id;
         -- The password was correct: the user is the actor of this update.
         PERFORM set_config('sti.actor', public.mint_actor(found_id, split_part(token, '|', 2)::bigint), true);
-        UPDATE public.users u SET last_login = now(), password_hash = coalesce(fresh_hash, u.password_hash)
+        UPDATE public.users u SET last_login = now(), password_hash = coalesce(hash, u.password_hash)
          WHERE u.id = found_id;
         PERFORM set_config('sti.actor', outer_actor, true);
     ELSIF outcome = 'failed' AND found_id IS NOT NULL THEN
@@ -84,5 +95,17 @@ BEGIN
         CASE outcome WHEN 'early' THEN jsonb_build_object('early', true) END, NULL);
 END
 $body$;
-REVOKE ALL ON FUNCTION public.record_login(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.record_login(text, text, text) TO sti_app, sti_wide, sti_admin;
+REVOKE ALL ON FUNCTION public.record_login(text, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION public.receive_credential()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF split_part(NEW.token, '|', 5) = 'outcome' THEN
+        PERFORM public.record_login(NEW.token, NEW.hash);
+    ELSE
+        PERFORM public.store_credential(NEW.token, NEW.hash);
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.receive_credential() FROM PUBLIC;

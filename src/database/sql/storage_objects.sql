@@ -1,4 +1,4 @@
--- build 2 · sha256 dfb0ccbc690a
+-- build 3 · sha256 1ec0d988180a
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
@@ -84,7 +84,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'path %: case % has no pending object with this key; store the bytes first',
             NEW.path, NEW.case_id
-            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_path_fkey', TABLE = 'audio_files';
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_case_id_path_fkey', TABLE = 'audio_files';
     END IF;
     RETURN NEW;
 END
@@ -111,7 +111,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(lock_object.key, 0));
     RETURN EXISTS (SELECT FROM public.storage_objects o
                     WHERE o.key = lock_object.key AND o.state = 'pending'
-                      AND (o.case_id = ANY (public.actor_case_ids('write')) OR public.actor_may('*', '*')));
+                      AND public.actor_may_in(o.case_id, 'write'));
 END
 $body$;
 REVOKE ALL ON FUNCTION public.lock_object(text) FROM PUBLIC;
@@ -173,3 +173,21 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.note_check(bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.note_check(bigint, text, text) TO sti_app, sti_wide, sti_admin;
+
+-- What the objects of a case occupy, without announced ones, which belong to no recording yet. Sessions cannot read the
+-- table itself.
+CREATE OR REPLACE FUNCTION public.storage_usage(case_id integer)
+RETURNS TABLE (backend text, state text, objects bigint, size_bytes bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF public.actor_may_in(case_id, 'read') THEN
+        RETURN QUERY
+            SELECT o.backend, o.state, count(*), coalesce(sum(o.size_bytes), 0)::bigint
+              FROM public.storage_objects o
+             WHERE o.case_id = storage_usage.case_id AND o.state <> 'pending'
+             GROUP BY o.backend, o.state ORDER BY o.backend, o.state;
+    END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.storage_usage(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.storage_usage(integer) TO sti_app, sti_wide, sti_admin;

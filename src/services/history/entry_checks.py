@@ -229,7 +229,7 @@ def _sealed(session: Session, group: Sequence[Batch]) -> dict[int, tuple[int, by
 
 def _rows(session: Session, epoch: int, low: int, high: int) -> Iterator[_Row]:
     span = (
-        " WHERE l.epoch = :epoch AND l.transaction_id >= CAST(:low AS xid8) AND l.transaction_id < CAST(:high AS xid8)"
+        " WHERE l.epoch = :epoch AND l.transaction_id::text::bigint >= :low AND l.transaction_id::text::bigint < :high"
     )
     yield from _stream(session, span, {"epoch": epoch, "low": str(low), "high": str(high)})
 

@@ -80,7 +80,7 @@ def _version_read(thing: Record | Identity) -> int | None:
 
 
 def _restore_deleted(session: Session, model: type[Record], id_: int) -> Record:
-    last = session.scalars(changes_of(model, id_).limit(1)).first()
+    last = session.scalars(changes_of(session, model, id_).limit(1)).first()
     if last is None or last.operation != "delete":
         raise NotFound(f"{model.__name__} {id_} does not exist, or you may not see it.")
     session.scalar(select(func.public.restore_deleted(last.id)))

@@ -21,7 +21,7 @@ from src.services.history.tree_heads import HeadFile
 _ENTRIES = text("""
     SELECT l.id, l.leaf_hash, (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
       FROM public.activity_logs l
-     WHERE l.epoch = :epoch AND l.transaction_id >= CAST(:low AS xid8) AND l.transaction_id < CAST(:high AS xid8)
+     WHERE l.epoch = :epoch AND l.transaction_id::text::bigint >= :low AND l.transaction_id::text::bigint < :high
      ORDER BY l.id
 """)
 

@@ -79,7 +79,7 @@ def entry_at(
     at: datetime | ActivitySeal,
 ) -> ActivityLog | None:
     """Return the last entry of a row up to a time; None when the actor may see none."""
-    query = changes_of(model, id).where(_until(at)).limit(1)
+    query = changes_of(session, model, id).where(_until(at)).limit(1)
     if isinstance(at, datetime):
         # The log is partitioned by month, and the entry is mostly in one of the latest: try these first.
         recent = query.where(ActivityLog.created_at > at - RECENT)

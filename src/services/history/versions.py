@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect, select, tuple_
+from sqlalchemy import BigInteger, cast, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
@@ -63,17 +63,20 @@ def versions(
     """
     if not 1 <= limit <= MOST_ON_A_PAGE:
         raise InvalidInput(f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
-    query = changes_of(*identity_of(thing)).limit(limit)
+    query = changes_of(session, *identity_of(thing)).limit(limit)
     if before is not None:
         query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
     return [version_of(entry) for entry in session.scalars(query)]
 
 
-def changes_of(model: type[Record], id: int) -> Any:  # noqa: A002 - the column's name
+def changes_of(session: Session, model: type[Record], id: int) -> Any:  # noqa: A002 - the column's name
     """Return the query for the entries of a row's changes, newest first."""
+    case_id = session.scalar(select(func.public.case_of_entries(model.__tablename__, cast(id, BigInteger))))
     return (
         select(ActivityLog)
         .where(
+            # The index begins with the case, and a row may have entries from before it belonged to one.
+            or_(ActivityLog.case_id == case_id, ActivityLog.case_id.is_(None)),
             ActivityLog.entity == model.__tablename__,
             ActivityLog.entity_id == id,
             ActivityLog.operation != "event",

@@ -134,9 +134,7 @@ def _require_case(session: Session, case_id: int) -> None:
 
 def require_verb(session: Session, case_id: int, verb: str) -> None:
     """Raise Forbidden unless the actor holds that verb in the case: checked before any bytes are transferred."""
-    allowed = func.public.actor_case_ids(verb)
-    held = func.coalesce(func.array_position(allowed, case_id), 0) > 0
-    if not session.scalar(select(held | func.public.actor_may("*", "*"))):
+    if not session.scalar(select(func.public.actor_may_in(case_id, verb))):
         raise Forbidden(f"The actor of this session lacks the verb {verb!r} in case {case_id}.")
 
 

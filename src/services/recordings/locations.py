@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
-from src.database.models import AudioFile, Case, StorageObject
+from src.database.models import AudioFile, Case
 from src.database.models.audio_files import ObjectState
 from src.errors import NotFound
 from src.services.parameters import id_of
@@ -75,11 +75,9 @@ def storage_usage(session: Session, case: Case | int) -> list[StorageUsage]:
     Objects that were announced and never became a recording are not counted: they belong to no recording yet.
     """
     actor_of(session)
-    total = func.coalesce(func.sum(StorageObject.size_bytes), 0)
-    rows = session.execute(
-        select(StorageObject.backend, StorageObject.state, func.count(), total)
-        .where(StorageObject.case_id == id_of(Case, case), StorageObject.state != "pending")
-        .group_by(StorageObject.backend, StorageObject.state)
-        .order_by(StorageObject.backend, StorageObject.state)
-    )
-    return [StorageUsage(backend, state, objects, int(size or 0)) for backend, state, objects, size in rows]
+    columns = ("backend", "state", "objects", "size_bytes")
+    usage = func.public.storage_usage(id_of(Case, case)).table_valued(*columns)
+    return [
+        StorageUsage(backend, state, objects, int(size))
+        for backend, state, objects, size in session.execute(select(usage))
+    ]

@@ -174,7 +174,11 @@ def imported_before(session: Session, audio: AudioFile, sha256: str) -> Transcri
     query = (
         select(Transcription)
         .join(Transcription.sources)
-        .where(TranscriptionSource.audio_file_id == audio.id, TranscriptionSource.sha256 == sha256)
+        .where(
+            TranscriptionSource.case_id == audio.case_id,
+            TranscriptionSource.audio_file_id == audio.id,
+            TranscriptionSource.sha256 == sha256,
+        )
     )
     return session.scalars(query).one_or_none()
 
