@@ -465,6 +465,20 @@ def audio() -> None:
         *record(row_version=True),
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "open_kind",
+            sa.Text(),
+            sa.Computed("CASE WHEN state IN ('queued', 'running') THEN kind END", persisted=True),
+            nullable=True,
+            comment="one open job of a kind per recording",
+        ),
+        sa.Column(
+            "queued_kind",
+            sa.Text(),
+            sa.Computed("CASE WHEN state = 'queued' THEN kind END", persisted=True),
+            nullable=True,
+            comment="the queue, by kind",
+        ),
         sa.Column("kind", sa.Text(), nullable=False, comment="transcribe, analyse, …"),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("priority", sa.BigInteger(), server_default="0", nullable=False, comment="higher is sooner"),
@@ -512,21 +526,18 @@ def audio() -> None:
             ["leased_by_id"], ["users.id"], name="processing_jobs_leased_by_id_fkey", ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name="processing_jobs_pkey"),
+        sa.UniqueConstraint(
+            "case_id", "audio_file_id", "open_kind", name="processing_jobs_case_id_audio_file_id_open_kind_key"
+        ),
     )
     op.create_index("processing_jobs_case_id_audio_file_id_idx", "processing_jobs", ["case_id", "audio_file_id"])
     op.create_index("processing_jobs_lease_idx", "processing_jobs", [sa.text("timezone('UTC', lease_expires_at)")])
     op.create_index("processing_jobs_leased_by_id_idx", "processing_jobs", [sa.text("(leased_by_id + 0)")])
     op.create_index(
-        "processing_jobs_open_key",
-        "processing_jobs",
-        ["case_id", "audio_file_id", sa.text("(CASE WHEN state IN ('queued', 'running') THEN kind END)")],
-        unique=True,
-    )
-    op.create_index(
         "processing_jobs_queue_idx",
         "processing_jobs",
         [
-            sa.text("(CASE WHEN state = 'queued' THEN kind || '' END)"),
+            "queued_kind",
             sa.text("priority DESC"),
             "run_after",
             "id",

@@ -70,8 +70,8 @@ def test_the_second_example_creates_the_same_tables_as_the_generated_revision(co
 def test_an_interrupted_revision_can_be_run_again(copy, filled_url):
     copy.edit(
         "src/database/models/cases.py",
-        '        Index("case_notes_author_id_idx", "author_id"),\n',
-        '        Index("case_notes_author_id_idx", "author_id"),\n'
+        '        Index("case_notes_case_id_idx", "case_id", "created_at"),\n',
+        '        Index("case_notes_case_id_idx", "case_id", "created_at"),\n'
         '        CheckConstraint("body NOT LIKE \'line%\'", name="body_form"),\n'
         '        Index("case_notes_updated_at_idx", "updated_at"),\n',
     )

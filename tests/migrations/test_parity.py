@@ -23,7 +23,7 @@ TAMPERINGS = {
     " ADD CONSTRAINT cases_title_length_check CHECK (char_length(title) <= 301)",
     "a CHECK not validated": "ALTER TABLE cases DROP CONSTRAINT cases_closed_after_created_check,"
     " ADD CONSTRAINT cases_closed_after_created_check CHECK (closed_at >= created_at) NOT VALID",
-    "a constraint renamed": "ALTER TABLE cases RENAME CONSTRAINT cases_case_code_key TO cases_code_key",
+    "a constraint renamed": "ALTER TABLE cases RENAME CONSTRAINT cases_folded_code_key TO cases_code_key",
     "a foreign key that cascades": "ALTER TABLE cases DROP CONSTRAINT cases_status_id_fkey,"
     " ADD CONSTRAINT cases_status_id_fkey FOREIGN KEY (status_id) REFERENCES case_statuses (id) ON DELETE CASCADE",
     "a trigger disabled": "ALTER TABLE cases DISABLE TRIGGER capture",
@@ -51,9 +51,9 @@ TAMPERINGS = {
     "a column of another type": "ALTER TABLE sentiments ALTER description TYPE varchar(2000)",
     "an added column": "ALTER TABLE cases ADD nickname text",
     "a comment removed": "COMMENT ON COLUMN cases.case_code IS NULL",
-    "an index dropped": "DROP INDEX cases_created_at_idx",
-    "an index of other columns": "DROP INDEX cases_created_at_idx;"
-    " CREATE INDEX cases_created_at_idx ON cases (closed_at)",
+    "an index dropped": "DROP INDEX case_notes_case_id_idx",
+    "an index of other columns": "DROP INDEX case_notes_case_id_idx;"
+    " CREATE INDEX case_notes_case_id_idx ON case_notes (author_id)",
     "an added table": "CREATE TABLE extras (id bigint)",
     "a view": "CREATE VIEW everything AS SELECT * FROM cases",
     "an enum": "CREATE TYPE mood AS ENUM ('good', 'bad')",

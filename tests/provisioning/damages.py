@@ -43,7 +43,7 @@ DAMAGES = {
     "a function's settings reset": Damage("ALTER FUNCTION actor_id() RESET ALL", "actor_id differs from this version"),
     "a function's path changed": Damage("ALTER FUNCTION actor_id() SET search_path = public", "actor_id differs from this version"),
     "a function for its caller": Damage("ALTER FUNCTION actor_id() SECURITY INVOKER", "actor_id differs from this version"),
-    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids(text) IMMUTABLE", "actor_case_ids differs from"),
+    "a function called immutable": Damage("ALTER FUNCTION actor_case_ids() IMMUTABLE", "actor_case_ids differs from"),
     "a function granted to PUBLIC": Damage(
         "GRANT EXECUTE ON FUNCTION capture_change TO PUBLIC", "PUBLIC may execute the function capture_change"
     ),
@@ -223,16 +223,16 @@ DAMAGES = {
         " FOREIGN KEY (status_id) REFERENCES case_statuses (id) ON DELETE RESTRICT",
     ),
     "a unique key dropped": Damage(
-        "ALTER TABLE cases DROP CONSTRAINT cases_case_code_key",
-        "the constraint cases_case_code_key on cases is missing",
+        "ALTER TABLE cases DROP CONSTRAINT cases_folded_code_key",
+        "the constraint cases_folded_code_key on cases is missing",
         BY_REVISION,
-        "ALTER TABLE cases ADD CONSTRAINT cases_case_code_key UNIQUE (case_code)",
+        "ALTER TABLE cases ADD CONSTRAINT cases_folded_code_key UNIQUE (folded_code)",
     ),
     "an index dropped": Damage(
-        "DROP INDEX cases_created_at_idx",
-        "CREATE INDEX CONCURRENTLY cases_created_at_idx",
+        "DROP INDEX case_notes_case_id_idx",
+        "CREATE INDEX CONCURRENTLY case_notes_case_id_idx",
         BY_REVISION,
-        "CREATE INDEX cases_created_at_idx ON cases (created_at)",
+        "CREATE INDEX case_notes_case_id_idx ON case_notes (case_id, created_at)",
     ),
     "an index without its operator class": Damage(
         "DROP INDEX cases_title_lower_idx; CREATE INDEX cases_title_lower_idx ON cases (lower(title));"

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 2
+-- revision 1001, declarations of build 3
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -351,7 +351,7 @@ CREATE OR REPLACE TRIGGER note_access AFTER INSERT OR DELETE ON public.case_part
     FOR EACH ROW EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access;
 CREATE OR REPLACE TRIGGER note_access_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN ((OLD.case_id, OLD.user_id, OLD.role, OLD.permissions, OLD.expires_at) IS DISTINCT FROM (NEW.case_id, NEW.user_id, NEW.role, NEW.permissions, NEW.expires_at)) EXECUTE FUNCTION public.note_case_access();
+    FOR EACH ROW WHEN (OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.role IS DISTINCT FROM NEW.role OR OLD.permissions IS DISTINCT FROM NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at) EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access_update;
 CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
     FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
@@ -626,10 +626,10 @@ ALTER TABLE public.login_throttles ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.processing_jobs
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.processing_jobs
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
@@ -641,10 +641,10 @@ CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_outcome AFTER UPDATE ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
@@ -670,9 +670,9 @@ CREATE POLICY processing_jobs_admin_all ON public.processing_jobs FOR ALL TO sti
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, audio_file_id, kind, priority, payload, result, run_after, max_attempts, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-GRANT SELECT ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
+GRANT SELECT (id, case_id, audio_file_id, kind, state, priority, payload, result, run_after, attempts, max_attempts, lease, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id, created_at, updated_at, row_version) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
+ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN open_kind SET STATISTICS 0, ALTER COLUMN queued_kind SET STATISTICS 0;
 
 -- protected_tables
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.protected_tables
@@ -748,6 +748,7 @@ DROP POLICY IF EXISTS storage_objects_admin_all ON public.storage_objects;
 CREATE POLICY storage_objects_admin_all ON public.storage_objects FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
+GRANT SELECT ON public.storage_objects TO sti_admin;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments
@@ -979,5 +980,5 @@ GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, cr
 GRANT UPDATE (email, full_name) ON public.users TO sti_app, sti_wide;
 GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_admin;
 GRANT DELETE ON public.users TO sti_admin;
-GRANT INSERT (username, email, full_name, is_active, role_id) ON public.users TO sti_admin;
+GRANT INSERT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_admin;
 GRANT UPDATE (username, email, full_name, is_active, role_id) ON public.users TO sti_admin;

@@ -48,6 +48,10 @@ PriorityCode = Literal["high", "medium", "low"]
 """The seeded priorities; operators may add rows to `case_priorities`."""
 
 
+# The columns of a participant that decide what the user may do.
+_ACCESS = ("case_id", "user_id", "role", "permissions", "expires_at")
+
+
 class CaseStatus(Lookup):
     """Status of a case: active, closed, pending."""
 
@@ -169,8 +173,7 @@ class CaseParticipant(Versioned, Record):
                 "note_access_update",
                 "AFTER UPDATE",
                 "note_case_access",
-                when="(OLD.case_id, OLD.user_id, OLD.role, OLD.permissions, OLD.expires_at)"
-                " IS DISTINCT FROM (NEW.case_id, NEW.user_id, NEW.role, NEW.permissions, NEW.expires_at)",
+                when=" OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in _ACCESS),
             ),
             Trigger("guard_owners", "AFTER DELETE", "guard_owners", when="OLD.role = 'owner'"),
             Trigger(

@@ -78,7 +78,7 @@ class User(Versioned, Record):
             "password_hash",
             Text,
             comment="bcrypt with a scheme prefix; null: cannot sign in",
-            info={**SECRET, declaration.LENGTH: (0, 255)},
+            info={**SECRET, declaration.ASSIGNED: True, declaration.LENGTH: (0, 255)},
         ),
         CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
         CheckConstraint("email LIKE '%_@_%'", name="email_form"),

@@ -28,6 +28,8 @@ SENSITIVE = "sensitive"
 """The value never appears in a repr, a log, an error or an export; the history contains a salted hash of it."""
 SECRET = "secret"  # noqa: S105 - the name of a mark
 """No session may read the column."""
+ASSIGNED = "assigned"
+"""Only functions set the column, so that its value never appears in the text of a statement."""
 LENGTH = "length"
 """(least, most): the limits of a text in characters, enforced by a CHECK."""
 UNSAMPLED = "unsampled"
@@ -46,8 +48,8 @@ class Protected:
     are the verbs that the commands require in it (None: not allowed for sessions); reading requires `read`. Additional
     conditions are SQL: `visible` and `also_visible` narrow and widen the visible rows, `insert_also` narrows the rows
     that may be inserted, `insert_rule` replaces the verb. `also_visible` must cost nothing to the planner (subscripts
-    and IS NULL only); `also_indexed` is the same condition in a form that can use an index. `select=False`: sessions
-    cannot read the table.
+    and IS NULL only); `also_indexed` is the same condition in a form that can use an index. `select=False`:
+    members cannot read the table.
 
     Outside cases, `members` is the condition under which members may read a row, `member_update` the one under which
     they may update it; `administrators` are the privileges of administrators.

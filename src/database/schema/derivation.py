@@ -13,6 +13,7 @@ from sqlalchemy import Column, Index, MetaData, Table
 
 from src.database.schema.declaration import (
     ADMINISTERED,
+    ASSIGNED,
     CAPTURED,
     CAPTURED_WITHOUT_CASE,
     SECRET,
@@ -26,7 +27,7 @@ from src.database.schema.declaration import (
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger
 from src.database.schema.policies import policies_of
 
-BUILD = 2
+BUILD = 3
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
@@ -135,8 +136,7 @@ def _grants(table: Table) -> Iterator[Grant]:
         if declared.insert or declared.insert_rule:
             addable = tuple(column.name for column in table.columns if sets(column, "INSERT"))
             yield from _of_columns(table, "INSERT", SESSION_ROLES, addable)
-        if declared.select:
-            yield Grant(table.name, ("SELECT",), SESSION_ROLES, readable)
+        yield Grant(table.name, ("SELECT",), SESSION_ROLES if declared.select else (ADMIN_ROLE,), readable)
         if declared.delete:
             yield Grant(table.name, ("DELETE",), SESSION_ROLES)
         if declared.update:
@@ -152,15 +152,19 @@ def _grants(table: Table) -> Iterator[Grant]:
 
 
 def _of_administrators(table: Table, *, secret: bool) -> Iterator[Grant]:
-    if not secret:
+    assigned = with_mark(table.columns, ASSIGNED)
+    if assigned:
+        yield Grant(table.name, ("DELETE",), (ADMIN_ROLE,))
+        yield from _of_columns(
+            table, "INSERT", (ADMIN_ROLE,), tuple(c.name for c in table.columns if c.name not in assigned)
+        )
+    else:
         yield Grant(table.name, ("INSERT", "DELETE"), (ADMIN_ROLE,))
+    if secret:
+        changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
+        yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
+    else:
         yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,))
-        return
-    # Secret values are set by functions only, never in the text of a statement.
-    changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
-    yield Grant(table.name, ("DELETE",), (ADMIN_ROLE,))
-    yield from _of_columns(table, "INSERT", (ADMIN_ROLE,), changeable)
-    yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
 
 
 def _of_columns(table: Table, right: str, roles: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Grant]:

@@ -1,9 +1,9 @@
--- build 5 · sha256 d9473eadf82a
+-- build 6 · sha256 e8ba7d4569a3
 -- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens, each valid for one transaction on one backend: a token that was read in pg_stat_activity or in the log of
--- the server is useless anywhere else. The client signs one for a purpose (`session`, `login`, …); `begin_actor` verifies
--- the one for a session, looks up the user and signs the second one, which the policies verify.
+-- the server is useless anywhere else. The client signs one for a purpose (`session`, `login`, …); `begin_actor`
+-- verifies the one for a session, looks up the user and signs the second one, which the policies verify.
 --
 --     client:       mac | key id | backend pid | start of the transaction (µs) | purpose | subject [| cluster]
 --     transaction:  user id | backend pid | start of the transaction (µs) | key id | cluster | mac
@@ -126,7 +126,8 @@ BEGIN
                    coalesce(jsonb_exists(r.permissions -> '*', '*'), false) AS everything,
                    a.is_wide,
                    a.valid_until > clock_timestamp() AND a.cluster = cluster_id
-                   AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = x.id OFFSET 16) AS is_valid
+                   AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = x.id OFFSET 16)
+                       AS is_valid
               INTO u FROM public.users x JOIN public.user_roles r ON r.id = x.role_id
               LEFT JOIN public.case_accesses a ON a.user_id = x.id
              WHERE lower(x.username) = lower(part[6]) AND x.is_active;

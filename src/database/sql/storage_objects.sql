@@ -1,4 +1,4 @@
--- build 3 · sha256 1ec0d988180a
+-- build 4 · sha256 de82674a2da1
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
@@ -84,7 +84,8 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'path %: case % has no pending object with this key; store the bytes first',
             NEW.path, NEW.case_id
-            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_case_id_path_fkey', TABLE = 'audio_files';
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_case_id_path_fkey',
+                  TABLE = 'audio_files';
     END IF;
     RETURN NEW;
 END

@@ -105,7 +105,7 @@ def test_every_deletion_of_a_recording_queues_its_object_for_removal(db, case, t
 
 
 def test_a_row_cannot_reference_bytes_that_were_never_stored(db, case):
-    with pytest.raises(Conflict, match="audio_files_path_fkey"), db.session(actor="alice") as session:
+    with pytest.raises(Conflict, match="audio_files_case_id_path_fkey"), db.session(actor="alice") as session:
         session.add(
             AudioFile(
                 case_id=case.id,
