@@ -237,13 +237,6 @@ def cases() -> None:
             nullable=True,
             comment="actor and transaction that opened the case; read by the policy for SELECT",
         ),
-        sa.Column(
-            "folded_code",
-            sa.Text(),
-            sa.Computed("lower(case_code)", persisted=True),
-            nullable=True,
-            comment="case codes are unique without regard to case",
-        ),
         sa.CheckConstraint("char_length(case_code) >= 1 AND char_length(case_code) <= 64", name="case_code_length"),
         sa.CheckConstraint("char_length(description) <= 20000", name="description_length"),
         sa.CheckConstraint("char_length(title) >= 1 AND char_length(title) <= 300", name="title_length"),
@@ -254,9 +247,9 @@ def cases() -> None:
         ),
         sa.ForeignKeyConstraint(["status_id"], ["case_statuses.id"], name="cases_status_id_fkey", ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name="cases_pkey"),
-        sa.UniqueConstraint("folded_code", name="cases_folded_code_key"),
+        postgresql.ExcludeConstraint((sa.text("lower(case_code)"), "="), using="btree", name="cases_case_code_excl"),
     )
-    op.create_index("cases_opened_mark_idx", "cases", ["opened_mark"])
+    op.create_index("cases_opened_mark_idx", "cases", [sa.text("(opened_mark || '')")])
     op.create_index("cases_title_lower_idx", "cases", [sa.text("lower(title) text_pattern_ops")])
     op.create_table(
         "case_participants",
@@ -465,20 +458,6 @@ def audio() -> None:
         *record(row_version=True),
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("audio_file_id", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "open_kind",
-            sa.Text(),
-            sa.Computed("CASE WHEN state IN ('queued', 'running') THEN kind END", persisted=True),
-            nullable=True,
-            comment="one open job of a kind per recording",
-        ),
-        sa.Column(
-            "queued_kind",
-            sa.Text(),
-            sa.Computed("CASE WHEN state = 'queued' THEN kind END", persisted=True),
-            nullable=True,
-            comment="the queue, by kind",
-        ),
         sa.Column("kind", sa.Text(), nullable=False, comment="transcribe, analyse, …"),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("priority", sa.BigInteger(), server_default="0", nullable=False, comment="higher is sooner"),
@@ -526,18 +505,21 @@ def audio() -> None:
             ["leased_by_id"], ["users.id"], name="processing_jobs_leased_by_id_fkey", ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name="processing_jobs_pkey"),
-        sa.UniqueConstraint(
-            "case_id", "audio_file_id", "open_kind", name="processing_jobs_case_id_audio_file_id_open_kind_key"
-        ),
     )
     op.create_index("processing_jobs_case_id_audio_file_id_idx", "processing_jobs", ["case_id", "audio_file_id"])
     op.create_index("processing_jobs_lease_idx", "processing_jobs", [sa.text("timezone('UTC', lease_expires_at)")])
     op.create_index("processing_jobs_leased_by_id_idx", "processing_jobs", [sa.text("(leased_by_id + 0)")])
     op.create_index(
+        "processing_jobs_open_key",
+        "processing_jobs",
+        ["case_id", "audio_file_id", sa.text("public.open_job_kind_1(state, kind)")],
+        unique=True,
+    )
+    op.create_index(
         "processing_jobs_queue_idx",
         "processing_jobs",
         [
-            "queued_kind",
+            sa.text("public.queued_job_kind_1(state, kind)"),
             sa.text("priority DESC"),
             "run_after",
             "id",

@@ -73,7 +73,7 @@ def test_a_lost_update_is_detected_and_chained(db):
 
 
 REFUSALS = {
-    "taken": ("INSERT INTO cases (title, case_code) VALUES ('x', 'TAKEN')", errors.Conflict, "cases_folded_code_key"),
+    "taken": ("INSERT INTO cases (title, case_code) VALUES ('x', 'TAKEN')", errors.Conflict, "cases_case_code_excl"),
     "no parent": ("INSERT INTO case_participants (case_id, user_id, role) SELECT id, 99999, 'viewer' FROM cases",
                   errors.Conflict, "case_participants_user_id_fkey"),
     "too long": ("UPDATE cases SET title = repeat('x', 301)", errors.InvalidInput, "cases_title_length_check"),
@@ -103,7 +103,7 @@ def test_errors_of_the_server_are_translated_and_chained(db, statement, error, w
 def test_a_conflict_carries_the_name_of_its_constraint(db):
     with pytest.raises(errors.Conflict) as caught, db.session(actor="alice") as session:
         session.add_all([Case(title="one", case_code="X"), Case(title="two", case_code="X")])
-    assert caught.value.constraint == "cases_folded_code_key"
+    assert caught.value.constraint == "cases_case_code_excl"
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "an unpaired \ud800 surrogate"])

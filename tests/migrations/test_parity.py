@@ -23,7 +23,7 @@ TAMPERINGS = {
     " ADD CONSTRAINT cases_title_length_check CHECK (char_length(title) <= 301)",
     "a CHECK not validated": "ALTER TABLE cases DROP CONSTRAINT cases_closed_after_created_check,"
     " ADD CONSTRAINT cases_closed_after_created_check CHECK (closed_at >= created_at) NOT VALID",
-    "a constraint renamed": "ALTER TABLE cases RENAME CONSTRAINT cases_folded_code_key TO cases_code_key",
+    "a constraint renamed": "ALTER TABLE cases RENAME CONSTRAINT cases_case_code_excl TO cases_code_key",
     "a foreign key that cascades": "ALTER TABLE cases DROP CONSTRAINT cases_status_id_fkey,"
     " ADD CONSTRAINT cases_status_id_fkey FOREIGN KEY (status_id) REFERENCES case_statuses (id) ON DELETE CASCADE",
     "a trigger disabled": "ALTER TABLE cases DISABLE TRIGGER capture",

@@ -223,10 +223,10 @@ DAMAGES = {
         " FOREIGN KEY (status_id) REFERENCES case_statuses (id) ON DELETE RESTRICT",
     ),
     "a unique key dropped": Damage(
-        "ALTER TABLE cases DROP CONSTRAINT cases_folded_code_key",
-        "the constraint cases_folded_code_key on cases is missing",
+        "ALTER TABLE cases DROP CONSTRAINT cases_case_code_excl",
+        "the constraint cases_case_code_excl on cases is missing",
         BY_REVISION,
-        "ALTER TABLE cases ADD CONSTRAINT cases_folded_code_key UNIQUE (folded_code)",
+        "ALTER TABLE cases ADD CONSTRAINT cases_case_code_excl EXCLUDE USING btree (lower(case_code) WITH =)",
     ),
     "an index dropped": Damage(
         "DROP INDEX case_notes_case_id_idx",

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 3
+-- revision 1001, declarations of build 4
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -465,13 +465,13 @@ GRANT UPDATE ON public.case_statuses TO sti_admin;
 
 -- cases
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.cases
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,folded_code,active_holds', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.cases
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_mark,folded_code,active_holds', '', 'write');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_mark,folded_code,active_holds', '', 'write');
+    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
@@ -494,7 +494,7 @@ ALTER TABLE public.cases ENABLE ALWAYS TRIGGER count_holds;
 ALTER TABLE public.cases ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS cases_app_select ON public.cases;
 CREATE POLICY cases_app_select ON public.cases FOR SELECT TO sti_app
-    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id = ANY ((SELECT public.actor_case_ids())::integer[]) OR opened_mark = (SELECT public.actor_opening_mark())));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id = ANY ((SELECT public.actor_case_ids())::integer[]) OR opened_mark || '' = (SELECT public.actor_opening_mark())));
 DROP POLICY IF EXISTS cases_app_insert ON public.cases;
 CREATE POLICY cases_app_insert ON public.cases FOR INSERT TO sti_app
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
@@ -523,10 +523,11 @@ CREATE POLICY cases_admin_all ON public.cases FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-GRANT SELECT (id, case_code, title, description, status_id, priority_id, opened_by_id, closed_at, active_holds, created_at, updated_at, row_version) ON public.cases TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0, ALTER COLUMN folded_code SET STATISTICS 0;
+ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
+ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- languages
@@ -626,10 +627,10 @@ ALTER TABLE public.login_throttles ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.processing_jobs
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.processing_jobs
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
@@ -641,10 +642,10 @@ CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
+    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_outcome AFTER UPDATE ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at,open_kind,queued_kind', '', '');
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
@@ -670,9 +671,9 @@ CREATE POLICY processing_jobs_admin_all ON public.processing_jobs FOR ALL TO sti
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, audio_file_id, kind, priority, payload, result, run_after, max_attempts, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-GRANT SELECT (id, case_id, audio_file_id, kind, state, priority, payload, result, run_after, attempts, max_attempts, lease, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id, created_at, updated_at, row_version) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
+GRANT SELECT ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN open_kind SET STATISTICS 0, ALTER COLUMN queued_kind SET STATISTICS 0;
+ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
 
 -- protected_tables
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.protected_tables

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
@@ -25,7 +24,7 @@ from tests.security.hostile_reading import (
     read_with_the_driver,
 )
 from tests.security.hostile_services import MISSING, call_service, history, search_words
-from tests.security.population import CASE_TABLES, backend_of, core, insert_statement
+from tests.security.population import CASE_TABLES, backend_of, core, insert_statement, token_for
 
 
 def call_functions(intruder: Intruder) -> None:
@@ -66,10 +65,9 @@ def use_stolen_proof(intruder: Intruder) -> None:
         forged = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",
                   "|".join([*own[:5], parts[5]]),
                   *(["|".join(spliced)] if spliced not in (parts, own) else [])]  # fmt: skip
-        key, now = db.signing_key, time.time()
-        begun = [key.token("session", "bob", backend_pid=backend_of(victim), server_time=now),
-                 key.token("session", "bob", backend_pid=mine, server_time=now - 3600),
-                 key.token("login", "bob", backend_pid=mine, server_time=now)]  # fmt: skip
+        begun = [token_for(db, victim, "session", "bob"),
+                 token_for(db, connection, "session", "bob", started=-1),
+                 token_for(db, connection, "login", "bob")]  # fmt: skip
         begun.append(begun[0].replace(f"|{backend_of(victim)}|", f"|{mine}|"))
         for _ in range(3):
             if rng.random() < 0.5:
@@ -146,7 +144,9 @@ def probe_constraints(intruder: Intruder) -> None:
         ("audio_files", "SELECT mark_deleted({id}, true)"),
         ("audio_files", "SELECT note_check({id}, 'x', 'lost')"),
         ("cases", "SELECT record_activity('note', {id}, NULL, NULL, '{{}}')"),
-        ("cases", "SELECT {id} = ANY (actor_case_ids('read'))"),
+        ("cases", "SELECT actor_may_in({id}, 'read')"),
+        ("cases", "SELECT case_of_entries('cases', {id})"),
+        ("cases", "SELECT * FROM storage_usage({id}::integer)"),
     )  # fmt: skip
     case = intruder.pick(own, other)
     answers = []

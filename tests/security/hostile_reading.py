@@ -169,8 +169,8 @@ def create_temporary_objects(intruder: Intruder) -> None:
             intruder.ask(connection, "CREATE TEMP TABLE case_participants AS SELECT c.id AS case_id, u.id AS user_id,"
                          " 'owner' AS role, '{}'::jsonb AS permissions, NULL::timestamptz AS expires_at"
                          f" FROM users u, (VALUES ({intruder.stage.other}::bigint)) c (id)")  # fmt: skip
-            intruder.ask(connection, "CREATE FUNCTION pg_temp.actor_case_ids(verb text) RETURNS bigint[]"
-                         f" LANGUAGE sql AS 'SELECT ARRAY[{intruder.stage.other}::bigint]'")  # fmt: skip
+            intruder.ask(connection, "CREATE FUNCTION pg_temp.actor_case_ids() RETURNS integer[]"
+                         f" LANGUAGE sql AS 'SELECT ARRAY[{intruder.stage.other}]'")  # fmt: skip
             intruder.ask(connection, "SET LOCAL search_path = pg_temp, public, pg_catalog")
             intruder.ask(connection, sql)
             intruder.ask(connection, "SELECT * FROM search_page('common', '{}')")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
@@ -29,19 +31,24 @@ OWNERS = ("alice", "bob")
 NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": "", "injected": "alice' OR '1'='1"}
 # Every actor may read these; the other tables belong to a case, or no actor may read them.
 SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
-HIDDEN_TABLES = {"actor_keys", "activity_archives", "activity_seals", "login_throttles", "protected_tables"}
+HIDDEN_TABLES = {
+    "actor_keys", "activity_archives", "activity_seals", "case_access_changes", "case_accesses", "login_throttles",
+    "protected_tables", "storage_objects",
+}  # fmt: skip
 
 
 def case_column(table: Table) -> str | None:
-    """Return the column with the case of a row, None for a table that belongs to no case."""
+    """Return the column with the case of a row, None for a table that belongs to no case or is hidden from members."""
+    if table.name in HIDDEN_TABLES:
+        return None
     if table.name == "cases":
         return "id"
     return "case_id" if "case_id" in table.columns else None
 
 
 # The tables below a case that are filled explicitly here or by triggers.
-FILLED = {"cases", "case_participants", "case_notes", "legal_holds", "audio_files", "storage_objects",
-          "processing_jobs", "transcriptions", "transcription_segments", "transcription_sources", "analysis_results",
+FILLED = {"cases", "case_participants", "case_notes", "legal_holds", "audio_files", "processing_jobs",
+          "transcriptions", "transcription_segments", "transcription_sources", "analysis_results",
           "activity_logs"}  # fmt: skip
 CASE_TABLES = tuple(sorted(table.name for table in Base.metadata.tables.values() if case_column(table) is not None))
 ALL_TABLES = tuple(sorted(Base.metadata.tables))
@@ -140,6 +147,24 @@ def _one_case(session: Session, name: str) -> tuple[Case, AudioFile]:
         if table.name in CASE_TABLES and table.name not in FILLED:
             session.execute(insert(table).values(any_row(table, case_id=case.id, audio_files=audio.id)))
     return case, audio
+
+
+def token_for(
+    db: Database, connection: Any, purpose: str, subject: str, *, pid: int = 0, started: int = 0, key: Any = None
+) -> str:
+    """Return a token of the transaction of this connection; `pid` and `started` are added to its identity."""
+    backend, start = connection.execute(
+        text("SELECT pg_backend_pid(), (extract(epoch FROM now()) * 1000000)::bigint")
+    ).one()
+    signer = key or db.signing_key
+    return signer.token(purpose, subject, backend_pid=backend + pid, started=start + started)
+
+
+def send_credential(connection: Any, token: str | None, hashed: str | None) -> None:
+    """Copy a row into the view `credential_changes`, as the driver does; raises errors of the driver."""
+    values = ("\\N" if value is None else value for value in (token, hashed))
+    with connection.connection.dbapi_connection.cursor() as cursor:
+        cursor.copy_expert("COPY credential_changes FROM STDIN", io.StringIO("\t".join(values) + "\n"))
 
 
 def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dict[str, object]]:

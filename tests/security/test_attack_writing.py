@@ -188,7 +188,7 @@ def test_case_23_objects_in_pg_temp_do_not_shadow_names_in_our_functions(populat
     with one_connection(populated.db) as fresh, core(fresh, Actor("alice")) as connection:
         for shadow in SHADOWS:
             connection.exec_driver_sql(shadow.format(bob=bob))
-        assert connection.scalar(text("SELECT public.actor_case_ids('read')::pg_catalog.text")) == f"{{{alice}}}"
+        assert connection.scalar(text("SELECT public.actor_case_ids()::pg_catalog.text")) == f"{{{alice}}}"
         assert connection.scalar(text("SELECT public.actor_may('*', '*')")) is False
         assert connection.scalar(text("SELECT public.actor_name()")) == "alice"
         assert connection.scalars(text("SELECT title FROM public.cases")).all() == ["Case of alice"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from sqlalchemy import func, select, text
@@ -13,11 +12,20 @@ from src.database.connection.actor_tokens import Actor
 from src.errors import Forbidden, InvalidInput, NotFound
 from src.services import work
 from src.storage import keys
-from tests.security.population import backend_of, core
+from tests.security.population import core, token_for
 
 # The functions, each with the test that calls it. A new function must be listed here.
 KNOWN = {
     "actor_case_ids": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_case_flags": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_key": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_may_in": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_opening": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_opening_mark": "test_functions_about_the_actor_reveal_nothing_else",
+    "case_of_entries": "test_the_case_of_entries_is_told_to_its_readers_only",
+    "open_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "queued_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "storage_usage": "tests/services/recordings",
     "actor_id": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_may": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_name": "test_functions_about_the_actor_reveal_nothing_else",
@@ -40,7 +48,6 @@ KNOWN = {
     "participation_known_1": "test_functions_about_the_actor_reveal_nothing_else",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
     "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
-    "record_login": "test_credentials.py",
     "record_reads": "test_reads_are_recorded_only_in_readable_cases",
     "restore_deleted": "tests/services/history",
     "role_permissions_known_1": "a rule without data: tests/services/test_permissions.py",
@@ -168,8 +175,20 @@ def test_capture_rejects_other_tables_even_for_the_owner(populated, function, ea
 def test_functions_about_the_actor_reveal_nothing_else(shared):
     with shared.db.session(actor="alice") as session:
         assert session.scalar(select(func.public.actor_name())) == "alice"
+        assert session.scalar(select(func.public.actor_case_ids())) == [shared.case_of["alice"]]
+        flags = session.scalar(select(func.public.actor_case_flags()))
+        assert [number for number, flag in enumerate(flags, 1) if flag] == [shared.case_of["alice"]]
         for verb in ("read", "write", "delete", "manage"):
-            assert session.scalar(select(func.public.actor_case_ids(verb))) == [shared.case_of["alice"]]
+            assert session.scalar(select(func.public.actor_may_in(shared.case_of["alice"], verb))) is True
+            assert session.scalar(select(func.public.actor_may_in(shared.case_of["bob"], verb))) is False
+        assert session.scalar(select(func.public.actor_may_in(None, "read"))) is False
+        assert list(session.scalar(select(func.public.actor_key()))) == [
+            str(session.scalar(select(func.public.actor_id())))
+        ]
+        assert session.scalar(select(func.public.actor_opening())) == {}
+        assert session.scalar(select(func.public.actor_opening_mark())) is None
+        assert session.scalar(select(func.public.open_job_kind_1("queued", "x"))) == "x"
+        assert session.scalar(select(func.public.queued_job_kind_1("running", "x"))) is None
         assert session.scalar(select(func.public.actor_may("*", "*"))) is False
         assert session.scalar(select(func.public.actor_may("job", "claim"))) is False
         assert session.scalar(select(func.public.actor_may(None, None))) is False
@@ -303,10 +322,17 @@ def test_only_a_key_of_the_named_case_can_be_announced(unchanged, key):
 def test_a_token_is_valid_only_in_its_own_session(shared):
     """A login token that SQL reads in one session is invalid in another one, for any actor."""
     with core(shared.db, Actor("bob")) as connection:
-        token = shared.db.signing_key.token("login", "bob", backend_pid=backend_of(connection), server_time=time.time())
+        token = token_for(shared.db, connection, "login", "bob")
         assert connection.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).one()
         with core(shared.db, Actor("alice")) as other:
             assert other.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).all() == []
+
+
+def test_the_case_of_entries_is_told_to_its_readers_only(shared):
+    with shared.db.session(actor="alice") as session:
+        for name, case in shared.case_of.items():
+            found = session.scalar(select(func.public.case_of_entries("cases", cast(case, BigInteger))))
+            assert found == (case if name == "alice" else None)
 
 
 def test_reads_are_recorded_only_in_readable_cases(populated):

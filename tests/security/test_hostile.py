@@ -96,25 +96,28 @@ TAMPERINGS = {
                                FROM public.users u WHERE u.id = public.actor_id()), false) $body$""",
     "a token without verification": f"""
         CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_id text)
-        RETURNS TABLE (actor bigint, database_role text) LANGUAGE plpgsql {DEFINER}
+        RETURNS TABLE (actor bigint, database_role text, is_member boolean) LANGUAGE plpgsql {DEFINER}
         BEGIN
             SELECT u.id INTO actor FROM public.users u WHERE u.username = split_part(token, '|', 6) AND u.is_active;
             PERFORM set_config('sti.actor', coalesce(public.mint_actor(actor, 1), ''), true);
             database_role := 'sti_app';
+            is_member := true;
             RETURN NEXT;
         END $body$""",
     "a foreign key without the case": "ALTER TABLE processing_jobs"
     " DROP CONSTRAINT processing_jobs_case_id_audio_file_id_fkey,"
     " ADD FOREIGN KEY (audio_file_id) REFERENCES audio_files (id)",
-    "an expired participation that counts": f"""
-        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS integer[] LANGUAGE sql STABLE {DEFINER}
-            SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
-               AND public.participant_may(p.role, p.permissions, verb) $body$""",
-    "a denial that does not count": f"""
-        CREATE OR REPLACE FUNCTION public.actor_case_ids(verb text) RETURNS integer[] LANGUAGE sql STABLE {DEFINER}
-            SELECT array_agg(p.case_id) FROM public.case_participants p WHERE p.user_id = public.actor_id()
-               AND public.participant_may(p.role, '{{}}', verb) AND (p.expires_at IS NULL OR p.expires_at > now())
-        $body$""",
+    "an expired participation that counts": """
+        CREATE OR REPLACE FUNCTION public.is_current(expires_at timestamptz) RETURNS boolean
+            LANGUAGE sql VOLATILE PARALLEL SAFE RETURN true;
+        UPDATE public.case_accesses SET valid_until = '-infinity'""",
+    "a denial that does not count": """
+        CREATE OR REPLACE FUNCTION public.is_denied(permissions jsonb, verb text) RETURNS boolean
+            LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN false;
+        UPDATE public.case_accesses SET valid_until = '-infinity'""",
+    "a stored set with another case": """
+        UPDATE public.case_accesses SET flags = array_fill(true, ARRAY[1000]),
+               case_ids = ARRAY(SELECT generate_series(1, 1000))""",
 }
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import func, select, text
 
 from src.database import Case
 from src.database.connection.actor_tokens import Actor, SigningKey
-from tests.security.population import backend_of, core, one_connection
+from tests.security.population import backend_of, core, one_connection, token_for
 
 BEGIN = text("SELECT actor, database_role FROM public.begin_actor(:token, NULL, NULL)")
 ACTOR = text("SELECT current_setting('sti.actor')")
 
 
-def forge(db, connection, *, purpose="session", subject="alice", pid=0, age=0, key=None):
-    pid = backend_of(connection) + pid
-    return (key or db.signing_key).token(purpose, subject, backend_pid=pid, server_time=time.time() - age)
+def forge(db, connection, *, purpose="session", subject="alice", **changes):
+    return token_for(db, connection, purpose, subject, **changes)
 
 
 def actor_of(connection, token):
@@ -43,8 +40,9 @@ def test_a_valid_token_is_accepted(shared):
         {"purpose": "password"},
         {"purpose": ""},
         {"pid": 1},
-        {"age": 61},
-        {"age": 10**9},
+        {"started": 1},
+        {"started": -1},
+        {"started": -(10**15)},
         {"key": SigningKey.generate(1)},
         {"key": SigningKey.generate(2)},
         {"key": SigningKey.generate(10**19)},
@@ -69,7 +67,7 @@ TAMPERINGS = {
     "upper case signature": lambda p: "|".join([p[0].upper(), *p[1:]]),
     "no signature": lambda p: "|".join(["", *p[1:]]),
     "spliced user": spliced,
-    "later expiry": lambda p: "|".join([*p[:3], str(int(p[3]) + 1), *p[4:]]),
+    "later start": lambda p: "|".join([*p[:3], str(int(p[3]) + 1), *p[4:]]),
     "two parts": lambda p: "|".join(p[:2]),
     "four parts": lambda p: "|".join(p[:4]),
     "five parts": lambda p: "|".join(p[:5]),

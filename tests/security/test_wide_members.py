@@ -12,8 +12,9 @@ from src.database.schema import APP_ROLE, WIDE_ROLE
 from tests.declared import POLICIES
 from tests.security.population import CASE_TABLES, Populated, core
 
-# The threshold of `begin_actor` (src/database/sql/actor.sql).
+# The thresholds of src/database/sql/case_access.sql.
 WIDE_CASES = 1000
+CHANGES = 16
 JOIN = """
     INSERT INTO public.case_participants (case_id, user_id, role, expires_at)
     SELECT c.id, u.id, 'viewer', CASE WHEN :expired THEN now() - interval '1 second' END
@@ -37,20 +38,21 @@ def role_of(db: Database, name: str) -> str:
         return session.scalar(select(func.current_user()))
 
 
-def test_one_more_case_changes_the_role_of_a_member_and_nothing_else(db, owner):
+def test_some_more_cases_change_the_role_of_a_member_and_nothing_else(db, owner):
     add_alice_to_cases(owner, WIDE_CASES)
     assert role_of(db, "alice") == APP_ROLE
     with owner.begin() as connection:
-        connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'one more', id FROM users"
-                                " WHERE username = 'alice'"))  # fmt: skip
+        # A set is stored again after more than sixteen changes.
+        connection.execute(text("INSERT INTO cases (title, opened_by_id) SELECT 'more', id FROM users,"
+                                f" generate_series(1, {CHANGES + 1}) WHERE username = 'alice'"))  # fmt: skip
     assert role_of(db, "alice") == WIDE_ROLE
     # Bob owns the same number of cases.
     assert role_of(db, "bob") == APP_ROLE
     with db.session(actor="alice") as session:
-        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 1
+        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + CHANGES + 1
         session.add(Case(title="opened"))
         session.flush()
-        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + 2
+        assert session.scalar(select(func.count()).select_from(Case)) == WIDE_CASES + CHANGES + 2
 
 
 def test_a_member_of_a_small_share_of_many_cases_is_not_wide(db, owner):
@@ -62,6 +64,7 @@ def test_a_member_of_a_small_share_of_many_cases_is_not_wide(db, owner):
                                 " FROM generate_series(1, :more), users u WHERE u.username = 'bob'"),
                            {"more": 10 * WIDE_CASES})  # fmt: skip
         connection.execute(text("ANALYZE cases"))
+        connection.execute(text("SELECT discard_case_accesses(ARRAY(SELECT id FROM users))"))
     assert role_of(db, "alice") == APP_ROLE
 
 

@@ -171,4 +171,4 @@ def test_a_duplicate_code_reports_its_constraint(db):
         cases.open_case(session, title="One", case_code="H-1")
     with pytest.raises(Conflict, match="already exists") as caught, db.session(actor="alice") as session:
         cases.open_case(session, title="Two", case_code="H-1")
-    assert caught.value.constraint == "cases_folded_code_key"
+    assert caught.value.constraint == "cases_case_code_excl"

@@ -145,7 +145,7 @@ def test_the_answer_agrees_with_the_policies(db, owner, audio, part, leased):
         decided = {
             verb
             for verb in CASE_VERBS
-            if audio.case_id in session.scalar(text("SELECT actor_case_ids(:v)"), {"v": verb})
+            if session.scalar(text("SELECT actor_may_in(:c, :v)"), {"c": audio.case_id, "v": verb})
         }
     assert allowed == decided
 

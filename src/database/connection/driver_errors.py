@@ -50,7 +50,7 @@ _CONFLICTS = {
     "23505": "a row with this value already exists",
     "23503": "the row that it refers to does not exist, or other rows still refer to it",
     "23001": "other rows still refer to it",  # PostgreSQL 18, for ON DELETE RESTRICT
-    "23P01": "it overlaps with an existing row",
+    "23P01": "a row with this value, or one that overlaps it, already exists",
 }
 # Constraints of a single row.
 _INVALID_VALUES = {

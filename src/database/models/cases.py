@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import (
     CheckConstraint,
     Column,
-    Computed,
     FetchedValue,
     ForeignKey,
     Identity,
@@ -19,7 +18,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 from src.database.base import (
@@ -75,9 +74,9 @@ class Case(Versioned, Record):
         # A case is visible to the transaction that opened it before its owner is a participant: INSERT … RETURNING
         # checks the SELECT policy first and fires the AFTER trigger that adds the owner last.
         also_visible="((SELECT public.actor_opening()))[opened_mark] IS NOT NULL",
-        also_indexed="opened_mark = (SELECT public.actor_opening_mark())",
+        also_indexed="opened_mark || '' = (SELECT public.actor_opening_mark())",
         insert_rule="opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open'))",
-        not_captured=("opened_mark", "folded_code", "active_holds"),
+        not_captured=("opened_mark", "active_holds"),
         triggers=(
             # Placing a hold does not count as a change: an editor of the case must not get a LostUpdate from it.
             Trigger(
@@ -94,25 +93,19 @@ class Case(Versioned, Record):
         ),
     )
     __table_args__ = (
-        # Not mapped: merge() would try to write them back. No session may read them: a unique key on a text of cases
-        # would otherwise tell by its index whether a guess is right.
+        # Read by the policy for SELECT only. Not mapped: merge() would try to write it back.
         Column(
             "opened_mark",
             Text,
             server_default=FetchedValue(),
             comment="actor and transaction that opened the case; read by the policy for SELECT",
-            info={declaration.SECRET: True, declaration.UNSAMPLED: True},
+            info={declaration.UNSAMPLED: True},
         ),
-        Column(
-            "folded_code",
-            Text,
-            Computed("lower(case_code)", persisted=True),
-            comment="case codes are unique without regard to case",
-            info={declaration.SECRET: True, declaration.UNSAMPLED: True},
-        ),
-        UniqueConstraint("folded_code"),
+        # Unique without regard to case. A unique key on the readable column would tell whether a guess is right: by its
+        # index, and as the target of ON CONFLICT DO UPDATE.
+        ExcludeConstraint((text("lower(case_code)"), "="), using="btree", name="cases_case_code_excl"),
         CheckConstraint("closed_at >= created_at", name="closed_after_created"),
-        Index("cases_opened_mark_idx", "opened_mark"),
+        Index("cases_opened_mark_idx", text("(opened_mark || '')")),
         Index(
             "cases_title_lower_idx",
             func.lower(text("title")).label("lowered"),
@@ -122,7 +115,7 @@ class Case(Versioned, Record):
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
-        return {**versioned_by(cls), "exclude_properties": {"opened_mark", "folded_code"}}
+        return {**versioned_by(cls), "exclude_properties": {"opened_mark"}}
 
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True, sort_order=-100)
     case_code: Mapped[str] = user_text(

@@ -5,25 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import (
-    CheckConstraint,
-    Column,
-    Computed,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    Text,
-    UniqueConstraint,
-    func,
-    text,
-)
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from src.database.base import Record, Versioned, acting_user, not_negative, one_of, user_text, written
 from src.database.schema import Protected, Trigger
-from src.database.schema.declaration import CAPTURED, SECRET, UNSAMPLED
+from src.database.schema.declaration import CAPTURED
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
@@ -42,7 +30,7 @@ class ProcessingJob(Versioned, Record):
     __protection__ = Protected(
         update=None,
         insert_also="state = 'queued'",
-        not_captured=("lease_expires_at", "open_kind", "queued_kind"),
+        not_captured=("lease_expires_at",),
         restorable=None,
         in_snapshot=False,
         triggers=(
@@ -57,21 +45,6 @@ class ProcessingJob(Versioned, Record):
         ),
     )
     __table_args__ = (
-        # For indexes only. No session may read them: an index on a readable column would count the jobs of other cases.
-        Column(
-            "open_kind",
-            Text,
-            Computed("CASE WHEN state IN ('queued', 'running') THEN kind END", persisted=True),
-            comment="one open job of a kind per recording",
-            info={SECRET: True, UNSAMPLED: True},
-        ),
-        Column(
-            "queued_kind",
-            Text,
-            Computed("CASE WHEN state = 'queued' THEN kind END", persisted=True),
-            comment="the queue, by kind",
-            info={SECRET: True, UNSAMPLED: True},
-        ),
         ForeignKeyConstraint(
             ["case_id", "audio_file_id"], ["audio_files.case_id", "audio_files.id"], ondelete="CASCADE"
         ),
@@ -85,11 +58,17 @@ class ProcessingJob(Versioned, Record):
             name="running_has_lease",
         ),
         # One open job of a kind per recording: enqueueing twice does not run it twice.
-        UniqueConstraint("case_id", "audio_file_id", "open_kind"),
+        Index(
+            "processing_jobs_open_key",
+            "case_id",
+            "audio_file_id",
+            text("open_job_kind_1(state, kind)"),
+            unique=True,
+        ),
         Index("processing_jobs_case_id_audio_file_id_idx", "case_id", "audio_file_id"),
         Index(
             "processing_jobs_queue_idx",
-            "queued_kind",
+            text("queued_job_kind_1(state, kind)"),
             text("priority DESC"),
             "run_after",
             "id",
@@ -97,11 +76,6 @@ class ProcessingJob(Versioned, Record):
         Index("processing_jobs_lease_idx", text("timezone('UTC', lease_expires_at)")),
         Index("processing_jobs_leased_by_id_idx", text("(leased_by_id + 0)")),
     )
-
-    __mapper_args__: Any = {  # noqa: RUF012 - the declarative base declares it so
-        "eager_defaults": True,
-        "exclude_properties": {"open_kind", "queued_kind"},
-    }
 
     case_id: Mapped[int] = written(Integer, once=True)
     audio_file_id: Mapped[int] = written(once=True)

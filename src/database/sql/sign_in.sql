@@ -1,4 +1,4 @@
--- build 3 · sha256 5e7c649cb5ca
+-- build 4 · sha256 359725993f3a
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
 -- The text of a statement is visible to other sessions of the same login, and in the log of the server. So hashes are
@@ -71,7 +71,8 @@ DECLARE
     known text;
 BEGIN
     IF outcome IS NULL OR outcome NOT IN ('succeeded', 'failed', 'early')
-       OR split_part(subject, ' ', 2) <> public.credential_digest(hash) OR hash IS NOT NULL AND outcome <> 'succeeded' THEN
+       OR split_part(subject, ' ', 2) <> public.credential_digest(hash)
+       OR hash IS NOT NULL AND outcome <> 'succeeded' THEN
         RAISE EXCEPTION 'the sign-in was not recorded: invalid token' USING ERRCODE = 'insufficient_privilege';
     END IF;
     SELECT u.id, u.username INTO found_id, known FROM public.users u
