@@ -42,7 +42,7 @@ def ingest_parts(folder: Path, minutes: int, rounds: int) -> list[tuple[str, str
     with running_server() as server, server.copy() as url:
         owner = make_engine(url, PoolOptions(size=1))
         storage = LocalStorage(folder / "kept")
-        with Database(server.serving_url(url), signing_key=server.signing_key, storage=storage) as database:
+        with server.database(url, storage=storage) as database:
             captured, bare = _measured(database, owner, source, rounds)
         owner.dispose()
     steps = [(name, captured[step], "") for step, name in STEPS.items()]

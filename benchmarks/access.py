@@ -199,7 +199,7 @@ def access(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
         owner = make_engine(url, PoolOptions(size=1))
         plain = create_engine(url)
         populate(owner, size)
-        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
+        with server.database(url, storage=MemoryStorage()) as database:
             times = read(readers(database, owner, size), size.rounds)
             with_actor, without, extra = session_overhead(database, plain, size.sessions)
         owner.dispose()

@@ -256,7 +256,7 @@ def goals(wrote: Any, ms: dict[str, float], rate: dict[str, float], kept: float)
 
 
 def opened(server: SpeechServer, owner: Any) -> Database:
-    return Database(server.serving_url(owner), signing_key=server.signing_key, storage=MemoryStorage())
+    return server.database(owner, storage=MemoryStorage())
 
 
 def new_key() -> SealKey:

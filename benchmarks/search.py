@@ -19,7 +19,6 @@ from _report import Goal, Row, main
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
-from src.database import Database
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import LEAST_ROOM, SpeechServer, running_server
 from src.services import search
@@ -212,9 +211,7 @@ def populated(server: SpeechServer, size: Size) -> Iterator[tuple[Readers, list[
         if len(cases) != FEW:
             raise AssertionError(f"unexpected population: {len(cases)} cases")
         rival_rows = rivals(owner, cases) if size.rivals else []
-        database = stack.enter_context(
-            Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage())
-        )
+        database = stack.enter_context(server.database(url, storage=MemoryStorage()))
         readers: Readers = {
             MEMBER: (
                 lambda: database.session(actor="alice"),

@@ -42,7 +42,7 @@ def sign_in(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
             connection.execute(inactive)
         names = {"unknown user": "nobody-of-that-name", "wrong password": "", "inactive user": "bob"}
         times: dict[str, list[float]] = {kind: [] for kind in names}
-        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
+        with server.database(url, storage=MemoryStorage()) as database:
             for number, name in enumerate(known):
                 for kind, fixed in names.items():
                     elapsed = fail_to_sign_in(database, fixed or name)

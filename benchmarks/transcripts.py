@@ -255,14 +255,13 @@ def write_result(path: Path, size: int) -> None:
 
 def transcripts_cost(quick: bool) -> tuple[Sequence[str], Sequence[Row], Sequence[Goal]]:
     size = QUICK if quick else FULL
-    with running_server() as server, server.copy() as url:
-        serving = server.serving_url(url)
-        with Database(serving, signing_key=server.signing_key, storage=MemoryStorage()) as database:
-            stage = set_stage(url, database)
-            bulk = many(stage, size)
-            small = few(stage, size)
-            megabytes, added, elapsed = memory(stage, serving.render_as_string(hide_password=False), size)
-            stage.owner.dispose()
+    with running_server() as server, server.copy() as url, server.database(url, storage=MemoryStorage()) as database:
+        stage = set_stage(url, database)
+        bulk = many(stage, size)
+        small = few(stage, size)
+        serving = server.serving_url(url).render_as_string(hide_password=False)
+        megabytes, added, elapsed = memory(stage, serving, size)
+        stage.owner.dispose()
     rows: list[Row] = [
         *((f"{size.segments} segments", name, 1000 * measured) for name, measured in bulk.items()),
         *((f"{FEW} segments", name, measured) for name, measured in small.items()),

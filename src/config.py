@@ -46,6 +46,15 @@ class Settings(BaseSettings):
     postgres_app_password: SecretStr | None = Field(
         None, description="Password of this login; default: a random one in the key file"
     )
+    postgres_admin_user: str | None = Field(
+        None, max_length=63, description="Login for sessions of administrators; default: the name followed by _admin"
+    )
+    postgres_admin_password: SecretStr | None = Field(
+        None, description="Password of this login; default: a random one in the key file"
+    )
+    postgres_login_passwords: bool = Field(
+        True, description="false: both logins use a certificate or peer authentication and get no password"
+    )
     key_file: Path | None = Field(
         None, description="Signing key and login (mode 0600); default: storage/keys/HOST_PORT_NAME.json"
     )

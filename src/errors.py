@@ -78,6 +78,14 @@ class UnsafeConnection(Unavailable):
     """Row security would not apply on this connection."""
 
 
+class WrongLogin(ConfigurationError):
+    """The login of the connection may not serve a session of this actor."""
+
+
+class AdminLoginRequired(WrongLogin):
+    """The actor is an administrator, and this program has only the login of members."""
+
+
 class PackageMissing(Unavailable):
     """A required optional Python package is not installed."""
 

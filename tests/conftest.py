@@ -79,7 +79,7 @@ class Shared:
 def module_database(speech_server: SpeechServer) -> Iterator[Shared]:
     with speech_server.copy() as url:
         owner = make_engine(url, PoolOptions(size=2))
-        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key) as database:
+        with speech_server.database(url) as database:
             yield Shared(database, owner)
         owner.dispose()
 
@@ -133,8 +133,7 @@ def db(
         shared_database.database.storage, shared_database.database.storages = storage, {}
         yield shared_database.database
         return
-    url = speech_server.serving_url(owner_url)
-    with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
+    with speech_server.database(owner_url, storage=storage) as database:
         yield database
 
 

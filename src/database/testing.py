@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, Engine, insert, select
@@ -37,10 +38,11 @@ from src.database.connection.session import Database
 from src.database.embedded import EmbeddedServer
 from src.database.models import User, UserRole
 from src.database.provisioning.extensions import create_extensions
-from src.database.provisioning.logins import provide_login
+from src.database.provisioning.logins import Login, provide_logins
 from src.database.provisioning.migrate import upgrade
 from src.database.provisioning.seeding import apply_seeds
-from src.database.schema import SESSION_ROLES
+from src.database.schema import ADMIN_ROLE, SESSION_ROLES
+from src.database.schema.objects import MEMBER_ROLES
 from src.storage import MemoryStorage
 
 USERS = {"root": "admin", "alice": "user", "bob": "user", "transcriber": "service"}
@@ -64,6 +66,15 @@ class SpeechServer:
         self.template = f"{self._prefix}_template"
         self.keys: KeyFile
 
+    @property
+    def logins(self) -> tuple[Login, Login]:
+        """The logins of this server with their passwords, as the arguments of `provide_logins`."""
+        keys = self.keys
+        return (
+            Login(keys.login, keys.password, MEMBER_ROLES),
+            Login(str(keys.admin_login), keys.admin_password, (ADMIN_ROLE,)),
+        )
+
     def build_template(self) -> None:
         """Create the template: migrations, extensions, seeds, the login and users."""
         self._strategy = self._cheapest_strategy()
@@ -73,8 +84,7 @@ class SpeechServer:
         with self._engine(url) as engine, engine.begin() as connection:
             create_extensions(connection, "")
             apply_seeds(connection)
-            login = f"{self._prefix}_app"
-            self.keys = provide_login(connection, self._folder / "keys.json", login=login)
+            self.keys = provide_logins(connection, self._folder / "keys.json", *logins(self._prefix))
             for name, role in USERS.items():
                 role_id = select(UserRole.id).where(UserRole.code == role).scalar_subquery()
                 connection.execute(insert(User).values(username=name, role_id=role_id))
@@ -128,8 +138,18 @@ class SpeechServer:
             self._release(name)
 
     def serving_url(self, owner: URL) -> URL:
-        """Return the URL of the login that serves sessions in the database of `owner`."""
+        """Return the URL of the login that serves sessions of members in the database of `owner`."""
         return owner.set(username=self.keys.login, password=self.keys.password)
+
+    def admin_url(self, owner: URL) -> URL:
+        """Return the URL of the login that serves sessions of administrators in the database of `owner`."""
+        return owner.set(username=self.keys.admin_login, password=self.keys.admin_password)
+
+    def database(self, owner: URL, **options: Any) -> Database:
+        """Return a Database with both logins; `options` are passed to it."""
+        return Database(
+            self.serving_url(owner), signing_key=self.signing_key, admin_url=self.admin_url(owner), **options
+        )
 
     @property
     def signing_key(self) -> SigningKey:
@@ -145,7 +165,7 @@ class SpeechServer:
         with self._engine(self.owner.set(database=self.maintenance.database)) as engine, engine.begin() as connection:
             # Serialises runs that end at the same time on one server, since a role can be dropped only once.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7311860221)")
-            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {self._prefix}_app")
+            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {self._prefix}_app, {self._prefix}_admin")
             for role in SESSION_ROLES:
                 # Kept if another database of the server uses it.
                 connection.exec_driver_sql(
@@ -169,6 +189,11 @@ class SpeechServer:
             yield engine
         finally:
             engine.dispose()
+
+
+def logins(prefix: str, password: str | None = None) -> tuple[Login, Login]:
+    """Return the two logins of a test database, as the arguments of `provide_logins`."""
+    return Login(f"{prefix}_app", password, MEMBER_ROLES), Login(f"{prefix}_admin", password, (ADMIN_ROLE,))
 
 
 @contextmanager
@@ -243,7 +268,5 @@ def speech_server() -> Iterator[SpeechServer]:
 @pytest.fixture
 def speech_database(speech_server: SpeechServer) -> Iterator[Database]:
     """A separate `Database` for each test, with users, seeds, and a storage in memory."""
-    with speech_server.copy() as owner:
-        url = speech_server.serving_url(owner)
-        with Database(url, signing_key=speech_server.signing_key, storage=MemoryStorage()) as database:
-            yield database
+    with speech_server.copy() as owner, speech_server.database(owner, storage=MemoryStorage()) as database:
+        yield database

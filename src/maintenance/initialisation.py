@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, func, select, text
 
 from src.config import Settings
-from src.database.connection.addresses import app_login, key_path
+from src.database.connection.addresses import key_path, login_names
 from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.extensions import create_extensions, create_name_indexes
-from src.database.provisioning.logins import provide_login, rotate_key
+from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
+from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
 from src.storage import open_backend
 
@@ -57,17 +58,17 @@ def initialise(
         _apply_seeds(engine, settings, report, force=force)
     else:
         report(newer)
-    keys = _provide_login(engine, settings, report, reset_login=reset_login, rotate=rotate)
+    keys = _provide_logins(engine, settings, report, reset_login=reset_login, rotate=rotate)
     if administrator is not None:
         report(_create_administrator(engine, administrator))
     if newer is not None:
         return []
     # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
     with migration_lock(engine):
-        apply(engine, keys.login)
+        apply(engine, keys.roles_of_logins)
     with engine.connect() as connection:
         return check_readiness(
-            connection, login=keys.login, keys=keys, extensions=settings.postgres_required_extensions
+            connection, logins=keys.roles_of_logins, keys=keys, extensions=settings.postgres_required_extensions
         )
 
 
@@ -111,19 +112,24 @@ def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: b
         report(f"extensions not available: {', '.join(absent)} (optional)")
 
 
-def _provide_login(engine: Engine, settings: Settings, report: Report, *, reset_login: bool, rotate: bool) -> KeyFile:
+def _provide_logins(engine: Engine, settings: Settings, report: Report, *, reset_login: bool, rotate: bool) -> KeyFile:
     path = key_path(settings)
-    configured = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else None
+    names = login_names(settings, engine.url.database)
+    configured = (settings.postgres_app_password, settings.postgres_admin_password)
+    members, administrators = (password.get_secret_value() if password else None for password in configured)
     with engine.begin() as connection:
         seeding.hold_lock(connection)
-        keys = provide_login(
+        keys = provide_logins(
             connection,
             path,
-            login=app_login(settings, connection.engine.url.database),
-            password=configured,
+            Login(names.members, members, MEMBER_ROLES),
+            Login(names.administrators, administrators, (ADMIN_ROLE,)),
             reset=reset_login,
+            passwords=settings.postgres_login_passwords,
         )
-    report(f"login {keys.login}: ready; its password and the signing key are in {path}")
+    report(f"login {keys.login}: ready for sessions of members")
+    report(f"login {keys.admin_login}: ready for sessions of administrators")
+    report(f"key file {path}: has the signing key{' and the passwords' if keys.password else ''}")
     report(f"recordings: stored in {settings.audio_storage_root.resolve()}")
     if rotate:
         keys = rotate_key(engine, path, keys, grace=KEY_GRACE)
@@ -137,9 +143,10 @@ def _provide_login(engine: Engine, settings: Settings, report: Report, *, reset_
 def _differences(connection: Connection, settings: Settings) -> list[Difference | str]:
     keys = KeyFile.load(key_path(settings))
     missing: list[Difference | str] = [] if keys else [f"the key file {key_path(settings)} is missing"]
-    login = keys.login if keys else app_login(settings, connection.engine.url.database)
+    names = login_names(settings, connection.engine.url.database)
+    logins = keys.roles_of_logins if keys else {names.members: MEMBER_ROLES, names.administrators: (ADMIN_ROLE,)}
     return missing + check_readiness(
-        connection, login=login, keys=keys, extensions=settings.postgres_required_extensions
+        connection, logins=logins, keys=keys, extensions=settings.postgres_required_extensions
     )
 
 

@@ -50,7 +50,7 @@ def test_other_urls_are_rejected_without_quoting_them(url):
 
 def test_the_pool_uses_the_options(speech_server, owner_url):
     pool = PoolOptions(size=1, max_overflow=1, timeout_seconds=0.2, recycle_seconds=77, application_name="my service")
-    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
+    with speech_server.database(owner_url, pool=pool) as db:
         assert (db.engine.pool.size(), db.engine.pool._recycle) == (1, 77)
         with db.session(actor="alice") as first, db.session(actor="bob") as second:
             assert first.scalar(text("SHOW application_name")) == "my service"
@@ -69,7 +69,7 @@ def test_the_last_returned_connection_is_reused_first(db):
 
 def test_timeouts_are_local_to_the_transaction(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=1.5, idle_transaction_timeout_seconds=2.5)
-    with Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db:
+    with speech_server.database(owner_url, pool=pool) as db:
         with db.session(actor="alice") as session:
             assert session.scalar(text("SHOW statement_timeout")) == "1500ms"
             assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "2500ms"
@@ -85,7 +85,7 @@ def test_timeouts_are_local_to_the_transaction(speech_server, owner_url):
 def test_a_statement_timeout_is_a_conflict(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=0.05)
     with (
-        Database(speech_server.serving_url(owner_url), signing_key=speech_server.signing_key, pool=pool) as db,
+        speech_server.database(owner_url, pool=pool) as db,
         pytest.raises(Conflict, match=r"Timeout: .*statement timeout"),
         db.session(actor="alice") as session,
     ):
@@ -212,7 +212,7 @@ def test_an_older_schema_needs_an_upgrade(monkeypatch):
 
 def test_a_database_without_a_schema_serves_no_session(speech_server, empty_url):
     with (
-        Database(speech_server.serving_url(empty_url), signing_key=speech_server.signing_key) as db,
+        speech_server.database(empty_url) as db,
         pytest.raises(SchemaMismatch, match="no schema yet"),
         db.session(actor="alice") as session,
     ):

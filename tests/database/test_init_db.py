@@ -29,7 +29,11 @@ def counts(output):
 
 def database_of(operator):
     keys = KeyFile.load(operator.key_file)
-    return Database(operator.url.set(username=keys.login, password=keys.password), signing_key=keys.signing_key)
+    members, administrators = (
+        operator.url.set(username=name, password=password)
+        for name, password in ((keys.login, keys.password), (keys.admin_login, keys.admin_password))
+    )
+    return Database(members, signing_key=keys.signing_key, admin_url=administrators)
 
 
 def test_the_first_run_creates_everything_and_reports_it(set_up):

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text
 
 from src.database import Case, Database
 from src.database.connection.key_file import KeyFile
-from src.database.provisioning.logins import provide_login, rotate_key
+from src.database.provisioning.logins import provide_logins, rotate_key
 from src.services import cases
 
 
@@ -39,6 +39,6 @@ def test_init_db_replaces_an_outdated_key_file(owner, speech_server, tmp_path):
     renewed = rotate_key(owner, tmp_path / "elsewhere.json", speech_server.keys, grace=timedelta(hours=1))
 
     with owner.begin() as connection:
-        provide_login(connection, path, login=speech_server.keys.login)
+        provide_logins(connection, path, *speech_server.logins)
 
     assert KeyFile.load(path).signing_key.inner_pad == renewed.signing_key.inner_pad

@@ -15,7 +15,8 @@ from src.database.connection import addresses
 from src.database.connection.actor_tokens import SigningKey
 from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.connection.key_file import KeyFile
-from src.database.provisioning.logins import provide_login
+from src.database.provisioning.logins import provide_logins
+from src.database.testing import logins
 from src.errors import ConfigurationError, SpeechError
 
 SECRET = "hunter2-S3cr3t"
@@ -114,7 +115,7 @@ def test_the_password_of_a_login_is_sent_only_as_a_verifier(speech_server, owner
     sent = []
     event.listen(owner, "before_cursor_execute", lambda *call: sent.append(call[2]))
     with owner.connect() as connection:
-        keys = provide_login(connection, tmp_path / "key.json", login="sti_test_verifier", password=SECRET)
+        keys = provide_logins(connection, tmp_path / "key.json", *logins("sti_test_verifier", SECRET))
         connection.rollback()
     assert keys.password == SECRET
     assert any("SCRAM-SHA-256$" in statement for statement in sent)

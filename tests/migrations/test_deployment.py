@@ -71,8 +71,7 @@ def lease_end(url: URL) -> str:
 @pytest.fixture
 def old_service(speech_server, owner_url) -> Iterator[Database]:
     """A service with the current code, which stays running."""
-    url = speech_server.serving_url(owner_url)
-    with Database(url, signing_key=speech_server.signing_key) as db:
+    with speech_server.database(owner_url) as db:
         with db.session(actor="alice") as session:
             cases.open_case(session, title="Before the upgrade")
         yield db

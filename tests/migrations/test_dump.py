@@ -45,10 +45,9 @@ def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speec
         rows = contents(connection)
     with engine_of(empty_url) as engine, engine.connect() as connection:
         assert contents(connection) == rows
-        assert compare(connection, speech_server.keys.login) == []
+        assert compare(connection, speech_server.keys.roles_of_logins) == []
 
-    serving = speech_server.serving_url(empty_url)
-    with Database(serving, signing_key=speech_server.signing_key) as restored:
+    with speech_server.database(empty_url) as restored:
         with restored.session(actor="alice") as session:
             hits = search.transcripts(session, "countries", include_flagged=True)
             assert [hit.snippet for hit in hits] == ["your [country]"]
@@ -83,7 +82,7 @@ def test_init_db_completes_a_dump_without_owners_and_privileges(filled_url, serv
 
     loaded = KeyFile.load(keys)
     with engine_of(target) as engine, engine.connect() as connection:
-        assert compare(connection, loaded.login) == []
+        assert compare(connection, loaded.roles_of_logins) == []
         after = contents(connection)
         assert {name: rows[name] for name in rows if name not in CHANGED_BY_INIT_DB} == {
             name: after[name] for name in after if name not in CHANGED_BY_INIT_DB

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
+from src.database.connection.key_file import KeyFile
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.seeding import hold_lock, missing
@@ -56,10 +56,10 @@ def test_concurrent_initialisations_of_a_missing_database_apply_seeds_once(absen
 
     assert sum("created" in output for output in outputs) == 1
     assert sorted("languages: 0 inserted" in output for output in outputs) == [False, True]
-    keys = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
+    keys = KeyFile.load(tmp_path / "keys.json")
     with engine_of(absent_url) as engine, engine.connect() as connection:
         assert missing(connection) == []
-        assert compare(connection, keys["login"]) == []
+        assert compare(connection, keys.roles_of_logins) == []
         assert connection.scalar(text("SELECT count(*) FROM actor_keys")) == 1
         codes = connection.execute(text("SELECT code FROM languages ORDER BY code")).scalars().all()
     with engine_of(owner_url) as engine, engine.connect() as connection:

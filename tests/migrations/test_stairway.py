@@ -7,7 +7,7 @@ import re
 import pytest
 
 from src.database import Base, Database
-from src.database.provisioning.logins import provide_login
+from src.database.provisioning.logins import provide_logins
 from src.database.provisioning.migrate import downgrade, upgrade
 from src.database.provisioning.seeding import apply_seeds
 from src.database.schema import SESSION_ROLES, head
@@ -63,9 +63,7 @@ def test_a_downgraded_and_upgraded_database_serves_sessions(owner_url, speech_se
     upgrade(owner_url, head())
     with engine_of(owner_url) as engine, engine.begin() as connection:
         apply_seeds(connection)
-        keys = provide_login(
-            connection, tmp_path / "keys.json", login=speech_server.keys.login, password=speech_server.keys.password
-        )
+        keys = provide_logins(connection, tmp_path / "keys.json", *speech_server.logins)
         connection.exec_driver_sql("INSERT INTO users (username) VALUES ('carol')")
 
     with (

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from src.database import Base
 from src.database.connection.engine import make_engine
 from src.database.provisioning.apply import apply
+from src.database.provisioning.compare_rights import Roles
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference
 from src.database.schema import sql_files
@@ -35,9 +36,9 @@ def run(engine: Engine, statements: str) -> None:
         execute(connection, statements)
 
 
-def differences(engine: Engine, login: str | None = None) -> list[Difference]:
+def differences(engine: Engine, logins: Roles | None = None) -> list[Difference]:
     with engine.connect() as connection:
-        return compare(connection, login)
+        return compare(connection, logins)
 
 
 def test_a_migrated_database_has_no_differences(whole, speech_server):
@@ -146,13 +147,13 @@ def test_a_login_with_other_privileges_is_reported(whole, speech_server, damage,
     with whole.connect() as connection:
         for statement in damage.format(login=login).split("; "):
             connection.execute(text(statement))
-        reported = compare(connection, login)
+        reported = compare(connection, speech_server.keys.roles_of_logins)
         connection.rollback()
     assert any(sentence.format(login=login) in str(one) for one in reported), reported
 
 
 def test_a_missing_login_is_reported(whole):
-    assert [str(one) for one in differences(whole, "nobody_here")] == [
+    assert [str(one) for one in differences(whole, {"nobody_here": ("sti_app",)})] == [
         "the login nobody_here is missing (init_db creates it)"
     ]
 

@@ -33,7 +33,7 @@ def lasting(speech_server: SpeechServer) -> Iterator[Populated]:
 def _copy(server: SpeechServer) -> Iterator[Populated]:
     with server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
-        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as db:
+        with server.database(url, storage=MemoryStorage()) as db:
             yield populate(db, engine)
         engine.dispose()
 

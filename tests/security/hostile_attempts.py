@@ -49,6 +49,11 @@ def call_functions(intruder: Intruder) -> None:
         rows = intruder.ask(connection, f"SELECT * FROM public.{name}({arguments})", **given)
         if name == "actor_case_ids" and rows and stage.other in (rows[0][0] or ()):
             intruder.report("the other case is among the actor's cases")
+        if name == "actor_case_flags" and rows and (rows[0][0] or [])[stage.other - 1 : stage.other] == [True]:
+            intruder.report("the other case has a flag")
+        asked = name in {"actor_may_in", "case_of_entries", "storage_usage"} and stage.other in given.values()
+        if asked and rows and rows[0][0] not in (False, None):
+            intruder.report(f"{name} answers for the other case")
         if name == "search_page":
             intruder.expect_nothing((row[0] in stage.rows["transcription_segments"],) for row in rows or ())
 

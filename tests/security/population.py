@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from src.database import (
 )
 from src.database.connection.engine import PoolOptions
 from src.database.connection.session import database_of
+from src.errors import AdminLoginRequired
 from src.services import cases, transcripts
 from src.storage import keys
 from tests.declared import LOOKUP_TABLES, any_row
@@ -196,6 +197,8 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
         "activity_logs": {**with_case, "activity_type_id": 1, "actor": "bob", "operation": "event",
                           "transaction_id": "1", "epoch": 1, "schema_revision": "x", "payload_hash": b"",
                           "leaf_hash": b""},
+        "case_accesses": {"user_id": user, "valid_until": "infinity", "cluster": 1, "is_wide": False,
+                          "case_ids": [case], "flags": [True]},
         "activity_seals": {"month": "2026-01-01", "epoch": 1, "low_xid": "1", "high_xid": "1", "entry_count": 0,
                            "root": b"", "seal_hash": b""},
         "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
@@ -231,7 +234,11 @@ MODELS = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.map
 @contextmanager
 def core(db: Database, actor) -> Iterator[Connection]:
     """A Core transaction of this actor, without an ORM session."""
-    with db.engine.execution_options(actor=actor).begin() as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(db.engine.execution_options(actor=actor).begin())
+        except AdminLoginRequired:
+            connection = stack.enter_context(db.admin_engine.execution_options(actor=actor).begin())
         yield connection
 
 
@@ -239,7 +246,8 @@ def core(db: Database, actor) -> Iterator[Connection]:
 def one_connection(db: Database) -> Iterator[Database]:
     """A second Database like `db` whose pool holds exactly one connection."""
     pool = PoolOptions(size=1, max_overflow=0, timeout_seconds=2)
-    single = Database(db.engine.url, signing_key=db.signing_key, storage=db.storage, pool=pool)
+    url, admin_url = db.engine.url, db.admin_engine.url
+    single = Database(url, signing_key=db.signing_key, admin_url=admin_url, storage=db.storage, pool=pool)
     try:
         yield single
     finally:

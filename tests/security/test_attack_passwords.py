@@ -181,7 +181,9 @@ def read_only(dana):
     name = dana.owner.url.database
     with dana.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
-    with Database(dana.db.engine.url, signing_key=dana.db.signing_key, storage=dana.db.storage) as db:
+    with Database(
+        dana.db.engine.url, signing_key=dana.db.signing_key, admin_url=dana.db.admin_engine.url, storage=dana.db.storage
+    ) as db:
         yield db
 
 

@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from src.database import Base, Case, Database, User, UserRole
+from src.database import Base, Case, User, UserRole
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.driver_errors import translate
 from src.database.schema.permissions import require_participation, require_role_permissions
 from src.errors import Conflict, Forbidden, InvalidInput, SpeechError
 from src.services import accounts, activity, cases, work
-from tests.security.population import core, refused
+from tests.security.population import core, one_connection, refused
 
 pytestmark = pytest.mark.shared_database
 
@@ -44,7 +44,7 @@ def all_output(populated, caplog, level):
         caplog.at_level(level),
         caplog.at_level(level, logger="sqlalchemy.engine"),
         caplog.at_level(level, logger="sqlalchemy.pool"),
-        Database(populated.db.engine.url, signing_key=populated.db.signing_key, storage=populated.db.storage) as db,
+        one_connection(populated.db) as db,
     ):
         for attempt in (
             lambda s: accounts.authenticate(s, "carol", PASSWORD),

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from src.database import ActivityLog, Base, Case, CaseNote, User, UserRole
+from src.database import ActivityLog, Base, Case, CaseNote, CaseParticipant, User, UserRole
 from src.database.schema import head
 from src.errors import SpeechError
 from src.services import accounts
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.shared_database
 SESSION_OPTIONS = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes" — 理由', "request_id": "R-4711"}
 # Not captured: ephemeral, derived, or with a history of their own.
 UNCAPTURED = {"transcription_segments", "transcription_sources", "activity_logs", "activity_seals",
-              "activity_archives", "actor_keys", "login_throttles", "protected_tables"}  # fmt: skip
+              "activity_archives", "actor_keys", "case_access_changes", "case_accesses", "login_throttles",
+              "protected_tables"}  # fmt: skip
 
 
 @pytest.fixture
@@ -131,12 +132,17 @@ def test_a_change_is_captured_once_by_any_statement(populated, log, operation, c
 
 
 def test_an_upsert_is_captured_as_insert_or_update(populated, log):
-    statement = upsert(Case).values(title="first", case_code="U-1")
-    statement = statement.on_conflict_do_update(index_elements=["case_code"], set_={"title": statement.excluded.title})
-    for title in ("first", "second"):
+    with populated.owner.connect() as connection:
+        user = connection.scalar(text("SELECT id FROM users WHERE username = 'transcriber'"))
+    statement = upsert(CaseParticipant)
+    statement = statement.on_conflict_do_update(
+        index_elements=["case_id", "user_id"], set_={"role": statement.excluded.role}
+    )
+    for role in ("viewer", "editor"):
         with populated.db.session(**SESSION_OPTIONS) as session:
-            session.execute(statement.values(title=title, case_code="U-1"))
-    assert [(e.operation, e.new["title"]) for e in log(entity="cases")] == [("insert", "first"), ("update", "second")]
+            session.execute(statement.values(case_id=populated.case_of["alice"], user_id=user, role=role))
+    entries = log(entity="case_participants")
+    assert [(e.operation, e.new["role"]) for e in entries] == [("insert", "viewer"), ("update", "editor")]
 
 
 def test_each_row_of_a_statement_has_an_entry_cases_first(populated, log):
@@ -269,9 +275,10 @@ def test_the_log_contains_no_secrets(populated, log):
     kinds = [entry.operation for entry in log(entity="users")]
     assert (kinds[0], kinds[-1], kinds.count("event")) == ("insert", "delete", 2)
     changed = [entry for entry in log(entity="users") if entry.operation == "update" and "password_hash" in entry.old]
-    assert len(changed) == 1, "the log contains the fact of a password change, and nothing more"
-    assert changed[0].old["password_hash"].startswith("sha256:")
-    assert changed[0].old["password_hash"] != changed[0].new["password_hash"]
+    assert len(changed) == 2, "the log contains the fact that a password was set and changed, and nothing more"
+    assert changed[0].old["password_hash"] is None
+    assert changed[1].old["password_hash"].startswith("sha256:")
+    assert changed[1].old["password_hash"] != changed[1].new["password_hash"]
 
 
 ODD = {

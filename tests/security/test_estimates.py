@@ -17,8 +17,8 @@ from tests.security.population import core
 
 # Our own codes, hashes and random keys: no text written by users.
 PLAIN = {
-    "role", "path", "sha256", "content_type", "codec", "storage_type", "key", "backend", "state", "upload_id", "kind",
-    "worker", "model_name", "model_version", "segments_sha256", "details_schema", "search_config", "dialect",
+    "role", "content_type", "codec", "storage_type", "key", "backend", "state", "upload_id", "kind",
+    "worker", "model_name", "model_version", "segments_sha256", "details_schema", "dialect",
     "last_error",
 }  # fmt: skip
 ASKED = (

@@ -10,7 +10,6 @@ import pytest
 
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
-from src.database.connection.session import Database
 from src.storage import MemoryStorage
 from tests.security.hostile import CAST, Intruder, set_stage
 from tests.security.hostile_attempts import KINDS, attempt
@@ -25,8 +24,7 @@ UNTIL_FOUND = 1500
 def stage(speech_server):
     with speech_server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
-        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
-                      storage=MemoryStorage()) as db:  # fmt: skip
+        with speech_server.database(url, storage=MemoryStorage()) as db:  # fmt: skip
             yield set_stage(db, engine)
         engine.dispose()
 
@@ -85,15 +83,9 @@ TAMPERINGS = {
         BEGIN
             RAISE EXCEPTION 'not yours: %', (SELECT c.title FROM public.cases c WHERE c.id = record_activity.case_id);
         END $body$""",
-    "an actor without a signature": f"""
-        CREATE OR REPLACE FUNCTION public.signed_actor() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
-            SELECT nullif(split_part(current_setting('sti.actor', true), '|', 1), '')::bigint $body$;
-        CREATE OR REPLACE FUNCTION public.actor_id() RETURNS bigint LANGUAGE sql STABLE {DEFINER}
-            SELECT public.signed_actor() $body$;
-        CREATE OR REPLACE FUNCTION public.actor_may(subject text, verb text) RETURNS boolean
-            LANGUAGE sql STABLE {DEFINER}
-            SELECT coalesce((SELECT public.role_permits(u.role_id, subject, verb)
-                               FROM public.users u WHERE u.id = public.actor_id()), false) $body$""",
+    "an actor without a signature": """
+        CREATE OR REPLACE FUNCTION public.is_signed(fields text[], inner_pad bytea, outer_pad bytea) RETURNS boolean
+            LANGUAGE sql STABLE PARALLEL SAFE RETURN true""",
     "a token without verification": f"""
         CREATE OR REPLACE FUNCTION public.begin_actor(token text, reason text, request_id text)
         RETURNS TABLE (actor bigint, database_role text, is_member boolean) LANGUAGE plpgsql {DEFINER}

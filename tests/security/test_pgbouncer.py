@@ -10,7 +10,7 @@ from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from src.database import AudioFile, Case, CaseNote, Database, User, UserRole
+from src.database import AudioFile, Case, CaseNote, User, UserRole
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions
 from src.errors import Forbidden, ServerUnreachable, SpeechError
@@ -41,8 +41,7 @@ def direct(speech_server, owner_url, owner):
         for name, role in (("carol", "user"), ("dave", "user"), ("rita", "admin")):
             role_id = select(UserRole.id).where(UserRole.code == role).scalar_subquery()
             connection.execute(insert(User).values(username=name, role_id=role_id))
-    url = speech_server.serving_url(owner_url)
-    with Database(url, signing_key=speech_server.signing_key, storage=MemoryStorage()) as database:
+    with speech_server.database(owner_url, storage=MemoryStorage()) as database:
         yield database
 
 

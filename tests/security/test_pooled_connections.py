@@ -93,7 +93,7 @@ def test_temporary_tables_do_not_shadow_ours(populated, single, monkeypatch):
             cursor.execute(f"GRANT ALL ON pg_temp.{table} TO PUBLIC")
     held.commit()
     held.close()
-    monkeypatch.setattr(actor_transaction, "_BEGIN", actor_transaction._BEGIN.replace("DISCARD TEMP;", ""))
+    monkeypatch.setattr(actor_transaction, "_RESET", actor_transaction._RESET.replace("DISCARD TEMP;", ""))
     with single.session(actor="bob") as session:
         assert backend_of(session) == pid
         assert session.scalars(select(Case.title)).all() == TITLES["bob"]

@@ -44,6 +44,6 @@ def copied(server: SpeechServer) -> Iterator[tuple[Database, Engine]]:
     """Yield a database copy and an engine of its owner."""
     with server.copy() as url:
         owner = make_engine(url, PoolOptions(size=2))
-        with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as database:
+        with server.database(url, storage=MemoryStorage()) as database:
             yield database, owner
         owner.dispose()

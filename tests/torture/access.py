@@ -15,7 +15,6 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from _options import main
 from sqlalchemy import text
 
-from src.database import Database
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
@@ -36,9 +35,7 @@ def torture(rng: random.Random, rounds: int) -> list[str]:
     with running_server() as server, server.copy() as url:
         owner = make_engine(url, PoolOptions(size=2))
         pool = PoolOptions(size=2 * SESSIONS_AT_ONCE + 2, max_overflow=4)
-        with Database(
-            server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage(), pool=pool
-        ) as db:
+        with server.database(url, storage=MemoryStorage(), pool=pool) as db:
             stage = set_stage(db, owner)
             before = stage.fingerprint()
             done = 0

@@ -12,7 +12,6 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from _options import main
 
-from src.database import Database
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
 from src.services.history import HeadFile, SealKey
@@ -35,7 +34,7 @@ def torture(rng: random.Random, rounds: int) -> list[str]:
             with server.copy() as url:
                 owner = make_engine(url, PoolOptions(size=2))
                 place = Path(folder, work.__name__)
-                with Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage()) as db:
+                with server.database(url, storage=MemoryStorage()) as db:
                     sealed = Sealed(db, owner, SealKey.create(place / "seal.pem"), HeadFile(place / "heads.jsonl"))
                     findings += work(sealed, rng, rounds)
                 owner.dispose()

@@ -128,7 +128,7 @@ def while_busy(server: SpeechServer, rng: random.Random, rounds: int) -> list[st
         engine = make_engine(url, PoolOptions(size=2))
         pool = PoolOptions(size=4)
         with (
-            Database(server.serving_url(url), signing_key=server.signing_key, storage=MemoryStorage(), pool=pool) as db,
+            server.database(url, storage=MemoryStorage(), pool=pool) as db,
             Traffic(db) as traffic,
         ):
             for _ in range(max(3, rounds // 10)):

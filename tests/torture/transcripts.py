@@ -41,8 +41,7 @@ def torture(rng: random.Random, rounds: int) -> list[str]:
             with server.copy() as url:
                 # As many connections as writers, so that all of them run concurrently.
                 pool = PoolOptions(size=WRITERS, max_overflow=2)
-                serving = server.serving_url(url)
-                with Database(serving, signing_key=server.signing_key, storage=MemoryStorage(), pool=pool) as db:
+                with server.database(url, storage=MemoryStorage(), pool=pool) as db:
                     outcome = damage(db, recording(db), contents, rng, part)
                     found = outcome["findings"] + write_concurrently(db, recording(db), rng)
             findings += [f"after {done}: {finding}" for finding in found]

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.driver_errors import first_line
-from src.errors import ServerUnreachable
+from src.database.schema.objects import ADMIN_ROLE
+from src.errors import AdminLoginRequired, ServerUnreachable, WrongLogin
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,12 @@ SELECT pg_catalog.set_config('role', CASE WHEN b.is_member THEN b.database_role 
 """
 
 
+ADMIN_LOGIN_MISSING = (
+    "An administrator needs the login of administrators, and this program has only that of members."
+    " Set POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD, or use the key file that init_db wrote."
+)
+
+
 class ActorTransaction:
     """Begins transactions for actors, with tokens signed by `key`."""
 
@@ -48,7 +55,8 @@ class ActorTransaction:
     def enter(self, connection: Connection, actor: Actor) -> None:
         """Set the actor of this transaction; no actor without a name, or with an unknown or inactive one.
 
-        Raises ServerUnreachable when the server does not begin the transaction.
+        Raises ServerUnreachable when the server does not begin the transaction, WrongLogin when the login of this
+        connection may not take the role of the actor.
         """
         info = connection.info
         cursor = _driver_connection(connection).cursor()
@@ -60,6 +68,8 @@ class ActorTransaction:
             raise ServerUnreachable(f"A transaction could not begin: {first_line(error)}. Try again.") from error
         finally:
             cursor.close()
+        if not info["is_member"]:
+            raise _wrong_login(actor, info["database_role"])
         if actor.name is not None and info["actor_id"] is None:
             logger.warning(
                 "No active user is named %r, or the key file belongs to another database: this session reads no rows.",
@@ -72,6 +82,12 @@ class ActorTransaction:
         token = None if actor.name is None else _token(self._key, info, "session", actor.name, info["cluster"])
         cursor.execute(_BEGIN, (token, actor.reason, actor.request_id))
         _, info["database_role"], info["is_member"], info["actor_id"] = cursor.fetchone()
+
+
+def _wrong_login(actor: Actor, role: str) -> WrongLogin:
+    if role == ADMIN_ROLE:
+        return AdminLoginRequired(ADMIN_LOGIN_MISSING)
+    return WrongLogin(f"{actor.name} is not an administrator: open the session with the login of members.")
 
 
 def sign(connection: Connection, key: SigningKey, purpose: str, subject: str) -> str:

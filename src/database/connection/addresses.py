@@ -1,10 +1,12 @@
-"""From settings to URLs and logins: of the owner of the database and of the login that serves sessions."""
+"""From settings to URLs and logins: of the owner of the database and of the logins that serve sessions."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import URL
 
 from src.config import Settings, load_settings
@@ -97,15 +99,35 @@ def key_path(settings: Settings) -> Path:
     return KEY_FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', stem).lstrip('.')}.json"
 
 
-def app_login(settings: Settings, database: str | None) -> str:
-    """Return the name of the login that serves sessions: one per database, since logins are shared by the server."""
-    # PostgreSQL silently truncates names to 63 bytes.
-    stem = (database or settings.postgres_db).encode("utf-8")[:59].decode("utf-8", errors="ignore")
-    return settings.postgres_app_user or f"{stem}_app"
+@dataclass(frozen=True)
+class LoginNames:
+    """The names of the logins for sessions of members and of administrators."""
+
+    members: str
+    administrators: str
 
 
-def serving_login(settings: Settings | None = None) -> tuple[Settings, URL, SigningKey]:
-    """Return the settings, the URL that serves sessions and the key that signs actors.
+@dataclass(frozen=True)
+class LoginUrls:
+    """The URLs of the logins for sessions; None when this program has no login for administrators."""
+
+    members: URL
+    administrators: URL | None
+
+
+def login_names(settings: Settings, database: str | None) -> LoginNames:
+    """Return the names of the logins: one pair per database, since logins are shared by the server."""
+
+    def default(ending: str) -> str:
+        # PostgreSQL silently truncates names to 63 bytes.
+        name = (database or settings.postgres_db).encode("utf-8")
+        return name[: 63 - len(ending)].decode("utf-8", errors="ignore") + ending
+
+    return LoginNames(settings.postgres_app_user or default("_app"), settings.postgres_admin_user or default("_admin"))
+
+
+def serving_logins(settings: Settings | None = None) -> tuple[Settings, LoginUrls, SigningKey]:
+    """Return the settings, the URLs that serve sessions and the key that signs actors.
 
     Raises ConfigurationError without a key file.
     """
@@ -118,6 +140,17 @@ def serving_login(settings: Settings | None = None) -> tuple[Settings, URL, Sign
             " (or copy the file from the machine where init_db was run, or set KEY_FILE)."
         )
     url = owner_url(settings)
-    password = settings.postgres_app_password.get_secret_value() if settings.postgres_app_password else keys.password
-    login = settings.postgres_app_user or keys.login
-    return settings, url.set(username=login, password=password), keys.signing_key
+
+    def serving(login: str, configured: SecretStr | None, stored: str) -> URL:
+        password = configured.get_secret_value() if configured else stored or None
+        return url.set(username=login, password=password)
+
+    administrator = settings.postgres_admin_user or keys.admin_login
+    return (
+        settings,
+        LoginUrls(
+            serving(settings.postgres_app_user or keys.login, settings.postgres_app_password, keys.password),
+            serving(administrator, settings.postgres_admin_password, keys.admin_password) if administrator else None,
+        ),
+        keys.signing_key,
+    )

@@ -1,4 +1,4 @@
-"""The key file: the login and the signing key of a program that serves sessions, readable by its owner only."""
+"""The key file: the logins and the signing key of a program that serves sessions, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from src.database.connection.actor_tokens import SigningKey
+from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The login that serves sessions, its password, and the key that signs actors."""
+    """The logins that serve sessions of members and of administrators, their passwords, and the key that signs actors.
+
+    A program that serves members only may have a file without `admin_login` and `admin_password`.
+    """
 
     login: str
     password: str = field(repr=False)
     signing_key: SigningKey
+    admin_login: str | None = None
+    admin_password: str = field(default="", repr=False)
+
+    @property
+    def roles_of_logins(self) -> dict[str, tuple[str, ...]]:
+        """The roles that the sessions of each login may take."""
+        administrators = {} if self.admin_login is None else {self.admin_login: (ADMIN_ROLE,)}
+        return {self.login: MEMBER_ROLES, **administrators}
 
     @classmethod
     def load(cls, path: Path) -> KeyFile | None:
@@ -52,6 +64,8 @@ class KeyFile:
                     login=str(document["login"]),
                     password=str(document["password"]),
                     signing_key=SigningKey.decode(int(document["key_id"]), str(document["key"])),
+                    admin_login=document.get("admin_login"),
+                    admin_password=str(document.get("admin_password", "")),
                 )
             except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
                 raise ConfigurationError(
@@ -63,6 +77,11 @@ class KeyFile:
         document = {
             "login": self.login,
             "password": self.password,
+            **(
+                {"admin_login": self.admin_login, "admin_password": self.admin_password}
+                if self.admin_login is not None
+                else {}
+            ),
             "key_id": self.signing_key.id,
             "key": self.signing_key.encode(),
         }

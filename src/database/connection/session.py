@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,10 +16,12 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from src.database.connection.actor_tokens import Actor, SigningKey
+from src.database.connection.actor_transaction import ADMIN_LOGIN_MISSING
 from src.database.connection.driver_errors import translate
-from src.database.connection.engine import PoolOptions, make_engine, mark_for_ping, serve_sessions
+from src.database.connection.engine import PoolOptions, mark_for_ping
+from src.database.connection.login_pools import LoginPools
 from src.database.connection.stale_writes import ActorSession, explain
-from src.errors import Forbidden, InvalidInput, ServerUnreachable
+from src.errors import AdminLoginRequired, Forbidden, InvalidInput, ServerUnreachable, WrongLogin
 
 if TYPE_CHECKING:
     from src.config import Settings
@@ -31,8 +32,9 @@ logger = logging.getLogger(__name__)
 class Database:
     """A database that serves sessions. Create one per process; it may be shared between threads and forked.
 
-    `url` names the login that `init_db` created for sessions, never the owner. `signing_key` signs actor tokens.
-    `storage` stores the bytes of recordings: a backend of `src.storage`, or None for that of the settings.
+    `url` names the login that `init_db` created for sessions of members, never the owner; `admin_url` the one for
+    sessions of administrators, which without it raise AdminLoginRequired. `signing_key` signs actor tokens. `storage`
+    stores the bytes of recordings: a backend of `src.storage`, or None for that of the settings.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Database:
         url: str | URL,
         *,
         signing_key: SigningKey,
+        admin_url: str | URL | None = None,
         storage: Any = None,
         settings: Settings | None = None,
         pool: PoolOptions | None = None,
@@ -50,13 +53,22 @@ class Database:
         self.storages: dict[str, Any] = {}
         self.signing_key = signing_key
         pool = pool or PoolOptions()
-        self.engine = make_engine(url, pool)
-        serve_sessions(self.engine, signing_key, pool)
-        # An upload holds a side connection while its caller holds a connection of the pool: with equal limits a thread
-        # never waits for itself. Side connections are opened on demand and closed after use.
-        side_pool = replace(pool, size=1, max_overflow=pool.size + pool.max_overflow - 1)
-        self.side_engine = make_engine(url, side_pool)
-        serve_sessions(self.side_engine, signing_key, side_pool)
+        self._members = LoginPools.of(url, signing_key, pool)
+        self._administrators = None if admin_url is None else LoginPools.of(admin_url, signing_key, pool)
+        # The names of administrators that had a session: the next one begins with the right login at once.
+        self._known_administrators: set[str] = set()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the login of members."""
+        return self._members.main
+
+    @property
+    def admin_engine(self) -> Engine:
+        """The engine of the login of administrators. Raises AdminLoginRequired without one."""
+        if self._administrators is None:
+            raise AdminLoginRequired(ADMIN_LOGIN_MISSING)
+        return self._administrators.main
 
     @classmethod
     def from_env(cls, settings: Settings | None = None, *, storage: Any = None) -> Self:
@@ -65,10 +77,13 @@ class Database:
         Raises ConfigurationError before `init_db` has been run for it. Does not connect: errors of the connection are
         raised by the first session.
         """
-        from src.database.connection.addresses import pool_options, serving_login  # noqa: PLC0415 - loads pydantic
+        from src.database.connection.addresses import pool_options, serving_logins  # noqa: PLC0415 - loads pydantic
 
-        settings, url, key = serving_login(settings)
-        return cls(url, signing_key=key, storage=storage, settings=settings, pool=pool_options(settings))
+        settings, urls, key = serving_logins(settings)
+        pool = pool_options(settings)
+        return cls(
+            urls.members, signing_key=key, admin_url=urls.administrators, storage=storage, settings=settings, pool=pool
+        )
 
     @contextmanager
     def session(
@@ -80,25 +95,25 @@ class Database:
         actor, or with an unknown or inactive one, the session can read and write no rows. Driver errors that leave the
         block are raised as errors of `src.errors`, chained to the original.
         """
-        with self._begin(Actor(actor, reason, request_id), self.engine) as session:
+        with self._begin(Actor(actor, reason, request_id)) as session:
             yield session
 
     @contextmanager
     def side_session(self, actor: Session | Actor) -> Iterator[Session]:
         """Open a separate transaction for an actor, or for that of a session, on the side pool; it commits on exit."""
-        with self._begin(actor.info["actor"] if isinstance(actor, Session) else actor, self.side_engine) as side:
+        with self._begin(actor.info["actor"] if isinstance(actor, Session) else actor, aside=True) as side:
             yield side
 
     @contextmanager
-    def _begin(self, actor: Actor, engine: Any) -> Iterator[Session]:
+    def _begin(self, actor: Actor, *, aside: bool = False) -> Iterator[Session]:
         info = {"database": self, "actor": actor, "pending_writes": (), "reads": []}
-        session = ActorSession(engine.execution_options(actor=actor), expire_on_commit=False, info=info)
+        session = ActorSession(expire_on_commit=False, info=info)
         try:
-            with session, _entered(session, engine):
+            with session, self._entered(session, actor, aside=aside):
                 yield session
         except StaleDataError as error:
             # In a new transaction, since the failed one has ended.
-            with self._begin(actor, self.side_engine) as fresh:
+            with self._begin(actor, aside=True) as fresh:
                 reason = explain(fresh, session.info["pending_writes"])
             if isinstance(reason, Forbidden):
                 _note_denied(session, reason)
@@ -118,16 +133,33 @@ class Database:
             if session.info["reads"]:
                 self._log_reads(actor, session.info["reads"])
 
+    def _entered(self, session: Session, actor: Actor, *, aside: bool) -> SessionTransaction:
+        """Begin the transaction of the session with the login of its actor, and return it."""
+        first, second = self._members, self._administrators
+        if second is None:
+            return _begun(session, first.engine(actor, aside=aside))
+        is_known = actor.name in self._known_administrators
+        if is_known:
+            first, second = second, first
+        try:
+            return _begun(session, first.engine(actor, aside=aside))
+        except WrongLogin:
+            session.rollback()
+        transaction = _begun(session, second.engine(actor, aside=aside))
+        # The next session of this actor begins with this login.
+        (self._known_administrators.discard if is_known else self._known_administrators.add)(str(actor.name))
+        return transaction
+
     def _log_reads(self, actor: Actor, reads: list[dict[str, Any]]) -> None:
         """Log reads and denied access in a separate transaction; without an actor nothing is logged."""
-        with Session(self.side_engine.execution_options(actor=actor)) as log, log.begin():
+        with Session() as log, self._entered(log, actor, aside=True):
             if log.connection().info["actor_id"] is not None:
                 log.execute(select(func.public.record_reads(cast(reads, JSONB))))
 
     def close(self) -> None:
         """Close all connections of the pools; the object can be used again."""
-        self.engine.dispose()
-        self.side_engine.dispose()
+        for pools in filter(None, (self._members, self._administrators)):
+            pools.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +173,9 @@ class Database:
         return f"<Database {self.engine.url.render_as_string(hide_password=True)}>"
 
 
-def _entered(session: Session, engine: Engine) -> SessionTransaction:
+def _begun(session: Session, engine: Engine) -> SessionTransaction:
     """Begin the transaction immediately and return it; a dead connection of the pool is replaced."""
+    session.bind = engine
     transaction = session.begin()
     try:
         session.connection()

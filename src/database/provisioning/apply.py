@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from src import errors
 from src.database.connection.driver_errors import first_line
+from src.database.provisioning.compare_rights import Roles
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import functions, head, require_revision, sql_files
@@ -79,10 +80,10 @@ def create_missing_functions(connection: Connection) -> None:
     execute(connection, "\n\n".join(["SET LOCAL check_function_bodies = off;", *missing]))
 
 
-def apply(engine: Engine, login: str | None = None) -> list[Difference]:
+def apply(engine: Engine, logins: Roles | None = None) -> list[Difference]:
     """Repair the differences between the catalog and this code, as far as possible; return the remaining ones.
 
-    With `login`, the login that serves sessions, its privileges are compared too.
+    With `logins`, those that serve sessions, their roles and privileges are compared too.
 
     Repairs are written to the activity log. If this build had applied everything before, the database was changed by
     other means since, so each repair is also logged as a warning. Does nothing when the functions were applied by newer
@@ -97,7 +98,7 @@ def apply(engine: Engine, login: str | None = None) -> list[Difference]:
     failed: dict[str, str] = {}
     for _ in range(ROUNDS):
         with engine.connect() as connection:
-            todo = [difference for difference in compare(connection, login) if difference.mend]
+            todo = [difference for difference in compare(connection, logins) if difference.mend]
         if not todo or (failed and {difference.sentence for difference in todo} <= failed.keys()):
             break
         failed.clear()
@@ -113,7 +114,7 @@ def apply(engine: Engine, login: str | None = None) -> list[Difference]:
     with engine.connect() as connection:
         return [
             replace(each, left=f"the repair failed: {failed[each.sentence]}") if each.sentence in failed else each
-            for each in compare(connection, login)
+            for each in compare(connection, logins)
         ]
 
 

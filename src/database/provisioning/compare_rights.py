@@ -1,4 +1,4 @@
-"""Compare privileges on tables, columns and the schema, and the attributes of the login that serves sessions."""
+"""Compare privileges on tables, columns and the schema."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import SESSION_ROLES, Derived, credential_view
 from src.database.schema.creation import USAGE
 
+Roles = Mapping[str, tuple[str, ...]]
+"""The logins that serve sessions, each with the roles that its sessions may take."""
+
 
 def compare_rights(
-    catalog: Catalog, present: Mapping[Right, bool], protected: Sequence[Derived], login: str | None
+    catalog: Catalog, present: Mapping[Right, bool], protected: Sequence[Derived], logins: Roles
 ) -> Iterator[Difference]:
     expected = {
         Right(grant.table, role, right, column)
@@ -27,7 +30,7 @@ def compare_rights(
     }
     # Its own comparison creates the view with its grants.
     expected |= {right for right in present if right.table == credential_view.NAME and right.right == "INSERT"}
-    own_roles = {*SESSION_ROLES, "PUBLIC", *([login] if login else [])}
+    own_roles = {*SESSION_ROLES, "PUBLIC", *logins}
     for table, role, right, column in sorted(expected - present.keys(), key=str):
         columns = f" ({column})" if column else ""
         yield Difference(
@@ -51,8 +54,8 @@ def compare_rights(
         yield Difference(Kind.GRANT, table, f"{role} may grant {right} on {table} to others", (statement,))
 
 
-def compare_schema(connection: Connection, login: str | None) -> Iterator[Difference]:
-    roles = [*SESSION_ROLES, *([login] if login else [])]
+def compare_schema(connection: Connection, logins: Roles) -> Iterator[Difference]:
+    roles = [*SESSION_ROLES, *logins]
     creators = connection.scalars(
         text(
             "SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles)"
@@ -94,43 +97,6 @@ def compare_schema(connection: Connection, login: str | None) -> Iterator[Differ
             Kind.SCHEMA, "public", f"{role} gets privileges on all new {what.lower()} of {owner}",
             (f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{where} REVOKE ALL ON {what} FROM {role_name(role)};",),
         )  # fmt: skip
-
-
-def compare_login(connection: Connection, login: str) -> Iterator[Difference]:
-    row = connection.execute(
-        text(
-            "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication,"
-            " rolinherit, rolcanlogin,"
-            " ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
-            "        WHERE m.member = r.oid),"
-            " EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)"
-            " FROM pg_roles r WHERE r.rolname = :login"
-        ),
-        {"login": login},
-    ).one_or_none()
-
-    def difference(sentence: str, left: str) -> Difference:
-        return Difference(Kind.LOGIN, login, sentence, left=left)
-
-    if row is None:
-        yield difference(f"the login {login} is missing", "init_db creates it")
-        return
-    powerful, inherits, can_login, groups, owner = row
-    if powerful:
-        yield difference(
-            f"the login {login} has too many privileges to serve sessions",
-            f'ALTER ROLE "{login}" NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION',
-        )
-    if inherits:
-        yield difference(f"the login {login} inherits privileges", f'ALTER ROLE "{login}" NOINHERIT')
-    if not can_login:
-        yield difference(f"the login {login} may not log in", f'ALTER ROLE "{login}" LOGIN')
-    if owner:
-        yield difference(f"the login {login} owns tables", "ALTER TABLE … OWNER TO the owner of the database")
-    for lacking in sorted(set(SESSION_ROLES) - set(groups)):
-        yield difference(f"the login {login} is not a member of {lacking}", f'GRANT {lacking} TO "{login}"')
-    for extra in sorted(set(groups) - set(SESSION_ROLES)):
-        yield difference(f"the login {login} is a member of {extra}", f'REVOKE "{extra}" FROM "{login}"')
 
 
 def role_name(name: str) -> str:

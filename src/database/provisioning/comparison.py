@@ -14,13 +14,14 @@ from src.database.models import Base
 from src.database.provisioning.catalog import read_catalog, read_rights
 from src.database.provisioning.compare_credential_view import compare_credential_view
 from src.database.provisioning.compare_functions import compare_functions
+from src.database.provisioning.compare_logins import compare_logins, compare_role_settings
 from src.database.provisioning.compare_protection import (
     compare_policies,
     compare_row_security,
     compare_triggers,
     compare_triggers_of_partitions,
 )
-from src.database.provisioning.compare_rights import compare_login, compare_rights, compare_schema
+from src.database.provisioning.compare_rights import Roles, compare_rights, compare_schema
 from src.database.provisioning.compare_tables import compare_partitions, compare_statistics, compare_tables
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.expectation import expected_catalog
@@ -28,10 +29,10 @@ from src.database.schema import derived, functions
 from src.database.schema.service_tables import registered
 
 
-def compare(connection: Connection, login: str | None = None) -> list[Difference]:
+def compare(connection: Connection, logins: Roles | None = None) -> list[Difference]:
     """Return every difference between the catalog and this code; an empty list without differences.
 
-    With `login`, the login that serves sessions is compared too. Changes nothing.
+    With `logins`, the logins that serve sessions are compared too: the roles of each. Changes nothing.
     """
     # The savepoint is rolled back, so the caller's transaction is unchanged.
     savepoint = connection.begin_nested()
@@ -53,10 +54,11 @@ def compare(connection: Connection, login: str | None = None) -> list[Difference
             *compare_triggers_of_partitions(connection),
             *compare_policies(present, expected, protected),
             *compare_statistics(present, expected, protected),
-            *compare_rights(present, read_rights(connection), protected, login),
+            *compare_rights(present, read_rights(connection), protected, logins or {}),
             *compare_credential_view(connection),
-            *compare_schema(connection, login),
-            *(compare_login(connection, login) if login is not None else ()),
+            *compare_schema(connection, logins or {}),
+            *compare_role_settings(connection, logins or {}),
+            *compare_logins(connection, logins or {}),
         ]
     finally:
         savepoint.rollback()

@@ -1,9 +1,9 @@
-"""The login that serves sessions and the key that signs actor tokens: creation, rotation, and the key file."""
+"""The logins that serve sessions and the key that signs actor tokens: creation, rotation, and the key file."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,45 +18,68 @@ from src.database.models import ActorKey
 from src.database.schema import SESSION_ROLES
 
 
-def provide_login(
+@dataclass(frozen=True)
+class Login:
+    """A login for sessions: its name, its configured password if any, and the roles that its sessions may take."""
+
+    name: str
+    password: str | None
+    roles: tuple[str, ...]
+
+
+def provide_logins(
     connection: Connection,
     path: Path,
+    members: Login,
+    administrators: Login,
     *,
-    login: str,
-    password: str | None = None,
     reset: bool = False,
+    passwords: bool = True,
 ) -> KeyFile:
-    """Create the login that serves sessions and the signing key; return the new content of the key file at `path`.
+    """Create or repair the logins for sessions and the signing key; return the new content of the key file at `path`.
 
     The file is written before the transaction of `connection` commits: after a crash in between, the next run finds the
-    file and creates the login that it names. `password` is the configured one; default: that of the file, or a random
-    one. `reset` gives an existing login a new password. Raises ConfigurationError when the login exists and its
-    password is unknown, RightMissing with the statements for the administrator of the server.
+    file and creates the logins that it names. A configured password has precedence over that of the file; without
+    either, a random one is used. `reset` gives existing logins new passwords; `passwords=False` gives them none, for
+    authentication by certificate or peer. Raises ConfigurationError when a login exists and its password is unknown,
+    RightMissing with the statements for the administrator of the server.
     """
     known = KeyFile.load(path)
+    stored = {known.login: known.password, known.admin_login: known.admin_password} if known else {}
+    chosen: dict[str, str] = {}
+    logins = (members, administrators)
     # Checked first, so that errors are raised before any change.
-    exists = _inspect_login(connection, login)
-    if known is not None and known.login != login:
-        known = KeyFile(login, "", known.signing_key)
-    secret = password or (known.password if known and known.password and not reset else None)
-    if exists and secret is None and not reset:
-        raise errors.ConfigurationError(
-            f"The login {login} exists, and its password is unknown. Copy the key file {path} from the machine where"
-            " init_db was run, set POSTGRES_APP_PASSWORD, or set a new password with: init_db --reset-login"
-        )
-    keys = KeyFile(login, secret or secrets.token_urlsafe(32), _signing_key(connection, known))
+    present = {login.name: _inspect_login(connection, login.name) for login in logins}
+    for login in logins:
+        secret = login.password or (None if reset else stored.get(login.name)) or None
+        if passwords and present[login.name] and secret is None and not reset:
+            raise errors.ConfigurationError(
+                f"The login {login.name} exists, and its password is unknown. Copy the key file {path} from the machine"
+                " where init_db was run, set POSTGRES_APP_PASSWORD and POSTGRES_ADMIN_PASSWORD, or set new passwords"
+                " with: init_db --reset-login"
+            )
+        chosen[login.name] = (secret or secrets.token_urlsafe(32)) if passwords else ""
+    keys = KeyFile(
+        members.name,
+        chosen[members.name],
+        _signing_key(connection, known),
+        administrators.name,
+        chosen[administrators.name],
+    )
     if keys != known:
         keys.save(path)
-    try:
-        _write_login(connection, keys, exists=exists, set_password=reset)
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != "42501":
-            raise
-        raise errors.RightMissing(
-            f"This login may not create the login {login}. Ask the administrator of the server to run:"
-            f' CREATE ROLE "{login}" LOGIN NOINHERIT PASSWORD \'…\'; GRANT {", ".join(SESSION_ROLES)} TO "{login}";'
-            " and set POSTGRES_APP_USER and POSTGRES_APP_PASSWORD."
-        ) from error
+    for login in logins:
+        try:
+            _write_login(connection, login, chosen[login.name], exists=present[login.name])
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != "42501":
+                raise
+            raise errors.RightMissing(
+                f"This login may not create or change the login {login.name}. Ask the administrator of the server to"
+                f" run: CREATE ROLE \"{login.name}\" LOGIN NOINHERIT PASSWORD '…';"
+                f' GRANT {", ".join(login.roles)} TO "{login.name}"; and set POSTGRES_APP_USER, POSTGRES_APP_PASSWORD,'
+                " POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD."
+            ) from error
     return keys
 
 
@@ -82,7 +105,7 @@ def _inspect_login(connection: Connection, login: str) -> bool:
     if row is not None and row[0]:
         raise errors.UnsafeConnection(
             f"The login {login} has too many privileges to serve sessions: it could bypass row security."
-            " Set POSTGRES_APP_USER to another login."
+            " Set POSTGRES_APP_USER or POSTGRES_ADMIN_USER to another login."
         )
     return row is not None
 
@@ -105,40 +128,63 @@ def _signing_key(connection: Connection, known: KeyFile | None) -> SigningKey:
     return key
 
 
-def _write_login(connection: Connection, keys: KeyFile, *, exists: bool, set_password: bool) -> None:
+def _write_login(connection: Connection, login: Login, password: str, *, exists: bool) -> None:
     quote = connection.dialect.identifier_preparer.quote_identifier
-    name = quote(keys.login)
-    driver: Any = connection.connection.dbapi_connection
-    attributes = "LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-    if not exists or set_password:
-        from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - loads the driver
-
-        # Hashed on the client, so that the password does not appear in the log of the server.
-        verifier = encrypt_password(keys.password, keys.login, driver, "scram-sha-256")
-        verb = "ALTER" if exists else "CREATE"
-        # NOSUPERUSER etc. are the defaults of CREATE ROLE; in ALTER ROLE only a superuser may specify them.
-        options = "LOGIN NOINHERIT" if exists else attributes
-        connection.exec_driver_sql(f"{verb} ROLE {name} {options} PASSWORD '{verifier}'")
-    elif connection.scalar(text("SELECT rolinherit FROM pg_roles WHERE rolname = :login"), {"login": keys.login}):
-        connection.exec_driver_sql(f"ALTER ROLE {name} NOINHERIT")
-    for role in SESSION_ROLES:
-        member = connection.scalar(
-            text(
-                "SELECT EXISTS (SELECT FROM pg_auth_members"
-                " WHERE roleid = to_regrole(:role) AND member = to_regrole(:name))"
-            ),
-            {"role": role, "name": name},
-        )
-        if not member:
-            connection.exec_driver_sql(f"GRANT {role} TO {name}")
+    name = quote(login.name)
+    if not exists or _may_alter(connection, login.name):
+        # NOSUPERUSER etc. are the defaults of CREATE ROLE; in ALTER ROLE only a superuser may specify them. An existing
+        # login gets its password again: a session can change the password and the settings of its own login.
+        attributes = "LOGIN NOINHERIT" if exists else "LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+        verifier = f"PASSWORD '{_verifier(connection, login.name, password)}'" if password else "PASSWORD NULL"
+        connection.exec_driver_sql(f"{'ALTER' if exists else 'CREATE'} ROLE {name} {attributes} {verifier}")
+    _write_memberships(connection, login, name)
     database = quote(str(connection.engine.url.database))
     if not connection.scalar(
-        text("SELECT has_database_privilege(:login, current_database(), 'CONNECT')"), {"login": keys.login}
+        text("SELECT has_database_privilege(:login, current_database(), 'CONNECT')"), {"login": login.name}
     ):
         connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {name}")
-    for role in SESSION_ROLES:
+    for role in login.roles:
         # Bulk inserts use a temporary table; PUBLIC has this privilege by default, but it may have been revoked.
         if not connection.scalar(
             text("SELECT has_database_privilege(:role, current_database(), 'TEMP')"), {"role": role}
         ):
             connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+
+
+def _verifier(connection: Connection, login: str, password: str) -> str:
+    from psycopg2.extensions import encrypt_password  # noqa: PLC0415 - loads the driver
+
+    # Hashed on the client, so that the password does not appear in the log of the server.
+    driver: Any = connection.connection.dbapi_connection
+    return str(encrypt_password(password, login, driver, "scram-sha-256"))
+
+
+def _may_alter(connection: Connection, login: str) -> bool:
+    # Before PostgreSQL 16, CREATEROLE is enough; since then, the role must be administered by this one.
+    return bool(
+        connection.scalar(
+            text(
+                "SELECT me.rolsuper OR me.rolcreaterole AND (current_setting('server_version_num')::integer < 160000"
+                " OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(quote_ident(:login))"
+                "             AND m.member = me.oid AND m.admin_option)) FROM pg_roles me WHERE rolname = current_user"
+            ),
+            {"login": login},
+        )
+    )
+
+
+def _write_memberships(connection: Connection, login: Login, name: str) -> None:
+    present = set(
+        connection.scalars(
+            text(
+                "SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+                " WHERE m.member = to_regrole(quote_ident(:login))"
+            ),
+            {"login": login.name},
+        )
+    )
+    for role in SESSION_ROLES:
+        if role in login.roles and role not in present:
+            connection.exec_driver_sql(f"GRANT {role} TO {name}")
+        elif role in present and role not in login.roles:
+            connection.exec_driver_sql(f"REVOKE {role} FROM {name}")

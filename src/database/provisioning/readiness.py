@@ -9,14 +9,15 @@ from sqlalchemy import Connection, text
 from src.database.connection.key_file import KeyFile
 from src.database.models import ActorKey
 from src.database.provisioning import seeding
+from src.database.provisioning.compare_rights import Roles
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.differences import Difference, Kind
 
 
-def check(connection: Connection, *, login: str, keys: KeyFile | None, extensions: str = "") -> list[Difference]:
+def check(connection: Connection, *, logins: Roles, keys: KeyFile | None, extensions: str = "") -> list[Difference]:
     """Return everything that prevents this database from serving sessions; an empty list when it is ready.
 
-    `login` serves sessions, `keys` is the content of its key file (None: no file), `extensions` are those that the
+    `logins` serve sessions, `keys` is the content of its key file (None: no file), `extensions` are those that the
     settings require, separated by commas.
     """
     return [
@@ -24,7 +25,7 @@ def check(connection: Connection, *, login: str, keys: KeyFile | None, extension
         *_extensions(connection, extensions),
         *(Difference(Kind.SEED, seed, f"the seed {seed} is missing", left="init_db inserts it")
           for seed in seeding.missing(connection)),
-        *compare(connection, login),
+        *compare(connection, logins),
     ]  # fmt: skip
 
 

@@ -9,6 +9,9 @@ WIDE_ROLE = "sti_wide"
 ADMIN_ROLE = "sti_admin"
 MEMBER_ROLES = (APP_ROLE, WIDE_ROLE)
 SESSION_ROLES = (*MEMBER_ROLES, ADMIN_ROLE)
+# Settings of our roles and logins that change nothing for other sessions and hide nothing. Any other is refused: a
+# session can change the settings of its own login.
+HARMLESS_SETTINGS = ("track_activities",)
 
 
 @dataclass(frozen=True)

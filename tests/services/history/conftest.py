@@ -83,8 +83,7 @@ def shared_sealed(speech_server: SpeechServer, tmp_path_factory) -> Iterator[Sea
     """A sealed database for tests that roll back their changes."""
     with speech_server.copy() as url:
         engine = make_engine(url, PoolOptions(size=2))
-        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
-                      storage=MemoryStorage()) as db:  # fmt: skip
+        with speech_server.database(url, storage=MemoryStorage()) as db:  # fmt: skip
             yield build(db, engine, tmp_path_factory.mktemp("sealed"))
         engine.dispose()
 

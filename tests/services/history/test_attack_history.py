@@ -15,11 +15,12 @@ from src.database import Base, Case, CaseNote, Database, Transcription
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.comparison import compare
-from src.database.provisioning.logins import provide_login
+from src.database.provisioning.logins import provide_logins
 from src.database.provisioning.migrate import downgrade, upgrade
 from src.database.schema import sql_files
 from src.database.schema.creation import execute
 from src.database.schema.revisions import BASELINE
+from src.database.testing import logins
 from src.errors import Conflict, Forbidden, NotFound
 from src.maintenance.retention import check_archives
 from src.services import activity, cases, history
@@ -283,7 +284,7 @@ def test_case_46_a_restored_dump_verifies_and_is_sealed_in_a_new_cluster(
     with owner.begin() as connection:
         assert contents(connection) == rows, "an entry is missing or duplicated"
         assert compare(connection) == []
-        keys = provide_login(connection, tmp_path / "new.json", login="restored_app")
+        keys = provide_logins(connection, tmp_path / "new.json", *logins("restored"))
     with Session(owner) as session:
         report = history.verify(session, key=sealed.key, heads=sealed.heads)
     assert report.findings == []

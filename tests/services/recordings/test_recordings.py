@@ -9,7 +9,7 @@ import os
 import pytest
 from sqlalchemy import select, text
 
-from src.database import AudioFile, Case, Database, StorageObject
+from src.database import AudioFile, Case, StorageObject
 from src.errors import Conflict, Forbidden, InvalidInput, NotAudio, NotFound
 from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
@@ -168,8 +168,7 @@ def test_a_viewer_can_open_but_not_ingest(db, case, tone, objects):
 @pytest.mark.own_database
 def test_a_failed_put_leaves_a_pending_object_and_no_recording(speech_server, owner_url, tone, objects):
     storage = MemoryStorage()
-    url = speech_server.serving_url(owner_url)
-    with Database(url, signing_key=speech_server.signing_key, storage=storage) as database:
+    with speech_server.database(owner_url, storage=storage) as database:
         with database.session(actor="alice") as session:
             case = cases.open_case(session, title="Full disk")
         storage.fail("put.after_bytes", OSError("disk full"))
