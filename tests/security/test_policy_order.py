@@ -1,0 +1,44 @@
+"""Rights are asked first: no condition on a hidden row shows in a plan, a counter, a result or an error."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from sqlalchemy import text
+
+from src.database.connection.actor_tokens import Actor
+from src.database.schema import APP_ROLE, WIDE_ROLE
+from tests.security.policy_probes import REMAINING, probes, tells
+from tests.security.population import CASE_TABLES, core
+
+PROBES = 700
+
+
+@pytest.fixture(scope="module")
+def hidden(shared):
+    """The id of a row of Bob's case in each table."""
+    with shared.owner.connect() as connection:
+        return {
+            table: connection.scalar(
+                text(f"SELECT min(id) FROM {table} WHERE {'id' if table == 'cases' else 'case_id'} = :case"),
+                {"case": shared.case_of["bob"]},
+            )
+            for table in CASE_TABLES
+        }
+
+
+@pytest.mark.parametrize("role", [APP_ROLE, WIDE_ROLE])
+@pytest.mark.parametrize("actor", ["alice", "transcriber", None])
+def test_no_condition_on_a_hidden_row_tells_its_result(shared, hidden, actor, role):
+    seed = random.randrange(2**32)
+    with shared.owner.connect() as owner:
+        found = probes(owner, hidden, shared.case_of.get(actor))
+    told = []
+    with core(shared.db, Actor(actor)) as connection:
+        connection.execute(text(f"SET LOCAL ROLE {role}"))
+        for condition, shape in random.Random(seed).sample(found, PROBES):
+            answer = tells(connection, condition, shape, hidden[condition.table])
+            if answer is not None and (condition.kind, shape.name) not in REMAINING:
+                told.append((condition, shape.name, answer))
+    assert told == [], f"{len(told)} of {PROBES} probes, seed {seed}"
