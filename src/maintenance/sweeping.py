@@ -125,7 +125,7 @@ def _ids(session: Session, column: InstrumentedAttribute[int], wanted: ColumnEle
 
 
 def _marked(grace: timedelta) -> ColumnElement[bool]:
-    # The form of the index (src/database/schema/index_rules.py).
+    # The form of the index, which no session can use (docs/security.md).
     return func.timezone("UTC", AudioFile.deleted_at) <= func.timezone("UTC", func.now() - grace)
 
 

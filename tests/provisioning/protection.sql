@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 4
+-- revision 1001, declarations of build 5
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -679,6 +679,7 @@ ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.protected_tables
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 ALTER TABLE public.protected_tables ENABLE ROW LEVEL SECURITY;
+GRANT SELECT (id) ON public.protected_tables TO sti_app, sti_wide, sti_admin;
 
 -- sentiments
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.sentiments

@@ -23,7 +23,9 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:
 class Bouncer:
     """A running PgBouncer; sessions use it through `url`. `restart` drops every connection, like a crash."""
 
-    def __init__(self, serving: URL, folder: Path, account: Account, options: dict[str, object]) -> None:
+    def __init__(
+        self, serving: URL, others: tuple[URL, ...], folder: Path, account: Account, options: dict[str, object]
+    ) -> None:
         where = {"host": folder.as_posix(), "port": str(PORT)}
         self.url = URL.create(
             serving.drivername, serving.username, serving.password, database=serving.database, query=where
@@ -42,7 +44,7 @@ class Bouncer:
             **options,
         }
         host, port = serving.host or serving.query["host"], serving.port or serving.query.get("port", 5432)
-        self._write("userlist.txt", f'"{serving.username}" "{serving.password}"\n')
+        self._write("userlist.txt", "".join(f'"{url.username}" "{url.password}"\n' for url in (serving, *others)))
         lines = (f"{name} = {value}\n" for name, value in settings.items())
         self._write("pgbouncer.ini", f"[databases]\n* = host={host} port={port}\n[pgbouncer]\n{''.join(lines)}")
         self._process = self._start()
@@ -102,15 +104,15 @@ class Bouncer:
 
 
 @contextmanager
-def running_bouncer(serving: URL, **options: object) -> Iterator[Bouncer]:
-    """Yield a PgBouncer for the login and the server of this URL, with `options` as additional settings."""
+def running_bouncer(serving: URL, *others: URL, **options: object) -> Iterator[Bouncer]:
+    """Yield a PgBouncer for the logins and the server of these URLs, with `options` as additional settings."""
     # Not below pytest's directory: the path of a socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="sti-bouncer-"))
     account = server_account(folder)
     try:
         if os.geteuid() != account.uid:
             os.chown(folder, account.uid, account.gid)
-        bouncer = Bouncer(serving, folder, account, options)
+        bouncer = Bouncer(serving, others, folder, account, options)
         try:
             yield bouncer
         finally:

@@ -45,7 +45,9 @@ class Peopled:
         """A separate Database through the pooler, like that of another process."""
         pool = PoolOptions(**options)
         url, key, storage = self.bouncer.url, self.direct.signing_key, self.direct.storage
-        with Database(url, signing_key=key, storage=storage, pool=pool) as database:
+        admin = self.direct.admin_engine.url
+        admin_url = url.set(username=admin.username, password=admin.password)
+        with Database(url, signing_key=key, admin_url=admin_url, storage=storage, pool=pool) as database:
             yield database
 
 
@@ -58,7 +60,7 @@ def peopled_behind(direct, **options) -> Iterator[Peopled]:
             cases.add_participant(session, case_of[member], viewer, role="viewer")
     for viewer, member in (*zip(VIEWERS, MEMBERS, strict=True), *zip(ADMINS, MEMBERS, strict=True)):
         case_of[viewer] = case_of[member]
-    with running_bouncer(direct.engine.url, **options) as bouncer:
+    with running_bouncer(direct.engine.url, direct.admin_engine.url, **options) as bouncer:
         yield Peopled(direct, bouncer, case_of)
 
 

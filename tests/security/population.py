@@ -21,9 +21,11 @@ from src.database import (
     ProcessingJob,
     TranscriptionSource,
 )
+from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions
 from src.database.connection.session import database_of
-from src.errors import AdminLoginRequired
+from src.database.schema import ADMIN_ROLE
+from src.errors import WrongLogin
 from src.services import cases, transcripts
 from src.storage import keys
 from tests.declared import LOOKUP_TABLES, any_row
@@ -232,13 +234,21 @@ MODELS = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.map
 
 
 @contextmanager
-def core(db: Database, actor) -> Iterator[Connection]:
-    """A Core transaction of this actor, without an ORM session."""
+def core(db: Database, actor: Actor, role: str | None = None) -> Iterator[Connection]:
+    """A Core transaction of this actor, without an ORM session; in `role` if given, "NONE" for the login itself.
+
+    The login of administrators opens it for sti_admin. An actor that the login does not serve is replaced by none.
+    """
+    engines = [db.engine, db.admin_engine] if role is None else [db.admin_engine if role == ADMIN_ROLE else db.engine]
     with ExitStack() as stack:
-        try:
-            connection = stack.enter_context(db.engine.execution_options(actor=actor).begin())
-        except AdminLoginRequired:
-            connection = stack.enter_context(db.admin_engine.execution_options(actor=actor).begin())
+        for engine, acting in [(engine, actor) for engine in engines] + [(engines[0], Actor())]:
+            try:
+                connection = stack.enter_context(engine.execution_options(actor=acting).begin())
+            except WrongLogin:
+                continue
+            break
+        if role is not None:
+            connection.execute(text(f"SET LOCAL ROLE {role}"))
         yield connection
 
 

@@ -247,7 +247,7 @@ def test_case_06_a_member_of_a_role_that_bypasses_row_security_is_rejected(speec
 
 @pytest.mark.parametrize(
     "statement",
-    ["SET ROLE sti_admin", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT", "SET row_security = off",
+    ["SET ROLE sti_wide", "RESET ROLE", "SET SESSION AUTHORIZATION DEFAULT", "SET row_security = off",
      "SET session_replication_role = 'replica'", "SET SESSION AUTHORIZATION sti_admin"],
 )  # fmt: skip
 def test_case_07_no_role_or_setting_shows_a_foreign_row(unchanged, statement):

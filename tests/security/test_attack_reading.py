@@ -274,10 +274,11 @@ def test_case_15_an_unprotected_table_is_unreadable_and_reported(populated):
         assert "the table forgotten is not protected by row security, and sti_wide may use it" in str(named)
         connection.execute(text("REVOKE SELECT (secret) ON forgotten FROM sti_wide"))
     for role in (*SESSION_ROLES, "NONE"):
-        with core(populated.db, Actor("alice")) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
-            with pytest.raises(DBAPIError, match="permission denied"):
-                connection.execute(text("SELECT * FROM forgotten"))
+        with (
+            core(populated.db, Actor("alice"), role) as connection,
+            pytest.raises(DBAPIError, match="permission denied"),
+        ):
+            connection.execute(text("SELECT * FROM forgotten"))
 
 
 @pytest.mark.parametrize("damage", [

@@ -215,8 +215,7 @@ def test_case_49_our_trigger_functions_cannot_be_attached_to_own_tables(unchange
         ).all()  # fmt: skip
     assert len(functions) >= 10
     for role in (*SESSION_ROLES, "NONE"):
-        with core(unchanged.db, Actor("alice")) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
+        with core(unchanged.db, Actor("alice"), role) as connection:
             connection.execute(text("CREATE TEMP TABLE case_notes (id bigint, case_id bigint, body text)"))
             assert refused(connection, "CREATE TABLE public.case_notes_2 (id bigint)")
             for function in functions:

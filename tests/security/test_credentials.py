@@ -34,8 +34,7 @@ def test_no_role_can_select_a_password_hash(shared, actor, role):
         "SELECT count(password_hash) FROM users",
         "TABLE users",
     )
-    with core(shared.db, Actor(actor)) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
+    with core(shared.db, Actor(actor), role) as connection:
         for query in queries:
             with pytest.raises(DBAPIError) as caught, connection.begin_nested():
                 connection.execute(text(query))

@@ -136,9 +136,7 @@ def test_our_functions_set_their_search_path_and_cannot_be_shadowed(shared):
 ])  # fmt: skip
 def test_internal_functions_cannot_be_called_by_sessions(shared, statement):
     for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
-        with core(shared.db, Actor("alice")) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
-            with pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
+        with core(shared.db, Actor("alice"), role) as connection, pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
                 connection.execute(text(statement))
 
 
@@ -146,8 +144,7 @@ def test_internal_functions_cannot_be_called_by_sessions(shared, statement):
                                       "release_object", "refuse_change"])  # fmt: skip
 @pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin"])
 def test_trigger_functions_cannot_be_attached_to_own_tables(unchanged, function, role):
-    with core(unchanged.db, Actor("alice")) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
+    with core(unchanged.db, Actor("alice"), role) as connection:
         connection.execute(text("CREATE TEMP TABLE case_notes (id bigint, case_id bigint, body text)"))
         with pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
             connection.execute(
@@ -250,8 +247,7 @@ def test_only_the_holder_of_the_lease_closes_a_job(populated):
     for name in ("alice", "bob", "root"):
         for call in ("complete_job(:id, :lease, '{}')", "extend_lease(:id, :lease, 60)",
                      "fail_job(:id, :lease, 'x', true, 0)"):  # fmt: skip
-            with core(populated.db, Actor(name)) as connection:
-                with pytest.raises(DBAPIError) as caught, connection.begin_nested():
+            with core(populated.db, Actor(name)) as connection, pytest.raises(DBAPIError) as caught, connection.begin_nested():
                     connection.execute(text(f"SELECT public.{call}"), {"id": number, "lease": lease})
                 assert caught.value.orig.pgcode == "STI01"
     assert populated.snapshot()["processing_jobs"] == before

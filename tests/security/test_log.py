@@ -39,10 +39,12 @@ ATTACKS = (
 @pytest.mark.parametrize("whom", ["alice sti_app", "alice sti_wide", "alice sti_admin", "alice NONE", "root sti_admin"])
 def test_no_session_writes_the_log_directly(shared, attack, whom):
     actor, role = whom.split()
-    with core(shared.db, Actor(actor)) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
-        with pytest.raises(DBAPIError) as caught, connection.begin_nested():
-            connection.execute(text(attack))
+    with (
+        core(shared.db, Actor(actor), role) as connection,
+        pytest.raises(DBAPIError) as caught,
+        connection.begin_nested(),
+    ):
+        connection.execute(text(attack))
     assert caught.value.orig.pgcode in {"42501", "0A000"}, caught.value
 
 
@@ -77,6 +79,5 @@ def test_only_administrators_read_seals(populated):
                  " VALUES ('2026-01-01', 1, '1', '2', 0, '', '')")
         )  # fmt: skip
     for actor, count in (("alice", 0), ("root", 1), (None, 0)):
-        with core(populated.db, Actor(actor)) as connection:
-            connection.execute(text("SET LOCAL ROLE sti_admin"))
+        with core(populated.db, Actor(actor), "sti_admin") as connection:
             assert connection.scalar(text("SELECT count(*) FROM activity_seals")) == count, actor

@@ -122,7 +122,7 @@ def test_a_token_is_valid_for_one_transaction_only(peopled):
 
 
 LEFTOVERS = (
-    "SET ROLE sti_admin",
+    "SET ROLE sti_wide",
     "SET search_path = pg_temp, public",
     "SET sti.actor = 'x'",
     "SET row_security = off",
@@ -146,7 +146,7 @@ def test_leftovers_on_a_server_connection_do_not_affect_the_next_client(narrow):
         raw = second_client.engine.raw_connection()
         with raw.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid(), current_user")
-            assert cursor.fetchone() == (pid, "sti_admin"), "the role remains, but grants nothing without an actor"
+            assert cursor.fetchone() == (pid, "sti_wide"), "the role remains, but grants nothing without an actor"
             with pytest.raises(InsufficientPrivilege):
                 cursor.execute("SELECT count(*) FROM public.cases")
             raw.rollback()

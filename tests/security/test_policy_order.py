@@ -35,8 +35,7 @@ def test_no_condition_on_a_hidden_row_tells_its_result(shared, hidden, actor, ro
     with shared.owner.connect() as owner:
         found = probes(owner, hidden, shared.case_of.get(actor))
     told = []
-    with core(shared.db, Actor(actor)) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
+    with core(shared.db, Actor(actor), role) as connection:
         for condition, shape in random.Random(seed).sample(found, PROBES):
             answer = tells(connection, condition, shape, hidden[condition.table])
             if answer is not None and (condition.kind, shape.name) not in REMAINING:

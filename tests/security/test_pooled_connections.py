@@ -122,7 +122,7 @@ def test_temporary_tables_do_not_shadow_ours(populated, single, monkeypatch):
 
 LEFTOVERS = (
     "SET search_path = pg_temp, public",
-    "SET ROLE sti_admin",
+    "SET ROLE sti_wide",
     "SET ROLE NONE",
     "SET statement_timeout = '1ms'",
     "SET idle_in_transaction_session_timeout = '1ms'",
@@ -200,7 +200,7 @@ def test_autocommit_fails_closed(shared):
 def test_raw_connections_fail_closed(shared):
     raw = shared.db.engine.raw_connection()
     try:
-        for role in ("NONE", "sti_app", "sti_wide", "sti_admin"):
+        for role in ("NONE", "sti_app", "sti_wide"):
             for table in CASE_TABLES:
                 cursor = raw.cursor()
                 cursor.execute(f"SET LOCAL ROLE {role}")
@@ -252,7 +252,7 @@ def test_a_role_set_for_the_whole_session_is_reset(shared):
     """RESET ALL does not reset the role, so it is reset explicitly."""
     with shared.db.engine.connect() as connection:
         driver = connection.connection.dbapi_connection
-        driver.cursor().execute("SET SESSION ROLE sti_admin")
+        driver.cursor().execute("SET SESSION ROLE sti_wide")
         driver.commit()
     engine = shared.db.engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

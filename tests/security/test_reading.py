@@ -162,8 +162,7 @@ def test_partitions_of_the_log_cannot_be_accessed_directly(shared):
     assert len(partitions) >= 4
     for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
         for partition in partitions:
-            with core(shared.db, Actor("alice")) as connection:
-                connection.execute(text(f"SET LOCAL ROLE {role}"))
+            with core(shared.db, Actor("alice"), role) as connection:
                 for action in ("SELECT count(*) FROM {}", "INSERT INTO {} DEFAULT VALUES", "UPDATE {} SET id = 1",
                                "DELETE FROM {}", "TRUNCATE {}", "LOCK TABLE {} IN ACCESS SHARE MODE"):  # fmt: skip
                     with pytest.raises(Exception, match="permission denied"), connection.begin_nested():

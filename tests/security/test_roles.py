@@ -9,13 +9,12 @@ from sqlalchemy.exc import DBAPIError
 from src.database import Case
 from src.database.connection.actor_tokens import Actor
 from src.database.schema import SESSION_ROLES
+from src.database.schema.objects import MEMBER_ROLES
 from src.errors import Forbidden
 from tests.security.population import ALL_TABLES, CASE_TABLES, core, one_connection, refused
 
 LEGAL_ROLES = (
     "RESET ROLE",
-    "SET ROLE sti_admin",
-    "SET LOCAL ROLE sti_admin",
     "SET ROLE sti_app",
     "SET ROLE sti_wide",
     "SET ROLE NONE",
@@ -98,15 +97,17 @@ def test_an_administrator_sees_all_cases_only_with_a_valid_token(shared):
         "ALTER FUNCTION public.actor_id() RESET ALL",
         "CREATE OR REPLACE FUNCTION public.actor_id() RETURNS bigint LANGUAGE sql AS 'SELECT 2::bigint'",
         "DROP SCHEMA public CASCADE",
-        "DROP OWNED BY sti_app",
+        *(f"DROP OWNED BY {role}" for role in SESSION_ROLES),
+        "SET ROLE sti_admin; RESET ROLE; SET ROLE sti_app; DROP OWNED BY CURRENT_ROLE",
+        "REASSIGN OWNED BY sti_app TO sti_wide",
+        "DROP ROLE sti_app",
         "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT ALL ON TABLES TO PUBLIC",
     ],
 )
 @pytest.mark.parametrize("role", [*SESSION_ROLES, "NONE"])
 def test_statements_of_owners_and_superusers_are_rejected(shared, statement, role):
     spelled = statement.format(owner=shared.owner.url.username, login=shared.db.engine.url.username)
-    with core(shared.db, Actor("alice")) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
+    with core(shared.db, Actor("alice"), role) as connection:
         with pytest.raises(DBAPIError) as caught, connection.begin_nested():
             connection.execute(text(spelled))
         connection.get_transaction().rollback()
@@ -134,8 +135,7 @@ DEFINITIONS = (
 @pytest.mark.parametrize("table", ALL_TABLES)
 @pytest.mark.parametrize("role", SESSION_ROLES)
 def test_no_table_can_be_weakened(shared, table, role):
-    with core(shared.db, Actor("alice")) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
+    with core(shared.db, Actor("alice"), role) as connection:
         for definition in DEFINITIONS:
             statement = definition.format(table=table)
             with pytest.raises(DBAPIError) as caught, connection.begin_nested():
@@ -163,8 +163,7 @@ def test_server_settings_cannot_be_changed(shared):
 
 
 def test_the_login_is_a_member_of_the_session_roles_only(shared):
-    with core(shared.db, Actor("alice")) as connection:
-        connection.execute(text("SET LOCAL ROLE NONE"))
+    with core(shared.db, Actor("alice"), "NONE") as connection:
         reachable = connection.scalars(
             text("SELECT rolname FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER') ORDER BY 1")
         ).all()
@@ -177,7 +176,7 @@ def test_the_login_is_a_member_of_the_session_roles_only(shared):
             for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
             if connection.scalar(text("SELECT has_table_privilege(:table, :right)"), {"table": table, "right": right})
         ]
-    assert reachable == sorted([*SESSION_ROLES, shared.db.engine.url.username])
+    assert reachable == sorted([*MEMBER_ROLES, shared.db.engine.url.username])
     assert owned == 0
     assert usable == [], "the login itself has no privileges until it sets a role"
 

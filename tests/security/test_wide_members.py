@@ -72,8 +72,7 @@ def test_a_member_of_a_small_share_of_many_cases_is_not_wide(db, owner):
 def test_both_roles_show_the_same_rows(shared: Populated, table):
     rows = {}
     for role in (APP_ROLE, WIDE_ROLE):
-        with core(shared.db, Actor("alice")) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
+        with core(shared.db, Actor("alice"), role) as connection:
             rows[role] = set(connection.scalars(text(f"SELECT id FROM public.{table}")))
     assert rows[WIDE_ROLE] == rows[APP_ROLE]
     assert table == "legal_holds" or rows[WIDE_ROLE]
@@ -88,15 +87,13 @@ def test_an_expired_or_denied_participation_shows_nothing(db, owner):
             text("INSERT INTO case_participants (case_id, user_id, role, permissions) SELECT c.id, u.id, 'viewer',"
                  " '{\"deny\": [\"read\"]}' FROM cases c, users u WHERE c.title = 'denied' AND u.username = 'alice'")
         )  # fmt: skip
-    with core(db, Actor("alice")) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {WIDE_ROLE}"))
+    with core(db, Actor("alice"), WIDE_ROLE) as connection:
         assert connection.scalars(text("SELECT id FROM public.cases")).all() == []
 
 
 @pytest.mark.parametrize("actor", [None, "mallory"])
 def test_the_role_without_an_active_actor_shows_nothing(shared, actor):
-    with core(shared.db, Actor(actor)) as connection:
-        connection.execute(text(f"SET LOCAL ROLE {WIDE_ROLE}"))
+    with core(shared.db, Actor(actor), WIDE_ROLE) as connection:
         for table in CASE_TABLES:
             assert connection.scalar(text(f"SELECT count(*) FROM public.{table}")) == 0, table
 
@@ -107,16 +104,15 @@ def test_a_manager_without_delete_cannot_add_an_owner_with_either_role(db, owner
         connection.execute(text("UPDATE case_participants p SET permissions = '{\"allow\": [\"manage\"]}' FROM users u"
                                 " WHERE u.id = p.user_id AND u.username = 'alice'"))  # fmt: skip
     for role in (APP_ROLE, WIDE_ROLE):
-        with core(db, Actor("alice")) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
-            with (
-                pytest.raises(DBAPIError, match="permissions that you hold"),
-                connection.begin_nested(),
-            ):
-                connection.execute(
-                    text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'owner'"
-                         " FROM cases c, users u WHERE u.username = 'transcriber' LIMIT 1")
-                )  # fmt: skip
+        with (
+            core(db, Actor("alice"), role) as connection,
+            pytest.raises(DBAPIError, match="permissions that you hold"),
+            connection.begin_nested(),
+        ):
+            connection.execute(
+                text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'owner'"
+                     " FROM cases c, users u WHERE u.username = 'transcriber' LIMIT 1")
+            )  # fmt: skip
 
 
 def test_the_two_roles_have_policies_for_the_same_commands():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import JSONB
@@ -15,7 +16,7 @@ class ProtectedTable(Record):
     """A table that a service made in its own Alembic history, and what it declared with `protect_table`."""
 
     __tablename__ = "protected_tables"
-    __protection__ = CLOSED
+    __protection__ = replace(CLOSED, keeps_roles=True)
 
     name: Mapped[str] = guarded(most=63, least=1, unique=True)
     declaration: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="the arguments of protect_table")

@@ -57,7 +57,8 @@ class Protected:
     `captured`: changes are logged, without the columns `not_captured`; `restorable` is the verb required to restore a
     deleted row (None: not restorable). `held`: rows cannot be deleted while the case is under a legal hold. `touched`:
     a trigger sets `updated_at`. `in_snapshot`: part of the snapshot of a case (`history.as_of`). `closed`: sessions
-    have no access. `triggers` are added to the derived ones, or replace one of the same name.
+    have no access. `keeps_roles`: session roles get SELECT on the column `id` only, without a policy: DROP OWNED BY one
+    of them, which would remove its policies, fails on such a table. `triggers` are added to the derived ones, or replace one of the same name.
     """
 
     case: str | None = "case_id"
@@ -80,6 +81,7 @@ class Protected:
     touched: bool = True
     in_snapshot: bool = True
     closed: bool = False
+    keeps_roles: bool = False
     triggers: tuple[Trigger, ...] = ()
 
 

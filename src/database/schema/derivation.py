@@ -27,7 +27,7 @@ from src.database.schema.declaration import (
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger
 from src.database.schema.policies import policies_of
 
-BUILD = 4
+BUILD = 5
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
@@ -128,6 +128,8 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
 def _grants(table: Table) -> Iterator[Grant]:
     declared = protection_of(table)
     if declared.closed:
+        if declared.keeps_roles:
+            yield Grant(table.name, ("SELECT",), SESSION_ROLES, ("id",))
         return
     secret = with_mark(table.columns, SECRET)
     readable = tuple(column.name for column in table.columns if column.name not in secret) if secret else ()

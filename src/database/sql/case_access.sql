@@ -1,4 +1,4 @@
--- build 2 · sha256 62151af12091
+-- build 3 · sha256 d25c77e48933
 -- The cases that the actor may read: what the row policies compare with (schema/policies.py).
 --
 -- The planner evaluates cheap leakproof conditions of the caller before a policy that costs more, and shows which of
@@ -31,7 +31,8 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.flags_of(integer[]) FROM PUBLIC;
 
--- The cases that a user may read as a participant. `user_id + 0` is the form of the index: see schema/index_rules.py.
+-- The cases that a user may read as a participant. `user_id + 0` is the form of the index, which no session
+-- can use (docs/security.md).
 CREATE OR REPLACE FUNCTION public.participant_case_ids(user_id bigint)
 RETURNS integer[] LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN

@@ -1,4 +1,4 @@
--- build 5 · sha256 295dae924278
+-- build 6 · sha256 98a27919b909
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -59,7 +59,7 @@ BEGIN
            started_at = now(), finished_at = NULL, error_message = NULL
      WHERE j.id = (SELECT c.id FROM public.processing_jobs c
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
-                      -- The forms of the indexes (schema/index_rules.py).
+                      -- The forms of the indexes, which no session can use (docs/security.md).
                       AND (public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
                            OR timezone('UTC', c.lease_expires_at) < timezone('UTC', clock_timestamp())
                               AND c.state = 'running')
