@@ -1,4 +1,4 @@
-"""Probes for the order of conditions: what a caller's condition on a row that he may not see shows of its result.
+"""Probes for the order of conditions: what a condition of a caller on a hidden row shows.
 
 A probe runs a query twice, with a condition that is true for the hidden row and with one that is false, and compares
 everything that the caller can observe: the plan with its row counts and the parts that were never executed, the
@@ -109,7 +109,7 @@ def conditions(owner: Connection, table: Table, hidden: int) -> Iterator[Conditi
     operators: dict[str, set[str]] = {}
     for kind, operator in owner.execute(_OPERATORS):
         operators.setdefault(kind, set()).add(operator)
-    # The existence of ids is no secret: they are dense. The time of an entry is part of its key.
+    # The existence of ids is known: they are dense. The time of an entry is part of its key.
     left_out = {*with_mark(table.columns, SECRET), "id", "case_id", "search"}
     left_out |= {"created_at"} if table.name == "activity_logs" else set()
     for column in (column for column in table.columns if column.name not in left_out):
@@ -167,7 +167,7 @@ def _of_value(owner: Connection, place: Column[Any], kind: str, own: str, operat
 def probes(owner: Connection, hidden: dict[str, int], own_case: int | None) -> list[tuple[Condition, Shape]]:
     """Return all pairs of a condition and a shape for the hidden rows, by table.
 
-    Conditions whose two forms differ for a row of the caller's own case are left out: that difference is his to see.
+    Conditions whose two forms differ for a row of the caller's own case are left out: the caller may see that difference.
     """
     found = []
     for name, row in hidden.items():
@@ -213,7 +213,7 @@ def observe(connection: Connection, shape: Shape, condition: str, table: str, hi
         savepoint.rollback()
 
 
-def tells(connection: Connection, condition: Condition, shape: Shape, hidden: int) -> str | None:
+def difference_of(connection: Connection, condition: Condition, shape: Shape, hidden: int) -> str | None:
     """Return what differs between a true and a false condition on the hidden row; None when nothing does."""
     answers = []
     for asked in (condition.true, condition.false):

@@ -22,7 +22,7 @@ KNOWN = {
     "actor_may_in": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_opening": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_opening_mark": "test_functions_about_the_actor_reveal_nothing_else",
-    "case_of_entries": "test_the_case_of_entries_is_told_to_its_readers_only",
+    "case_of_entries": "test_only_its_readers_get_the_case_of_entries",
     "open_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
     "queued_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
     "storage_usage": "tests/services/recordings",
@@ -136,8 +136,12 @@ def test_our_functions_set_their_search_path_and_cannot_be_shadowed(shared):
 ])  # fmt: skip
 def test_internal_functions_cannot_be_called_by_sessions(shared, statement):
     for role in ("sti_app", "sti_wide", "sti_admin", "NONE"):
-        with core(shared.db, Actor("alice"), role) as connection, pytest.raises(DBAPIError, match="permission denied for function"), connection.begin_nested():
-                connection.execute(text(statement))
+        with (
+            core(shared.db, Actor("alice"), role) as connection,
+            pytest.raises(DBAPIError, match="permission denied for function"),
+            connection.begin_nested(),
+        ):
+            connection.execute(text(statement))
 
 
 @pytest.mark.parametrize("function", ["capture_change", "capture_new_rows", "own_case", "adopt_object",
@@ -247,7 +251,8 @@ def test_only_the_holder_of_the_lease_closes_a_job(populated):
     for name in ("alice", "bob", "root"):
         for call in ("complete_job(:id, :lease, '{}')", "extend_lease(:id, :lease, 60)",
                      "fail_job(:id, :lease, 'x', true, 0)"):  # fmt: skip
-            with core(populated.db, Actor(name)) as connection, pytest.raises(DBAPIError) as caught, connection.begin_nested():
+            with core(populated.db, Actor(name)) as connection:
+                with pytest.raises(DBAPIError) as caught, connection.begin_nested():
                     connection.execute(text(f"SELECT public.{call}"), {"id": number, "lease": lease})
                 assert caught.value.orig.pgcode == "STI01"
     assert populated.snapshot()["processing_jobs"] == before
@@ -322,7 +327,7 @@ def test_a_token_is_valid_only_in_its_own_session(shared):
             assert other.execute(text("SELECT user_id FROM credential(:t)"), {"t": token}).all() == []
 
 
-def test_the_case_of_entries_is_told_to_its_readers_only(shared):
+def test_only_its_readers_get_the_case_of_entries(shared):
     with shared.db.session(actor="alice") as session:
         for name, case in shared.case_of.items():
             found = session.scalar(select(func.public.case_of_entries("cases", cast(case, BigInteger))))

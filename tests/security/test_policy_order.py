@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from src.database.connection.actor_tokens import Actor
 from src.database.schema import APP_ROLE, WIDE_ROLE
-from tests.security.policy_probes import REMAINING, probes, tells
+from tests.security.policy_probes import REMAINING, difference_of, probes
 from tests.security.population import CASE_TABLES, core
 
 PROBES = 700
@@ -30,14 +30,14 @@ def hidden(shared):
 
 @pytest.mark.parametrize("role", [APP_ROLE, WIDE_ROLE])
 @pytest.mark.parametrize("actor", ["alice", "transcriber", None])
-def test_no_condition_on_a_hidden_row_tells_its_result(shared, hidden, actor, role):
+def test_no_condition_on_a_hidden_row_shows_its_result(shared, hidden, actor, role):
     seed = random.randrange(2**32)
     with shared.owner.connect() as owner:
         found = probes(owner, hidden, shared.case_of.get(actor))
-    told = []
+    found_out = []
     with core(shared.db, Actor(actor), role) as connection:
         for condition, shape in random.Random(seed).sample(found, PROBES):
-            answer = tells(connection, condition, shape, hidden[condition.table])
+            answer = difference_of(connection, condition, shape, hidden[condition.table])
             if answer is not None and (condition.kind, shape.name) not in REMAINING:
-                told.append((condition, shape.name, answer))
-    assert told == [], f"{len(told)} of {PROBES} probes, seed {seed}"
+                found_out.append((condition, shape.name, answer))
+    assert found_out == [], f"{len(found_out)} of {PROBES} probes, seed {seed}"

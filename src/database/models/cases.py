@@ -101,7 +101,7 @@ class Case(Versioned, Record):
             comment="actor and transaction that opened the case; read by the policy for SELECT",
             info={declaration.UNSAMPLED: True},
         ),
-        # Unique without regard to case. A unique key on the readable column would tell whether a guess is right: by its
+        # Unique without regard to case. A unique key on the readable column would show whether a guess is right: by its
         # index, and as the target of ON CONFLICT DO UPDATE.
         ExcludeConstraint((text("lower(case_code)"), "="), using="btree", name="cases_case_code_excl"),
         CheckConstraint("closed_at >= created_at", name="closed_after_created"),

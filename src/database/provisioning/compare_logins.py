@@ -64,7 +64,7 @@ def _compare_members(connection: Connection, logins: Roles) -> Iterator[Differen
             "SELECT g.rolname::text, r.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
             " JOIN pg_roles r ON r.oid = m.member WHERE g.rolname = ANY (:roles) AND r.rolname <> ALL (:logins)"
             " AND NOT r.rolsuper AND has_database_privilege(r.oid, current_database(), 'CONNECT')"
-            # Since PostgreSQL 16, whoever creates a role administers it. Logins of other databases of the server have
+            # Since PostgreSQL 16, the creator of a role administers it. Logins of other databases of the server have
             # no schema here: they may take the roles and still see no row without a token.
             " AND NOT m.admin_option AND r.rolname !~ '_(app|admin)$' ORDER BY 1, 2"
         ),

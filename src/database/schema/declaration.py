@@ -58,7 +58,8 @@ class Protected:
     deleted row (None: not restorable). `held`: rows cannot be deleted while the case is under a legal hold. `touched`:
     a trigger sets `updated_at`. `in_snapshot`: part of the snapshot of a case (`history.as_of`). `closed`: sessions
     have no access. `keeps_roles`: session roles get SELECT on the column `id` only, without a policy: DROP OWNED BY one
-    of them, which would remove its policies, fails on such a table. `triggers` are added to the derived ones, or replace one of the same name.
+    of them, which would remove its policies, fails on such a table. `triggers` are added to the derived ones, or
+    replace one of the same name.
     """
 
     case: str | None = "case_id"
