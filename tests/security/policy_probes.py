@@ -167,7 +167,7 @@ def _of_value(owner: Connection, place: Column[Any], kind: str, own: str, operat
 def probes(owner: Connection, hidden: dict[str, int], own_case: int | None) -> list[tuple[Condition, Shape]]:
     """Return all pairs of a condition and a shape for the hidden rows, by table.
 
-    Conditions whose two forms differ for a row of the caller's own case are left out: the caller may see that difference.
+    Conditions whose two forms differ for a row of the caller's own case are left out: that difference may be seen.
     """
     found = []
     for name, row in hidden.items():
