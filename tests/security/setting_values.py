@@ -20,7 +20,6 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     "geqo_generations": ("1",),
     "geqo_pool_size": ("100",),
     "gin_fuzzy_search_limit": ("1", "2"),
-    "lc_messages": ("C", "de_DE.UTF-8"),
     "lc_monetary": ("C", "de_DE.UTF-8"),
     "lc_numeric": ("C", "de_DE.UTF-8"),
     "lc_time": ("C", "de_DE.UTF-8"),
@@ -72,21 +71,18 @@ REFUSING = {"default_transaction_read_only": "on", "row_security": "off"}
 SKIPPED = WITHOUT_MEANING | OF_THE_TRANSACTION | REFUSING.keys()
 
 _SETTINGS = """
-SELECT name, vartype, setting, enumvals, min_val, max_val FROM pg_catalog.pg_settings
- WHERE context = ANY (%s) OR name = ANY (%s) ORDER BY name
+SELECT name, vartype, setting, enumvals, min_val, max_val FROM pg_catalog.pg_settings WHERE context = 'user' ORDER BY name
 """
-# Only a superuser may change these, also for a role or a database.
-OF_SUPERUSERS = ("plpgsql.variable_conflict",)
 
 
-def other_values(connection: Driver, *, by_superuser: bool = False) -> dict[str, list[str]]:
-    """Return other values for each setting that this login may change, or for OF_SUPERUSERS.
+def other_values(connection: Driver) -> dict[str, list[str]]:
+    """Return other values for each setting that this login may change.
 
     Fails for a setting of text without values in CHOSEN.
     """
     with connection.cursor() as cursor:
         cursor.execute("DO $$ BEGIN PERFORM 1; END $$")  # loads plpgsql, which then has settings
-        cursor.execute(_SETTINGS, ([], list(OF_SUPERUSERS)) if by_superuser else (["user"], []))
+        cursor.execute(_SETTINGS)
         settings = [row for row in cursor.fetchall() if row[0] not in SKIPPED]
     connection.rollback()
     unknown = [name for name, kind, *_ in settings if kind == "string" and name not in CHOSEN]

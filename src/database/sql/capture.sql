@@ -1,4 +1,4 @@
--- build 3 · sha256 146f6fca3e72
+-- build 4 · sha256 fb2d855235e1
 -- Capture: triggers that write an entry to the log for each inserted, updated or deleted row, by any client.
 --
 -- Inserts are captured per statement, updates and deletes per row: the ORM inserts a thousand rows in one statement and
@@ -15,7 +15,7 @@
 CREATE OR REPLACE FUNCTION public.capture_arguments(entity text)
 RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
     SELECT string_to_array(encode(t.tgargs, 'escape'), E'\\000') FROM pg_trigger t
-     WHERE t.tgrelid = to_regclass(format('public.%I', entity)) AND t.tgname = 'capture_change'
+     WHERE t.tgrelid = to_regclass('public.' || quote_ident(entity)) AND t.tgname = 'capture_change'
 $body$;
 REVOKE ALL ON FUNCTION public.capture_arguments(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.capture_arguments(text) TO sti_admin;
