@@ -30,8 +30,8 @@ _FUNCTION = re.compile(
 )
 _GRANTED = re.compile(r"^GRANT EXECUTE ON FUNCTION .*?\sTO ([^;]+);", re.MULTILINE | re.DOTALL)
 STAMP = re.compile(r"-- build (\d+) · sha256 ([0-9a-f]{12})\Z")
-_LITERAL = re.compile(r"\bRETURN\s+((?:U&)?'(?:[^']|'')*'(?:\s*\n\s*'(?:[^']|'')*')*)(?:::\w+)?;\Z")
-_CODE_POINT = re.compile(r"\\(?:\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))")
+_LITERAL = re.compile(r"\bRETURN\s+(E?'(?:[^']|'')*'(?:\s*\n\s*'(?:[^']|'')*')*)(?:::\w+)?;\Z")
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(\\))")
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ def constant(name: str) -> str:
     found = _LITERAL.search(definition)
     if found is None:
         raise NotFound(f"{name}() returns no literal.")
-    escaped = found[1].startswith("U&")
     text = "".join(re.findall(r"'((?:[^']|'')*)'", found[1])).replace("''", "'")
-    return _CODE_POINT.sub(lambda code: chr(int(code[1] or code[2], 16)), text) if escaped else text
+    if not found[1].startswith("E"):
+        return text
+    return _ESCAPE.sub(lambda escape: escape[3] or chr(int(escape[1] or escape[2], 16)), text)
 
 
 def _functions_of(file: str) -> list[Function]:

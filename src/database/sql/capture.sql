@@ -1,4 +1,4 @@
--- build 2 · sha256 e823e290284c
+-- build 4 · sha256 fb2d855235e1
 -- Capture: triggers that write an entry to the log for each inserted, updated or deleted row, by any client.
 --
 -- Inserts are captured per statement, updates and deletes per row: the ORM inserts a thousand rows in one statement and
@@ -14,8 +14,8 @@
 
 CREATE OR REPLACE FUNCTION public.capture_arguments(entity text)
 RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
-    SELECT string_to_array(encode(t.tgargs, 'escape'), '\000') FROM pg_trigger t
-     WHERE t.tgrelid = to_regclass(format('public.%I', entity)) AND t.tgname = 'capture_change'
+    SELECT string_to_array(encode(t.tgargs, 'escape'), E'\\000') FROM pg_trigger t
+     WHERE t.tgrelid = to_regclass('public.' || quote_ident(entity)) AND t.tgname = 'capture_change'
 $body$;
 REVOKE ALL ON FUNCTION public.capture_arguments(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.capture_arguments(text) TO sti_admin;

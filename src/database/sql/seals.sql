@@ -1,4 +1,4 @@
--- build 3 · sha256 498566e39b60
+-- build 4 · sha256 35a11784b29c
 -- Seals over finished transactions, erasing payloads of entries, and moving entries to the archive.
 --
 -- A batch contains the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch
@@ -52,7 +52,8 @@ REVOKE ALL ON FUNCTION public.begin_seal() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.begin_seal() TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.append_seal(seal jsonb, leaves bytea)
-RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' AS $body$
 DECLARE
     newest public.activity_seals;
     reached xid8;

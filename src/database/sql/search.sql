@@ -1,4 +1,4 @@
--- build 3 · sha256 27e2de924a82
+-- build 5 · sha256 22bc42b21e1d
 -- Search: functions that read the indexes for the actor and return ids, which the caller reads under row security.
 --
 -- `@@` and LIKE are not leakproof, so under row security PostgreSQL does not use their indexes. These functions run as
@@ -67,8 +67,10 @@ BEGIN
             SELECT (SELECT min(t.language_id + 0) FROM public.transcriptions t WHERE t.language_id + 0 > u.id)
               FROM used u WHERE u.id IS NOT NULL
         )
-        SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)', array_agg(q.config)::text, q.terms),
-               format('WHEN search_config = ANY (%L) THEN %L::tsquery', array_agg(q.config)::text, q.terms)
+        SELECT format('(s.search_config = ANY (%L) AND s.search @@ %L::tsquery)',
+                      array_agg(q.config ORDER BY q.config)::text, q.terms),
+               format('WHEN search_config = ANY (%L) THEN %L::tsquery',
+                      array_agg(q.config ORDER BY q.config)::text, q.terms)
           FROM (SELECT c.config, public.search_query(c.config, search_matches.query)::text AS terms
                   FROM (SELECT DISTINCT l.search_config FROM public.languages l LEFT JOIN used u ON u.id = l.id
                          WHERE (search_matches.language_id IS NULL OR l.id = search_matches.language_id
@@ -88,7 +90,9 @@ REVOKE ALL ON FUNCTION public.search_matches(text, bigint) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.search_page(query text, filters jsonb)
 RETURNS TABLE (segment_id bigint, rank real, total bigint, terms tsquery)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50 AS $body$
+SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50
+-- The query contains times and numbers as literals, and a limit would omit matches.
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET extra_float_digits = 1 SET gin_fuzzy_search_limit = 0 AS $body$
 DECLARE
     -- Conditions on the version of a transcription: no version `v` supersedes it.
     newest CONSTANT text := $sql$NOT EXISTS (
@@ -182,13 +186,14 @@ GRANT EXECUTE ON FUNCTION public.search_page(text, jsonb) TO sti_app, sti_wide, 
 CREATE OR REPLACE FUNCTION public.search_rows(entity text, query text, filters jsonb)
 RETURNS TABLE (row_id bigint, rank real, total bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on ROWS 50 AS $body$
+SET jit = off SET random_page_cost = 1.1 SET enable_bitmapscan = on SET gin_fuzzy_search_limit = 0 ROWS 50 AS $body$
 DECLARE
     f jsonb := coalesce(filters, '{}');
     scope integer[] := public.search_scope(f -> 'cases');
     max_rows integer := public.search_max_rows(f);
     -- Wildcards of users: * matches any characters, ? a single one.
-    pattern text := translate(replace(replace(replace(lower(query), '\', '\\'), '%', '\%'), '_', '\_'), '*?', '%_');
+    pattern text := translate(
+        replace(replace(replace(lower(query), E'\\', E'\\\\'), '%', E'\\%'), '_', E'\\_'), '*?', '%_');
     words text := CASE entity WHEN 'case_notes' THEN 'x.body' WHEN 'analysis_results' THEN 'x.summary' END;
     terms text;
     condition text;

@@ -1,4 +1,4 @@
--- build 2 · sha256 9c6524fa1167
+-- build 3 · sha256 429a13a7c60a
 -- Parsing query text to a tsquery: with the rules of stored texts (search_text_1.sql), plus alternative spellings.
 --
 -- An alternative in the query costs one index lookup; an additional lexeme in the texts would require a reindex. So the
@@ -25,14 +25,15 @@
 -- Quotation marks of other keyboard layouts and of word processors.
 CREATE OR REPLACE FUNCTION public.search_quotes()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN U&'\201C\201D\201E\201F\00AB\00BB\FF02';
+RETURN E'\u201C\u201D\u201E\u201F\u00AB\u00BB\uFF02';
 REVOKE ALL ON FUNCTION public.search_quotes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_quotes() TO sti_app, sti_wide, sti_admin;
 
 -- Spaces of the same kind.
 CREATE OR REPLACE FUNCTION public.search_spaces()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN U&'\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\2028\2029\202F\205F\3000';
+RETURN E'\u0085\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F'
+       '\u205F\u3000';
 REVOKE ALL ON FUNCTION public.search_spaces() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_spaces() TO sti_app, sti_wide, sti_admin;
 
@@ -40,7 +41,7 @@ GRANT EXECUTE ON FUNCTION public.search_spaces() TO sti_app, sti_wide, sti_admin
 -- locale.
 CREATE OR REPLACE FUNCTION public.search_term_pattern()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '(-?)(?:"([^"]*)"?|([^\u0009-\u000d\u0020"]+))';
+RETURN E'(-?)(?:"([^"]*)"?|([^\\u0009-\\u000d\\u0020"]+))';
 REVOKE ALL ON FUNCTION public.search_term_pattern() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_term_pattern() TO sti_app, sti_wide, sti_admin;
 
@@ -79,7 +80,7 @@ BEGIN
                        generate_series(script.first, script.last) AS c
                  WHERE ending BETWEEN script.low AND script.high))) AS l
              WHERE NOT starts_with(l.lexeme, lower(beginning)) AND length(l.lexeme) > 1
-               AND l.lexeme !~ '[''\\]')::tsquery;
+               AND l.lexeme !~ E'[''\\\\]')::tsquery;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.search_stems(text, text) FROM PUBLIC;
@@ -131,12 +132,12 @@ RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_cat
            unnest(ARRAY[a.spelling,
                         regexp_replace(a.spelling,
                                        '(' || public.search_letter_1() || ')-(?=' || public.search_letter_1() || ')',
-                                       '\1 ', 'g')]) AS b (spelling),
-           unnest(ARRAY[b.spelling, replace(b.spelling, U&'\02BC', ''''),
-                        regexp_replace(b.spelling, '([^\u0001-\u007f])[''\u2019](?=[^\u0001-\u007f])',
-                                       '\1' || U&'\02BC', 'g'),
-                        translate(b.spelling, U&'\064A\0643', U&'\06CC\06A9'),
-                        translate(b.spelling, U&'\06CC\06A9', U&'\064A\0643')]) AS c (spelling)
+                                       E'\\1 ', 'g')]) AS b (spelling),
+           unnest(ARRAY[b.spelling, replace(b.spelling, E'\u02BC', ''''),
+                        regexp_replace(b.spelling, E'([^\\u0001-\\u007f])[''\\u2019](?=[^\\u0001-\\u007f])',
+                                       E'\\1' || E'\u02BC', 'g'),
+                        translate(b.spelling, E'\u064A\u0643', E'\u06CC\u06A9'),
+                        translate(b.spelling, E'\u06CC\u06A9', E'\u064A\u0643')]) AS c (spelling)
 $body$;
 REVOKE ALL ON FUNCTION public.search_spellings(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_spellings(text) TO sti_app, sti_wide, sti_admin;
@@ -163,13 +164,13 @@ BEGIN
     -- A stop word with accents must not become a required word without them.
     IF numnode(spelled) > 0 THEN
         written := spelled::text;
-        IF spaced ~ '[^\u0001-\u007f]|-' THEN
+        IF spaced ~ E'[^\\u0001-\\u007f]|-' THEN
             spellings := ARRAY[spaced, public.search_fold_1(spaced)];
-            IF spaced ~ '[-''\u2019\u02bc\u064a\u0643\u06cc\u06a9]' THEN
+            IF spaced ~ E'[-''\\u2019\\u02bc\\u064a\\u0643\\u06cc\\u06a9]' THEN
                 spellings := ARRAY(SELECT public.search_spellings(spaced));
             END IF;
-            IF strpos(words, U&'\200C') > 0 THEN
-                spellings := spellings || public.search_plain_1(replace(words, U&'\200C', ''));
+            IF strpos(words, E'\u200C') > 0 THEN
+                spellings := spellings || public.search_plain_1(replace(words, E'\u200C', ''));
             END IF;
             SELECT coalesce(string_agg(DISTINCT each, ' | '), '') INTO written
               FROM (SELECT DISTINCT spelling FROM unnest(spellings) AS spelling) s,
@@ -177,12 +178,12 @@ BEGIN
                        public.search_words(config, s.spelling, beginning)::text), ' | ')) AS each
              WHERE each <> '';
         END IF;
-        IF written ~ '[0-9\u03c2\u03c3]' AND written !~ '''''|\\' THEN
+        IF written ~ E'[0-9\\u03c2\\u03c3]' AND written !~ E'''''|\\\\' THEN
             -- The parser reads a hyphen before digits as a sign, `COVID-19`. The lower case of a capital sigma is never
             -- the form at the end of a word.
             written := regexp_replace(regexp_replace(written,
-                '''[+-]?([0-9]+(?:\.[0-9]+)?)''(:\*)?', '(''\1''\2 | ''-\1''\2 | ''+\1''\2)', 'g'),
-                '''([^'']*)[\u03c2\u03c3]''(:\*)?', '(''\1ς''\2 | ''\1σ''\2)', 'g');
+                E'''[+-]?([0-9]+(?:\\.[0-9]+)?)''(:\\*)?', E'(''\\1''\\2 | ''-\\1''\\2 | ''+\\1''\\2)', 'g'),
+                E'''([^'']*)[\\u03c2\\u03c3]''(:\\*)?', E'(''\\1ς''\\2 | ''\\1σ''\\2)', 'g');
         END IF;
         spelled := written::tsquery;
     END IF;

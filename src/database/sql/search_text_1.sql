@@ -1,4 +1,4 @@
--- build 2 · sha256 010c3feae2ab
+-- build 4 · sha256 d0fdb3ea0fc8
 -- Converting texts to tsvector. Queries are converted by the same rules: see search_query.sql.
 --
 -- The suffix _1 marks all functions that indexes and generated columns call, directly or indirectly. Stored values were
@@ -26,17 +26,19 @@
 -- character. This depends on the characters and not on the language, so a wrong language tag loses nothing.
 --
 -- The character classes come first. Each is one literal: the planner inlines it, and Python reads it from this file for
--- highlighting (schema/sql_files.py). Classes for regular expressions use their escapes; the silent characters use the
--- escapes of SQL strings, since translate() takes the characters themselves.
+-- highlighting (schema/sql_files.py). Classes for regular expressions use their escapes, `\\u`; the silent characters
+-- use the escapes of SQL strings, `\u`, since translate() takes the characters themselves. Every literal with a
+-- backslash is an E'' literal, which no setting reads in another way.
 --
 -- Elsewhere: the configuration of a text (languages.search_config), ranking and matching (search.sql).
 
 -- Scripts without spaces: Han with its marks, kana, bopomofo, hangul; Thai without its digits, Lao, Burmese, Khmer.
 CREATE OR REPLACE FUNCTION public.search_unspaced_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3131-\u318e\u31a0-\u31bf\u31f0-\u31ff'
-       '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u1100-\u11ff\uac00-\ud7a3\U00020000-\U0003ffff'
-       '\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3';
+RETURN E'\\u3005-\\u3007\\u3041-\\u309f\\u30a1-\\u30fa\\u30fc-\\u30ff\\u3105-\\u312f\\u3131-\\u318e'
+       '\\u31a0-\\u31bf\\u31f0-\\u31ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\u1100-\\u11ff\\uac00-\\ud7a3'
+       '\\U00020000-\\U0003ffff'
+       '\\u0e01-\\u0e3a\\u0e40-\\u0e4e\\u0e81-\\u0ece\\u1000-\\u103f\\u1050-\\u109f\\u1780-\\u17d3';
 REVOKE ALL ON FUNCTION public.search_unspaced_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_unspaced_1() TO sti_app, sti_wide, sti_admin;
 
@@ -44,15 +46,15 @@ GRANT EXECUTE ON FUNCTION public.search_unspaced_1() TO sti_app, sti_wide, sti_a
 -- except the nukta, which is often omitted.
 CREATE OR REPLACE FUNCTION public.search_accents_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670'
-       '\u093c\u09bc\u0a3c';
+RETURN E'\\u0300-\\u036f\\u0591-\\u05bd\\u05bf\\u05c1\\u05c2\\u05c4\\u05c5\\u05c7\\u0610-\\u061a'
+       '\\u064b-\\u065f\\u0670\\u093c\\u09bc\\u0a3c';
 REVOKE ALL ON FUNCTION public.search_accents_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_accents_1() TO sti_app, sti_wide, sti_admin;
 
 -- Characters without a sound: soft hyphen, joiners, direction marks, tatweel.
 CREATE OR REPLACE FUNCTION public.search_silent_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN U&'\00AD\200B\200C\200D\200E\200F\202A\202B\202C\202D\202E\2060\FEFF\0640';
+RETURN E'\u00AD\u200B\u200C\u200D\u200E\u200F\u202A\u202B\u202C\u202D\u202E\u2060\uFEFF\u0640';
 REVOKE ALL ON FUNCTION public.search_silent_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_silent_1() TO sti_app, sti_wide, sti_admin;
 
@@ -60,14 +62,14 @@ GRANT EXECUTE ON FUNCTION public.search_silent_1() TO sti_app, sti_wide, sti_adm
 -- the literal, since the class is negated.
 CREATE OR REPLACE FUNCTION public.search_letter_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '[^\u0001-\u0040\u005b-\u0060\u007b-\u00a9\u2000-\u206f\u3000-\u3004]';
+RETURN E'[^\\u0001-\\u0040\\u005b-\\u0060\\u007b-\\u00a9\\u2000-\\u206f\\u3000-\\u3004]';
 REVOKE ALL ON FUNCTION public.search_letter_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_letter_1() TO sti_app, sti_wide, sti_admin;
 
 -- Persian and related languages put a zero-width non-joiner between a word and its endings.
 CREATE OR REPLACE FUNCTION public.search_half_space_1()
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '([\u0620-\u06ff])\u200c+(?=[\u0620-\u06ff])';
+RETURN E'([\\u0620-\\u06ff])\\u200c+(?=[\\u0620-\\u06ff])';
 REVOKE ALL ON FUNCTION public.search_half_space_1() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_half_space_1() TO sti_app, sti_wide, sti_admin;
 
@@ -81,15 +83,15 @@ BEGIN
         plain := translate(body, '/', ' ');
     ELSE
         plain := normalize(body, NFKC);
-        IF strpos(plain, U&'\200C') > 0 THEN
-            plain := regexp_replace(plain, public.search_half_space_1(), '\1 ', 'g');
+        IF strpos(plain, E'\u200C') > 0 THEN
+            plain := regexp_replace(plain, public.search_half_space_1(), E'\\1 ', 'g');
         END IF;
         plain := translate(plain, '/' || public.search_silent_1(), ' ');
     END IF;
     -- The same for a full stop between two letters on each side: `left.Then`, `example.com`. Usually a space follows.
-    IF plain ~ '\.[^ .]' THEN
+    IF plain ~ E'\\.[^ .]' THEN
         plain := regexp_replace(plain,
-            '(' || public.search_letter_1() || '{2})\.(?=' || public.search_letter_1() || '{2})', '\1 ', 'g');
+            '(' || public.search_letter_1() || E'{2})\\.(?=' || public.search_letter_1() || '{2})', E'\\1 ', 'g');
     END IF;
     RETURN plain;
 END
@@ -107,9 +109,9 @@ BEGIN
     END IF;
     -- Removes only marks that follow another character, so that no lexeme becomes empty.
     folded := regexp_replace(normalize(body, NFD),
-        '([^''' || public.search_accents_1() || '])[' || public.search_accents_1() || ']+', '\1', 'g');
+        '([^''' || public.search_accents_1() || '])[' || public.search_accents_1() || ']+', E'\\1', 'g');
     folded := translate(normalize(folded, NFC),
-        U&'\00D8\00F8\0141\0142\0110\0111\0126\0127\0131\00D0\00F0', 'OoLlDdHhiDd');
+        E'\u00D8\u00F8\u0141\u0142\u0110\u0111\u0126\u0127\u0131\u00D0\u00F0', 'OoLlDdHhiDd');
     IF folded ~ '[ßẞæÆœŒþÞ]' THEN
         folded := replace(replace(replace(replace(folded, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th');
         folded := replace(replace(replace(replace(folded, 'ẞ', 'SS'), 'Æ', 'AE'), 'Œ', 'OE'), 'Þ', 'TH');
@@ -153,13 +155,13 @@ BEGIN
     IF folded <> spaced THEN
         found := found || ' ' || to_tsvector(config::regconfig, folded)::text;
     END IF;
-    IF strpos(body, U&'\200C') > 0 AND body ~ public.search_half_space_1() THEN
+    IF strpos(body, E'\u200C') > 0 AND body ~ public.search_half_space_1() THEN
         -- Both parts as one word, for texts and queries without the zero-width non-joiner; without positions, which
         -- would shift those of other words.
         found := found || ' ' || (
             SELECT strip(to_tsvector(config::regconfig, public.search_fold_1(
-                       public.search_plain_1(string_agg(replace(w[1], U&'\200C', ''), ' ')))))
-              FROM regexp_matches(body, '[^\s]*\u200c[^\s]*', 'g') AS w)::text;
+                       public.search_plain_1(string_agg(replace(w[1], E'\u200C', ''), ' ')))))
+              FROM regexp_matches(body, E'[^\\s]*\\u200c[^\\s]*', 'g') AS w)::text;
     END IF;
     -- The text form of tsvector accepts a lexeme twice; every operator of tsvector would shift the positions.
     RETURN (public.search_fold_1(to_tsvector(config::regconfig, spaced)::text) || ' ' || found)::tsvector;
