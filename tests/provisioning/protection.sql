@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 1
+-- revision 1001, declarations of build 2
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -332,14 +332,14 @@ ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
-CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE ON public.case_participants
+CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE OR DELETE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
 CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
     FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
 CREATE OR REPLACE TRIGGER guard_owners_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)) EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
 ALTER TABLE public.case_participants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_participants_app_select ON public.case_participants;

@@ -153,14 +153,15 @@ class CaseParticipant(Versioned, Record):
         delete="manage",
         restorable="manage",
         triggers=(
-            Trigger("guard_grant", "BEFORE INSERT OR UPDATE", "guard_grant"),
+            Trigger("guard_grant", "BEFORE INSERT OR UPDATE OR DELETE", "guard_grant"),
             Trigger("guard_owners", "AFTER DELETE", "guard_owners", when="OLD.role = 'owner'"),
             Trigger(
                 "guard_owners_update",
                 "AFTER UPDATE",
                 "guard_owners",
                 when="OLD.role = 'owner'"
-                " AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)",
+                " AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions"
+                " OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)",
             ),
         ),
     )

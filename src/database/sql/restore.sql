@@ -1,4 +1,4 @@
--- build 4 · sha256 cfe06ceb22e8
+-- build 5 · sha256 08e619a4f2cd
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -35,7 +35,7 @@ BEGIN
             USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restored_check', TABLE = e.entity;
     END IF;
     IF e.entity = 'case_participants' AND NOT public.actor_may('*', '*') THEN
-        PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
+        PERFORM public.require_grantable(NULL, e.old);
     END IF;
     -- The log contains only hashes of sensitive columns: these columns are not restored.
     image := e.old - string_to_array(coalesce(arguments[3], ''), ',')
