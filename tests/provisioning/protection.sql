@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 2
+-- revision 1001, declarations of build 3
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -171,6 +171,9 @@ ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER keep_bytes BEFORE UPDATE OF size_bytes, sha256 ON public.audio_files
+    FOR EACH ROW WHEN (OLD.size_bytes <> NEW.size_bytes OR OLD.sha256 <> NEW.sha256) EXECUTE FUNCTION public.refuse_change('the bytes of a recording never change');
+ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_bytes;
 CREATE OR REPLACE TRIGGER adopt BEFORE INSERT ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER adopt_moved BEFORE UPDATE OF path ON public.audio_files
@@ -705,25 +708,25 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storage_obje
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.storage_objects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', 'verified_at,attempts,last_error', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.storage_objects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_pending AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending;
 CREATE OR REPLACE TRIGGER capture_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_removal;
 CREATE OR REPLACE TRIGGER capture_pending_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending_removal;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.storage_objects ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS storage_objects_app_select ON public.storage_objects;

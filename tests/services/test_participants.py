@@ -84,7 +84,7 @@ LONGER = "for as long as you hold them|at least as long"
         "UPDATE case_participants SET expires_at = NULL WHERE user_id = :bob",
         "UPDATE case_participants SET expires_at = expires_at + interval '1 microsecond' WHERE user_id = :bob",
         "UPDATE case_participants SET expires_at = 'infinity'",
-        "UPDATE case_participants SET expires_at = NULL, permissions = '{\"deny\": [\"delete\"]}' WHERE user_id = :bob",
+        'UPDATE case_participants SET expires_at = NULL, permissions = \'{"deny": ["delete"]}\' WHERE user_id = :bob',
         "UPDATE case_participants SET role = 'editor', expires_at = NULL WHERE user_id = :bob",
         "UPDATE case_participants SET role = 'owner' WHERE user_id = :transcriber",
         "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :root, 'owner')",
@@ -97,12 +97,12 @@ LONGER = "for as long as you hold them|at least as long"
         " SELECT case_id, :bob, 'owner', expires_at FROM case_participants WHERE user_id = :bob"
         " ON CONFLICT (case_id, user_id) DO UPDATE SET expires_at = NULL",
         # to a participation that nothing limits
-        "UPDATE case_participants SET permissions = '{\"allow\": [\"manage\"]}' WHERE user_id = :transcriber",
+        'UPDATE case_participants SET permissions = \'{"allow": ["manage"]}\' WHERE user_id = :transcriber',
         # taken away from an owner who stays longer
         "DELETE FROM case_participants WHERE user_id = :alice",
         "UPDATE case_participants SET role = 'viewer' WHERE user_id = :alice",
         "UPDATE case_participants SET expires_at = now() WHERE user_id = :alice",
-        "UPDATE case_participants SET permissions = '{\"deny\": [\"manage\"]}' WHERE user_id = :alice",
+        'UPDATE case_participants SET permissions = \'{"deny": ["manage"]}\' WHERE user_id = :alice',
     ],
 )
 def test_an_owner_for_an_hour_grants_and_takes_nothing_for_longer(db, case, ids, soon, unchanged, statement):  # noqa: PLR0917 - fixtures
@@ -201,16 +201,16 @@ MANAGERS = {
     "one with all verbs": {"role": "editor", "allow": ["delete", "manage"]},
 }
 AGAINST_OWNERS = {
-    "deny everything": "UPDATE case_participants SET permissions = '{\"deny\": [\"read\", \"write\", \"delete\","
-    " \"manage\"]}' WHERE user_id = :alice",
-    "deny to manage": "UPDATE case_participants SET permissions = '{\"deny\": [\"manage\"]}' WHERE user_id = :alice",
-    "deny to read": "UPDATE case_participants SET permissions = '{\"deny\": [\"read\"]}' WHERE user_id = :alice",
-    "deny to write": "UPDATE case_participants SET permissions = '{\"deny\": [\"write\"]}' WHERE user_id = :alice",
+    "deny everything": 'UPDATE case_participants SET permissions = \'{"deny": ["read", "write", "delete",'
+    ' "manage"]}\' WHERE user_id = :alice',
+    "deny to manage": 'UPDATE case_participants SET permissions = \'{"deny": ["manage"]}\' WHERE user_id = :alice',
+    "deny to read": 'UPDATE case_participants SET permissions = \'{"deny": ["read"]}\' WHERE user_id = :alice',
+    "deny to write": 'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :alice',
     "expire": "UPDATE case_participants SET expires_at = now() + interval '1 day' WHERE user_id = :alice",
     "demote": "UPDATE case_participants SET role = 'viewer' WHERE user_id = :alice",
     "remove": "DELETE FROM case_participants WHERE user_id = :alice",
     "remove everybody": "DELETE FROM case_participants",
-    "deny everybody": "UPDATE case_participants SET permissions = '{\"deny\": [\"read\"]}'",
+    "deny everybody": 'UPDATE case_participants SET permissions = \'{"deny": ["read"]}\'',
     "replace": "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :alice, 'viewer')"
     " ON CONFLICT (case_id, user_id) DO UPDATE SET role = 'viewer'",
     "become one": "UPDATE case_participants SET role = 'owner' WHERE user_id = :bob",
@@ -260,9 +260,9 @@ def test_a_manager_takes_only_what_the_manager_holds(db, case, ids, carol, uncha
         "DELETE FROM case_participants WHERE user_id = :transcriber",
         "UPDATE case_participants SET expires_at = now() WHERE user_id = :transcriber",
         "UPDATE case_participants SET role = 'viewer' WHERE user_id = :transcriber",
-        "UPDATE case_participants SET permissions = '{\"deny\": [\"write\"]}' WHERE user_id = :transcriber",
+        'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :transcriber',
         # and denies no verb that the participant could get in another way, by a lease
-        "UPDATE case_participants SET permissions = '{\"deny\": [\"write\"]}' WHERE user_id = :carol",
+        'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :carol',
         "INSERT INTO case_participants (case_id, user_id, role, permissions)"
         " VALUES (:case, :root, 'viewer', '{\"deny\": [\"write\"]}')",
     ):
@@ -270,7 +270,7 @@ def test_a_manager_takes_only_what_the_manager_holds(db, case, ids, carol, uncha
             session.execute(text(statement), {**ids, "case": case.id, "carol": carol.id})
     with db.session(actor="bob") as session:
         for statement in (
-            "UPDATE case_participants SET permissions = '{\"deny\": [\"read\"]}' WHERE user_id = :carol",
+            'UPDATE case_participants SET permissions = \'{"deny": ["read"]}\' WHERE user_id = :carol',
             "DELETE FROM case_participants WHERE user_id = :carol",
         ):
             assert session.execute(text(statement), {"carol": carol.id}).rowcount == 1
@@ -279,7 +279,7 @@ def test_a_manager_takes_only_what_the_manager_holds(db, case, ids, carol, uncha
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE case_participants SET permissions = '{\"allow\": [\"manage\"]}' WHERE user_id = :bob",
+        'UPDATE case_participants SET permissions = \'{"allow": ["manage"]}\' WHERE user_id = :bob',
         "UPDATE case_participants SET expires_at = now() WHERE user_id = :bob",
         "DELETE FROM case_participants WHERE user_id = :bob",
     ],
@@ -335,7 +335,7 @@ def test_an_inactive_owner_does_not_count_and_an_administrator_adds_the_next(db,
     "change",
     [
         "DELETE FROM case_participants WHERE case_id = {case} AND user_id = {user}",
-        "UPDATE case_participants SET permissions = '{{\"deny\": [\"read\"]}}' WHERE case_id = {case}"
+        'UPDATE case_participants SET permissions = \'{{"deny": ["read"]}}\' WHERE case_id = {case}'
         " AND user_id = {user}",
         "UPDATE users SET is_active = false WHERE id = {user}",
     ],
@@ -399,4 +399,6 @@ def test_an_old_snapshot_does_not_still_grant(db, case, carol, ids, isolation, c
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text(insert), values)
     assert caught.value.orig.pgcode in {"42501", "40001"}
-    assert participations(db, case).keys() == {ids["alice"], ids["bob"]} - ({ids["bob"]} if "DELETE" in change else set())
+    assert participations(db, case).keys() == {ids["alice"], ids["bob"]} - (
+        {ids["bob"]} if "DELETE" in change else set()
+    )

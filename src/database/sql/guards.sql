@@ -1,4 +1,4 @@
--- build 5 · sha256 5c9489b497b7
+-- build 6 · sha256 b8ae4c1aae8c
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -8,7 +8,8 @@
 -- Shared rules: require_grantable (also called when a participant is restored), require_no_hold (also called when a
 -- recording is marked as deleted and when entries are erased).
 
--- Until when this image of a participant grants a verb: `infinity` without an expiry, NULL when it does not grant it now.
+-- Until when this image of a participant grants a verb: `infinity` without an expiry, NULL when it does not grant it
+-- now.
 CREATE OR REPLACE FUNCTION public.granted_until(participant jsonb, verb text)
 RETURNS timestamptz LANGUAGE sql VOLATILE
 RETURN CASE WHEN public.is_current((participant ->> 'expires_at')::timestamptz)
@@ -26,9 +27,10 @@ REVOKE ALL ON FUNCTION public.denied_until(jsonb, text) FROM PUBLIC;
 
 -- Raises unless the actor may change a participant from one image to the other; NULL is the image of a missing row.
 --
--- The actor must hold, as a participant, each verb that the change grants, removes, denies or no longer denies, and what
--- is granted must end no later than the participation of the actor. A lease holds nothing in this sense, since it is not
--- meant to be passed on. Only an owner who participates at least as long may make an owner, or change or remove one.
+-- The actor must hold, as a participant, each verb that the change grants, removes, denies or no longer denies, and
+-- what is granted must end no later than the participation of the actor. A lease holds nothing in this sense, since it
+-- is not meant to be passed on. Only an owner who participates at least as long may make an owner, or change or remove
+-- one.
 CREATE OR REPLACE FUNCTION public.require_grantable(before jsonb, after jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -144,8 +146,8 @@ $body$;
 REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
 
 -- An owner counts who can still manage the case: an active user, without an expiry, and not denied to manage or read.
--- An administrator may deactivate the last one: locking a person out must not wait for a successor. The case then has no
--- owner that counts until an administrator adds one.
+-- An administrator may deactivate the last one: locking a person out must not wait for a successor. The case then has
+-- no owner that counts until an administrator adds one.
 CREATE OR REPLACE FUNCTION public.guard_owners()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
