@@ -89,13 +89,19 @@ LONGER = "for as long as you hold them|at least as long"
         "UPDATE case_participants SET role = 'owner' WHERE user_id = :transcriber",
         "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :root, 'owner')",
         "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :root, 'viewer')",
-        "INSERT INTO case_participants (case_id, user_id, role, expires_at)"
-        " VALUES (:case, :root, 'viewer', now() + interval '2 hours')",
-        "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :bob, 'owner')"
-        " ON CONFLICT (case_id, user_id) DO UPDATE SET expires_at = NULL",
-        "INSERT INTO case_participants (case_id, user_id, role, expires_at)"
-        " SELECT case_id, :bob, 'owner', expires_at FROM case_participants WHERE user_id = :bob"
-        " ON CONFLICT (case_id, user_id) DO UPDATE SET expires_at = NULL",
+        (
+            "INSERT INTO case_participants (case_id, user_id, role, expires_at)"
+            " VALUES (:case, :root, 'viewer', now() + interval '2 hours')"
+        ),
+        (
+            "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :bob, 'owner')"
+            " ON CONFLICT (case_id, user_id) DO UPDATE SET expires_at = NULL"
+        ),
+        (
+            "INSERT INTO case_participants (case_id, user_id, role, expires_at)"
+            " SELECT case_id, :bob, 'owner', expires_at FROM case_participants WHERE user_id = :bob"
+            " ON CONFLICT (case_id, user_id) DO UPDATE SET expires_at = NULL"
+        ),
         # to a participation that nothing limits
         'UPDATE case_participants SET permissions = \'{"allow": ["manage"]}\' WHERE user_id = :transcriber',
         # taken away from an owner who stays longer
@@ -263,8 +269,10 @@ def test_a_manager_takes_only_what_the_manager_holds(db, case, ids, carol, uncha
         'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :transcriber',
         # and denies no verb that the participant could get in another way, by a lease
         'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :carol',
-        "INSERT INTO case_participants (case_id, user_id, role, permissions)"
-        " VALUES (:case, :root, 'viewer', '{\"deny\": [\"write\"]}')",
+        (
+            "INSERT INTO case_participants (case_id, user_id, role, permissions)"
+            " VALUES (:case, :root, 'viewer', '{\"deny\": [\"write\"]}')"
+        ),
     ):
         with unchanged(held), db.session(actor="bob") as session:
             session.execute(text(statement), {**ids, "case": case.id, "carol": carol.id})
@@ -335,8 +343,10 @@ def test_an_inactive_owner_does_not_count_and_an_administrator_adds_the_next(db,
     "change",
     [
         "DELETE FROM case_participants WHERE case_id = {case} AND user_id = {user}",
-        'UPDATE case_participants SET permissions = \'{{"deny": ["read"]}}\' WHERE case_id = {case}'
-        " AND user_id = {user}",
+        (
+            'UPDATE case_participants SET permissions = \'{{"deny": ["read"]}}\' WHERE case_id = {case}'
+            " AND user_id = {user}"
+        ),
         "UPDATE users SET is_active = false WHERE id = {user}",
     ],
 )
@@ -347,7 +357,7 @@ def test_of_two_owners_who_leave_concurrently_one_stays(db, case, ids, owner, is
     leave = "DELETE FROM case_participants WHERE case_id = {case} AND user_id = {user}"
     first = change.format(case=case.id, user=ids["alice"])
     second = leave.format(case=case.id, user=ids["bob"])
-    with pytest.raises(DBAPIError, match="at least one owner|could not serialize|deadlock"):
+    with pytest.raises(DBAPIError, match=r"at least one owner|could not serialize|deadlock"):
         overlapping(owner, isolation, first, second)
     assert ids["bob"] in participations(db, case)
 

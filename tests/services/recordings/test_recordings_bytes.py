@@ -112,7 +112,7 @@ def test_a_hold_is_not_needed_to_keep_the_original_and_its_release_removes_nothi
     assert content_of(storage, audio.path) == CONTENT
 
 
-def test_no_number_of_moves_removes_the_original(db, case, audio, editor, storage, sweep, owner):
+def test_no_number_of_moves_removes_the_original(db, case, audio, editor, storage, sweep, owner):  # noqa: PLR0917 - fixtures
     """Moved to nothing, to other bytes, to the same bytes, and to nothing again, with a check claimed in between."""
     new = [move_to(db, case, audio, editor, storage, content=content) for content in (None, b"RIFF forged", CONTENT)]
     done = sweep()
@@ -132,7 +132,7 @@ def test_no_number_of_moves_removes_the_original(db, case, audio, editor, storag
     assert read_recording(db, audio) == CONTENT
 
 
-def test_a_session_cannot_claim_that_a_recording_was_checked(db, case, audio, editor, storage, owner):
+def test_a_session_cannot_claim_that_a_recording_was_checked(db, case, audio, editor, storage, owner):  # noqa: PLR0917 - fixtures
     storage.corrupt(audio.path)
     with db.session(actor=editor) as session:
         assert session.scalar(text("SELECT note_check(:id, :path, NULL)"), {"id": audio.id, "path": audio.path})
@@ -141,7 +141,7 @@ def test_a_session_cannot_claim_that_a_recording_was_checked(db, case, audio, ed
         assert list(verify_all(session, {"memory": storage})) == []
 
 
-def test_the_object_of_a_recording_that_claims_other_bytes_is_kept(db, case, editor, storage, sweep, make_audio):
+def test_the_object_of_a_recording_that_claims_other_bytes_is_kept(db, case, editor, storage, sweep, make_audio):  # noqa: PLR0917 - fixtures
     """A session may state any size and SHA-256 for a new recording, and then bring the bytes that fit."""
     with db.session(actor=editor) as session:
         audio = make_audio(session, case, content=CONTENT)
@@ -161,7 +161,7 @@ def test_the_object_of_a_recording_that_claims_other_bytes_is_kept(db, case, edi
     assert (content_of(storage, key), content_of(storage, audio.path)) == (b"RIFF true", CONTENT)
 
 
-def test_a_recording_returns_only_to_an_object_that_it_had(db, case, audio, editor, storage, sweep, make_audio):
+def test_a_recording_returns_only_to_an_object_that_it_had(db, case, audio, editor, storage, sweep, make_audio):  # noqa: PLR0917 - fixtures
     with db.session(actor="alice") as session:
         other = make_audio(session, case, content=b"RIFF other")
     move_to(db, case, other, editor, storage, content=b"RIFF other")
@@ -270,7 +270,7 @@ def test_deleting_a_recording_includes_the_objects_that_it_had(db, case, audio, 
     assert list(storage.list()) == []
 
 
-def test_restoring_a_deleted_row_keeps_the_objects_that_it_had(db, case, audio, editor, storage, sweep):
+def test_restoring_a_deleted_row_keeps_the_objects_that_it_had(db, case, audio, editor, storage, sweep):  # noqa: PLR0917 - fixtures
     """Otherwise a recording that was moved to nothing would lose its bytes by being deleted and restored."""
     move_to(db, case, audio, editor, storage)
     with db.session(actor="alice") as session:
@@ -304,7 +304,7 @@ def held_objects(db, case, audio, storage, owner):
     return {**names, "upload": upload, "unknown": unknown[0], "unknown copy": unknown[1]}, hold
 
 
-def test_a_hold_protects_every_object_of_its_case(db, case, held_objects, storage, sweep, owner):
+def test_a_hold_protects_every_object_of_its_case(db, case, held_objects, storage, sweep, owner):  # noqa: PLR0917 - fixtures
     objects, hold = held_objects
     done = sweep(grace=ZERO)
     assert (done.removed_objects, done.kept_back) == (1, 3)
@@ -312,7 +312,7 @@ def test_a_hold_protects_every_object_of_its_case(db, case, held_objects, storag
         assert sweeping.remove_unknown(session, storage, older_than=ZERO) == []
     assert {info.key for info in storage.list()} == set(objects.values()) - {objects["upload"]}
     for name in ("live", "superseded", "deleting", "copy"):
-        with pytest.raises(DBAPIError, match="legal hold|path_fkey"), owner.begin() as connection:
+        with pytest.raises(DBAPIError, match=r"legal hold|path_fkey"), owner.begin() as connection:
             connection.execute(text("DELETE FROM storage_objects WHERE key = :key"), {"key": objects[name]})
     with db.session(actor="alice") as session:
         cases.release_hold(session, hold, reason="over")
@@ -418,7 +418,7 @@ def test_an_object_in_a_backend_that_is_unknown_to_the_sweep_is_kept(db, case, a
     assert done.removed_objects == 1
 
 
-def test_pointing_back_needs_wrong_bytes_now_and_the_right_ones_before(db, case, audio, editor, storage, owner):
+def test_pointing_back_needs_wrong_bytes_now_and_the_right_ones_before(db, case, audio, editor, storage, owner):  # noqa: PLR0917 - fixtures
     storages = {"memory": storage}
     with Session(owner) as session:
         with pytest.raises(NotFound, match="no object that it had before"):
@@ -438,7 +438,7 @@ def test_pointing_back_needs_wrong_bytes_now_and_the_right_ones_before(db, case,
             assert session.scalar(select(AudioFile.path)) == new
 
 
-def test_pointing_back_notices_a_concurrent_move(db, case, audio, editor, storage, owner, monkeypatch):
+def test_pointing_back_notices_a_concurrent_move(db, case, audio, editor, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
     move_to(db, case, audio, editor, storage)
 
     def read_and_move(*arguments):
