@@ -1,7 +1,7 @@
 """Objects that a move replaced: queued for removal only after this login has read them and their successors.
 
-A session may move a recording to any object that was announced for it, so its word does not count: whoever injects SQL
-into a session could name an empty one. Maintenance runs as the owner of the database, reads both objects, and compares
+A session may move a recording to any object that was announced for it, so its word does not count: SQL that was
+injected into a session could name an empty one. Maintenance runs as the owner of the database, reads both objects, and compares
 them with the size and the SHA-256 of the recording, which never change.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Case, StorageObject
-from src.errors import ConfigurationError, Conflict, LostUpdate, NotFound, StorageError
+from src.errors import Conflict, LostUpdate, NotFound, StorageError
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import Outcome, read_again
 from src.storage import StorageBackend
@@ -95,24 +95,22 @@ def compare(
 def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> str:
     """Give a recording, whose object is missing or damaged, the newest object with its bytes that it had before.
 
-    Returns the key. The object with the wrong bytes is queued for removal. Commits. Raises NotFound for an unknown
-    recording, Conflict when its object is sound or none of those before has its bytes, ConfigurationError for a backend
-    that is not in `storages`, LostUpdate when the recording is moved meanwhile, and a StorageError.
+    Returns the key. The object with the wrong bytes is queued for removal; one in a backend that is not in `storages`
+    counts as missing, and is kept. Commits. Raises NotFound for an unknown recording, Conflict when its object is sound
+    or none of those before has its bytes, LostUpdate when the recording is moved meanwhile, and a StorageError.
     """
     with session.begin():
         pairs = _pairs(session, audio_id)
     if not pairs:
         raise NotFound(f"Recording {audio_id} does not exist, or no object that it had before is kept.")
-    current = pairs[0]
-    unknown = {current.storage_type, *(pair.backend for pair in pairs)} - storages.keys()
-    if unknown:
-        raise ConfigurationError(f"The storage {min(unknown)!r} of this recording is not described by the settings.")
-    outcome = read_again(storages[current.storage_type], current.path, current.size_bytes, current.sha256)
-    if outcome == "sound":
+    now = pairs[0]
+    is_known = now.storage_type in storages
+    if is_known and read_again(storages[now.storage_type], now.path, now.size_bytes, now.sha256) == "sound":
         raise Conflict(f"Recording {audio_id} has its bytes; there is nothing to point back.")
     for pair in pairs:
-        if read_again(storages[pair.backend], pair.key, pair.size_bytes, pair.sha256) == "sound":
-            _switch(session, pair)
+        known = storages.get(pair.backend)
+        if known is not None and read_again(known, pair.key, pair.size_bytes, pair.sha256) == "sound":
+            _switch(session, pair, is_wrong=is_known)
             return pair.key
     raise Conflict(f"No kept object has the bytes of recording {audio_id}; ingest the original file again.")
 
@@ -196,7 +194,7 @@ def _note(session: Session, pair: _Pair, error: str) -> bool:
     return known != error[:4000]
 
 
-def _switch(session: Session, pair: _Pair) -> None:
+def _switch(session: Session, pair: _Pair, *, is_wrong: bool) -> None:
     archived = pair.key.startswith("archive/")
     reason = func.coalesce(AudioFile.archive_reason, "pointed back to its object in the archive") if archived else None
     with session.begin():
@@ -210,6 +208,7 @@ def _switch(session: Session, pair: _Pair) -> None:
         ).one_or_none()
         if switched is None:
             raise LostUpdate(f"Recording {pair.audio_id} was moved meanwhile; repeat the command.")
-        session.execute(update(StorageObject).where(StorageObject.key == pair.path).values(state="deleting"))
+        if is_wrong:
+            session.execute(update(StorageObject).where(StorageObject.key == pair.path).values(state="deleting"))
         detail = {"name": pair.name, "size_bytes": pair.size_bytes, "sha256": pair.sha256, "outcome": "pointed back"}
         log_as_owner(session, "audio.repaired", case_id=pair.case_id, audio_id=pair.audio_id, detail=detail)

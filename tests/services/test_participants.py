@@ -229,7 +229,7 @@ AGAINST_OWNERS = {
 @pytest.mark.parametrize("manager", MANAGERS.values(), ids=MANAGERS)
 @pytest.mark.parametrize("statement", AGAINST_OWNERS.values(), ids=AGAINST_OWNERS)
 @pytest.mark.parametrize("owners", [1, 2])
-def test_a_manager_who_is_no_owner_makes_and_changes_no_owner(  # noqa: PLR0917 - fixtures
+def test_a_manager_who_is_not_an_owner_makes_and_changes_no_owner(  # noqa: PLR0917 - fixtures
     db, case, carol, ids, unchanged, manager, statement, owners
 ):
     with db.session(actor="alice") as session:
@@ -240,7 +240,7 @@ def test_a_manager_who_is_no_owner_makes_and_changes_no_owner(  # noqa: PLR0917 
         session.execute(text(statement), {**ids, "case": case.id})
 
 
-def test_a_manager_is_told_that_an_owner_is_needed(db, case, unchanged):
+def test_the_error_for_a_manager_says_that_an_owner_is_needed(db, case, unchanged):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="editor", allow=["delete", "manage"])
     only = "only an owner who participates at least as long"

@@ -49,7 +49,7 @@ class StorageObject(Record):
     """One stored object, from before its first byte is written until after its last byte is removed.
 
     pending: announced, perhaps partly written, not yet part of a recording. live: the object of a recording.
-    superseded: its recording was moved to another object, whose bytes a sweep has not compared yet. deleting: no longer
+    superseded: its recording was moved to another object, and a sweep still has to compare both. deleting: no longer
     part of a recording. Without foreign keys to its case and its recording, since it outlives both until a sweep
     removes the bytes.
     """

@@ -38,7 +38,7 @@ def editor(db, case):
 
 @pytest.fixture
 def service(db, case, audio):
-    """transcriber, who holds the lease of a job and is no participant."""
+    """transcriber, who holds the lease of a job and is not a participant."""
     with db.session(actor="alice") as session:
         work.enqueue(session, audio, "transcribe")
     with db.session(actor="transcriber") as session:
@@ -436,6 +436,21 @@ def test_pointing_back_needs_wrong_bytes_now_and_the_right_ones_before(db, case,
             superseded.point_back(session, storages, audio.id)
         with session.begin():
             assert session.scalar(select(AudioFile.path)) == new
+
+
+def test_a_recording_that_was_moved_to_an_unknown_backend_can_be_pointed_back(db, case, audio, editor, sweep, owner):  # noqa: PLR0917 - fixtures
+    key = f"cases/{case.id}/{uuid4()}.wav"
+    move = text("SELECT place_recording(:id, :old, :new, 'nowhere', false, NULL)")
+    with db.session(actor=editor) as session:
+        session.execute(text("SELECT announce_object(:case, :key, 'nowhere')"), {"case": case.id, "key": key})
+        assert session.scalar(move, {"id": audio.id, "old": audio.path, "new": key})
+    assert sweep().kept_back == 1
+    with Session(owner) as session:
+        assert superseded.point_back(session, {"memory": db.storage}, audio.id) == audio.path
+        with session.begin():
+            state = select(StorageObject.state).where(StorageObject.key == key)
+            assert session.scalar(state) == "superseded"  # perhaps it has the bytes
+    assert read_recording(db, audio) == CONTENT
 
 
 def test_pointing_back_notices_a_concurrent_move(db, case, audio, editor, storage, owner, monkeypatch):  # noqa: PLR0917 - fixtures
