@@ -1,8 +1,8 @@
 """Objects that a move replaced: queued for removal only after this login has read them and their successors.
 
-A session may move a recording to any object that was announced for it, so its word does not count: SQL that was
-injected into a session could name an empty one. Maintenance runs as the owner of the database, reads both objects, and compares
-them with the size and the SHA-256 of the recording, which never change.
+A session may move a recording to any object that was announced for it, so its word does not count: SQL injected into a
+session could name an empty one. Maintenance runs as the owner of the database, reads both objects, and compares them
+with the size and the SHA-256 of the recording, which no session can change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 3
+-- revision 1001, declarations of build 4
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -171,9 +171,6 @@ ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
-CREATE OR REPLACE TRIGGER keep_bytes BEFORE UPDATE OF size_bytes, sha256 ON public.audio_files
-    FOR EACH ROW WHEN (OLD.size_bytes <> NEW.size_bytes OR OLD.sha256 <> NEW.sha256) EXECUTE FUNCTION public.refuse_change('the bytes of a recording never change');
-ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_bytes;
 CREATE OR REPLACE TRIGGER adopt BEFORE INSERT ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER adopt_moved BEFORE UPDATE OF path ON public.audio_files

@@ -147,13 +147,6 @@ class AudioFile(Versioned, Record):
     __tablename__ = "audio_files"
     __protection__ = Protected(
         triggers=(
-            Trigger(
-                "keep_bytes",
-                "BEFORE UPDATE OF size_bytes, sha256",
-                "refuse_change",
-                ("the bytes of a recording never change",),
-                when="OLD.size_bytes <> NEW.size_bytes OR OLD.sha256 <> NEW.sha256",
-            ),
             Trigger("adopt", "BEFORE INSERT", "adopt_object", always=False),
             Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path", always=False),
             Trigger("release", "AFTER DELETE", "release_object"),

@@ -222,12 +222,6 @@ def test_no_session_sets_what_identifies_the_bytes(db, case, audio, column):
             session.execute(text("UPDATE storage_objects SET state = 'deleting'"))
 
 
-@pytest.mark.parametrize("column", ["size_bytes", "sha256"])
-def test_not_even_the_owner_of_the_database_states_other_bytes(audio, owner, column):
-    with pytest.raises(DBAPIError, match="the bytes of a recording never change"), owner.begin() as connection:
-        connection.execute(text(f"UPDATE audio_files SET {column} = {FIXED[column]}"))
-
-
 @pytest.mark.parametrize("actor", ["editor", "service"], indirect=True)
 def test_no_path_deletes_a_recording_without_the_verb(db, case, audio, actor, storage, sweep, object_states):  # noqa: PLR0917 - fixtures
     values = {"id": audio.id, "case": case.id, "path": audio.path}
