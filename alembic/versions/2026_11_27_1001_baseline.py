@@ -334,6 +334,12 @@ def audio() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("backend", sa.Text(), nullable=False, comment="name of the storage backend"),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
+        sa.Column(
+            "audio_file_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the recording whose object it was; null while it is one",
+        ),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column(
@@ -343,8 +349,9 @@ def audio() -> None:
         sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True, comment="error of the last check or removal"),
         sa.Column("verified_at", MOMENT, nullable=True, comment="when the bytes were last read and compared"),
+        sa.Column("checked_at", MOMENT, nullable=True, comment="the same, by maintenance: no session can claim it"),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
-        sa.CheckConstraint("state IN ('pending', 'live', 'deleting')", name="state_known"),
+        sa.CheckConstraint("state IN ('pending', 'live', 'superseded', 'deleting')", name="state_known"),
         sa.CheckConstraint("attempts >= 0", name="attempts_positive"),
         sa.CheckConstraint("char_length(backend) >= 1 AND char_length(backend) <= 64", name="backend_length"),
         sa.CheckConstraint("char_length(key) >= 1 AND char_length(key) <= 512", name="key_length"),
@@ -353,6 +360,12 @@ def audio() -> None:
         sa.PrimaryKeyConstraint("id", name="storage_objects_pkey"),
         sa.UniqueConstraint("case_id", "key", name="storage_objects_case_id_key_key"),
         sa.UniqueConstraint("key", name="storage_objects_key_key"),
+    )
+    op.create_index(
+        "storage_objects_audio_file_id_idx",
+        "storage_objects",
+        ["audio_file_id"],
+        postgresql_where=sa.text("audio_file_id IS NOT NULL"),
     )
     op.create_index(
         "storage_objects_garbage_idx",

@@ -32,10 +32,11 @@ def verify_all(
         due = select(AudioFile.id).join(StorageObject, StorageObject.key == AudioFile.path)
         due = due.where(
             AudioFile.storage_type.in_(storages),
-            or_(StorageObject.verified_at.is_(None), StorageObject.verified_at < func.now() - unchecked_for),
+            # Not `verified_at`, which a session sets with its own word.
+            or_(StorageObject.checked_at.is_(None), StorageObject.checked_at < func.now() - unchecked_for),
         )
         if sample is None:
-            due = due.order_by(StorageObject.verified_at.nulls_first(), AudioFile.id)
+            due = due.order_by(StorageObject.checked_at.nulls_first(), AudioFile.id)
         else:
             due = due.order_by(func.random()).limit(sample)
         audio_ids = session.scalars(due).all()
@@ -58,11 +59,12 @@ def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], au
         case_id, name, sha256, storage = audio.case_id, audio.name, audio.sha256, storages[audio.storage_type]
     # Read outside a transaction: it may take longer than the idle timeout.
     check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
+    now = func.clock_timestamp()
     with session.begin():
         noted = session.execute(
             update(StorageObject)
             .where(StorageObject.key == key, StorageObject.state == "live")
-            .values(verified_at=func.clock_timestamp(), last_error=FAULTS.get(check.outcome))
+            .values(verified_at=now, checked_at=now, last_error=FAULTS.get(check.outcome))
             .returning(StorageObject.id)
         ).all()
         if not noted:

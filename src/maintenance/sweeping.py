@@ -1,5 +1,8 @@
 """Sweeping: removes objects that never became a recording or are not part of one any more, and deleted recordings.
 
+Objects that a move replaced are compared first (superseded.py). A legal hold is read under a lock at the moment of each
+removal.
+
 The row of an object is deleted last: the DELETE runs, the bytes are removed, then the transaction commits. A kill in
 between leaves the row, and the next sweep removes bytes that are gone already, which is not an error. Two kinds of
 objects are removed. Pending ones without a live writer: this transaction holds their row and their lock, so they cannot
@@ -18,6 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import StorageError, StorageUnavailable
+from src.maintenance.superseded import Differs, compare
 from src.services.recordings.audit import log_as_owner
 from src.storage import StorageBackend
 
@@ -38,6 +42,8 @@ class Sweep:
     kept_back: int = 0
     """Objects with a live writer, under a legal hold, or in a backend that was not passed to this sweep."""
     failed: dict[str, str] = field(default_factory=dict)
+    differing: dict[str, str] = field(default_factory=dict)
+    """Objects that were replaced by other bytes than their recording has, and are therefore kept, with the finding."""
 
 
 def sweep(
@@ -52,14 +58,17 @@ def sweep(
 
     Commits after each object: it can be killed and repeated at any time, and several sweeps can run concurrently. Skips
     cases under a legal hold. `older_than` must be longer than the pause of an upload between `receive` and `ingest`,
-    and than a backup takes. An object whose bytes cannot be removed keeps its row, with the error and the number of
-    attempts; the sweep continues with the others.
+    and than a backup takes. An object that a move replaced is removed only if it and its successor are read and have
+    the bytes of the recording; otherwise it is kept, and reported again after `older_than`. An object whose bytes
+    cannot be removed keeps its row, with the error and the number of attempts; the sweep continues with the others.
     """
     by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
     done = Sweep()
     for row_id in _ids(session, AudioFile.id, _marked(grace)):
         with session.begin():
             done.purged_recordings += _purge(session, row_id, grace)
+    for row_id in _ids(session, StorageObject.id, _superseded(older_than)):
+        _compare(session, by_name, row_id, done)
     for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
         _remove(session, by_name, row_id, older_than, done)
     for storage in by_name.values():
@@ -68,10 +77,11 @@ def sweep(
             done.incomplete += storage.sweep_incomplete(older_than).removed
         except StorageError as error:
             done.failed[f"{storage.name}: incomplete uploads"] = str(error)
-    if done.removed_objects or done.failed:
+    failed = len(done.failed) + len(done.differing)
+    if done.removed_objects or failed:
         with session.begin():
-            detail = {"objects": done.removed_objects, "size_bytes": done.removed_bytes, "failed": len(done.failed)}
-            log_as_owner(session, "storage.swept", detail={**detail, "outcome": "failed" if done.failed else "done"})
+            detail = {"objects": done.removed_objects, "size_bytes": done.removed_bytes, "failed": failed}
+            log_as_owner(session, "storage.swept", detail={**detail, "outcome": "failed" if failed else "done"})
     return done
 
 
@@ -102,15 +112,18 @@ def unknown_objects(session: Session, storage: StorageBackend, *, older_than: ti
 
 
 def remove_unknown(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> list[str]:
-    """Remove what `unknown_objects` yields; return the keys. Only where no other database uses the storage.
+    """Remove what `unknown_objects` yields, except of cases under a legal hold; return the removed keys.
 
-    Raises StorageError for one that cannot be removed; those before it are removed, and the log has their count.
+    Only where no other database uses the storage. Raises StorageError for one that cannot be removed; those before it
+    are removed, and the log has their count.
     """
     removed: list[str] = []
     try:
         for key in unknown_objects(session, storage, older_than=older_than):
-            storage.delete(key)
-            removed.append(key)
+            with session.begin():
+                if not _names_held_case(session, key):
+                    storage.delete(key)
+                    removed.append(key)
     finally:
         if removed:
             with session.begin():
@@ -134,6 +147,22 @@ def _garbage(older_than: timedelta) -> ColumnElement[bool]:
         and_(StorageObject.state == "pending", StorageObject.created_at <= func.now() - older_than),
         and_(StorageObject.state == "deleting", StorageObject.delete_after <= func.now() - older_than),
     )
+
+
+def _superseded(older_than: timedelta) -> ColumnElement[bool]:
+    return and_(StorageObject.state == "superseded", StorageObject.delete_after <= func.now() - older_than)
+
+
+def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, done: Sweep) -> None:
+    outcome = compare(session, by_name, row_id)
+    if isinstance(outcome, Differs):
+        done.differing[outcome.key] = outcome.finding
+    elif outcome == "kept back":
+        done.kept_back += 1
+    elif outcome is not None:
+        done.failed[outcome.key] = str(outcome.error)
+        if isinstance(outcome.error, StorageUnavailable):
+            by_name.pop(outcome.backend)
 
 
 def _purge(session: Session, row_id: int, grace: timedelta) -> bool:
@@ -191,8 +220,17 @@ def _claim(session: Session, row_id: int, older_than: timedelta) -> StorageObjec
         return None
     if found.state == "pending":
         free = session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": found.key})
-        return found if free else None
+        if not free or not found.key.startswith("archive/"):
+            return found if free else None
     return None if _is_held(session, found.case_id) else found
+
+
+def _names_held_case(session: Session, key: str) -> bool:
+    area, owner, *_ = key.split("/")
+    if area == "cases":
+        return _is_held(session, int(owner))
+    case_id = session.scalar(select(AudioFile.case_id).where(AudioFile.id == int(owner)))
+    return case_id is not None and _is_held(session, case_id)
 
 
 def _is_held(session: Session, case_id: int) -> bool:

@@ -108,7 +108,8 @@ def user_of(session: Session, user: User | str | int) -> User:
 def deactivate(session: Session, user: User | int) -> User:
     """Deny a user access from the next transaction on; their data stays. Administrators only.
 
-    Raises Conflict for the last active administrator, Forbidden when the actor is not an administrator.
+    Also the last owner of a case, who then no longer counts as one: add another owner as an administrator. Raises
+    Conflict for the last active administrator, Forbidden when the actor is not an administrator.
     """
     user = row_of(User, user)
     return _set_active(session, user, active=False)

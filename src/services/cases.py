@@ -85,7 +85,8 @@ def add_participant(
     `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` removes verbs and overrides
     `allow`. For a user who is already a participant, role, expiry and verbs are replaced. Raises NotFound for an
     unknown user, InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden
-    when the actor is not an owner of the case or does not hold a granted permission.
+    when the actor may not manage the case, does not hold a verb that is granted, removed or denied, would grant one for
+    longer than the own participation, or would change an owner without being an owner for at least as long.
     """
     case = row_of(Case, case)
     actor_of(session)
@@ -106,8 +107,8 @@ def add_participant(
 def remove_participant(session: Session, case: Case | int, user: User | str | int) -> None:
     """Remove a user from a case, from the next transaction on; under a legal hold the row expires instead.
 
-    Raises NotFound when the user is not a participant, Conflict for the last owner, Forbidden when the actor is not an
-    owner.
+    Raises NotFound when the user is not a participant, Conflict for the last owner, Forbidden when the actor may not
+    manage the case, does not hold a verb of the participant, or is not an owner for as long as the one to be removed.
     """
     case = row_of(Case, case)
     actor_of(session)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 StatusCode = Literal["received", "queued", "processing", "processed", "failed"]
 """The seeded statuses of recordings; operators may add rows to `audio_statuses`."""
 
-ObjectState = Literal["pending", "live", "deleting"]
+ObjectState = Literal["pending", "live", "superseded", "deleting"]
 
 
 class AudioStatus(Lookup):
@@ -59,21 +59,23 @@ class AudioStatus(Lookup):
 class StorageObject(Record):
     """One stored object, from before its first byte is written until after its last byte is removed.
 
-    pending: announced, perhaps partly written, not yet part of a recording. live: the object of a recording. deleting:
-    no longer part of one. Without a foreign key to its case, since it outlives the case until a sweep removes the
-    bytes.
+    pending: announced, perhaps partly written, not yet part of a recording. live: the object of a recording.
+    superseded: its recording was moved to another object, and a sweep still has to compare both. deleting: no longer
+    part of a recording. Without foreign keys to its case and its recording, since it outlives both until a sweep
+    removes the bytes.
     """
 
     __tablename__ = "storage_objects"
     # Announced by a function, changed by triggers and maintenance only. A pending object is not part of a case yet: any
-    # user may have announced it, and it may be removed under a legal hold, so its log entries name no case. Counters
-    # of checks and sweeps are not captured. Not restorable: a row restored from the log would have no bytes.
+    # user may have announced it, and it may be removed under a legal hold unless its key names a recording, so its log
+    # entries name no case. Counters of checks and sweeps are not captured. Not restorable: a row restored from the log
+    # would have no bytes.
     __protection__ = Protected(
         select=False,
         insert=None,
         update=None,
         delete=None,
-        not_captured=("verified_at", "attempts", "last_error"),
+        not_captured=("verified_at", "checked_at", "attempts", "last_error"),
         restorable=None,
         in_snapshot=False,
         triggers=(
@@ -114,7 +116,13 @@ class StorageObject(Record):
                 CAPTURED_WITHOUT_CASE,
                 when="OLD.state = 'pending'",
             ),
-            Trigger("guard_hold", "BEFORE DELETE", "guard_hold", when="OLD.state <> 'pending'"),
+            # Also a copy for the archive, whose key names its recording.
+            Trigger(
+                "guard_hold",
+                "BEFORE DELETE",
+                "guard_hold",
+                when="OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')",
+            ),
         ),
     )
     __table_args__ = (
@@ -126,12 +134,14 @@ class StorageObject(Record):
         not_negative("attempts"),
         # Read by sweeps: as small as the garbage.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
+        Index("storage_objects_audio_file_id_idx", "audio_file_id", postgresql_where=text("audio_file_id IS NOT NULL")),
     )
 
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
     state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
+    audio_file_id: Mapped[int | None] = mapped_column(comment="the recording whose object it was; null while it is one")
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None]
     upload_id: Mapped[str | None] = mapped_column(comment="id of a multipart upload that may have to be aborted")
@@ -139,6 +149,7 @@ class StorageObject(Record):
     attempts: Mapped[int] = mapped_column(server_default="0")
     last_error: Mapped[str | None] = guarded(most=4000, comment="error of the last check or removal")
     verified_at: Mapped[datetime | None] = mapped_column(comment="when the bytes were last read and compared")
+    checked_at: Mapped[datetime | None] = mapped_column(comment="the same, by maintenance: no session can claim it")
 
 
 class AudioFile(Versioned, Record):

@@ -159,7 +159,7 @@ class CaseParticipant(Versioned, Record):
         delete="manage",
         restorable="manage",
         triggers=(
-            Trigger("guard_grant", "BEFORE INSERT OR UPDATE", "guard_grant"),
+            Trigger("guard_grant", "BEFORE INSERT OR UPDATE OR DELETE", "guard_grant"),
             # An update that changes neither the user nor the permissions changes no access.
             Trigger("note_access", "AFTER INSERT OR DELETE", "note_case_access"),
             Trigger(
@@ -174,7 +174,8 @@ class CaseParticipant(Versioned, Record):
                 "AFTER UPDATE",
                 "guard_owners",
                 when="OLD.role = 'owner'"
-                " AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)",
+                " AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions"
+                " OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)",
             ),
         ),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from src.config import Settings, load_settings
 from src.database.scripts.command import owner_engine, run_several
-from src.maintenance import sweeping
+from src.maintenance import superseded, sweeping
 from src.maintenance.fixity_rounds import verify_all
 from src.storage import StorageBackend, open_backend
 
@@ -23,7 +23,7 @@ def storage(
     hours: Hours = 24,
     days: Annotated[float, typer.Option(min=0, help="How long deleted recordings can be restored.")] = 30,
 ) -> None:
-    """Remove garbage and recordings deleted long enough ago; exit 1 when something could not be removed. Run hourly."""
+    """Remove garbage and recordings deleted long enough ago; exit 1 when something must be looked at. Run hourly."""
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         done = sweeping.sweep(
@@ -33,9 +33,9 @@ def storage(
         f"purged: {done.purged_recordings}, removed: {done.removed_objects} ({done.removed_bytes} bytes),"
         f" incomplete: {done.incomplete}, kept back: {done.kept_back}"
     )
-    for key, reason in done.failed.items():
+    for key, reason in (done.failed | done.differing).items():
         typer.echo(f"{key}: {reason}", err=True)
-    if done.failed:
+    if done.failed or done.differing:
         raise typer.Exit(1)
 
 
@@ -55,6 +55,14 @@ def remove_unknown(*, hours: Hours = 24) -> None:
         for each in _storages(settings).values():
             for key in sweeping.remove_unknown(session, each, older_than=timedelta(hours=hours)):
                 typer.echo(f"{each.name}: {key}, removed")
+
+
+def point_back(recording: Annotated[int, typer.Argument(help="The id of the recording.")]) -> None:
+    """Give a recording whose bytes are wrong since a move the object that it had before, if that has its bytes."""
+    settings = load_settings()
+    with owner_engine(settings, "sweep") as engine, Session(engine) as session:
+        key = superseded.point_back(session, _storages(settings), recording)
+    typer.echo(f"recording {recording}: {key}")
 
 
 def verify(
@@ -84,4 +92,4 @@ def _storages(settings: Settings) -> dict[str, StorageBackend]:
 
 
 if __name__ == "__main__":
-    run_several("sweep", storage, unknown, remove_unknown, verify)
+    run_several("sweep", storage, unknown, remove_unknown, point_back, verify)

@@ -1,4 +1,4 @@
--- build 4 · sha256 d87478717096
+-- build 7 · sha256 b8ae4c1aae8c
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -8,23 +8,72 @@
 -- Shared rules: require_grantable (also called when a participant is restored), require_no_hold (also called when a
 -- recording is marked as deleted and when entries are erased).
 
--- Raises unless the actor holds every verb that a participant with this role and these permissions would have.
-CREATE OR REPLACE FUNCTION public.require_grantable(case_id bigint, role text, permissions jsonb)
-RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+-- Until when this image of a participant grants a verb: `infinity` without an expiry, NULL when it does not grant it
+-- now.
+CREATE OR REPLACE FUNCTION public.granted_until(participant jsonb, verb text)
+RETURNS timestamptz LANGUAGE sql VOLATILE
+RETURN CASE WHEN public.is_current((participant ->> 'expires_at')::timestamptz)
+             AND public.participant_may(participant ->> 'role', participant -> 'permissions', verb)
+            THEN coalesce((participant ->> 'expires_at')::timestamptz, 'infinity') END;
+REVOKE ALL ON FUNCTION public.granted_until(jsonb, text) FROM PUBLIC;
+
+-- Until when this image of a participant denies a verb by name: a denial also takes it from the lease of a job.
+CREATE OR REPLACE FUNCTION public.denied_until(participant jsonb, verb text)
+RETURNS timestamptz LANGUAGE sql VOLATILE
+RETURN CASE WHEN public.is_current((participant ->> 'expires_at')::timestamptz)
+             AND jsonb_exists(participant -> 'permissions' -> 'deny', verb)
+            THEN coalesce((participant ->> 'expires_at')::timestamptz, 'infinity') END;
+REVOKE ALL ON FUNCTION public.denied_until(jsonb, text) FROM PUBLIC;
+
+-- Raises unless the actor may change a participant from one image to the other; NULL is the image of a missing row.
+--
+-- The actor must hold, as a participant, each verb that the change grants, removes, denies or no longer denies, and
+-- what is granted must end no later than the participation of the actor. A lease holds nothing in this sense, since it
+-- is not meant to be passed on. Only an owner who participates at least as long may make an owner, or change or remove
+-- one.
+CREATE OR REPLACE FUNCTION public.require_grantable(before jsonb, after jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
+    concerned bigint := coalesce(after ->> 'case_id', before ->> 'case_id')::bigint;
+    mine jsonb;
     verb text;
+    had timestamptz;
+    gets timestamptz;
+    owner_until timestamptz;
 BEGIN
+    -- Locked: if the actor's participation was changed concurrently, an old snapshot must not still grant anything.
+    SELECT jsonb_build_object('role', p.role, 'permissions', p.permissions, 'expires_at', p.expires_at) INTO mine
+      FROM public.case_participants p WHERE p.case_id = concerned AND p.user_id = public.actor_id() FOR SHARE;
     FOREACH verb IN ARRAY public.case_verbs_1() LOOP
-        IF public.participant_may(role, permissions, verb)
-           AND NOT public.actor_may_in(case_id, verb) THEN
-            RAISE EXCEPTION 'you can only grant permissions that you hold: % in case %', verb, case_id
+        had := public.granted_until(before, verb);
+        gets := public.granted_until(after, verb);
+        CONTINUE WHEN had IS NOT DISTINCT FROM gets
+            AND public.denied_until(before, verb) IS NOT DISTINCT FROM public.denied_until(after, verb);
+        IF public.granted_until(mine, verb) IS NULL THEN
+            RAISE EXCEPTION 'you can only grant, remove or deny permissions that you hold: % in case %', verb, concerned
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb) THEN
+            RAISE EXCEPTION 'you can only grant permissions for as long as you hold them: % in case % until %',
+                verb, concerned, public.granted_until(mine, verb)
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
     END LOOP;
+    -- An owner whose participation is over is an owner no longer. `greatest` ignores NULL.
+    owner_until := greatest(
+        CASE WHEN before ->> 'role' = 'owner' AND public.is_current((before ->> 'expires_at')::timestamptz)
+             THEN coalesce((before ->> 'expires_at')::timestamptz, 'infinity') END,
+        CASE WHEN after ->> 'role' = 'owner' AND public.is_current((after ->> 'expires_at')::timestamptz)
+             THEN coalesce((after ->> 'expires_at')::timestamptz, 'infinity') END);
+    IF owner_until IS NOT NULL
+       AND NOT coalesce(mine ->> 'role' = 'owner' AND public.granted_until(mine, 'manage') >= owner_until, false) THEN
+        RAISE EXCEPTION 'only an owner who participates at least as long can add, change or remove an owner of case %',
+            concerned USING ERRCODE = 'insufficient_privilege';
+    END IF;
 END
 $body$;
-REVOKE ALL ON FUNCTION public.require_grantable(bigint, text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.require_grantable(bigint, text, jsonb) TO sti_app, sti_wide, sti_admin;
+REVOKE ALL ON FUNCTION public.require_grantable(jsonb, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.require_grantable(jsonb, jsonb) TO sti_app, sti_wide, sti_admin;
 
 -- Raises while a legal hold is active in the case. Locks the row of the case: placing a hold updates it, so one of two
 -- concurrent transactions waits and then sees the change of the other.
@@ -96,6 +145,9 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
 
+-- An owner counts who can still manage the case: an active user, without an expiry, and not denied to manage or read.
+-- An administrator may deactivate the last one: locking a person out must not wait for a successor. The case then has
+-- no owner that counts until an administrator adds one.
 CREATE OR REPLACE FUNCTION public.guard_owners()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
@@ -105,9 +157,13 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
-    IF NOT EXISTS (SELECT FROM public.case_participants p
-                    WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL) THEN
-        RAISE EXCEPTION 'a case needs at least one owner without an expiry date; add another one first'
+    -- The users are locked too, so that a concurrent deactivation is waited for.
+    PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
+      WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active
+        AND public.participant_may(p.role, p.permissions, 'manage') FOR SHARE OF u;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a case needs at least one owner who is active, without an expiry date, and may manage it;'
+            ' add another one first'
             USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',
                   TABLE = 'case_participants';
     END IF;
@@ -119,9 +175,14 @@ REVOKE ALL ON FUNCTION public.guard_owners() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.guard_grant()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    -- Members only: administrators hold all permissions, and the owner of the database is not subject to them.
+    -- Members only: administrators hold all permissions, and the owner of the database is not subject to them. Deleting
+    -- a case deletes its participants as the owner of the table.
     IF current_user IN ('sti_app', 'sti_wide') THEN
-        PERFORM public.require_grantable(NEW.case_id, NEW.role, NEW.permissions);
+        PERFORM public.require_grantable(CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END,
+                                         CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END);
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
     END IF;
     RETURN NEW;
 END

@@ -1,4 +1,4 @@
--- build 5 · sha256 4563450d64bc
+-- build 7 · sha256 25cf99227e34
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -35,7 +35,7 @@ BEGIN
             USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restored_check', TABLE = e.entity;
     END IF;
     IF e.entity = 'case_participants' AND NOT public.actor_may('*', '*') THEN
-        PERFORM public.require_grantable(e.case_id, e.old ->> 'role', e.old -> 'permissions');
+        PERFORM public.require_grantable(NULL, e.old);
     END IF;
     -- The log contains only hashes of sensitive columns: these columns are not restored.
     image := e.old - string_to_array(coalesce(arguments[3], ''), ',')
@@ -57,6 +57,9 @@ BEGIN
             RAISE EXCEPTION 'the stored object of recording % no longer exists', e.entity_id
                 USING ERRCODE = 'STI02', CONSTRAINT = 'audio_files_case_id_path_fkey', TABLE = 'audio_files';
         END IF;
+        -- The objects that it had before are kept again until a sweep has compared them.
+        UPDATE public.storage_objects o SET state = 'superseded', delete_after = now()
+         WHERE o.audio_file_id = e.entity_id AND o.case_id = e.case_id AND o.state = 'deleting';
     END IF;
     EXECUTE format('INSERT INTO public.%1$I (%2$s) OVERRIDING SYSTEM VALUE'
         ' SELECT %2$s FROM jsonb_populate_record(NULL::public.%1$I, $1)', e.entity, columns) USING image;

@@ -1,11 +1,15 @@
--- build 4 · sha256 de82674a2da1
+-- build 5 · sha256 0c51bb436d17
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
 -- never leaves unnamed bytes (`announce_object`). Inserting the recording makes the object live (`adopt_object`, a
 -- trigger): the bytes are durable before the row commits, and the object becomes live with it or not at all. Deleting
--- or moving a recording sets the object to deleting (`release_object`): the row is deleted before its bytes. The
--- sweeper takes the advisory lock of the object.
+-- a recording sets its objects to deleting (`release_object`): the row is deleted before its bytes. The sweeper takes
+-- the advisory lock of the object.
+--
+-- The bytes of a recording never change, but a session may name any announced object as its new place, and the database
+-- cannot look into the storage. So a move sets the old object only to superseded: it is kept until the sweep, as the
+-- owner of the database, has read both objects and found the bytes of the recording in both.
 --
 -- Sessions may not write `storage_objects`, nor the path of a recording: a chosen path could name the bytes of another
 -- case. Each function checks the verb in the case of the recording and performs one operation.
@@ -78,9 +82,11 @@ BEGIN
     -- The bytes are durable before the row commits: their object was announced in a separate transaction, and becomes
     -- live together with the recording or not at all.
     UPDATE public.storage_objects o
-       SET state = 'live', size_bytes = NEW.size_bytes, sha256 = NEW.sha256, delete_after = NULL
-     WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type AND o.state = 'pending'
-       AND public.is_key_of_recording(o.key, NEW.id);
+       SET state = 'live', size_bytes = NEW.size_bytes, sha256 = NEW.sha256, delete_after = NULL, audio_file_id = NULL
+     WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type
+       -- A recording may return to an object that it had before.
+       AND (o.state = 'pending' OR TG_OP = 'UPDATE' AND o.state = 'superseded' AND o.audio_file_id = NEW.id)
+       AND public.is_key_of_recording(o.key, NEW.id) AND public.is_in_archive(o.key) = NEW.is_archived;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'path %: case % has no pending object with this key; store the bytes first',
             NEW.path, NEW.case_id
@@ -95,7 +101,15 @@ REVOKE ALL ON FUNCTION public.adopt_object() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.release_object()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    UPDATE public.storage_objects o SET state = 'deleting', delete_after = now() WHERE o.key = OLD.path;
+    UPDATE public.storage_objects o
+       SET state = CASE TG_OP WHEN 'DELETE' THEN 'deleting' ELSE 'superseded' END, delete_after = now(),
+           audio_file_id = OLD.id
+     WHERE o.key = OLD.path;
+    IF TG_OP = 'DELETE' THEN
+        -- Deleting needs its own verb, so it includes the objects that the recording had before.
+        UPDATE public.storage_objects o SET state = 'deleting', delete_after = now()
+         WHERE o.audio_file_id = OLD.id AND o.state = 'superseded';
+    END IF;
     RETURN NULL;
 END
 $body$;
@@ -127,7 +141,7 @@ BEGIN
         RAISE EXCEPTION 'archived: must be true for keys below archive/ and false for all others'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- The triggers of this statement make the new object live and set the old one to deleting.
+    -- The triggers of this statement make the new object live and set the old one to superseded.
     UPDATE public.audio_files a
        SET path = place_recording.key, storage_type = place_recording.backend, is_archived = archived,
            archive_reason = reason
@@ -166,9 +180,10 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_
 BEGIN
     PERFORM public.case_of_recording(audio_file_id, 'write');
     -- Updates the object and not the recording, so that a check does not invalidate a concurrent edit of the recording.
+    -- Not `checked_at`: a session can claim a check that it did not make, and maintenance must not skip one for that.
     UPDATE public.storage_objects o SET verified_at = clock_timestamp(), last_error = left(error, 4000)
       FROM public.audio_files a
-     WHERE a.id = audio_file_id AND a.path = current_path AND o.key = a.path AND o.state = 'live';
+     WHERE a.id = note_check.audio_file_id AND a.path = current_path AND o.key = a.path AND o.state = 'live';
     RETURN FOUND;
 END
 $body$;

@@ -20,11 +20,12 @@ from src.storage import StorageBackend, keys
 
 
 def archive(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFile:
-    """Put a recording into the archive: a verified copy there, then the switch; the old object is queued for removal.
+    """Put a recording into the archive: a verified copy there, then the switch.
 
     The switch is part of this transaction: after a rollback the recording is where it was, and the copy is garbage that
-    a sweep finds. Raises InvalidInput without a reason, Conflict for one that is archived already, NotFound, Forbidden,
-    LostUpdate when it was moved in the meantime, and a StorageError, such as IntegrityFailure for damaged bytes.
+    a sweep finds. The old object is removed by a sweep, which reads both again first. Raises InvalidInput without a
+    reason, Conflict for one that is archived already, NotFound, Forbidden, LostUpdate when it was moved in the
+    meantime, and a StorageError, such as IntegrityFailure for damaged bytes.
     """
     if not validate_text(reason, "reason").strip():
         raise InvalidInput("reason: archiving needs one.")
@@ -105,7 +106,7 @@ def _attempt(session: Session, location: AudioLocation, type: str) -> AbstractCo
 def _transfer(
     context: CaseContext, location: AudioLocation, backend: StorageBackend, *, archived: bool, reason: str | None
 ) -> None:
-    """Copy the bytes to a new key of that backend and switch the recording to it; the old key is queued for removal."""
+    """Copy the bytes to a new key of that backend and switch the recording to it; a sweep removes the old one."""
     require_verb(context.session, location.case_id, "write")
     extension = keys.extension_of(location.path)
     key = keys.archive_key(location.audio_id, extension) if archived else keys.case_key(location.case_id, extension)

@@ -61,7 +61,7 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
 
 @dataclass(frozen=True, slots=True)
 class StorageUsage:
-    """What a case keeps in one backend: objects in use (`live`), or waiting for removal (`deleting`)."""
+    """What a case keeps in one backend: objects in use (`live`), replaced (`superseded`) or waiting for removal."""
 
     backend: str
     state: ObjectState

@@ -32,7 +32,7 @@ def test_archiving_and_restoring_copy_the_object_and_queue_the_old_one(db, case,
         archived = recordings.archive(session, audio, reason="finished")
     assert archived.path.startswith(f"archive/{audio.id}/")
     assert (archived.is_archived, archived.archive_reason) == (True, "finished")
-    assert storage_fixture.object_states() == ["deleting", "live"]
+    assert storage_fixture.object_states() == ["live", "superseded"]
     assert read_recording(db, audio) == CONTENT
 
     assert storage_fixture.sweep().removed_objects == 1
@@ -205,6 +205,6 @@ def test_storage_usage_counts_the_objects_of_a_case(db, case, audio):
         recordings.archive(session, audio, reason="finished")
     with db.session(actor="alice") as session:
         usage = [(u.backend, u.state, u.objects, u.size_bytes) for u in recordings.storage_usage(session, case)]
-    assert usage == [("memory", "deleting", 1, len(CONTENT)), ("memory", "live", 1, len(CONTENT))]
+    assert usage == [("memory", "live", 1, len(CONTENT)), ("memory", "superseded", 1, len(CONTENT))]
     with db.session(actor="bob") as session:
         assert recordings.storage_usage(session, case) == []

@@ -169,6 +169,7 @@ class RecordingsMachine(RuleBasedStateMachine):
         assert done.purged_recordings == len(expired)
         for audio_id in expired:
             del self.model[audio_id]
+        assert done.differing == {}
         if not done.failed:
             assert {info.key for info in self.storage.list()} == self.column_values(StorageObject.key)
             assert len(self.column_values(StorageObject.key)) == len(self.model)

@@ -1,0 +1,214 @@
+"""Objects that a move replaced: queued for removal only after this login has read them and their successors.
+
+A session may move a recording to any object that was announced for it, so its word does not count: SQL injected into a
+session could name an empty one. Maintenance runs as the owner of the database, reads both objects, and compares them
+with the size and the SHA-256 of the recording, which no session can change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from src.database.models import AudioFile, Case, StorageObject
+from src.errors import Conflict, LostUpdate, NotFound, StorageError
+from src.services.recordings.audit import log_as_owner
+from src.services.recordings.fixity import Outcome, read_again
+from src.storage import StorageBackend
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """A finding about a replaced object: it is kept."""
+
+    key: str
+    finding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A replaced object that was not compared, since a backend failed."""
+
+    key: str
+    backend: str
+    error: StorageError
+
+
+class _Pair(NamedTuple):
+    """A replaced object and its recording, as they were before their bytes were read."""
+
+    object_id: int
+    key: str
+    backend: str
+    audio_id: int
+    case_id: int
+    name: str
+    path: str
+    storage_type: str
+    size_bytes: int
+    sha256: str
+
+
+def compare(
+    session: Session, storages: Mapping[str, StorageBackend], object_id: int
+) -> Differs | Unread | Literal["kept back"] | None:
+    """Compare a replaced object and its successor with the recording; if both have its bytes, queue it for removal.
+
+    An object whose bytes are gone is queued too. Returns "kept back" under a legal hold and for a backend that is not
+    in `storages`, None when the object was queued, or changed while it was read. Commits.
+    """
+    pair = _pair(session, object_id)
+    if not isinstance(pair, _Pair):
+        return pair
+    if not {pair.backend, pair.storage_type} <= storages.keys():
+        return "kept back"
+    reading = pair.storage_type
+    result: tuple[Outcome, Outcome] | StorageError
+    try:
+        # Outside a transaction: it may take longer than the idle timeout.
+        now_there = read_again(storages[reading], pair.path, pair.size_bytes, pair.sha256)
+        reading = pair.backend
+        result = now_there, read_again(storages[reading], pair.key, pair.size_bytes, pair.sha256)
+    except StorageError as error:
+        result = error
+    with session.begin():
+        if not _is_unchanged(session, pair):
+            return None
+        if isinstance(result, StorageError):
+            _note(session, pair, str(result))
+            return Unread(pair.key, reading, result)
+        finding = _finding(pair, *result)
+        if finding is None:
+            _queue(session, pair)
+            return None
+        if _note(session, pair, finding):
+            # Once, and not in each sweep.
+            detail = {"name": pair.name, "size_bytes": pair.size_bytes, "outcome": result[0]}
+            log_as_owner(session, "audio.verified", case_id=pair.case_id, audio_id=pair.audio_id, detail=detail)
+    return Differs(pair.key, finding)
+
+
+def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> str:
+    """Give a recording, whose object is missing or damaged, the newest object with its bytes that it had before.
+
+    Returns the key. The object with the wrong bytes is queued for removal; one in a backend that is not in `storages`
+    counts as missing, and is kept. Commits. Raises NotFound for an unknown recording, Conflict when its object is sound
+    or none of those before has its bytes, LostUpdate when the recording is moved meanwhile, and a StorageError.
+    """
+    with session.begin():
+        pairs = _pairs(session, audio_id)
+    if not pairs:
+        raise NotFound(f"Recording {audio_id} does not exist, or no object that it had before is kept.")
+    now = pairs[0]
+    is_known = now.storage_type in storages
+    if is_known and read_again(storages[now.storage_type], now.path, now.size_bytes, now.sha256) == "sound":
+        raise Conflict(f"Recording {audio_id} has its bytes; there is nothing to point back.")
+    for pair in pairs:
+        known = storages.get(pair.backend)
+        if known is not None and read_again(known, pair.key, pair.size_bytes, pair.sha256) == "sound":
+            _switch(session, pair, is_wrong=is_known)
+            return pair.key
+    raise Conflict(f"No kept object has the bytes of recording {audio_id}; ingest the original file again.")
+
+
+_OF_A_PAIR = (
+    StorageObject.id,
+    StorageObject.key,
+    StorageObject.backend,
+    StorageObject.audio_file_id,
+    AudioFile.case_id,
+    AudioFile.name,
+    AudioFile.path,
+    AudioFile.storage_type,
+    AudioFile.size_bytes,
+    AudioFile.sha256,
+)
+
+
+def _pair(session: Session, object_id: int) -> _Pair | Differs | Literal["kept back"] | None:
+    # One statement, so that a recording that is deleted meanwhile does not look as if it had lost its object.
+    query = (
+        select(*_OF_A_PAIR, AudioFile.id.is_(None), func.coalesce(Case.active_holds, 0) > 0)
+        .outerjoin(AudioFile, AudioFile.id == StorageObject.audio_file_id)
+        .outerjoin(Case, Case.id == StorageObject.case_id)
+        .where(StorageObject.id == object_id, StorageObject.state == "superseded")
+    )
+    with session.begin():
+        row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    *fields, lost, held = row
+    if held:
+        return "kept back"
+    pair = _Pair._make(fields)
+    return Differs(pair.key, f"recording {pair.audio_id} does not exist; the object is kept") if lost else pair
+
+
+def _pairs(session: Session, audio_id: int) -> list[_Pair]:
+    """Return the objects that a recording had before, the newest first."""
+    rows = session.execute(
+        select(*_OF_A_PAIR)
+        .join(AudioFile, AudioFile.id == StorageObject.audio_file_id)
+        .where(StorageObject.audio_file_id == audio_id, StorageObject.state == "superseded")
+        .order_by(StorageObject.id.desc())
+    )
+    return [_Pair._make(row) for row in rows]
+
+
+def _is_unchanged(session: Session, pair: _Pair) -> bool:
+    """Lock the recording and the object, in the order in which a move locks them."""
+    path = select(AudioFile.path).where(AudioFile.id == pair.audio_id).with_for_update(read=True)
+    if session.scalar(path) != pair.path:
+        return False
+    state = select(StorageObject.state).where(StorageObject.id == pair.object_id).with_for_update()
+    return session.scalar(state) == "superseded"
+
+
+def _finding(pair: _Pair, now_there: Outcome, before: Outcome) -> str | None:
+    recording = f"recording {pair.audio_id} ({pair.name!r})"
+    if now_there != "sound":
+        return (
+            f"{recording} was moved from here to {pair.path}, which is {now_there}; the object is kept:"
+            f" sweep point-back {pair.audio_id}"
+        )
+    if before == "damaged":
+        return f"{recording} was moved from here to {pair.path}, but had other bytes here; the object is kept"
+    return None
+
+
+def _queue(session: Session, pair: _Pair) -> None:
+    # `delete_after` remains: the time since the move counts.
+    values = {"state": "deleting", "attempts": 0, "last_error": None}
+    session.execute(update(StorageObject).where(StorageObject.id == pair.object_id).values(values))
+
+
+def _note(session: Session, pair: _Pair, error: str) -> bool:
+    """Store why an object is kept, to be compared again later; return whether this is new."""
+    known = session.scalar(select(StorageObject.last_error).where(StorageObject.id == pair.object_id))
+    values = {"attempts": StorageObject.attempts + 1, "last_error": error[:4000], "delete_after": func.now()}
+    session.execute(update(StorageObject).where(StorageObject.id == pair.object_id).values(values))
+    return known != error[:4000]
+
+
+def _switch(session: Session, pair: _Pair, *, is_wrong: bool) -> None:
+    archived = pair.key.startswith("archive/")
+    reason = func.coalesce(AudioFile.archive_reason, "pointed back to its object in the archive") if archived else None
+    with session.begin():
+        # The triggers make the old object live and set the wrong one to superseded.
+        switched = session.execute(
+            update(AudioFile)
+            .where(AudioFile.id == pair.audio_id, AudioFile.path == pair.path)
+            .values(path=pair.key, storage_type=pair.backend, is_archived=archived, archive_reason=reason)
+            .returning(AudioFile.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if switched is None:
+            raise LostUpdate(f"Recording {pair.audio_id} was moved meanwhile; repeat the command.")
+        if is_wrong:
+            session.execute(update(StorageObject).where(StorageObject.key == pair.path).values(state="deleting"))
+        detail = {"name": pair.name, "size_bytes": pair.size_bytes, "sha256": pair.sha256, "outcome": "pointed back"}
+        log_as_owner(session, "audio.repaired", case_id=pair.case_id, audio_id=pair.audio_id, detail=detail)
