@@ -113,6 +113,8 @@ class StorageObject(Record):
         sha256_form(),
         not_negative("attempts"),
         Index("storage_objects_case_id_idx", "case_id"),
+        # The state is in it, so that pending objects of a user are counted without reading the live ones.
+        Index("storage_objects_announced_by_id_state_idx", "announced_by_id", "state"),
         # Read by sweeps: as small as the garbage.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
     )
@@ -120,6 +122,9 @@ class StorageObject(Record):
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    announced_by_id: Mapped[int | None] = guarded(
+        ForeignKey("users.id", ondelete="RESTRICT"), comment="null: the owner of the database, not a session"
+    )
     state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None]

@@ -48,6 +48,15 @@ PriorityCode = Literal["high", "medium", "low"]
 """The seeded priorities; operators may add rows to `case_priorities`."""
 
 
+# The generated code of each id belongs to that case: a case opened earlier with the code of a later id would make the
+# opening of that one fail. Look-alikes are reserved too: other widths, dashes, blanks, lower case, the Cyrillic letter.
+GENERATED_CODE = "case_code = 'C-' || lpad(id::text, greatest(6, length(id::text)), '0')"
+FREE_CODE = (
+    r"normalize(case_code, NFKC) !~* "
+    r"'^[[:space:]]*[c\u0421\u0441][[:space:]]*[-\u2010-\u2015\u2212][[:space:]]*[0-9]{6,}[[:space:]]*$'"
+)
+
+
 class CaseStatus(Lookup):
     """Status of a case: active, closed, pending."""
 
@@ -94,6 +103,7 @@ class Case(Versioned, Record):
             "opened_xid", TransactionId, server_default=FetchedValue(), comment="the transaction that opened the case"
         ),
         CheckConstraint("closed_at >= created_at", name="closed_after_created"),
+        CheckConstraint(f"{GENERATED_CODE} OR {FREE_CODE}", name="case_code_reserved"),
         Index("cases_status_id_idx", "status_id"),
         Index("cases_priority_id_idx", "priority_id"),
         Index("cases_opened_by_id_idx", "opened_by_id"),

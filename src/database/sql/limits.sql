@@ -1,4 +1,4 @@
--- build 2 · sha256 d7cfbd80717a
+-- build 3 · sha256 f5d0c4fd7254
 -- Limits for one actor: what a member may hold, announce or write to the log before the database refuses more.
 --
 -- Each limit is far above what a service needs; beyond it an actor only takes space and time from the others. Raising
@@ -23,6 +23,27 @@ REVOKE ALL ON FUNCTION public.longest_delay() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.most_pending_objects()
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 5000;
 REVOKE ALL ON FUNCTION public.most_pending_objects() FROM PUBLIC;
+
+-- Entries of events that one actor writes within an hour. The entries of row changes are not counted: they are as many
+-- as the rows that the actor may change.
+CREATE OR REPLACE FUNCTION public.most_events()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 200000;
+REVOKE ALL ON FUNCTION public.most_events() FROM PUBLIC;
+
+-- Entries in one call of record_reads: what one session has read.
+CREATE OR REPLACE FUNCTION public.most_reads()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 10000;
+REVOKE ALL ON FUNCTION public.most_reads() FROM PUBLIC;
+
+-- Bytes of the detail of one event.
+CREATE OR REPLACE FUNCTION public.most_detail()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 65536;
+REVOKE ALL ON FUNCTION public.most_detail() FROM PUBLIC;
+
+-- Entries of failed sign-ins within an hour: of one user, and of all unknown names together.
+CREATE OR REPLACE FUNCTION public.most_failed_logins()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1000;
+REVOKE ALL ON FUNCTION public.most_failed_logins() FROM PUBLIC;
 
 -- Raises for a duration that is missing or out of range; the message names the parameter.
 CREATE OR REPLACE FUNCTION public.require_seconds(parameter text, given integer, least_allowed integer, most integer)

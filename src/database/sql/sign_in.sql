@@ -1,4 +1,4 @@
--- build 2 · sha256 88dbb2dfcd31
+-- build 4 · sha256 910c02f5a3b4
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
 -- After five consecutive failures each attempt must wait twice as long as the previous one, up to 15 minutes. An early
@@ -76,6 +76,12 @@ BEGIN
         INSERT INTO public.login_throttles AS t (user_id, failures, last_failed_at)
         VALUES (found_id, 1, clock_timestamp())
             ON CONFLICT (user_id) DO UPDATE SET failures = t.failures + 1, last_failed_at = clock_timestamp();
+    END IF;
+    IF outcome <> 'succeeded'
+       AND public.recent_entries(found_id, 'login.failed', public.most_failed_logins()) >= public.most_failed_logins()
+    THEN
+        PERFORM public.count_dropped(coalesce(-found_id, 0), found_id, coalesce(known, '(unknown)'), 1);
+        RETURN;
     END IF;
     -- An unknown name may be a password typed in the wrong field: it is not logged.
     PERFORM public.append_activity(
