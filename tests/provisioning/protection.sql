@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 1
+-- revision 1001, declarations of build 2
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -599,10 +599,20 @@ GRANT SELECT ON public.legal_holds TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (released_at, released_by_id, release_reason) ON public.legal_holds TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.legal_holds ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN release_reason SET STATISTICS 0;
 
+-- log_overflows
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.log_overflows
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.log_overflows ENABLE ROW LEVEL SECURITY;
+
 -- login_throttles
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.login_throttles
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 ALTER TABLE public.login_throttles ENABLE ROW LEVEL SECURITY;
+
+-- name_locks
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.name_locks
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 
 -- processing_jobs
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
