@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import app_login, key_path
@@ -20,6 +21,8 @@ from src.database.provisioning.logins import provide_login, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.errors import InvalidInput
+from src.maintenance.seal_schedule import LONGEST_UNSEALED
+from src.services.history import unsealed
 from src.storage import open_backend
 
 # Long enough to restart all services one after the other within working hours.
@@ -83,7 +86,8 @@ def check(engine: Engine, settings: Settings) -> list[str]:
         newer = applied_by_newer(connection)
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
-        return found + [str(difference) for difference in _differences(connection, settings)]
+        found += [str(difference) for difference in _differences(connection, settings)]
+        return found + _unsealed(connection)
 
 
 def _newer(engine: Engine) -> str | None:
@@ -140,6 +144,15 @@ def _differences(connection: Connection, settings: Settings) -> list[Difference 
     return missing + check_readiness(
         connection, login=login, keys=keys, extensions=settings.postgres_required_extensions
     )
+
+
+def _unsealed(connection: Connection) -> list[str]:
+    """Return a sentence when entries of the log are unsealed for too long; none for functions that are missing."""
+    if connection.scalar(text("SELECT to_regprocedure('public.unsealed_entries()') IS NULL")):
+        return []
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        waiting = unsealed(session)
+    return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
 
 
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:

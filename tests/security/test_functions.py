@@ -48,6 +48,8 @@ KNOWN = {
     "restore_deleted": "tests/services/history",
     "role_permissions_known_1": "a rule without data: tests/services/test_permissions.py",
     "schema_revision": "a constant",
+    "seal_blockers": "tests/services/history/test_unsealed.py",
+    "unsealed_entries": "tests/services/history/test_unsealed.py",
     "search_fold_1": "test_the_search_functions_read_nothing",
     "search_lexemes_1": "test_the_search_functions_read_nothing",
     "search_page": "test_searching.py",

@@ -31,7 +31,7 @@ def seal(session: Session, *, key: SealKey | None = None, heads: HeadFile | None
 
     Commits in a separate transaction, independent of this session, and then appends the heads to `heads`: in this
     order, so that the file never lists a seal that does not exist. Entries of running transactions are sealed by a
-    later call. Without a key the seals are chained but not signed. Administrators only: raises Forbidden for other
+    later call; `unsealed` names what they wait for. Without a key the seals are chained but not signed. Administrators only: raises Forbidden for other
     actors.
     """
     with database_of(session).side_session(session) as side:
