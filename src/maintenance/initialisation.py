@@ -21,6 +21,7 @@ from src.database.provisioning.logins import provide_login, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.errors import InvalidInput
+from src.maintenance.ending_sessions import table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
 from src.services.history import unsealed
 from src.storage import open_backend
@@ -82,6 +83,11 @@ def check(engine: Engine, settings: Settings) -> list[str]:
     else:
         found.append(f"the folder of the recordings, {root}, is missing")
     with engine.connect() as connection:
+        holders = table_locks(connection)
+        if holders:
+            # The comparison would wait for them.
+            ended = "history seal, on a machine with the key file, ends the session; then check again"
+            return [*found, *(f"{holder} ({ended})" for holder in holders)]
         require_served(connection)
         newer = applied_by_newer(connection)
         if newer is not None:

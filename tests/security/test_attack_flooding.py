@@ -130,7 +130,16 @@ def test_failed_sign_ins_beyond_the_limit_are_counted(populated, name, counted):
         assert written in [found.id for found in activity.feed(session, type="note")], "sign-ins are counted apart"
 
 
-RESERVED = ["C-{:06}", "c-{:06}", " C-{:06} ", "\uff23-{:06}", "\u0421-{:06}", "C\u2011{:06}", "C\u2013{:06}", "C-0{:06}"]
+RESERVED = [
+    "C-{:06}",
+    "c-{:06}",
+    " C-{:06} ",
+    "\uff23-{:06}",
+    "\u0421-{:06}",
+    "C\u2011{:06}",
+    "C\u2013{:06}",
+    "C-0{:06}",
+]
 
 
 @pytest.mark.parametrize("form", RESERVED, ids=ascii)
@@ -143,7 +152,10 @@ def test_a_member_cannot_take_the_code_of_a_later_case(populated, form):
         session.execute(insert, {"code": taken})
     with pytest.raises(InvalidInput, match="case_code"), populated.db.session(actor="alice") as session:
         session.execute(text("UPDATE cases SET case_code = :code"), {"code": taken})
-    with pytest.raises(InvalidInput, match="form that the database gives"), populated.db.session(actor="alice") as session:
+    with (
+        pytest.raises(InvalidInput, match="form that the database gives"),
+        populated.db.session(actor="alice") as session,
+    ):
         cases.open_case(session, title="squatted", case_code=taken)
 
 

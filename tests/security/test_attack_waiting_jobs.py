@@ -120,6 +120,8 @@ def test_a_locked_recording_does_not_hold_up_the_workers(populated):
 def test_a_member_cannot_queue_a_job_that_is_already_leased(populated):
     """The limit counts leases: a job that is inserted as running would evade it."""
     row = rows_written_by(populated, "alice", populated.case_of["alice"])["processing_jobs"]
-    forged = text("INSERT INTO processing_jobs (case_id, audio_file_id, kind, state) VALUES (:case, :audio, 'x', 'running')")
+    forged = text(
+        "INSERT INTO processing_jobs (case_id, audio_file_id, kind, state) VALUES (:case, :audio, 'x', 'running')"
+    )
     with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
         session.execute(forged, {"case": row["case_id"], "audio": row["audio_file_id"]})

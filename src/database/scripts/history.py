@@ -13,9 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.config import load_settings
+from src.database.connection.addresses import key_path, serving_login
+from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
+from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
 from src.maintenance.retention import archive_month, check_archives
@@ -37,10 +40,21 @@ def seal(
     limit: Annotated[
         float, typer.Option(help="Exit 1 when entries could not be sealed for longer than this many minutes.", min=0)
     ] = LONGEST_UNSEALED.total_seconds() / 60,
+    end_after: Annotated[
+        float,
+        typer.Option(help="End sessions whose transaction keeps entries from being sealed for so many minutes.", min=1),
+    ] = LONGEST_TRANSACTION.total_seconds() / 60,
 ) -> None:
-    """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes."""
+    """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes.
+
+    On a machine with the key file, sessions that hold up all others are ended first.
+    """  # fmt: skip
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
+        if KeyFile.load(key_path(settings)) is not None:
+            _, serving_url, _ = serving_login(settings)
+            for ended in end_holders(session, serving_url, longest=timedelta(minutes=end_after)):
+                typer.echo(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
         waiting = note_delay(session, limit=timedelta(minutes=limit))

@@ -146,9 +146,7 @@ def _add_recording(
     return audio
 
 
-def _duplicate(
-    context: CaseContext, sha256: str, on_duplicate: OnDuplicate, *, lock: bool = True
-) -> AudioFile | None:
+def _duplicate(context: CaseContext, sha256: str, on_duplicate: OnDuplicate, *, lock: bool = True) -> AudioFile | None:
     """Return the case's recording of the same bytes; one whose file is missing first.
 
     Raises Conflict when there is one with its file and duplicates are refused.

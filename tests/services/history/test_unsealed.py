@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from src.config import Settings
@@ -126,6 +128,26 @@ def test_entries_unsealed_for_too_long_are_a_finding(sealed, held, owner, tmp_pa
     held.rollback()
     sealed.seal()
     assert findings() == []
+
+
+def test_the_command_ends_a_session_that_locks_a_table_on_a_machine_with_the_key_file(
+    sealed, command, owner, speech_server, tmp_path
+):
+    settings = Settings(_env_file=None, key_file=tmp_path / "keys.json", audio_storage_root=tmp_path)
+    with sealed.db.engine.execution_options(actor=Actor("alice")).connect() as holder, suppress(OperationalError):
+        holder.execute(text("LOCK TABLE cases IN ACCESS EXCLUSIVE MODE"))
+        (found,) = [found for found in initialisation.check(owner, settings) if "locks tables" in found]
+        assert f"backend {backend_of(holder)} (login" in found
+        speech_server.keys.save(tmp_path / "keys.json")
+        code, output = command("seal")
+        assert (code, f"ended: backend {backend_pid(holder)} (login" in output) == (0, True), output
+        holder.execute(text("SELECT 1"))
+        pytest.fail("the session was not ended")
+    assert [found for found in initialisation.check(owner, settings) if "locks tables" in found] == []
+
+
+def backend_pid(connection):
+    return connection.info["backend_pid"]
 
 
 def test_a_member_who_reads_the_log_does_not_hold_up_sealing(sealed, command):
