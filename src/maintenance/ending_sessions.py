@@ -1,6 +1,6 @@
 """Sessions that hold up all others: tables locked as no service locks them, transactions that stay open for too long.
 
-PostgreSQL lets a role that may delete from a table lock it in every mode, and lets every session raise its own timeouts.
+PostgreSQL lets a role that may delete from a table lock it in every mode, and lets sessions raise their own timeouts.
 So such sessions are found here and ended, by a connection of their own login, which every server permits; and the log
 states it.
 """

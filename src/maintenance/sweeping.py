@@ -40,7 +40,7 @@ class Sweep:
     removed_bytes: int = 0
     incomplete: int = 0
     kept_back: int = 0
-    """Objects with a live writer, under a legal hold, with rows that are locked, or in a backend that was not passed to this sweep."""
+    """Objects with a live writer, under a legal hold, with locked rows, or in a backend that was not passed here."""
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -210,7 +210,7 @@ def _claim(session: Session, row_id: int, older_than: timedelta) -> StorageObjec
 
 
 def _is_held(session: Session, case_id: int) -> bool:
-    # Placing a hold locks the same row: it waits for this transaction, or counts as placed here. So does any other lock.
+    # Placing a hold locks the same row: it waits for this transaction, or counts as placed here, as any other lock.
     active = select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True, skip_locked=True)
     holds = session.scalar(active)
     if holds is None:

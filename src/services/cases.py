@@ -20,7 +20,7 @@ from src.services.accounts import user_of
 from src.services.parameters import by_code, in_session, require_choice, row_of, validate_text
 
 # The CHECK of the table refuses the same forms (`src/database/models/cases.py`).
-_GENERATED_CODE = re.compile(r"\s*[cс]\s*[-‐-―−]\s*[0-9]{6,}\s*\Z", re.IGNORECASE)  # noqa: RUF001 - a Cyrillic letter
+_GENERATED_CODE = re.compile(r"\s*[cс]\s*[-‐-―−]\s*[0-9]{6,}\s*\Z", re.IGNORECASE)
 
 
 def open_case(
@@ -34,7 +34,8 @@ def open_case(
     """Open a case; the actor becomes its owner.
 
     Without `case_code` the case gets one, such as C-000042. Raises InvalidInput for an empty title, an unknown
-    priority, and a code in the form of the generated ones, Forbidden without an actor or when the actor's role may not open cases.
+    priority, and a code in the form of the generated ones, Forbidden without an actor or when the actor's role may not
+    open cases.
     """
     actor_of(session)
     if not validate_text(title, "title").strip():

@@ -50,8 +50,8 @@ def test_announced_objects_are_counted_over_transactions_and_per_user(populated)
         announced = text("SELECT DISTINCT u.username FROM storage_objects o JOIN users u ON u.id = o.announced_by_id"
                          " WHERE o.state = 'pending'")  # fmt: skip
         assert connection.scalars(announced).all() == ["alice"]
-        logged = text("SELECT DISTINCT actor FROM activity_logs WHERE entity = 'storage_objects' AND new ->> 'state' = 'pending'"
-                      " AND new ->> 'case_id' = :case AND actor <> 'bob'")  # fmt: skip
+        logged = text("SELECT DISTINCT actor FROM activity_logs WHERE entity = 'storage_objects'"
+                      " AND new ->> 'state' = 'pending' AND new ->> 'case_id' = :case AND actor <> 'bob'")  # fmt: skip
         assert connection.scalars(logged, {"case": str(case)}).all() == ["alice"]
         connection.rollback()
     # A sweep removes what was announced, and the user may announce again.

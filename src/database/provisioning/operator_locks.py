@@ -1,7 +1,7 @@
 """Locks among operators: migrations and initialisations take turns.
 
-Advisory locks, since there is no table before the first migration. Every session of the database can take them too, so a
-holder that may not migrate is named at once instead of waited for.
+Advisory locks, since there is no table before the first migration. Every session of the database can take them too, so
+a holder that may not migrate is named at once instead of waited for.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A transaction that has not ended: no entry from its beginning on can be sealed. `str(blocker)` is a sentence.
+    """A transaction that is still open: no entry from its beginning on can be sealed. `str(blocker)` is a sentence.
 
     `backend` is the process of its session; None for a prepared transaction, which has a name (`prepared`). `since` is
     None where the owner of the database may not read the statistics of that login.
