@@ -241,6 +241,11 @@ def cases() -> None:
         sa.CheckConstraint("char_length(description) <= 20000", name="description_length"),
         sa.CheckConstraint("char_length(title) >= 1 AND char_length(title) <= 300", name="title_length"),
         sa.CheckConstraint("closed_at >= created_at", name="closed_after_created"),
+        sa.CheckConstraint(
+            "case_code = 'C-' || lpad(id::text, greatest(6, length(id::text)), '0') OR normalize(case_code, NFKC) !~*"
+            r" '^[[:space:]]*[c\u0421\u0441][[:space:]]*[-\u2010-\u2015\u2212][[:space:]]*[0-9]{6,}[[:space:]]*$'",
+            name="case_code_reserved",
+        ),
         sa.ForeignKeyConstraint(["opened_by_id"], ["users.id"], name="cases_opened_by_id_fkey", ondelete="RESTRICT"),
         sa.ForeignKeyConstraint(
             ["priority_id"], ["case_priorities.id"], name="cases_priority_id_fkey", ondelete="RESTRICT"
@@ -333,6 +338,12 @@ def audio() -> None:
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("backend", sa.Text(), nullable=False, comment="name of the storage backend"),
+        sa.Column(
+            "announced_by_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="null: the owner of the database, not a session",
+        ),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column(
             "audio_file_id",
@@ -357,6 +368,9 @@ def audio() -> None:
         sa.CheckConstraint("char_length(key) >= 1 AND char_length(key) <= 512", name="key_length"),
         sa.CheckConstraint("char_length(last_error) <= 4000", name="last_error_length"),
         sa.CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
+        sa.ForeignKeyConstraint(
+            ["announced_by_id"], ["users.id"], name="storage_objects_announced_by_id_fkey", ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id", name="storage_objects_pkey"),
         sa.UniqueConstraint("case_id", "key", name="storage_objects_case_id_key_key"),
         sa.UniqueConstraint("key", name="storage_objects_key_key"),
@@ -367,6 +381,7 @@ def audio() -> None:
         ["audio_file_id"],
         postgresql_where=sa.text("audio_file_id IS NOT NULL"),
     )
+    op.create_index("storage_objects_announced_by_id_state_idx", "storage_objects", ["announced_by_id", "state"])
     op.create_index(
         "storage_objects_garbage_idx",
         "storage_objects",
@@ -896,6 +911,31 @@ def services() -> None:
     )
 
 
+def limits() -> None:
+    op.create_table(
+        "name_locks",
+        *record(),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the name"),
+        sa.PrimaryKeyConstraint("id", name="name_locks_pkey"),
+        sa.UniqueConstraint("digest", name="name_locks_digest_key"),
+    )
+    op.create_table(
+        "log_overflows",
+        *record(),
+        sa.Column(
+            "counter",
+            sa.BigInteger(),
+            nullable=False,
+            comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names",
+        ),
+        sa.Column("ends_at", MOMENT, nullable=False, comment="from then on entries are written again"),
+        sa.Column("dropped", sa.BigInteger(), nullable=False, comment="entries that were counted and not written"),
+        sa.Column("entry_id", sa.BigInteger(), nullable=False, comment="the entry that states the count"),
+        sa.PrimaryKeyConstraint("id", name="log_overflows_pkey"),
+        sa.UniqueConstraint("counter", name="log_overflows_counter_key"),
+    )
+
+
 def upgrade() -> None:
     look_ups()
     users()
@@ -905,10 +945,13 @@ def upgrade() -> None:
     analyses()
     activity_log()
     services()
+    limits()
 
 
 def downgrade() -> None:
     for table in (
+        "log_overflows",
+        "name_locks",
         "protected_tables",
         "activity_archives",
         "activity_seals",

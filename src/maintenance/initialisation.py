@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import key_path, login_names
@@ -22,6 +23,9 @@ from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
+from src.maintenance.ending_sessions import table_locks
+from src.maintenance.seal_schedule import LONGEST_UNSEALED
+from src.services.history import unsealed
 from src.storage import open_backend
 
 # Long enough to restart all services one after the other within working hours.
@@ -81,11 +85,17 @@ def check(engine: Engine, settings: Settings) -> list[str]:
     else:
         found.append(f"the folder of the recordings, {root}, is missing")
     with engine.connect() as connection:
+        holders = table_locks(connection)
+        if holders:
+            # The comparison would wait for them.
+            ended = "history seal, on a machine with the key file, ends the session; then check again"
+            return [*found, *(f"{holder} ({ended})" for holder in holders)]
         require_served(connection)
         newer = applied_by_newer(connection)
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
-        return found + [str(difference) for difference in _differences(connection, settings)]
+        found += [str(difference) for difference in _differences(connection, settings)]
+        return found + _unsealed(connection)
 
 
 def _newer(engine: Engine) -> str | None:
@@ -148,6 +158,15 @@ def _differences(connection: Connection, settings: Settings) -> list[Difference 
     return missing + check_readiness(
         connection, logins=logins, keys=keys, extensions=settings.postgres_required_extensions
     )
+
+
+def _unsealed(connection: Connection) -> list[str]:
+    """Return a sentence when entries of the log are unsealed for too long; none for functions that are missing."""
+    if connection.scalar(text("SELECT to_regprocedure('public.unsealed_entries()') IS NULL")):
+        return []
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        waiting = unsealed(session)
+    return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
 
 
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:

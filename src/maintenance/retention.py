@@ -20,6 +20,8 @@ from src.services.history.findings import Finding
 from src.storage import StorageBackend, keys
 
 BASELINES_AT_ONCE = 1_000
+# One archiving or erasing transaction at a time, and none during a verification (`keep_archives`).
+_ALONE = text("LOCK TABLE public.activity_archives IN SHARE ROW EXCLUSIVE MODE")
 # Indexes of fields in the JSON array that the leaf hash of an entry covers.
 _TYPE_ID, _CASE, _ENTITY, _ENTITY_ID, _TRANSACTION, _EPOCH = 2, 5, 6, 7, 11, 12
 
@@ -33,7 +35,7 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
     if month.day != 1:
         raise InvalidInput(f"month: {month}; give the first day of the month.")
     session.execute(text("SET LOCAL lock_timeout = '5s'"))
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("activity retention", 0))))
+    session.execute(_ALONE)
     partition = f"activity_logs_{month:%Y_%m}"
     _require_finished(session, month, partition)
     forget_replaced(session, storage)
@@ -98,7 +100,7 @@ def erase_archived(
     """
     if (case_id is None) == (user_id is None):
         raise InvalidInput("Give either case_id or user_id.")
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("activity retention", 0))))
+    session.execute(_ALONE)
     if session.scalar(select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True)):
         raise Conflict(f"Case {case_id} has an active legal hold, which forbids erasing; release it first.")
     emptied = 0

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import key_path
 from src.errors import ConfigurationError
-from src.services.history import HeadFile, SealKey
+from src.services.history import HeadFile, SealKey, Unsealed, unsealed
 from src.services.history.sealing import export_heads, head_of, seal_in
 from src.storage import StorageBackend, keys
+
+LONGEST_UNSEALED = timedelta(hours=1)
+"""Entries that are unsealed for longer are a finding: their owner could rewrite them without a trace."""
+
+# Once for each transaction. Databases without the activity type get it from the next `init_db`.
+_NOTE_DELAY = text("""
+    SELECT public.append_activity(t.code, 'event', NULL, public.actor_name(), NULL, NULL, NULL, NULL,
+                                  CAST(:detail AS jsonb), NULL)
+      FROM public.activity_types t
+     WHERE t.code = 'history.delayed' AND NOT EXISTS (
+           SELECT FROM public.activity_logs l
+            WHERE l.activity_type_id = t.id AND l.actor_id IS NULL AND l.created_at > now() - interval '1 day'
+              AND l.new ->> 'transaction' = :transaction)
+""")
 
 
 def seal_key_path(settings: Settings) -> Path:
@@ -53,3 +69,24 @@ def seal_as_owner(session: Session, key: SealKey, heads: HeadFile, storage: Stor
         for head in sealed:
             storage.put(keys.head_key(int(str(head["seal"]))), json.dumps(head).encode("ascii"))
     return len(sealed)
+
+
+def note_delay(session: Session, *, limit: timedelta = LONGEST_UNSEALED) -> Unsealed:
+    """Return what is not sealed, in the owner's session; what waits for longer than `limit` is logged and committed.
+
+    One entry for each transaction that sealing waits for, with its session.
+    """
+    with session.begin():
+        waiting = unsealed(session)
+        if waiting.age > limit:
+            for blocker in waiting.blockers:
+                detail = {
+                    "name": str(blocker),
+                    "transaction": str(blocker.transaction_id),
+                    "backend": blocker.backend,
+                    "login": blocker.login,
+                    "application": blocker.application,
+                    "entries": waiting.entries,
+                }
+                session.execute(_NOTE_DELAY, {"transaction": str(blocker.transaction_id), "detail": json.dumps(detail)})
+    return waiting

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from psycopg2.errors import LockNotAvailable
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from src.database.models import AudioFile, Case, StorageObject
@@ -28,6 +30,8 @@ from src.storage import StorageBackend
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
 _AT_ONCE = 1_000
+# A member may keep rows of a case locked: the sweep continues with others.
+_BRIEFLY = text("SET LOCAL lock_timeout = '2s'")
 _AREAS = ("archive", "cases")
 
 
@@ -40,7 +44,7 @@ class Sweep:
     removed_bytes: int = 0
     incomplete: int = 0
     kept_back: int = 0
-    """Objects with a live writer, under a legal hold, or in a backend that was not passed to this sweep."""
+    """Objects with a live writer, under a legal hold, with locked rows, or in a backend that was not passed here."""
     failed: dict[str, str] = field(default_factory=dict)
     differing: dict[str, str] = field(default_factory=dict)
     """Objects that were replaced by other bytes than their recording has, and are therefore kept, with the finding."""
@@ -65,8 +69,7 @@ def sweep(
     by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
     done = Sweep()
     for row_id in _ids(session, AudioFile.id, _marked(grace)):
-        with session.begin():
-            done.purged_recordings += _purge(session, row_id, grace)
+        _purge_unless_locked(session, row_id, grace, done)
     for row_id in _ids(session, StorageObject.id, _superseded(older_than)):
         _compare(session, by_name, row_id, done)
     for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
@@ -163,6 +166,16 @@ def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, 
         done.failed[outcome.key] = str(outcome.error)
         if isinstance(outcome.error, StorageUnavailable):
             by_name.pop(outcome.backend)
+def _purge_unless_locked(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
+    """Purge a recording, or leave it to the next sweep when another transaction keeps its rows locked."""
+    try:
+        with session.begin():
+            session.execute(_BRIEFLY)
+            done.purged_recordings += _purge(session, row_id, grace)
+    except DBAPIError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        done.kept_back += 1
 
 
 def _purge(session: Session, row_id: int, grace: timedelta) -> bool:
@@ -234,6 +247,9 @@ def _names_held_case(session: Session, key: str) -> bool:
 
 
 def _is_held(session: Session, case_id: int) -> bool:
-    # Placing a hold locks the same row: it waits for this transaction, or this one reads its result.
-    held = select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True, key_share=False)
-    return bool(session.scalar(held))
+    # Placing a hold locks the same row: it waits for this transaction, or counts as placed here, as any other lock.
+    active = select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True, skip_locked=True)
+    holds = session.scalar(active)
+    if holds is None:
+        return session.scalar(select(Case.id).where(Case.id == case_id)) is not None
+    return holds > 0

@@ -77,6 +77,7 @@ _VERBS = {
     "analysis.added": "analysed",
     "analysis.accepted": "accepted the analysis",
     "history.reverted": "reverted",
+    "history.delayed": "could not seal entries:",
     "history.erased": "erased the log payloads of",
 }
 

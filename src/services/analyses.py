@@ -46,11 +46,10 @@ def add(
     if sentiment_score is not None and (type(sentiment_score) not in {int, float} or not -1 <= sentiment_score <= 1):
         raise InvalidInput(f"sentiment_score: {sentiment_score!r}; give a number from -1 to 1.")
     plain = checked(details, schema)
-    lock = func.pg_advisory_xact_lock(func.hashtextextended(func.concat("analysis ", AudioFile.id), 0))
-    row = session.execute(select(AudioFile, lock).where(AudioFile.id == audio.id)).one_or_none()
-    if row is None:
+    found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
+    if found is None:
         raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
-    found: AudioFile = row[0]
+    session.execute(select(func.public.lock_in_case(found.case_id, f"analysis {found.id}")))
     if isinstance(transcription, int):
         transcription = in_session(session, row_of(Transcription, transcription))
     if transcription is not None and transcription.audio_file_id != found.id:

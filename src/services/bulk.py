@@ -199,8 +199,8 @@ def _lock_job(session: Session, task: _Task, done: int) -> None:
     """Wait for another call that stores a chunk of this job; raise LostUpdate if the job has advanced."""
     if task.job is None:
         return
-    name = f"bulk\n{task.actor}\n{task.verb}\n{task.model.__tablename__}\n{task.job}"
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    name = f"bulk\n{task.verb}\n{task.model.__tablename__}\n{task.job}"
+    session.execute(select(func.public.lock_own(name)))
     stored = _done(session, task)
     if stored != done:
         raise LostUpdate(f"Another call runs the job {task.job!r}; {stored} rows are stored. Call again to continue.")

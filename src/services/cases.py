@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -17,6 +19,9 @@ from src.services import activity
 from src.services.accounts import user_of
 from src.services.parameters import by_code, in_session, require_choice, row_of, validate_text
 
+# The CHECK of the table refuses the same forms (`src/database/models/cases.py`).
+_GENERATED_CODE = re.compile(r"\s*[cс]\s*[-‐-―−]\s*[0-9]{6,}\s*\Z", re.IGNORECASE)
+
 
 def open_case(
     session: Session,
@@ -28,8 +33,9 @@ def open_case(
 ) -> Case:
     """Open a case; the actor becomes its owner.
 
-    Without `case_code` the case gets one, such as C-000042. Raises InvalidInput for an empty title or an unknown
-    priority, Forbidden without an actor or when the actor's role may not open cases.
+    Without `case_code` the case gets one, such as C-000042. Raises InvalidInput for an empty title, an unknown
+    priority, and a code in the form of the generated ones, Forbidden without an actor or when the actor's role may not
+    open cases.
     """
     actor_of(session)
     if not validate_text(title, "title").strip():
@@ -41,6 +47,11 @@ def open_case(
     )
     if case_code is not None:
         case.case_code = validate_text(case_code, "case_code")
+        if _GENERATED_CODE.match(unicodedata.normalize("NFKC", case_code)):
+            raise InvalidInput(
+                f"case_code: {case_code!r} has the form that the database gives to cases without a code; choose"
+                " another one, or give none."
+            )
     session.add(case)
     session.flush()  # the id is needed below and by the caller
     # The status is a server default; load it, so that a caller can read it after the session is closed.

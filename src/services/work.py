@@ -25,6 +25,8 @@ from src.errors import Conflict, InvalidInput, NotFound
 from src.services.parameters import by_code, row_of
 
 LEASE_SECONDS = 300
+LONGEST_DELAY_SECONDS = 604_800
+"""How long a failed job may wait for its next attempt: a week, as in `src/database/sql/limits.sql`."""
 
 
 def enqueue(
@@ -79,13 +81,13 @@ def claim(
     """Claim the next job of these kinds, with its recording loaded; None when the queue is empty.
 
     Jobs of a recording that is marked as deleted wait until it is restored. Commit (leave the session) before working.
-    Call `heartbeat` within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs.
+    Call `heartbeat` within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs,
+    or the actor already works on so many jobs that the database hands out no more (500).
     """
     actor_of(session)
     if not kinds:
         raise InvalidInput("kinds: empty; give the kinds of jobs that this worker runs, such as 'transcribe'.")
-    if not 1 <= lease_seconds <= 86_400:
-        raise InvalidInput(f"lease_seconds: {lease_seconds}; give a number from 1 to 86400.")
+    _require_lease_seconds(lease_seconds)
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
     claimed = session.scalar(
         select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
@@ -101,7 +103,11 @@ def claim(
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:
-    """Extend the lease to `lease_seconds` from now; return its end. Raises LeaseLost if another worker has the job."""
+    """Extend the lease to `lease_seconds` from now; return its end, at most a week after the claim.
+
+    Raises LeaseLost if another worker has the job.
+    """
+    _require_lease_seconds(lease_seconds)
     until: datetime = session.scalars(
         select(func.public.extend_lease(job.id, job.lease, cast(lease_seconds, Integer)))
     ).one()
@@ -122,10 +128,18 @@ def complete(session: Session, job: ProcessingJob, result: Mapping[str, Any] | N
 def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True, delay_seconds: int = 30) -> JobState:
     """Report an error of a job: it is queued again after `delay_seconds` while attempts are left, else failed.
 
-    Returns the job's new state. Raises LeaseLost when another worker has the job.
+    Returns the job's new state. Raises LeaseLost when another worker has the job, InvalidInput for a delay of more than
+    a week.
     """
+    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+        raise InvalidInput(f"delay_seconds: {delay_seconds}; give a number from 0 to {LONGEST_DELAY_SECONDS}.")
     state: JobState = session.scalars(
         select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
     ).one()
     set_committed_value(job, "state", state)
     return state
+
+
+def _require_lease_seconds(given: int) -> None:
+    if not 1 <= given <= 86_400:
+        raise InvalidInput(f"lease_seconds: {given}; give a number from 1 to 86400.")

@@ -45,6 +45,7 @@ NAMED_FOR_THEIR_PURPOSE = {
     "processing_jobs_lease_idx": "expired leases",
     **dict.fromkeys(
         (
+            "activity_logs_actor_id_idx",
             "activity_logs_entity_idx",
             "activity_logs_transaction_id_idx",
             "audio_files_deleted_at_idx",

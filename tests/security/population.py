@@ -35,7 +35,8 @@ NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": 
 # Every actor may read these; the other tables belong to a case, or no actor may read them.
 SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
 HIDDEN_TABLES = {
-    "actor_keys", "activity_archives", "activity_seals", "case_access_changes", "case_accesses", "login_throttles",
+    "actor_keys", "activity_archives", "activity_seals", "case_access_changes", "case_accesses", "log_overflows",
+    "login_throttles", "name_locks",
     "protected_tables", "storage_objects",
 }  # fmt: skip
 
@@ -206,6 +207,8 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
         "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
                               "sha256": "0" * 64, "entry_count": 0},
         "protected_tables": {"name": "cases", "declaration": "{}"},
+        "name_locks": {"digest": b""},
+        "log_overflows": {"counter": 1, "ends_at": "2026-01-01", "dropped": 1, "entry_id": 1},
         "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
         "users": {"username": "forged"},

@@ -28,6 +28,7 @@ from src.database.models.audio_files import AudioFile, AudioStatus, StorageObjec
 from src.database.models.case_access import CaseAccess, CaseAccessChange
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
 from src.database.models.jobs import ProcessingJob
+from src.database.models.limits import LogOverflow, NameLock
 from src.database.models.protected_tables import ProtectedTable
 from src.database.models.transcriptions import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.users import ActorKey, LoginThrottle, User, UserRole
@@ -55,7 +56,9 @@ __all__ = [
     "CaseStatus",
     "Language",
     "LegalHold",
+    "LogOverflow",
     "LoginThrottle",
+    "NameLock",
     "ProcessingJob",
     "ProtectedTable",
     "Sentiment",

@@ -71,6 +71,7 @@ class ActivityLog(Base):
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
         Index("activity_logs_case_id_entity_idx", "case_id", "entity", "entity_id", "created_at", "id"),
         Index("activity_logs_entity_idx", text("(entity || '')"), "entity_id", "created_at", "id"),
+        Index("activity_logs_actor_id_idx", text("(actor_id + 0)"), "created_at", "id"),
         # Read by sealing.
         Index("activity_logs_transaction_id_idx", text("(transaction_id::text::bigint)")),
         {"postgresql_partition_by": "RANGE (created_at)"},

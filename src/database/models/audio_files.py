@@ -132,6 +132,8 @@ class StorageObject(Record):
         not_negative("size_bytes"),
         sha256_form(),
         not_negative("attempts"),
+        # The state is in it, so that pending objects of a user are counted without reading the live ones.
+        Index("storage_objects_announced_by_id_state_idx", "announced_by_id", "state"),
         # Read by sweeps: as small as the garbage.
         Index("storage_objects_garbage_idx", "state", "created_at", postgresql_where=text("state <> 'live'")),
         Index("storage_objects_audio_file_id_idx", "audio_file_id", postgresql_where=text("audio_file_id IS NOT NULL")),
@@ -140,6 +142,9 @@ class StorageObject(Record):
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    announced_by_id: Mapped[int | None] = guarded(
+        ForeignKey("users.id", ondelete="RESTRICT"), comment="null: the owner of the database, not a session"
+    )
     state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
     audio_file_id: Mapped[int | None] = mapped_column(comment="the recording whose object it was; null while it is one")
     size_bytes: Mapped[int | None]

@@ -49,6 +49,13 @@ PriorityCode = Literal["high", "medium", "low"]
 
 # The columns of a participant that decide what the user may do.
 _ACCESS = ("case_id", "user_id", "role", "permissions", "expires_at")
+# The generated code of each id belongs to that case: a case opened earlier with the code of a later id would make the
+# opening of that one fail. Look-alikes are reserved too: other widths, dashes, blanks, lower case, the Cyrillic letter.
+GENERATED_CODE = "case_code = 'C-' || lpad(id::text, greatest(6, length(id::text)), '0')"
+FREE_CODE = (
+    r"normalize(case_code, NFKC) !~* "
+    r"'^[[:space:]]*[c\u0421\u0441][[:space:]]*[-\u2010-\u2015\u2212][[:space:]]*[0-9]{6,}[[:space:]]*$'"
+)
 
 
 class CaseStatus(Lookup):
@@ -106,6 +113,7 @@ class Case(Versioned, Record):
         ExcludeConstraint((text("lower(case_code)"), "="), using="btree", name="cases_case_code_excl"),
         CheckConstraint("closed_at >= created_at", name="closed_after_created"),
         Index("cases_opened_mark_idx", text("(opened_mark || '')")),
+        CheckConstraint(f"{GENERATED_CODE} OR {FREE_CODE}", name="case_code_reserved"),
         Index(
             "cases_title_lower_idx",
             func.lower(text("title")).label("lowered"),

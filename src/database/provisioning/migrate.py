@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, text
 
 from src import errors
 from src.database.connection.inspection import OLDEST_SERVER
+from src.database.provisioning.operator_locks import require_operator
 from src.database.schema import SESSION_ROLES, head, migrations_folder
 from src.database.schema.revisions import BASELINE
 
@@ -26,22 +27,18 @@ def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -
     """Hold the migration lock of this database, on a separate connection.
 
     Polls instead of blocking: a blocked statement holds a snapshot, for which CREATE INDEX CONCURRENTLY of the lock
-    holder would wait. After `wait_seconds` raises Conflict, which names the holder.
+    holder would wait. Raises Conflict, which names the holder, after `wait_seconds`, and at once for a holder that may
+    not migrate.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait_seconds
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+            holder = require_operator(connection, _LOCK_KEY)
             if time.monotonic() > deadline:
-                holder = connection.scalar(
-                    # Advisory locks are local to a database; pg_locks shows those of the whole server.
-                    text("SELECT min(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-                         " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted"
-                         " AND (l.classid::bigint << 32) + l.objid::bigint = :key"),
-                    {"key": _LOCK_KEY},
-                )  # fmt: skip
+                pid, login = (holder.pid, holder.login) if holder is not None else (None, None)
                 raise errors.Conflict(
-                    f"Another migration has been running for {wait_seconds:.0f} s (backend {holder})."
-                    f" Wait for it, or end it with: SELECT pg_terminate_backend({holder})"
+                    f"Another migration has been running for {wait_seconds:.0f} s (backend {pid}, login {login})."
+                    f" Wait for it, or end it with: SELECT pg_terminate_backend({pid})"
                 )
             time.sleep(0.2)
         try:

@@ -14,6 +14,7 @@ from src.database import models
 from src.database.models import UserRole
 from src.database.models.lookups import Lookup
 from src.database.provisioning import seeds
+from src.database.provisioning.operator_locks import hold_in_transaction
 
 _LOCK_KEY = 7_311_860_220
 
@@ -39,7 +40,7 @@ class SeedReport:
 
 def hold_lock(connection: Connection) -> None:
     """Allow only one initialisation of this database at a time, until the transaction ends."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    hold_in_transaction(connection, _LOCK_KEY)
 
 
 def apply_seeds(connection: Connection, *, force: bool = False) -> list[SeedReport]:

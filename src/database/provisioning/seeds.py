@@ -99,6 +99,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "job.failed", "name": "Failed a job", "category": "work"},
     {"code": "history.erased", "name": "Erased payloads of entries", "category": "history"},
     {"code": "history.archived", "name": "Archived a month", "category": "history"},
+    {"code": "history.delayed", "name": "Kept entries from being sealed", "category": "history"},
     {"code": "history.reverted", "name": "Reverted to an earlier state", "category": "history"},
     {"code": "note", "name": "Noted", "category": "case"},
 )

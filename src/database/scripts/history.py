@@ -2,38 +2,88 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import func, select
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.config import load_settings
+from src.database.connection.addresses import key_path, serving_login
+from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
+from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
 from src.maintenance.retention import archive_month, check_archives
-from src.maintenance.seal_schedule import heads_of, seal_as_owner, sealing_key, verifying_key
+from src.maintenance.seal_schedule import (
+    LONGEST_UNSEALED,
+    heads_of,
+    note_delay,
+    seal_as_owner,
+    sealing_key,
+    verifying_key,
+)
 from src.services.history import verify as verify_history
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]
 
 
-def seal() -> None:
-    """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes."""
+def seal(
+    *,
+    limit: Annotated[
+        float, typer.Option(help="Exit 1 when entries could not be sealed for longer than this many minutes.", min=0)
+    ] = LONGEST_UNSEALED.total_seconds() / 60,
+    end_after: Annotated[
+        float,
+        typer.Option(help="End sessions whose transaction keeps entries from being sealed for so many minutes.", min=1),
+    ] = LONGEST_TRANSACTION.total_seconds() / 60,
+) -> None:
+    """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes.
+
+    On a machine with the key file, sessions that hold up all others are ended first.
+    """  # fmt: skip
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
+        if KeyFile.load(key_path(settings)) is not None:
+            _, serving_url, _ = serving_login(settings)
+            for ended in end_holders(session, serving_url, longest=timedelta(minutes=end_after)):
+                typer.echo(f"ended: {ended}", err=True)
+        unprepared = _prepare_partitions(session)
+        sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
+        waiting = note_delay(session, limit=timedelta(minutes=limit))
+    typer.echo(f"sealed: {sealed}")
+    overdue = waiting.age > timedelta(minutes=limit)
+    if overdue or waiting.blockers:
+        typer.echo(str(waiting), err=True)
+    if overdue or unprepared:
+        raise typer.Exit(1)
+
+
+def _prepare_partitions(session: Session) -> bool:
+    """Create the partitions of the next months; return whether a lock of another session prevented it.
+
+    Waits briefly: all readers of the log queue behind a statement that waits for the lock of a partition.
+    """
+    try:
         with session.begin():
+            session.execute(text("SET LOCAL lock_timeout = '5s'"))
             session.execute(select(func.public.ensure_activity_partitions(3)))
             moved = session.scalar(select(func.public.empty_default_partition()))
-        sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
+    except DBAPIError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        typer.echo("partitions: an open transaction that has read the log keeps them locked; end it", err=True)
+        return True
     if moved:
         typer.echo(f"{moved} entries moved from the default partition to their months", err=True)
-    typer.echo(f"sealed: {sealed}")
+    return False
 
 
 def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months too.")] = True) -> None:

@@ -1,4 +1,4 @@
--- build 4 · sha256 f5eba64121d0
+-- build 6 · sha256 86158b3bab17
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -67,6 +67,8 @@ REVOKE ALL ON FUNCTION public.append_activity(text, text, bigint, text, bigint, 
 CREATE OR REPLACE FUNCTION public.record_activity(
     type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    excess bigint;
 BEGIN
     IF public.actor_id() IS NULL THEN
         RAISE EXCEPTION 'this session has no actor, and an entry needs one' USING ERRCODE = 'insufficient_privilege';
@@ -78,8 +80,16 @@ BEGIN
     IF jsonb_typeof(detail) <> 'object' THEN
         RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF octet_length(detail::text) > public.most_detail() OR char_length(entity) > 63 THEN
+        RAISE EXCEPTION 'detail: at most % bytes as text, and entity at most 63 characters', public.most_detail()
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
         RAISE EXCEPTION 'case % does not exist, or you may not write in it', case_id USING ERRCODE = 'no_data_found';
+    END IF;
+    excess := public.excess_event(public.actor_id(), public.actor_name());
+    IF excess IS NOT NULL THEN
+        RETURN excess;
     END IF;
     RETURN public.append_activity(type_code, 'event', public.actor_id(), public.actor_name(), case_id, entity,
         entity_id, NULL, detail, NULL);
@@ -95,6 +105,7 @@ DECLARE
     acting_name text := public.actor_name();
     everything boolean := public.actor_may('*', '*');
     readable integer[] := public.actor_case_ids();
+    given integer := 0;
     e record;
 BEGIN
     IF acting IS NULL THEN
@@ -102,6 +113,12 @@ BEGIN
     END IF;
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
                  AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
+        given := given + 1;
+        IF given > public.most_reads() THEN
+            PERFORM public.count_dropped(acting, acting, acting_name,
+                jsonb_array_length(entries) - public.most_reads());
+            EXIT;
+        END IF;
         IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused')
            -- A failed operation rolls back, but its entry must stay.
            AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
@@ -111,10 +128,15 @@ BEGIN
         IF jsonb_typeof(e.detail) <> 'object' THEN
             RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        -- A case that was created in a transaction that rolled back does not exist: its entries have no case id.
-        PERFORM public.append_activity(e.type, 'event', acting, acting_name,
-            CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, e.entity, e.entity_id, NULL,
-            e.detail, NULL);
+        IF public.excess_event(acting, acting_name) IS NULL THEN
+            -- A case that was created in a transaction that rolled back does not exist: its entries have no case id.
+            -- A detail that is too long is replaced by its length: the read happened and is recorded.
+            PERFORM public.append_activity(e.type, 'event', acting, acting_name,
+                CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, left(e.entity, 63), e.entity_id,
+                NULL, CASE WHEN octet_length(e.detail::text) > public.most_detail()
+                           THEN jsonb_build_object('dropped_bytes', octet_length(e.detail::text)) ELSE e.detail END,
+                NULL);
+        END IF;
     END LOOP;
 END
 $body$;
@@ -142,7 +164,7 @@ DECLARE
     first_day date;
     created integer := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('activity_logs partitions', 0));
+    PERFORM public.lock_name('activity_logs partitions');
     FOR month IN 0..months_ahead LOOP
         first_day := (date_trunc('month', now()) + make_interval(months => month))::date;
         IF to_regclass('public.activity_logs_' || to_char(first_day, 'YYYY_MM')) IS NULL THEN

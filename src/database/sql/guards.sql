@@ -1,4 +1,4 @@
--- build 7 · sha256 b8ae4c1aae8c
+-- build 8 · sha256 7a24d823db81
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -134,7 +134,7 @@ BEGIN
         RETURN NULL;
     END IF;
     -- Locking all administrators serialises two who remove each other: the second one sees the change of the first.
-    PERFORM pg_advisory_xact_lock(hashtextextended('administrators', 0));
+    PERFORM public.lock_name('administrators');
     PERFORM FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*') ORDER BY u.id FOR UPDATE;
     IF NOT EXISTS (SELECT FROM public.users u WHERE u.is_active AND public.role_permits(u.role_id, '*', '*')) THEN
         RAISE EXCEPTION 'the last active administrator cannot be removed; add another one first'

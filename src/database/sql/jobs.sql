@@ -1,4 +1,4 @@
--- build 6 · sha256 98a27919b909
+-- build 7 · sha256 9ddead29a444
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -7,7 +7,7 @@
 --
 -- Elsewhere: enqueueing, a plain INSERT under row security (services/work.py).
 
--- A lease grants access to a case, so its duration is limited to one day.
+-- A lease grants access to a case, so its duration is limited to one day. Callers check that it is at least a second.
 CREATE OR REPLACE FUNCTION public.lease_end(lease_seconds integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN clock_timestamp() + make_interval(secs => least(lease_seconds, 86400));
@@ -37,6 +37,48 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $bod
 $body$;
 REVOKE ALL ON FUNCTION public.record_job(text, bigint, jsonb) FROM PUBLIC;
 
+-- Raises when the actor has so many unexpired leases that another one would only keep a job from other workers.
+CREATE OR REPLACE FUNCTION public.require_free_lease()
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF (SELECT count(*) FROM public.processing_jobs j
+         WHERE j.leased_by_id + 0 = public.actor_id() AND j.state = 'running'
+           AND j.lease_expires_at > clock_timestamp()) >= public.most_leases() THEN
+        RAISE EXCEPTION 'this user already works on % jobs, the limit; complete or fail some before claiming more',
+            public.most_leases() USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.require_free_lease() FROM PUBLIC;
+
+-- Ends expired leases: the job is queued again, or failed without attempts left. The log names the user who let the
+-- lease expire. A few at a time, since the rows stay locked until the claim commits.
+CREATE OR REPLACE FUNCTION public.end_expired_leases(kinds text[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    expired record;
+BEGIN
+    FOR expired IN
+        SELECT j.id, j.kind, j.case_id, j.attempts, u.id AS holder_id, u.username AS holder
+          FROM public.processing_jobs j JOIN public.users u ON u.id = j.leased_by_id
+         WHERE j.kind = ANY (kinds) AND j.state = 'running'
+           AND timezone('UTC', j.lease_expires_at) < timezone('UTC', clock_timestamp())
+         ORDER BY j.lease_expires_at, j.id LIMIT 20 FOR UPDATE OF j SKIP LOCKED
+    LOOP
+        PERFORM public.append_activity('job.failed', 'event', expired.holder_id, expired.holder, expired.case_id,
+            'processing_jobs', expired.id, NULL, jsonb_build_object('name', expired.kind,
+                'attempt', expired.attempts, 'error', 'the lease expired without a result'), NULL);
+        UPDATE public.processing_jobs j
+           SET state = CASE WHEN j.attempts < j.max_attempts THEN 'queued' ELSE 'failed' END,
+               finished_at = CASE WHEN j.attempts < j.max_attempts THEN NULL ELSE now() END,
+               lease_expires_at = NULL, leased_by_id = NULL,
+               error_message = 'the lease expired without a result, attempts: ' || j.attempts
+         WHERE j.id = expired.id;
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.end_expired_leases(text[]) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.claim_job(kinds text[], worker text, lease_seconds integer)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -45,28 +87,23 @@ BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
         RAISE EXCEPTION 'claiming jobs needs the permission job.claim' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    UPDATE public.processing_jobs j
-       SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
-           error_message = 'the lease expired without a result, attempts: ' || j.attempts
-     WHERE j.id IN (SELECT d.id FROM public.processing_jobs d
-                     WHERE d.kind = ANY (kinds) AND d.state = 'running'
-                       AND timezone('UTC', d.lease_expires_at) < timezone('UTC', clock_timestamp())
-                       AND d.attempts >= d.max_attempts FOR UPDATE SKIP LOCKED);
+    PERFORM public.require_seconds('lease_seconds', lease_seconds, 1, 2147483647);
+    PERFORM public.require_free_lease();
+    PERFORM public.end_expired_leases(kinds);
     UPDATE public.processing_jobs j
        SET state = 'running', leased_by_id = public.actor_id(), worker = left(claim_job.worker, 200),
            lease = j.lease + 1, attempts = j.attempts + 1,
            lease_expires_at = public.lease_end(lease_seconds),
            started_at = now(), finished_at = NULL, error_message = NULL
+     -- Jobs of recordings that are marked as deleted wait: the recording may be restored. A recording that another
+     -- transaction has locked would make this one wait at its status below: its jobs are skipped too.
      WHERE j.id = (SELECT c.id FROM public.processing_jobs c
+                     JOIN public.audio_files a ON a.id = c.audio_file_id AND a.deleted_at IS NULL
                     WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
-                      -- The forms of the indexes, which no session can use (docs/security.md).
-                      AND (public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
-                           OR timezone('UTC', c.lease_expires_at) < timezone('UTC', clock_timestamp())
-                              AND c.state = 'running')
-                      -- Jobs of recordings that are marked as deleted wait: the recording may be restored.
-                      AND EXISTS (SELECT FROM public.audio_files a
-                                   WHERE a.id = c.audio_file_id AND a.deleted_at IS NULL)
-                    ORDER BY c.priority DESC, c.run_after, c.id FOR UPDATE SKIP LOCKED LIMIT 1)
+                      -- The form of the index, which no session can use (docs/security.md).
+                      AND public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
+                    ORDER BY c.priority DESC, c.run_after, c.id LIMIT 1
+                      FOR UPDATE OF c SKIP LOCKED FOR NO KEY UPDATE OF a SKIP LOCKED)
     RETURNING j.* INTO job;
     IF NOT FOUND THEN
         RETURN NULL;
@@ -85,8 +122,11 @@ RETURNS timestamptz LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path =
 DECLARE
     ends timestamptz;
 BEGIN
+    PERFORM public.require_seconds('lease_seconds', lease_seconds, 1, 2147483647);
     PERFORM public.require_lease(job_id, held_lease);
-    UPDATE public.processing_jobs SET lease_expires_at = public.lease_end(lease_seconds)
+    -- A claim that is extended without end would keep the job, and the access to its case, forever.
+    UPDATE public.processing_jobs
+       SET lease_expires_at = least(public.lease_end(lease_seconds), started_at + public.longest_claim())
      WHERE id = job_id RETURNING lease_expires_at INTO ends;
     RETURN ends;
 END
@@ -118,6 +158,7 @@ DECLARE
     job public.processing_jobs;
     outcome text;
 BEGIN
+    PERFORM public.require_seconds('delay_seconds', delay_seconds, 0, public.longest_delay());
     PERFORM public.require_lease(job_id, held_lease);
     SELECT j.* INTO job FROM public.processing_jobs j WHERE j.id = job_id;
     PERFORM public.record_job('job.failed', job_id, jsonb_build_object('error', left(message, 500)));

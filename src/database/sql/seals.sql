@@ -1,4 +1,4 @@
--- build 4 · sha256 35a11784b29c
+-- build 5 · sha256 c0b3a5bfad98
 -- Seals over finished transactions, erasing payloads of entries, and moving entries to the archive.
 --
 -- A batch contains the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch
@@ -21,8 +21,8 @@ BEGIN
     IF NOT public.may_seal() THEN
         RAISE EXCEPTION 'only administrators may seal' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- One transaction at a time: the next batch begins where this one ends.
-    PERFORM pg_advisory_xact_lock(hashtextextended('activity seals', 0));
+    -- One transaction at a time: the next batch begins where this one ends. No session may lock the table otherwise.
+    LOCK TABLE public.activity_seals IN SHARE ROW EXCLUSIVE MODE;
     horizon := pg_current_snapshot();
     sealed_at := clock_timestamp();
     FOR epoch, low_xid IN
@@ -62,7 +62,7 @@ BEGIN
     IF NOT public.may_seal() THEN
         RAISE EXCEPTION 'only administrators may seal' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('activity seals', 0));
+    LOCK TABLE public.activity_seals IN SHARE ROW EXCLUSIVE MODE;
     SELECT * INTO s FROM jsonb_to_record(seal) AS x (id bigint, previous_id bigint, month date, epoch bigint,
         low_xid text, high_xid text, next_xid text, entry_count bigint, sealed_at timestamptz, root text,
         seal_hash text, signature text, signing_key text);
@@ -161,7 +161,7 @@ DECLARE
     name text;
     moved bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('activity_logs partitions', 0));
+    PERFORM public.lock_name('activity_logs partitions');
     IF NOT EXISTS (SELECT FROM ONLY public.activity_logs_default) THEN
         RETURN 0;
     END IF;

@@ -1,4 +1,4 @@
--- build 4 · sha256 359725993f3a
+-- build 5 · sha256 02d105fba06e
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
 -- The text of a statement is visible to other sessions of the same login, and in the log of the server. So hashes are
@@ -88,6 +88,12 @@ BEGIN
         INSERT INTO public.login_throttles AS t (user_id, failures, last_failed_at)
         VALUES (found_id, 1, clock_timestamp())
             ON CONFLICT (user_id) DO UPDATE SET failures = t.failures + 1, last_failed_at = clock_timestamp();
+    END IF;
+    IF outcome <> 'succeeded'
+       AND public.recent_entries(found_id, 'login.failed', public.most_failed_logins()) >= public.most_failed_logins()
+    THEN
+        PERFORM public.count_dropped(coalesce(-found_id, 0), found_id, coalesce(known, '(unknown)'), 1);
+        RETURN;
     END IF;
     -- An unknown name may be a password typed in the wrong field: it is not logged.
     PERFORM public.append_activity(

@@ -1,4 +1,4 @@
--- build 5 · sha256 0c51bb436d17
+-- build 6 · sha256 94994f38b5a6
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
@@ -57,19 +57,25 @@ REVOKE ALL ON FUNCTION public.case_of_recording(bigint, text) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.announce_object(case_id bigint, key text, backend text)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
+    acting bigint := public.actor_id();
     announced bigint;
 BEGIN
     -- Runs in a separate transaction, so it cannot check access to the case: the case may have been created in a
     -- transaction that is still open. Announcing gives no access: only recordings of the case can adopt the object.
-    IF public.actor_id() IS NULL THEN
+    IF acting IS NULL THEN
         RAISE EXCEPTION 'this session has no actor, and a stored object needs one'
             USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF (SELECT count(*) FROM public.storage_objects o
+         WHERE o.announced_by_id = acting AND o.state = 'pending') >= public.most_pending_objects() THEN
+        RAISE EXCEPTION 'this user has announced % objects that belong to no recording, the limit; ingest them first, '
+            'or wait for a sweep', public.most_pending_objects() USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF NOT coalesce(public.is_key_of_case(key, case_id), false) THEN
         RAISE EXCEPTION 'key %: not a key of case %', key, case_id USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    INSERT INTO public.storage_objects (case_id, key, backend)
-    VALUES (announce_object.case_id, announce_object.key, announce_object.backend) RETURNING id INTO announced;
+    INSERT INTO public.storage_objects (case_id, key, backend, announced_by_id)
+    VALUES (announce_object.case_id, announce_object.key, announce_object.backend, acting) RETURNING id INTO announced;
     RETURN announced;
 END
 $body$;
@@ -122,9 +128,11 @@ BEGIN
         RAISE EXCEPTION 'this session has no actor, and a stored object needs one'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- The sweeper takes this lock before it removes an object. Check the state afterwards: it may have been first.
-    PERFORM pg_advisory_xact_lock(hashtextextended(lock_object.key, 0));
-    RETURN EXISTS (SELECT FROM public.storage_objects o
+    -- The sweeper takes this lock before it removes an object. Check the state afterwards: it may have been first. An
+    -- advisory lock, since a lock on the row would assign a transaction id while bytes travel, and so stop sealing. It
+    -- never waits, since any session may hold it: a key is in use by one transaction, and is not guessed in advance.
+    RETURN pg_try_advisory_xact_lock(hashtextextended(lock_object.key, 0))
+       AND EXISTS (SELECT FROM public.storage_objects o
                     WHERE o.key = lock_object.key AND o.state = 'pending'
                       AND public.actor_may_in(o.case_id, 'write'));
 END

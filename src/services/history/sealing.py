@@ -31,8 +31,8 @@ def seal(session: Session, *, key: SealKey | None = None, heads: HeadFile | None
 
     Commits in a separate transaction, independent of this session, and then appends the heads to `heads`: in this
     order, so that the file never lists a seal that does not exist. Entries of running transactions are sealed by a
-    later call. Without a key the seals are chained but not signed. Administrators only: raises Forbidden for other
-    actors.
+    later call; `unsealed` names what they wait for. Without a key the seals are chained but not signed. Administrators
+    only: raises Forbidden for other actors.
     """
     with database_of(session).side_session(session) as side:
         sealed = seal_in(side, key=key)

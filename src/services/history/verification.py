@@ -54,7 +54,7 @@ def verify(
     with session.begin_nested() as savepoint:
         session.execute(_PINNED)
         # A month that is archived meanwhile would look deleted.
-        session.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended("activity retention", 0))))
+        session.execute(select(func.public.keep_archives()))
         report.findings += _check_chain(session, key, report)
         if heads is not None:
             report.findings += _check_heads(session, heads)

@@ -86,7 +86,7 @@ def _from_source(
         attempt.size_bytes = size_of(file)
         facts = facts_of(file, context.probe_timeout_seconds, allow_non_audio=allow_non_audio)
         if on_duplicate != "add":
-            duplicate = _duplicate(context, sha256_of(file)[0], on_duplicate)
+            duplicate = _duplicate(context, sha256_of(file)[0], on_duplicate, lock=False)
             if duplicate is not None and not _is_missing(context, duplicate):
                 return duplicate
         key = keys.case_key(context.case_id, keys.extension_of(name))
@@ -146,15 +146,15 @@ def _add_recording(
     return audio
 
 
-def _duplicate(context: CaseContext, sha256: str, on_duplicate: OnDuplicate) -> AudioFile | None:
+def _duplicate(context: CaseContext, sha256: str, on_duplicate: OnDuplicate, *, lock: bool = True) -> AudioFile | None:
     """Return the case's recording of the same bytes; one whose file is missing first.
 
     Raises Conflict when there is one with its file and duplicates are refused.
     """
-    if on_duplicate != "add":
-        # Serialises concurrent ingests of the same bytes: the second one sees what the first one committed.
-        name = f"recording {context.case_id} {sha256}"
-        context.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    if on_duplicate != "add" and lock:
+        # Serialises concurrent ingests of the same bytes: the second one sees what the first one committed. Not taken
+        # while bytes travel, since it assigns a transaction id.
+        context.session.execute(select(func.public.lock_in_case(context.case_id, f"recording {sha256}")))
     duplicates = context.session.scalars(
         select(AudioFile)
         .where(AudioFile.case_id == context.case_id, AudioFile.sha256 == sha256, AudioFile.deleted_at.is_(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -87,18 +87,12 @@ def recording(session: Session, audio: AudioFile, *, lock: bool) -> AudioFile:
     One lock for all writes below a recording: adding and importing in one transaction cannot deadlock. Raises NotFound
     for a recording that the actor may not see.
     """
-    query = select(AudioFile).where(AudioFile.id == audio.id)
-    if lock:
-        query = query.add_columns(func.pg_advisory_xact_lock(lock_key(AudioFile.id)))
-    found: AudioFile | None = session.scalars(query).one_or_none()
+    found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
     if found is None:
         raise NotFound(f"Recording {audio.id} does not exist, or you may not see it.")
+    if lock:
+        session.execute(select(func.public.lock_in_case(found.case_id, f"transcription {found.id}")))
     return found
-
-
-def lock_key(audio_id: Any) -> ColumnElement[int]:
-    """Return the key of the advisory lock for writers of one recording's versions."""
-    return func.hashtextextended(func.concat("transcription ", audio_id), 0)
 
 
 def next_version(session: Session, audio: AudioFile, language: Language, **columns: Any) -> Transcription:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from src.services import analyses, cases, history, transcripts
 from src.services.history import HeadFile, SealKey
 from src.services.transcripts import Segment
 from src.storage import MemoryStorage
+from tests.migrations.conftest import outside
 from tests.security.population import add_audio
 
 SEALS = 4
@@ -106,6 +108,22 @@ def clock_moved(owner: Engine, by: timedelta) -> Iterator[None]:
     with owner.begin() as connection:
         for definition in original:
             connection.exec_driver_sql(definition.replace("%", "%%"))
+
+
+@pytest.fixture
+def command(sealed, owner_url, warm_python, tmp_path):
+    """`python -m src.database.scripts.history`, as the owner."""
+    key_file = tmp_path / "keys.json"
+    environment = outside(owner_url, KEY_FILE=os.fspath(key_file), AUDIO_STORAGE_ROOT=os.fspath(tmp_path / "audio"),
+                          SEAL_KEY_FILE=os.fspath(tmp_path / "seal.pem"),
+                          SEAL_HEADS_FILE=os.fspath(sealed.heads.path))  # fmt: skip
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = warm_python.run("src.database.scripts.history", arguments, folder=tmp_path, environment=environment)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture

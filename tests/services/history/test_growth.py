@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +18,6 @@ from src.errors import Conflict, IntegrityFailure, InvalidInput
 from src.maintenance.log_archives import read_lines, write_month
 from src.maintenance.retention import archive_month, check_archives, erase_archived, forget_replaced
 from src.services import history
-from tests.migrations.conftest import outside
 from tests.services.history.conftest import clock_moved, live
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -258,22 +256,6 @@ def test_a_truncated_or_invalid_gzip_file_is_a_finding(exported, tmp_path):
         damaged.write_bytes(content)
         code, output = audit(damaged)
         assert (code, "damaged" in output) == (1, True), output
-
-
-@pytest.fixture
-def command(sealed, owner_url, warm_python, tmp_path):
-    """`python -m src.database.scripts.history`, as the owner."""
-    key_file = tmp_path / "keys.json"
-    environment = outside(owner_url, KEY_FILE=os.fspath(key_file), AUDIO_STORAGE_ROOT=os.fspath(tmp_path / "audio"),
-                          SEAL_KEY_FILE=os.fspath(tmp_path / "seal.pem"),
-                          SEAL_HEADS_FILE=os.fspath(sealed.heads.path))  # fmt: skip
-
-    def run(*arguments: str) -> tuple[int, str]:
-        done = warm_python.run("src.database.scripts.history", arguments, folder=tmp_path, environment=environment)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout + done.stderr
-
-    return run
 
 
 def test_operators_seal_verify_export_and_erase(sealed, command, tmp_path):

@@ -1,0 +1,84 @@
+-- build 5 · sha256 50fdf86663c0
+-- What is counted instead of written when one actor writes too many entries to the log.
+--
+-- Refusing them would lose reads, which are recorded after they happened. Beyond the limit the entries of the actor are
+-- counted for ten minutes, and the log has an entry with the actor's name at the first, second, fourth, eighth, … of
+-- them: the last one states at least half of the number.
+
+-- Entries of an actor within the last hour: events, or those of one type. Reads at most twice as many as `most`.
+CREATE OR REPLACE FUNCTION public.recent_entries(acting bigint, type_code text, most integer)
+RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    since timestamptz := clock_timestamp() - interval '1 hour';
+    type_id bigint := (SELECT t.id FROM public.activity_types t WHERE t.code = type_code);
+BEGIN
+    IF acting IS NULL THEN
+        RETURN (SELECT count(*) FILTER (WHERE n.activity_type_id = type_id) FROM (
+            SELECT l.activity_type_id FROM public.activity_logs l WHERE l.actor_id + 0 IS NULL AND l.created_at > since
+             ORDER BY l.created_at DESC LIMIT 2 * most) n);
+    END IF;
+    RETURN (SELECT count(*) FILTER (WHERE n.operation = 'event' AND (type_code IS NULL OR n.activity_type_id = type_id))
+              FROM (SELECT l.operation, l.activity_type_id FROM public.activity_logs l
+                     WHERE l.actor_id + 0 = acting AND l.created_at > since ORDER BY l.created_at DESC LIMIT 2 * most) n);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.recent_entries(bigint, text, integer) FROM PUBLIC;
+
+-- Counts entries of an actor that are not written; returns the id of the entry that states it. `counter` is the id of
+-- the actor, with a minus for failed sign-ins: these must not keep the entries of the user from the log.
+CREATE OR REPLACE FUNCTION public.count_dropped(counter bigint, acting bigint, acting_name text, count bigint)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    o public.log_overflows;
+BEGIN
+    INSERT INTO public.log_overflows (counter, ends_at, dropped, entry_id)
+    VALUES (counter, moment, 0, 0) ON CONFLICT ON CONSTRAINT log_overflows_counter_key DO NOTHING;
+    -- Another transaction of the actor counts at this moment: this one does not wait for it.
+    SELECT * INTO o FROM public.log_overflows l WHERE l.counter = count_dropped.counter FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN (SELECT l.entry_id FROM public.log_overflows l WHERE l.counter = count_dropped.counter);
+    END IF;
+    IF o.ends_at <= moment THEN
+        o.ends_at := moment + interval '10 minutes';
+        o.dropped := 0;
+    END IF;
+    o.dropped := o.dropped + count;
+    -- A power of two lies in the range that was added.
+    IF floor(log(2, o.dropped)) > floor(log(2, greatest(o.dropped - count, 0.5))) THEN
+        o.entry_id := public.append_activity('access.refused', 'event', acting, acting_name, NULL, NULL, NULL, NULL,
+            jsonb_build_object('refused', format('too many entries of %s: they are counted and not written until %s',
+                acting_name, to_char(o.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')),
+                'dropped', o.dropped), NULL);
+    END IF;
+    UPDATE public.log_overflows l SET ends_at = o.ends_at, dropped = o.dropped, entry_id = o.entry_id WHERE l.id = o.id;
+    RETURN o.entry_id;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.count_dropped(bigint, bigint, text, bigint) FROM PUBLIC;
+
+-- NULL when the actor may write an event; otherwise the event was counted, and this is the entry that states it.
+CREATE OR REPLACE FUNCTION public.excess_event(acting bigint, acting_name text)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    since timestamptz := clock_timestamp() - interval '1 hour';
+    most integer := public.most_events();
+    first_id bigint;
+BEGIN
+    IF EXISTS (SELECT FROM public.log_overflows o WHERE o.counter = acting AND o.ends_at > clock_timestamp()) THEN
+        RETURN public.count_dropped(acting, acting, acting_name, 1);
+    END IF;
+    -- All actors together wrote fewer entries since the first one of this actor: no need to count.
+    SELECT l.id INTO first_id FROM public.activity_logs l
+     WHERE l.actor_id + 0 = acting AND l.created_at > since ORDER BY l.created_at, l.id LIMIT 1;
+    IF first_id IS NULL OR (SELECT s.last_value FROM public.activity_logs_id_seq s) - first_id < most - 1 THEN
+        RETURN NULL;
+    END IF;
+    -- Counting reads up to twice the limit: it is done so rarely that an event costs two thousand entries on average.
+    IF random() * most < 1000 AND public.recent_entries(acting, NULL, most) >= most THEN
+        RETURN public.count_dropped(acting, acting, acting_name, 1);
+    END IF;
+    RETURN NULL;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.excess_event(bigint, text) FROM PUBLIC;

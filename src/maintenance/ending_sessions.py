@@ -1,0 +1,92 @@
+"""Sessions that hold up all others: tables locked as no service locks them, transactions that stay open for too long.
+
+PostgreSQL lets a role that may delete from a table lock it in every mode, and lets sessions raise their own timeouts.
+So such sessions are found here and ended, by a connection of their own login, which every server permits; and the log
+states it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import URL, Connection, TextClause, text
+from sqlalchemy.orm import Session
+
+from src.database.connection.engine import PoolOptions, make_engine
+
+LONGEST_TRANSACTION = timedelta(days=1)
+"""How long a transaction of a session may keep the log from being sealed: as long as the longest lease of a job."""
+
+# Modes that no statement of a session takes. Requests count too: all others queue behind them. The functions that seal
+# and verify lock their own tables, on which no session has a privilege.
+_LOCKS = """
+  FROM pg_locks l
+  JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+  JOIN pg_stat_activity a ON a.pid = l.pid
+  JOIN pg_class c ON c.oid = l.relation AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+ WHERE l.locktype = 'relation'
+   AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+                  'AccessExclusiveLock')
+   AND c.relname NOT IN ('activity_seals', 'activity_archives') AND NOT pg_has_role(a.usesysid, c.relowner, 'MEMBER')
+"""
+_FOUND = "SELECT a.pid, a.usename::text AS login, a.application_name, string_agg(DISTINCT c.relname, ', ') AS tables"
+_GROUPED = " GROUP BY a.pid, a.usename, a.application_name ORDER BY a.pid"
+_OPEN = """
+    SELECT a.pid, a.usename::text AS login, a.application_name, NULL AS tables FROM pg_stat_activity a
+     WHERE a.usename = session_user AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+       AND a.backend_xid IS NOT NULL AND a.xact_start < clock_timestamp() - CAST(:longest AS interval)
+"""
+# Materialised: the planner could otherwise end a session before it has checked the conditions.
+_END = "WITH h AS MATERIALIZED ({}) SELECT h.* FROM h WHERE pg_terminate_backend(h.pid)"
+_TABLE_LOCKS = text(_FOUND + _LOCKS + _GROUPED)
+_END_LOCKS = text(_END.format(f"{_FOUND} {_LOCKS} AND a.usename = session_user {_GROUPED}"))
+_END_TRANSACTIONS = text(_END.format(_OPEN))
+_LOG = text("""
+    SELECT public.append_activity('access.refused', 'event', NULL, public.actor_name(), NULL, NULL, NULL, NULL,
+                                  CAST(:detail AS jsonb), NULL)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A session that holds up others: by locks of `tables`, or with None by a transaction that is open for too long."""
+
+    backend: int
+    login: str
+    application: str
+    tables: str | None
+
+    def __str__(self) -> str:
+        session = f"backend {self.backend} (login {self.login}, application {self.application!r})"
+        if self.tables is None:
+            return f"{session} keeps a transaction open"
+        return f"{session} locks tables that all sessions use: {self.tables}"
+
+
+def table_locks(connection: Connection) -> list[Holder]:
+    """Return the sessions that lock tables as no service does, or wait to do so."""
+    return [Holder(*found) for found in connection.execute(_TABLE_LOCKS)]
+
+
+def end_holders(session: Session, serving_url: URL, *, longest: timedelta = LONGEST_TRANSACTION) -> list[Holder]:
+    """End the sessions of the serving login that lock tables, or keep the log from being sealed for `longest`.
+
+    `session` is the owner's: it logs each of them, and commits. Returns what was ended.
+    """
+    engine = make_engine(serving_url, PoolOptions(size=1, application_name="history"))
+    try:
+        with engine.connect() as connection:
+            ended = _ended(connection, _END_LOCKS) + _ended(connection, _END_TRANSACTIONS, longest=longest)
+    finally:
+        engine.dispose()
+    for holder in ended:
+        with session.begin():
+            detail = {"refused": f"{holder}; its session was ended", "backend": holder.backend, "login": holder.login}
+            session.execute(_LOG, {"detail": json.dumps({**detail, "application": holder.application})})
+    return ended
+
+
+def _ended(connection: Connection, statement: TextClause, **parameters: object) -> list[Holder]:
+    return [Holder(*found) for found in connection.execute(statement, parameters)]
