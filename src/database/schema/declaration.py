@@ -30,6 +30,10 @@ SECRET = "secret"  # noqa: S105 - the name of a mark
 """No session may read the column."""
 LENGTH = "length"
 """(least, most): the limits of a text in characters, enforced by a CHECK."""
+SIZE = "size"
+"""The limit of a JSON document in bytes as text, or of a list of texts; enforced by a CHECK."""
+SIZE_APPLIES = "size applies"
+"""SQL: the rows to which the limits of the document apply; without it, to all."""
 UNSAMPLED = "unsampled"
 """ANALYZE does not sample the column: the estimates of EXPLAIN would reveal samples to any session."""
 

@@ -18,9 +18,9 @@ FOLDER = Path(__file__).resolve().parents[1] / "sql"
 ROLES = FOLDER / "roles.sql"
 # In the order of creation: names in an expression (RETURN …) are resolved when it is created.
 FILES = (
-    "revision", "permission_names_1", "actor", "access", "permissions_explained", "rows", "guards", "storage_objects",
-    "activity_log", "capture", "transcription_versions", "restore", "seals", "search_text_1", "search_query", "search",
-    "sign_in", "jobs",
+    "revision", "readable_values_1", "permission_names_1", "actor", "access", "permissions_explained", "rows", "guards",
+    "storage_objects", "activity_log", "capture", "transcription_versions", "restore", "seals", "search_text_1",
+    "search_query", "search", "sign_in", "jobs",
 )  # fmt: skip
 
 _FUNCTION = re.compile(
