@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import cast, func, select
@@ -17,6 +17,10 @@ from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
 from src.services.parameters import id_of
+from src.services.readable_rows import Unreadable, readable_rows
+
+LATEST = datetime.max.replace(tzinfo=UTC)
+"""In the feed, the time of an entry whose time cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Entry:
             if "version" in self.detail:
                 subject = f"version {self.detail['version']} ({subject})"
         done = _VERBS.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
-        because = self.reason or self.detail.get("reason")
+        because = self.reason or self.detail.get("reason") or self.detail.get("unreadable")
         failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
         return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}{failed}"
 
@@ -143,8 +147,8 @@ def feed(
 ) -> list[Entry]:
     """Return the newest `limit` entries that the actor may see, oldest first.
 
-    `type` is a code of `activity_types`, such as
-    `transcript.accepted`. `changes` adds the row changes that triggers recorded to the events.
+    `type` is a code of `activity_types`, such as `transcript.accepted`. `changes` adds the row changes that triggers
+    recorded to the events. The detail of an entry that cannot be read is `{"unreadable": …}`, which names it.
     """
     if not 1 <= limit <= 10_000:
         raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
@@ -164,7 +168,25 @@ def feed(
         query = query.where(ActivityLog.created_at >= since)
     if not changes:
         query = query.where(ActivityLog.operation == "event")
-    return [_entry(log, code, name) for log, code, name in session.execute(query)][::-1]
+    entries = []
+    for row in readable_rows(session, query, ActivityLog):
+        if isinstance(row, Unreadable):
+            # Everything except the columns that cannot be read, which the detail names.
+            entries.append(_unreadable_entry(session, row))
+        else:
+            entries.append(_entry(*row))
+    return entries[::-1]
+
+
+def _unreadable_entry(session: Session, unreadable: Unreadable) -> Entry:
+    names = ("id", "created_at", "actor", "case_id", "entity", "entity_id", "reason", "request_id")
+    columns = [getattr(ActivityLog, name) for name in names if name not in unreadable.columns]
+    query = select(*columns, ActivityType.code, ActivityType.name.label("type_name"))
+    query = query.join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
+    found = session.execute(query.where(ActivityLog.id == unreadable.id)).one()._asdict()
+    at = found.pop("created_at", LATEST)
+    code, name = found.pop("code"), found.pop("type_name")
+    return Entry(at=at, type=code, name=name, detail={"unreadable": str(unreadable)}, **found)
 
 
 def _entry(log: ActivityLog, code: str, name: str) -> Entry:

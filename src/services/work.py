@@ -23,6 +23,7 @@ from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.models.jobs import JobState
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services.parameters import by_code, row_of
+from src.services.readable_rows import readable_scalars
 
 LEASE_SECONDS = 300
 
@@ -77,8 +78,9 @@ def claim(
 ) -> ProcessingJob | None:
     """Claim the next job of these kinds, with its recording loaded; None when the queue is empty.
 
-    Jobs of a recording that is marked as deleted wait until it is restored. Commit (leave the session) before working.
-    Call `heartbeat` within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs.
+    Jobs of a recording that is marked as deleted wait until it is restored. A job that cannot be read, or whose
+    recording cannot, fails with a message that says why. Commit (leave the session) before working. Call `heartbeat`
+    within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs.
     """
     actor_of(session)
     if not kinds:
@@ -86,17 +88,21 @@ def claim(
     if not 1 <= lease_seconds <= 86_400:
         raise InvalidInput(f"lease_seconds: {lease_seconds}; give a number from 1 to 86400.")
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
-    claimed = session.scalar(
-        select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
-    )
-    if claimed is None:
-        return None
-    return session.scalars(
-        select(ProcessingJob)
-        .where(ProcessingJob.id == claimed)
-        .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
-        .execution_options(populate_existing=True)
-    ).one()
+    claiming = select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
+    # Ends with the queue: a job that cannot be read is not claimed again.
+    while (claimed := session.scalar(claiming)) is not None:
+        reading = (
+            select(ProcessingJob)
+            .where(ProcessingJob.id == claimed)
+            .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
+            .execution_options(populate_existing=True)
+        )
+        (job,) = readable_scalars(session, reading, ProcessingJob)
+        if isinstance(job, ProcessingJob):
+            return job
+        lease = session.scalars(select(ProcessingJob.lease).where(ProcessingJob.id == claimed)).one()
+        session.execute(select(func.public.fail_job(claimed, lease, str(job), False, 0)))
+    return None
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:
