@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -162,7 +163,7 @@ def _remove(
             if found is None or found.backend not in by_name:
                 done.kept_back += 1
                 return
-            key, backend, size = found.key, found.backend, found.size_bytes
+            key, backend, size, *_ = found
             session.execute(delete(StorageObject).where(StorageObject.id == row_id))
             by_name[backend].delete(key)
     except StorageError as error:
@@ -178,13 +179,13 @@ def _remove(
     done.removed_bytes += size or 0
 
 
-def _claim(session: Session, row_id: int, older_than: timedelta) -> StorageObject | None:
-    """Lock an object that is still garbage and has no live writer; None when it cannot be removed."""
-    found = session.scalars(
-        select(StorageObject)
-        .where(StorageObject.id == row_id, _garbage(older_than))
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
+def _claim(session: Session, row_id: int, older_than: timedelta) -> Any:
+    """Lock an object that is still garbage and has no live writer, and return its columns; None when it cannot be."""
+    # Only what a removal needs: a value elsewhere in the row that cannot be read must not stop the sweep.
+    columns = (StorageObject.key, StorageObject.backend, StorageObject.size_bytes, StorageObject.state,
+               StorageObject.case_id)  # fmt: skip
+    found = session.execute(
+        select(*columns).where(StorageObject.id == row_id, _garbage(older_than)).with_for_update(skip_locked=True)
     ).one_or_none()
     if found is None:
         return None

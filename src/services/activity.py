@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import cast, func, select
@@ -17,10 +17,7 @@ from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
 from src.services.parameters import id_of
-from src.services.readable_rows import Unreadable, readable_rows
-
-LATEST = datetime.max.replace(tzinfo=UTC)
-"""In the feed, the time of an entry whose time cannot be read."""
+from src.services.readable_rows import Unreadable, readable_rest, readable_rows
 
 
 @dataclass(frozen=True)
@@ -171,22 +168,11 @@ def feed(
     entries = []
     for row in readable_rows(session, query, ActivityLog):
         if isinstance(row, Unreadable):
-            # Everything except the columns that cannot be read, which the detail names.
-            entries.append(_unreadable_entry(session, row))
+            known = _entry(*readable_rest(session, query, ActivityLog, row))
+            entries.append(replace(known, detail={"unreadable": str(row)}))
         else:
             entries.append(_entry(*row))
     return entries[::-1]
-
-
-def _unreadable_entry(session: Session, unreadable: Unreadable) -> Entry:
-    names = ("id", "created_at", "actor", "case_id", "entity", "entity_id", "reason", "request_id")
-    columns = [getattr(ActivityLog, name) for name in names if name not in unreadable.columns]
-    query = select(*columns, ActivityType.code, ActivityType.name.label("type_name"))
-    query = query.join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)
-    found = session.execute(query.where(ActivityLog.id == unreadable.id)).one()._asdict()
-    at = found.pop("created_at", LATEST)
-    code, name = found.pop("code"), found.pop("type_name")
-    return Entry(at=at, type=code, name=name, detail={"unreadable": str(unreadable)}, **found)
 
 
 def _entry(log: ActivityLog, code: str, name: str) -> Entry:

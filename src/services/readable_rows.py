@@ -10,15 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import DateTime, inspect, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm.attributes import set_committed_value
 
 from src.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
+
+LATEST = datetime.max.replace(tzinfo=UTC)
+"""In an object, the time that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,20 @@ def readable_rows(session: Session, query: Any, model: Any) -> list[Any]:
 def readable_scalars(session: Session, query: Any, model: Any) -> list[Any]:
     """Return the first column of the rows of a query, like `readable_rows`."""
     return [row if isinstance(row, Unreadable) else row[0] for row in readable_rows(session, query, model)]
+
+
+def readable_rest(session: Session, query: Any, model: Any, unreadable: Unreadable) -> Any:
+    """Return the row of a query whose first column is the model, with everything of it that can be read.
+
+    The object belongs to no session. Its attributes that cannot be read are None, times `LATEST`.
+    """
+    attributes = [getattr(model, name) for name in unreadable.columns]
+    partial = query.where(model.id == unreadable.id).options(*map(defer, attributes))
+    row = session.execute(partial.execution_options(populate_existing=True)).one()
+    session.expunge(row[0])
+    for attribute in attributes:
+        set_committed_value(row[0], attribute.key, LATEST if isinstance(attribute.type, DateTime) else None)
+    return row
 
 
 def is_unreadable(error: BaseException) -> bool:

@@ -242,9 +242,10 @@ def other(db, make_audio):
 
 
 @pytest.mark.parametrize(
-    ("column", "has_checks"), [("recorded_at", True), ("recorded_at", False), ("created_at", True)]
+    "damage", [("recorded_at", True), ("recorded_at", False), ("created_at", True)], ids=lambda damage: str(damage)
 )
-def test_a_job_of_a_recording_that_cannot_be_read_fails(db, audio, other, owner, column, has_checks):
+def test_a_job_of_a_recording_that_cannot_be_read_fails(db, audio, other, owner, damage):
+    column, has_checks = damage
     enqueue(db, audio, "transcribe", priority=9)
     good = enqueue(db, other, "transcribe")
     drop_checks(owner, "audio_files")
