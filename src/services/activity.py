@@ -168,8 +168,9 @@ def feed(
     entries = []
     for row in readable_rows(session, query, ActivityLog):
         if isinstance(row, Unreadable):
-            known = _entry(*readable_rest(session, query, ActivityLog, row))
-            entries.append(replace(known, detail={"unreadable": str(row)}))
+            log = readable_rest(session, ActivityLog, row)
+            kind = session.get_one(ActivityType, log.activity_type_id)
+            entries.append(replace(_entry(log, kind.code, kind.name), detail={"unreadable": str(row)}))
         else:
             entries.append(_entry(*row))
     return entries[::-1]

@@ -15,8 +15,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, inspect, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, defer
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import Session
 
 from src.errors import InvalidInput
 
@@ -58,18 +57,16 @@ def readable_scalars(session: Session, query: Any, model: Any) -> list[Any]:
     return [row if isinstance(row, Unreadable) else row[0] for row in readable_rows(session, query, model)]
 
 
-def readable_rest(session: Session, query: Any, model: Any, unreadable: Unreadable) -> Any:
-    """Return the row of a query whose first column is the model, with everything of it that can be read.
+def readable_rest(session: Session, model: Any, unreadable: Unreadable) -> Any:
+    """Return an object with everything of such a row that can be read; it belongs to no session.
 
-    The object belongs to no session. Its attributes that cannot be read are None, times `LATEST`.
+    Attributes that cannot be read are None, times `LATEST`.
     """
-    attributes = [getattr(model, name) for name in unreadable.columns]
-    partial = query.where(model.id == unreadable.id).options(*map(defer, attributes))
-    row = session.execute(partial.execution_options(populate_existing=True)).one()
-    session.expunge(row[0])
-    for attribute in attributes:
-        set_committed_value(row[0], attribute.key, LATEST if isinstance(attribute.type, DateTime) else None)
-    return row
+    loaded = [attribute.key for attribute in inspect(model).column_attrs if not attribute.deferred]
+    columns = [getattr(model, name).label(name) for name in loaded if name not in unreadable.columns]
+    found = session.execute(select(*columns).where(model.id == unreadable.id)).one()
+    missing = [name for name in unreadable.columns if isinstance(getattr(model, name).type, DateTime)]
+    return model(**dict.fromkeys(missing, LATEST), **found._mapping)  # noqa: SLF001 - SQLAlchemy's documented accessor
 
 
 def is_unreadable(error: BaseException) -> bool:

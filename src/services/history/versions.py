@@ -73,7 +73,7 @@ def versions(
     found = []
     for entry in readable_scalars(session, query, ActivityLog):
         if isinstance(entry, Unreadable):
-            known = version_of(readable_rest(session, query, ActivityLog, entry)[0])
+            known = version_of(readable_rest(session, ActivityLog, entry))
             found.append(replace(known, unreadable=str(entry)))
         else:
             found.append(version_of(entry))
