@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, StorageObject
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import FAULTS, Check, read_again
 from src.storage import StorageBackend
+
+logger = logging.getLogger(__name__)
 
 
 def verify_all(
@@ -61,16 +66,28 @@ def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], au
         storage = storages[kind]
     # Read outside a transaction: it may take longer than the idle timeout.
     check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
-    with session.begin():
-        noted = session.execute(
-            update(StorageObject)
-            .where(StorageObject.key == key, StorageObject.state == "live")
-            .values(verified_at=func.clock_timestamp(), last_error=FAULTS.get(check.outcome))
-            .returning(StorageObject.id)
-        ).all()
-        if not noted:
-            return None  # moved or removed while it was read; the next run checks it again
-        if check.outcome != "sound":
-            detail = {"name": name, "size_bytes": check.size_bytes, "outcome": check.outcome}
-            log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=detail)
+    fault = {"name": name, "size_bytes": size, "outcome": check.outcome} if check.outcome != "sound" else None
+    try:
+        with session.begin():
+            if not _note(session, check):
+                return None  # moved or removed while it was read; the next run checks it again
+            if fault is not None:
+                log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=fault)
+    except IntegrityError as error:
+        # A row from before a CHECK cannot be changed. The result counts, and the next run checks the bytes again.
+        logger.warning("The check of recording %s cannot be stored: %s.", audio_id, first_line(error.orig or error))
+        if fault is not None:
+            with session.begin():
+                log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=fault)
     return check
+
+
+def _note(session: Session, check: Check) -> bool:
+    """Store the result in the row of the object; return whether the recording still has this object."""
+    noted = session.execute(
+        update(StorageObject)
+        .where(StorageObject.key == check.key, StorageObject.state == "live")
+        .values(verified_at=func.clock_timestamp(), last_error=FAULTS.get(check.outcome))
+        .returning(StorageObject.id)
+    ).all()
+    return bool(noted)

@@ -15,8 +15,10 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import StorageError, StorageUnavailable
 from src.services.recordings.audit import log_as_owner
@@ -30,7 +32,7 @@ _AREAS = ("archive", "cases")
 
 @dataclass
 class Sweep:
-    """The result of a sweep. `failed` maps the keys whose bytes could not be removed to the reason."""
+    """The result of a sweep. `failed` maps the keys and recordings that could not be removed to the reason."""
 
     purged_recordings: int = 0
     removed_objects: int = 0
@@ -59,8 +61,12 @@ def sweep(
     by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
     done = Sweep()
     for row_id in _ids(session, AudioFile.id, _marked(grace)):
-        with session.begin():
-            done.purged_recordings += _purge(session, row_id, grace)
+        try:
+            with session.begin():
+                done.purged_recordings += _purge(session, row_id, grace)
+        except IntegrityError as error:
+            # A row from before a CHECK cannot be changed, and the object's row changes with its recording.
+            done.failed[f"recording {row_id}"] = first_line(error.orig or error)
     for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
         _remove(session, by_name, row_id, older_than, done)
     for storage in by_name.values():
