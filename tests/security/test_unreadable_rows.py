@@ -243,10 +243,13 @@ def test_a_sweep_removes_an_object_whose_other_values_cannot_be_read(db, audio, 
 
 def test_maintenance_continues_past_a_row_that_a_check_does_not_let_it_change(db, audio, other, owner, caplog):
     drop_checks(owner, "storage_objects")
-    change = text("UPDATE storage_objects SET delete_after = '20000-01-01' WHERE key = :key")
+    change = text(
+        "UPDATE storage_objects SET delete_after = '20000-01-01', verified_at = '0044-03-15 BC' WHERE key = :key"
+    )
     with owner.begin() as connection:
         connection.execute(change, {"key": audio.path})
-    restore_checks(owner, "storage_objects", ("delete_after", "readable_time_1(delete_after)"))
+    columns = ("delete_after", "verified_at")
+    restore_checks(owner, "storage_objects", *((name, f"readable_time_1({name})") for name in columns))
     with Session(owner) as session, caplog.at_level(logging.WARNING):
         checks = list(verify_all(session, {db.storage.name: db.storage}))
     assert sorted((check.audio_id, check.outcome) for check in checks) == [(audio.id, "sound"), (other.id, "sound")]
@@ -256,7 +259,7 @@ def test_maintenance_continues_past_a_row_that_a_check_does_not_let_it_change(db
     with Session(owner) as session:
         done = sweeping.sweep(session, db.storage, older_than=timedelta(0), grace=timedelta(0))
     assert (done.purged_recordings, done.removed_objects) == (1, 1)
-    assert "delete_after_again" in done.failed[f"recording {audio.id}"]
+    assert "verified_at_again" in done.failed[f"recording {audio.id}"]
 
 
 @pytest.mark.parametrize("count", [3, 5000])
