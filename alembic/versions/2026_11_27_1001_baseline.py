@@ -24,15 +24,37 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-MOMENT = postgresql.TIMESTAMP(timezone=True)
+
+def moment(name: str, **options: Any) -> sa.Column[Any]:
+    """A timestamp that every client can read."""
+    limit = sa.CheckConstraint(f"public.readable_time_1({name})", name=f"{name}_range")
+    return sa.Column(name, postgresql.TIMESTAMP(timezone=True), limit, **options)
+
+
+def day(name: str, **options: Any) -> sa.Column[Any]:
+    """A date that every client can read."""
+    return sa.Column(
+        name, sa.Date(), sa.CheckConstraint(f"public.readable_date_1({name})", name=f"{name}_range"), **options
+    )
+
+
+def document(name: str, size: int, rows: str = "", **options: Any) -> sa.Column[Any]:
+    """A JSON document that every client can read, of at most `size` bytes as text; in all rows, or those of `rows`."""
+    limit = f"public.readable_json_1({name}, {size})"
+    return sa.Column(
+        name,
+        postgresql.JSONB(),
+        sa.CheckConstraint(f"NOT ({rows}) OR {limit}" if rows else limit, name=f"{name}_readable"),
+        **options,
+    )
 
 
 def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple[Any, ...]:
     """The columns of every table except those of the log: id, timestamps and, optionally, the row version."""
     columns = [
         sa.Column("id", identity(), sa.Identity(), nullable=False),
-        sa.Column("created_at", MOMENT, server_default=sa.text("now()"), nullable=False),
-        sa.Column("updated_at", MOMENT, server_default=sa.text("now()"), nullable=False),
+        moment("created_at", server_default=sa.text("now()"), nullable=False),
+        moment("updated_at", server_default=sa.text("now()"), nullable=False),
     ]
     if row_version:
         columns.append(
@@ -94,9 +116,9 @@ def users() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
         sa.Column("parent_id", sa.BigInteger(), nullable=True),
-        sa.Column(
+        document(
             "permissions",
-            postgresql.JSONB(),
+            16 << 10,
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
             comment='{"subject": ["verb", …]}; "*" is all',
@@ -107,7 +129,6 @@ def users() -> None:
         sa.CheckConstraint("char_length(code) >= 1 AND char_length(code) <= 64", name="code_length"),
         sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
         sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
-        sa.CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         sa.CheckConstraint("parent_id <> id", name="parent_other"),
         sa.CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
         sa.ForeignKeyConstraint(
@@ -127,7 +148,7 @@ def users() -> None:
             "password_hash", sa.Text(), nullable=True, comment="bcrypt with a scheme prefix; null: cannot sign in"
         ),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column("last_login", MOMENT, server_default=sa.FetchedValue(), nullable=True),
+        moment("last_login", server_default=sa.FetchedValue(), nullable=True),
         sa.Column(
             "role_id", sa.BigInteger(), server_default=sa.text("public.code_id('user_roles', 'user')"), nullable=False
         ),
@@ -148,7 +169,7 @@ def users() -> None:
         *record(),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.BigInteger(), nullable=False),
-        sa.Column("last_failed_at", MOMENT, nullable=False),
+        moment("last_failed_at", nullable=False),
         sa.CheckConstraint("failures >= 1", name="failures_positive"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="login_throttles_user_id_fkey", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="login_throttles_pkey"),
@@ -158,7 +179,7 @@ def users() -> None:
         "case_accesses",
         *record(),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
-        sa.Column("valid_until", MOMENT, nullable=False),
+        moment("valid_until", nullable=True),
         sa.Column(
             "cluster",
             sa.BigInteger(),
@@ -190,7 +211,7 @@ def users() -> None:
         *record(),
         sa.Column("inner_pad", sa.LargeBinary(), nullable=False),
         sa.Column("outer_pad", sa.LargeBinary(), nullable=False),
-        sa.Column("retired_at", MOMENT, nullable=True, comment="tokens of this key are rejected from then on"),
+        moment("retired_at", nullable=True, comment="tokens of this key are rejected from then on"),
         sa.CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
         sa.PrimaryKeyConstraint("id", name="actor_keys_pkey"),
     )
@@ -222,7 +243,7 @@ def cases() -> None:
             nullable=False,
         ),
         sa.Column("opened_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
-        sa.Column("closed_at", MOMENT, nullable=True),
+        moment("closed_at", nullable=True),
         sa.Column(
             "active_holds",
             sa.BigInteger(),
@@ -262,17 +283,16 @@ def cases() -> None:
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False, comment="owner, editor or viewer"),
-        sa.Column(
+        document(
             "permissions",
-            postgresql.JSONB(),
+            16 << 10,
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
             comment='{"allow": [verb, …], "deny": [verb, …]}',
         ),
-        sa.Column("expires_at", MOMENT, nullable=True),
+        moment("expires_at", nullable=True),
         sa.Column("added_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=True),
         sa.CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role_known"),
-        sa.CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         sa.CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
         sa.ForeignKeyConstraint(
             ["added_by_id"], ["users.id"], name="case_participants_added_by_id_fkey", ondelete="RESTRICT"
@@ -307,7 +327,7 @@ def cases() -> None:
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("placed_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
-        sa.Column("released_at", MOMENT, nullable=True),
+        moment("released_at", nullable=True),
         sa.Column("released_by_id", sa.BigInteger(), nullable=True),
         sa.Column("release_reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
@@ -356,11 +376,11 @@ def audio() -> None:
         sa.Column(
             "upload_id", sa.Text(), nullable=True, comment="id of a multipart upload that may have to be aborted"
         ),
-        sa.Column("delete_after", MOMENT, nullable=True),
+        moment("delete_after", nullable=True),
         sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True, comment="error of the last check or removal"),
-        sa.Column("verified_at", MOMENT, nullable=True, comment="when the bytes were last read and compared"),
-        sa.Column("checked_at", MOMENT, nullable=True, comment="the same, by maintenance: no session can claim it"),
+        moment("verified_at", nullable=True, comment="when the bytes were last read and compared"),
+        moment("checked_at", nullable=True, comment="the same, by maintenance: no session can claim it"),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         sa.CheckConstraint("state IN ('pending', 'live', 'superseded', 'deleting')", name="state_known"),
         sa.CheckConstraint("attempts >= 0", name="attempts_positive"),
@@ -408,7 +428,7 @@ def audio() -> None:
             nullable=False,
             comment="decodes to less than its header states",
         ),
-        sa.Column("recorded_at", MOMENT, nullable=True, comment="when people spoke, if known"),
+        moment("recorded_at", nullable=True, comment="when people spoke, if known"),
         sa.Column("language_id", sa.BigInteger(), nullable=True),
         sa.Column(
             "status_id",
@@ -416,23 +436,22 @@ def audio() -> None:
             server_default=sa.text("public.code_id('audio_statuses', 'received')"),
             nullable=False,
         ),
-        sa.Column("processed_at", MOMENT, nullable=True),
+        moment("processed_at", nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column(
             "storage_type", sa.Text(), server_default="local", nullable=False, comment="name of the storage backend"
         ),
-        sa.Column(
+        document(
             "storage_config",
-            postgresql.JSONB(),
+            16 << 10,
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
             comment="bucket and version in the backend; never a credential",
         ),
         sa.Column("is_archived", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("archive_reason", sa.Text(), server_default=sa.FetchedValue(), nullable=True),
-        sa.Column(
+        moment(
             "deleted_at",
-            MOMENT,
             server_default=sa.FetchedValue(),
             nullable=True,
             comment="marked as deleted; a sweep removes it after a grace period",
@@ -489,9 +508,9 @@ def audio() -> None:
         sa.Column("kind", sa.Text(), nullable=False, comment="transcribe, analyse, …"),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("priority", sa.BigInteger(), server_default="0", nullable=False, comment="higher is sooner"),
-        sa.Column("payload", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
-        sa.Column("result", postgresql.JSONB(), nullable=True),
-        sa.Column("run_after", MOMENT, server_default=sa.text("now()"), nullable=False),
+        document("payload", 1 << 20, server_default=sa.text("'{}'::jsonb"), nullable=False),
+        document("result", 16 << 20, nullable=True),
+        moment("run_after", server_default=sa.text("now()"), nullable=False),
         sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("max_attempts", sa.BigInteger(), server_default="3", nullable=False),
         sa.Column(
@@ -502,10 +521,10 @@ def audio() -> None:
             comment="fencing number: grows with every claim",
         ),
         sa.Column("leased_by_id", sa.BigInteger(), nullable=True),
-        sa.Column("lease_expires_at", MOMENT, nullable=True),
+        moment("lease_expires_at", nullable=True),
         sa.Column("worker", sa.Text(), nullable=True, comment="name of the worker process, given by it"),
-        sa.Column("started_at", MOMENT, nullable=True),
-        sa.Column("finished_at", MOMENT, nullable=True),
+        moment("started_at", nullable=True),
+        moment("finished_at", nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
         sa.CheckConstraint(
@@ -515,7 +534,8 @@ def audio() -> None:
         sa.CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_object"),
         sa.CheckConstraint("jsonb_typeof(result) = 'object'", name="result_object"),
         sa.CheckConstraint("state IN ('queued', 'running', 'done', 'failed')", name="state_known"),
-        sa.CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
+        sa.CheckConstraint("attempts >= 0 AND max_attempts BETWEEN 1 AND 1000", name="attempts_range"),
+        sa.CheckConstraint("priority BETWEEN -1000000 AND 1000000", name="priority_range"),
         sa.CheckConstraint("char_length(error_message) <= 4000", name="error_message_length"),
         sa.CheckConstraint("char_length(kind) >= 1 AND char_length(kind) <= 64", name="kind_length"),
         sa.CheckConstraint("char_length(worker) <= 200", name="worker_length"),
@@ -568,7 +588,7 @@ def transcriptions() -> None:
         sa.Column("confidence", sa.Double(), nullable=True),
         sa.Column("model_name", sa.Text(), nullable=True, comment="recogniser; null for text written by people"),
         sa.Column("model_version", sa.Text(), nullable=True),
-        sa.Column("accepted_at", MOMENT, nullable=True),
+        moment("accepted_at", nullable=True),
         sa.Column("accepted_by_id", sa.BigInteger(), nullable=True),
         sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
         sa.Column(
@@ -583,7 +603,7 @@ def transcriptions() -> None:
         sa.CheckConstraint("char_length(model_name) <= 200", name="model_name_length"),
         sa.CheckConstraint("char_length(model_version) <= 200", name="model_version_length"),
         sa.CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
-        sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.CheckConstraint("version BETWEEN 1 AND 1000000000", name="version_range"),
         sa.ForeignKeyConstraint(
             ["accepted_by_id"], ["users.id"], name="transcriptions_accepted_by_id_fkey", ondelete="RESTRICT"
         ),
@@ -629,9 +649,9 @@ def transcriptions() -> None:
         sa.Column("end_ms", sa.BigInteger(), nullable=True),
         sa.Column("speaker", sa.Text(), nullable=True),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.Column(
+        document(
             "words",
-            postgresql.JSONB(),
+            16 << 20,
             nullable=True,
             comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; unknown values are left out',
         ),
@@ -649,6 +669,10 @@ def transcriptions() -> None:
             postgresql.TSVECTOR(),
             sa.Computed("public.search_vector_1(search_config, text)", persisted=True),
             nullable=True,
+        ),
+        sa.CheckConstraint(
+            "cardinality(flags) = 0 OR array_ndims(flags) = 1 AND octet_length(flags::text) <= 16384",
+            name="flags_readable",
         ),
         sa.CheckConstraint("jsonb_typeof(words) = 'array'", name="words_array"),
         sa.CheckConstraint("char_length(speaker) <= 200", name="speaker_length"),
@@ -722,11 +746,11 @@ def analyses() -> None:
         sa.Column("summary", sa.Text(), server_default="", nullable=False),
         sa.Column("sentiment_id", sa.BigInteger(), nullable=True),
         sa.Column("sentiment_score", sa.Double(), nullable=True, comment="-1 negative … 1 positive"),
-        sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
+        document("details", 16 << 20, server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.Column("details_schema", sa.Text(), nullable=True, comment="name of the JSON Schema of the details"),
         sa.Column("model_name", sa.Text(), nullable=True),
         sa.Column("model_version", sa.Text(), nullable=True),
-        sa.Column("accepted_at", MOMENT, nullable=True),
+        moment("accepted_at", nullable=True),
         sa.Column("accepted_by_id", sa.BigInteger(), nullable=True),
         sa.Column("created_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
         sa.CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
@@ -738,7 +762,7 @@ def analyses() -> None:
         sa.CheckConstraint("char_length(model_name) <= 200", name="model_name_length"),
         sa.CheckConstraint("char_length(model_version) <= 200", name="model_version_length"),
         sa.CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
-        sa.CheckConstraint("version >= 1", name="version_positive"),
+        sa.CheckConstraint("version BETWEEN 1 AND 1000000000", name="version_range"),
         sa.ForeignKeyConstraint(
             ["accepted_by_id"], ["users.id"], name="analysis_results_accepted_by_id_fkey", ondelete="RESTRICT"
         ),
@@ -780,10 +804,9 @@ def activity_log() -> None:
     op.create_table(
         "activity_logs",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
-        sa.Column("created_at", MOMENT, server_default=sa.text("clock_timestamp()"), nullable=False),
-        sa.Column(
+        moment("created_at", server_default=sa.text("clock_timestamp()"), nullable=False),
+        moment(
             "updated_at",
-            MOMENT,
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
             comment="always created_at",
@@ -795,8 +818,8 @@ def activity_log() -> None:
         sa.Column("entity", sa.Text(), nullable=True, comment="the table"),
         sa.Column("entity_id", sa.BigInteger(), nullable=True),
         sa.Column("operation", sa.Text(), nullable=False),
-        sa.Column("old", postgresql.JSONB(), nullable=True, comment="changed columns, as before"),
-        sa.Column("new", postgresql.JSONB(), nullable=True, comment="the whole row, or an event's detail"),
+        document("old", 64 << 20, "operation = 'event'", nullable=True, comment="changed columns, as before"),
+        document("new", 64 << 20, "operation = 'event'", nullable=True, comment="the whole row, or an event's detail"),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("transaction_id", TransactionId(), nullable=False),
@@ -826,12 +849,13 @@ def activity_log() -> None:
     op.create_index(
         "activity_logs_entity_idx", "activity_logs", [sa.text("(entity || '')"), "entity_id", "created_at", "id"]
     )
+    op.create_index("activity_logs_actor_id_idx", "activity_logs", [sa.text("(actor_id + 0)"), "created_at", "id"])
     op.create_index("activity_logs_transaction_id_idx", "activity_logs", [sa.text("(transaction_id::text::bigint)")])
     op.create_table(
         "activity_seals",
         *record(),
         sa.Column("previous_id", sa.BigInteger(), nullable=True),
-        sa.Column("month", sa.Date(), nullable=False),
+        day("month", nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column(
             "low_xid", TransactionId(), nullable=False, comment="no entry of the batch has an earlier transaction"
@@ -861,8 +885,8 @@ def activity_log() -> None:
         ),
         sa.Column("signature", sa.LargeBinary(), nullable=True),
         sa.Column("signing_key", sa.Text(), nullable=True, comment="fingerprint of the signing key"),
-        sa.Column("pruned_at", MOMENT, nullable=True, comment="when the entries were moved to the archive"),
-        sa.Column("details", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False),
+        moment("pruned_at", nullable=True, comment="when the entries were moved to the archive"),
+        document("details", 1 << 20, server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         sa.CheckConstraint("char_length(signing_key) <= 200", name="signing_key_length"),
         sa.CheckConstraint("entry_count >= 0", name="entry_count_positive"),
@@ -876,7 +900,7 @@ def activity_log() -> None:
     op.create_table(
         "activity_archives",
         *record(),
-        sa.Column("month", sa.Date(), nullable=False),
+        day("month", nullable=False),
         sa.Column("storage_key", sa.Text(), nullable=False),
         sa.Column("storage_type", sa.Text(), nullable=False, comment="name of the storage backend"),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
@@ -904,7 +928,7 @@ def services() -> None:
         "protected_tables",
         *record(),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("declaration", postgresql.JSONB(), nullable=False, comment="the arguments of protect_table"),
+        document("declaration", 1 << 20, nullable=False, comment="the arguments of protect_table"),
         sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 63", name="name_length"),
         sa.PrimaryKeyConstraint("id", name="protected_tables_pkey"),
         sa.UniqueConstraint("name", name="protected_tables_name_key"),
@@ -928,7 +952,7 @@ def limits() -> None:
             nullable=False,
             comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names",
         ),
-        sa.Column("ends_at", MOMENT, nullable=False, comment="from then on entries are written again"),
+        moment("ends_at", nullable=False, comment="from then on entries are written again"),
         sa.Column("dropped", sa.BigInteger(), nullable=False, comment="entries that were counted and not written"),
         sa.Column("entry_id", sa.BigInteger(), nullable=False, comment="the entry that states the count"),
         sa.PrimaryKeyConstraint("id", name="log_overflows_pkey"),

@@ -10,8 +10,13 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, get_args
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
+    Column,
+    Date,
+    DateTime,
     Double,
     FetchedValue,
     ForeignKey,
@@ -43,6 +48,10 @@ ACTOR = text("public.actor_id()")
 """The acting user, as a server default."""
 
 Timestamp = TIMESTAMP(timezone=True)
+LARGEST_DOCUMENT = 1 << 20
+"""The limit of a JSON column that declares none, in bytes as text."""
+LARGEST_LIST = 16 << 10
+"""The limit of a list of texts that declares none, in bytes as text."""
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 
 # Marks in `Column.info`: sensitive values appear only in their column, secret columns cannot be read by any session.
@@ -85,6 +94,9 @@ class Base(DeclarativeBase):
                 if declaration.LENGTH in column.info:
                     least, most = column.info[declaration.LENGTH]
                     table.append_constraint(length_limit(column.name, most, least=least))
+                readable = readable_limit(column)
+                if readable is not None:
+                    table.append_constraint(readable)
 
     def __repr__(self) -> str:
         # Reads the identity from the mapper's state and not from an attribute: repr() must work on detached and expired
@@ -133,17 +145,15 @@ def written(
     once: bool = False,
     signed: bool = False,
     sampled: bool = True,
-    most: int | None = None,
-    least: int = 0,
     **options: Any,
 ) -> MappedColumn[Any]:
     """Return a column that sessions may set: on INSERT and UPDATE, or only on INSERT (`once`).
 
-    `signed`: it references a user, and a session may only set it to the actor. `most` and `least` limit the length of a
-    text in characters. `sampled=False`: see `user_text`.
+    `signed`: it references a user, and a session may only set it to the actor. The limits (`most`, `least`, `size`) are
+    those of `guarded`. `sampled=False`: see `user_text`.
     """
     info = {declaration.WRITTEN: ("INSERT",) if once else ("INSERT", "UPDATE"), declaration.SIGNED: signed}
-    return guarded(*arguments, sampled=sampled, most=most, least=least, info=info | options.pop("info", {}), **options)
+    return guarded(*arguments, sampled=sampled, info=info | options.pop("info", {}), **options)
 
 
 def user_text(most: int, *arguments: Any, **options: Any) -> MappedColumn[Any]:
@@ -161,12 +171,26 @@ def administered(*arguments: Any, **options: Any) -> MappedColumn[Any]:
 
 
 def guarded(
-    *arguments: Any, sampled: bool = True, most: int | None = None, least: int = 0, **options: Any
+    *arguments: Any,
+    sampled: bool = True,
+    most: int | None = None,
+    least: int = 0,
+    size: int | None = None,
+    size_applies: str = "",
+    **options: Any,
 ) -> MappedColumn[Any]:
-    """Return a column that no session may set, with the limits and marks of `written`."""
+    """Return a column that no session may set, with the marks of `written`.
+
+    `most` and `least` limit the length of a text in characters, `size` that of a JSON document or of a list of texts in
+    bytes; `size_applies` restricts the latter to some rows.
+    """
     info = {declaration.UNSAMPLED: not sampled} | options.pop("info", {})
     if most is not None:
         info[declaration.LENGTH] = (least, most)
+    if size is not None:
+        info[declaration.SIZE] = size
+    if size_applies:
+        info[declaration.SIZE_APPLIES] = size_applies
     return mapped_column(*arguments, info=info, **options)
 
 
@@ -202,6 +226,27 @@ def length_limit(column: str, most: int, *, least: int = 0) -> CheckConstraint:
     """Return a named CHECK that limits a text column to `least` to `most` characters."""
     low = f"char_length({column}) >= {least} AND " if least else ""
     return CheckConstraint(f"{low}char_length({column}) <= {most}", name=f"{column}_length")
+
+
+def readable_limit(column: Column[Any]) -> CheckConstraint | None:
+    """Return the named CHECK that keeps the values of a column readable for every client; None if all of them are.
+
+    PostgreSQL stores times and JSON that drivers cannot read: see src/database/sql/readable_values_1.sql.
+    """
+    name, size = column.name, column.info.get(declaration.SIZE)
+    if isinstance(column.type, DateTime):
+        return CheckConstraint(f"public.readable_time_1({name})", name=f"{name}_range")
+    if isinstance(column.type, Date):
+        return CheckConstraint(f"public.readable_date_1({name})", name=f"{name}_range")
+    if isinstance(column.type, JSON):
+        rule = f"public.readable_json_1({name}, {size or LARGEST_DOCUMENT})"
+        rows = column.info.get(declaration.SIZE_APPLIES)
+        return CheckConstraint(f"NOT ({rows}) OR {rule}" if rows else rule, name=f"{name}_readable")
+    if isinstance(column.type, ARRAY):
+        # One dimension: PostgreSQL has no type for it, and drivers read others as lists of lists.
+        rule = f"array_ndims({name}) = 1 AND octet_length({name}::text) <= {size or LARGEST_LIST}"
+        return CheckConstraint(f"cardinality({name}) = 0 OR {rule}", name=f"{name}_readable")
+    return None
 
 
 def one_of(column: str, literal: Any) -> CheckConstraint:

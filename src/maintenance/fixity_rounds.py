@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, StorageObject
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import FAULTS, Check, read_again
 from src.storage import StorageBackend
+
+logger = logging.getLogger(__name__)
 
 
 def verify_all(
@@ -52,24 +57,39 @@ def verify_all(
 
 def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> Check | None:
     with session.begin():
-        audio = session.get(AudioFile, audio_id, populate_existing=True)
-        if audio is None or audio.storage_type not in storages:
+        # Only what the check needs: a value elsewhere in the row that cannot be read must not stop the round.
+        columns = (AudioFile.path, AudioFile.size_bytes, AudioFile.sha256, AudioFile.storage_type, AudioFile.case_id,
+                   AudioFile.name)  # fmt: skip
+        found = session.execute(select(*columns).where(AudioFile.id == audio_id)).one_or_none()
+        if found is None or found.storage_type not in storages:
             return None
-        key, size = audio.path, audio.size_bytes
-        case_id, name, sha256, storage = audio.case_id, audio.name, audio.sha256, storages[audio.storage_type]
+        key, size, sha256, kind, case_id, name = found
+        storage = storages[kind]
     # Read outside a transaction: it may take longer than the idle timeout.
     check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
-    now = func.clock_timestamp()
-    with session.begin():
-        noted = session.execute(
-            update(StorageObject)
-            .where(StorageObject.key == key, StorageObject.state == "live")
-            .values(verified_at=now, checked_at=now, last_error=FAULTS.get(check.outcome))
-            .returning(StorageObject.id)
-        ).all()
-        if not noted:
-            return None  # moved or removed while it was read; the next run checks it again
-        if check.outcome != "sound":
-            detail = {"name": name, "size_bytes": check.size_bytes, "outcome": check.outcome}
-            log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=detail)
+    fault = {"name": name, "size_bytes": size, "outcome": check.outcome} if check.outcome != "sound" else None
+    try:
+        with session.begin():
+            if not _note(session, check):
+                return None  # moved or removed while it was read; the next run checks it again
+            if fault is not None:
+                log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=fault)
+    except IntegrityError as error:
+        # A row from before a CHECK cannot be changed. The result counts, and the next run checks the bytes again.
+        logger.warning("The check of recording %s cannot be stored: %s.", audio_id, first_line(error.orig or error))
+        if fault is not None:
+            with session.begin():
+                log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=fault)
     return check
+
+
+def _note(session: Session, check: Check) -> bool:
+    """Store the result in the row of the object; return whether the recording still has this object."""
+    now = func.clock_timestamp()
+    noted = session.execute(
+        update(StorageObject)
+        .where(StorageObject.key == check.key, StorageObject.state == "live")
+        .values(verified_at=now, checked_at=now, last_error=FAULTS.get(check.outcome))
+        .returning(StorageObject.id)
+    ).all()
+    return bool(noted)

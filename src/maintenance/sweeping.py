@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from psycopg2.errors import LockNotAvailable
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import StorageError, StorageUnavailable
 from src.maintenance.superseded import Differs, compare
@@ -37,7 +39,7 @@ _AREAS = ("archive", "cases")
 
 @dataclass
 class Sweep:
-    """The result of a sweep. `failed` maps the keys whose bytes could not be removed to the reason."""
+    """The result of a sweep. `failed` maps the keys and recordings that could not be removed to the reason."""
 
     purged_recordings: int = 0
     removed_objects: int = 0
@@ -69,7 +71,7 @@ def sweep(
     by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
     done = Sweep()
     for row_id in _ids(session, AudioFile.id, _marked(grace)):
-        _purge_unless_locked(session, row_id, grace, done)
+        _purge_or_report(session, row_id, grace, done)
     for row_id in _ids(session, StorageObject.id, _superseded(older_than)):
         _compare(session, by_name, row_id, done)
     for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
@@ -166,12 +168,17 @@ def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, 
         done.failed[outcome.key] = str(outcome.error)
         if isinstance(outcome.error, StorageUnavailable):
             by_name.pop(outcome.backend)
-def _purge_unless_locked(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
+
+
+def _purge_or_report(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
     """Purge a recording, or leave it to the next sweep when another transaction keeps its rows locked."""
     try:
         with session.begin():
             session.execute(_BRIEFLY)
             done.purged_recordings += _purge(session, row_id, grace)
+    except IntegrityError as error:
+        # A row from before a CHECK cannot be changed, and the object's row changes with its recording.
+        done.failed[f"recording {row_id}"] = first_line(error.orig or error)
     except DBAPIError as error:
         if not isinstance(error.orig, LockNotAvailable):
             raise
@@ -205,7 +212,7 @@ def _remove(
             if found is None or found.backend not in by_name:
                 done.kept_back += 1
                 return
-            key, backend, size = found.key, found.backend, found.size_bytes
+            key, backend, size, *_ = found
             session.execute(delete(StorageObject).where(StorageObject.id == row_id))
             by_name[backend].delete(key)
     except StorageError as error:
@@ -221,13 +228,13 @@ def _remove(
     done.removed_bytes += size or 0
 
 
-def _claim(session: Session, row_id: int, older_than: timedelta) -> StorageObject | None:
-    """Lock an object that is still garbage and has no live writer; None when it cannot be removed."""
-    found = session.scalars(
-        select(StorageObject)
-        .where(StorageObject.id == row_id, _garbage(older_than))
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
+def _claim(session: Session, row_id: int, older_than: timedelta) -> Any:
+    """Lock an object that is still garbage and has no live writer, and return its columns; None when it cannot be."""
+    # Only what a removal needs: a value elsewhere in the row that cannot be read must not stop the sweep.
+    columns = (StorageObject.key, StorageObject.backend, StorageObject.size_bytes, StorageObject.state,
+               StorageObject.case_id)  # fmt: skip
+    found = session.execute(
+        select(*columns).where(StorageObject.id == row_id, _garbage(older_than)).with_for_update(skip_locked=True)
     ).one_or_none()
     if found is None:
         return None

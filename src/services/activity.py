@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
 from src.services.parameters import id_of
+from src.services.readable_rows import Unreadable, readable_rest, readable_rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Entry:
             if "version" in self.detail:
                 subject = f"version {self.detail['version']} ({subject})"
         done = _VERBS.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
-        because = self.reason or self.detail.get("reason")
+        because = self.reason or self.detail.get("reason") or self.detail.get("unreadable")
         failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
         return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}{failed}"
 
@@ -144,8 +145,8 @@ def feed(
 ) -> list[Entry]:
     """Return the newest `limit` entries that the actor may see, oldest first.
 
-    `type` is a code of `activity_types`, such as
-    `transcript.accepted`. `changes` adds the row changes that triggers recorded to the events.
+    `type` is a code of `activity_types`, such as `transcript.accepted`. `changes` adds the row changes that triggers
+    recorded to the events. The detail of an entry that cannot be read is `{"unreadable": …}`, which names it.
     """
     if not 1 <= limit <= 10_000:
         raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
@@ -165,7 +166,15 @@ def feed(
         query = query.where(ActivityLog.created_at >= since)
     if not changes:
         query = query.where(ActivityLog.operation == "event")
-    return [_entry(log, code, name) for log, code, name in session.execute(query)][::-1]
+    entries = []
+    for row in readable_rows(session, query, ActivityLog):
+        if isinstance(row, Unreadable):
+            log = readable_rest(session, ActivityLog, row)
+            kind = session.get_one(ActivityType, log.activity_type_id)
+            entries.append(replace(_entry(log, kind.code, kind.name), detail={"unreadable": str(row)}))
+        else:
+            entries.append(_entry(*row))
+    return entries[::-1]
 
 
 def _entry(log: ActivityLog, code: str, name: str) -> Entry:

@@ -23,6 +23,7 @@ from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.models.jobs import JobState
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services.parameters import by_code, row_of
+from src.services.readable_rows import readable_scalars
 
 LEASE_SECONDS = 300
 LONGEST_DELAY_SECONDS = 604_800
@@ -80,26 +81,31 @@ def claim(
 ) -> ProcessingJob | None:
     """Claim the next job of these kinds, with its recording loaded; None when the queue is empty.
 
-    Jobs of a recording that is marked as deleted wait until it is restored. Commit (leave the session) before working.
-    Call `heartbeat` within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs,
-    or the actor already works on so many jobs that the database hands out no more (500).
+    Jobs of a recording that is marked as deleted wait until it is restored. A job that cannot be read, or whose
+    recording cannot, fails with a message that says why. Commit (leave the session) before working. Call `heartbeat`
+    within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs, or the actor already works on so
+    many jobs that the database hands out no more (500).
     """
     actor_of(session)
     if not kinds:
         raise InvalidInput("kinds: empty; give the kinds of jobs that this worker runs, such as 'transcribe'.")
     _require_lease_seconds(lease_seconds)
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
-    claimed = session.scalar(
-        select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
-    )
-    if claimed is None:
-        return None
-    return session.scalars(
-        select(ProcessingJob)
-        .where(ProcessingJob.id == claimed)
-        .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
-        .execution_options(populate_existing=True)
-    ).one()
+    claiming = select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
+    # Ends with the queue: a job that cannot be read is not claimed again.
+    while (claimed := session.scalar(claiming)) is not None:
+        reading = (
+            select(ProcessingJob)
+            .where(ProcessingJob.id == claimed)
+            .options(joinedload(ProcessingJob.audio_file, innerjoin=True))
+            .execution_options(populate_existing=True)
+        )
+        (job,) = readable_scalars(session, reading, ProcessingJob)
+        if isinstance(job, ProcessingJob):
+            return job
+        lease = session.scalars(select(ProcessingJob.lease).where(ProcessingJob.id == claimed)).one()
+        session.execute(select(func.public.fail_job(claimed, lease, str(job), False, 0)))
+    return None
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:

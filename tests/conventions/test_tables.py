@@ -58,6 +58,14 @@ NAMED_FOR_THEIR_PURPOSE = {
     ),
 }
 
+# What drivers may be unable to read: type → what the CHECK of the column calls.
+READABLE = {
+    "TIMESTAMP.*": "readable_time_1",
+    "DATE": "readable_date_1",
+    "JSONB?": "readable_json_1",
+    r".*\[\]": "array_ndims",
+}
+
 # A key of type text: the object exists under it before the row of the recording.
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
 
@@ -182,6 +190,20 @@ def test_no_column_is_an_enum_or_a_regconfig(table):
     allowed = rf"{scalar}|(INTEGER|BOOLEAN|TEXT)(\[\])?"
 
     assert {name: kind for name, kind in kinds.items() if not re.fullmatch(allowed, kind)} == {}
+
+
+@each_table
+def test_every_time_document_and_list_is_limited_to_what_clients_can_read(table):
+    limited = {str(each.name): str(each.sqltext) for each in table.constraints if isinstance(each, CheckConstraint)}
+    for column in table.columns:
+        kind = column.type.compile(postgresql.dialect()).upper()
+        function = next(
+            (function for type_, function in READABLE.items() if re.fullmatch(type_, kind)),
+            None,
+        )
+        if function is not None:
+            found = [name for name, rule in limited.items() if re.search(rf"{function}\b.*\b{column.name}\b", rule)]
+            assert found, f"{column.name}: use a column function of src/database/base.py"
 
 
 @each_table

@@ -7,6 +7,8 @@ import threading
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
 from src.database.provisioning.comparison import compare
@@ -100,6 +102,44 @@ def test_only_administrators_change_a_lookup_and_secrets_are_unreadable(db, owne
     for actor, statement in refused:
         with pytest.raises(Forbidden), db.session(actor=actor) as session:
             session.execute(text(statement))
+
+
+def test_values_that_no_client_can_read_are_refused_in_tables_of_services(db, owner):
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Unreadable")
+    columns = {"at": sa.TIMESTAMP(timezone=True), "local_at": sa.TIMESTAMP(), "day": sa.Date(), "facts": JSONB(),
+               "raw": sa.JSON(), "small": JSONB()}  # fmt: skip
+    with owner.begin() as connection:
+        small = sa.CheckConstraint("public.readable_json_1(small, 100)", name="small_readable")
+        table = make(connection, "facts", of_case(), *(sa.Column(*each) for each in columns.items()), small)
+        for _ in range(2):  # repeatable
+            protect_table(operations(connection), table, insert=("case_id", *columns))
+        assert compare(connection) == []
+        limited = connection.scalars(text("SELECT conname FROM pg_constraint WHERE conrelid = 'facts'::regclass"
+                                          " AND contype = 'c' ORDER BY conname"))  # fmt: skip
+        assert limited.all() == [
+            "created_at_range", "facts_at_readable_check", "facts_day_readable_check", "facts_facts_readable_check",
+            "facts_local_at_readable_check", "facts_raw_readable_check", "small_readable", "updated_at_range",
+        ]  # fmt: skip
+    nested = "[" * 2000 + "]" * 2000
+    values = {"at": "20000-01-01", "local_at": "0044-03-15 BC", "day": "infinity", "facts": nested, "raw": nested,
+              "small": f'["{"x" * 100}"]'}  # fmt: skip
+    for column, value in values.items():
+        with pytest.raises(InvalidInput, match=f"{column}_readable"), db.session(actor="alice") as session:
+            kind = columns[column].compile(dialect=postgresql.dialect())
+            session.execute(
+                text(f"INSERT INTO facts (case_id, {column}) VALUES (:case, CAST(:value AS {kind}))"),
+                {"case": case.id, "value": value},
+            )
+
+
+@pytest.mark.parametrize(
+    "kind", [postgresql.INTERVAL(), postgresql.TSTZRANGE(), sa.ARRAY(sa.Date()), sa.ARRAY(JSONB())], ids=str
+)
+def test_types_whose_values_cannot_be_limited_are_refused_by_name(owner, kind):
+    with pytest.raises(DBAPIError, match=r"the column facts\.hard has the type"), owner.begin() as connection:
+        table = make(connection, "facts", of_case(), sa.Column("hard", kind))
+        protect_table(operations(connection), table, insert=("case_id", "hard"))
 
 
 def test_the_case_column_can_have_another_name(db, owner):

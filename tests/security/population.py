@@ -200,7 +200,7 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
         "activity_logs": {**with_case, "activity_type_id": 1, "actor": "bob", "operation": "event",
                           "transaction_id": "1", "epoch": 1, "schema_revision": "x", "payload_hash": b"",
                           "leaf_hash": b""},
-        "case_accesses": {"user_id": user, "valid_until": "infinity", "cluster": 1, "is_wide": False,
+        "case_accesses": {"user_id": user, "cluster": 1, "is_wide": False,
                           "case_ids": [case], "flags": [True]},
         "activity_seals": {"month": "2026-01-01", "epoch": 1, "low_xid": "1", "high_xid": "1", "entry_count": 0,
                            "root": b"", "seal_hash": b""},

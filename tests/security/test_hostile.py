@@ -102,11 +102,11 @@ TAMPERINGS = {
     "an expired participation that counts": """
         CREATE OR REPLACE FUNCTION public.is_current(expires_at timestamptz) RETURNS boolean
             LANGUAGE sql VOLATILE PARALLEL SAFE RETURN true;
-        UPDATE public.case_accesses SET valid_until = '-infinity'""",
+        UPDATE public.case_accesses SET cluster = 0""",
     "a denial that does not count": """
         CREATE OR REPLACE FUNCTION public.is_denied(permissions jsonb, verb text) RETURNS boolean
             LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN false;
-        UPDATE public.case_accesses SET valid_until = '-infinity'""",
+        UPDATE public.case_accesses SET cluster = 0""",
     "a stored set with another case": """
         UPDATE public.case_accesses SET flags = array_fill(true, ARRAY[1000]),
                case_ids = ARRAY(SELECT generate_series(1, 1000))""",

@@ -22,6 +22,12 @@ _RECORDS = Protected(
 _IS_BUILT_IN = "OLD.code ~ '^(row|history|schema)[.]'"
 _BUILT_IN = ("the database itself writes entries of this type",)
 
+# Row images are limited by the columns of their tables. A second limit here would make it impossible to change or
+# delete a row from before the limits, or one that the owner wrote without them.
+_IS_EVENT = "operation = 'event'"
+# Room for the list of all entries of a month that were erased; sessions record at most 64 KiB (activity_log.sql).
+LARGEST_DETAIL = 64 << 20
+
 Operation = Literal["insert", "update", "delete", "baseline", "event"]
 
 
@@ -89,7 +95,18 @@ class ActivityLog(Base):
     entity_id: Mapped[int | None]
     operation: Mapped[Operation] = mapped_column(Text)
     old: Mapped[dict[str, Any] | None] = guarded(
-        JSONB(none_as_null=True), sampled=False, comment="changed columns, as before"
+        JSONB(none_as_null=True),
+        sampled=False,
+        size=LARGEST_DETAIL,
+        size_applies=_IS_EVENT,
+        comment="changed columns, as before",
+    )
+    new: Mapped[dict[str, Any] | None] = guarded(
+        JSONB(none_as_null=True),
+        sampled=False,
+        size=LARGEST_DETAIL,
+        size_applies=_IS_EVENT,
+        comment="the whole row, or an event's detail",
     )
     new: Mapped[dict[str, Any] | None] = guarded(
         JSONB(none_as_null=True), sampled=False, comment="the whole row, or an event's detail"
@@ -150,7 +167,7 @@ class ActivitySeal(Record):
     signature: Mapped[bytes | None]
     signing_key: Mapped[str | None] = guarded(most=200, comment="fingerprint of the signing key")
     pruned_at: Mapped[datetime | None] = mapped_column(comment="when the entries were moved to the archive")
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    details: Mapped[dict[str, Any]] = guarded(JSONB, size=1 << 20, server_default=text("'{}'::jsonb"))
 
 
 class ActivityArchive(Record):

@@ -41,7 +41,7 @@ class AnalysisResult(Versioned, Record):
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
         ),
-        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("version BETWEEN 1 AND 1000000000", name="version_range"),
         CheckConstraint("sentiment_score BETWEEN -1 AND 1", name="sentiment_score_range"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
@@ -56,7 +56,7 @@ class AnalysisResult(Versioned, Record):
     summary: Mapped[str] = written(once=True, sampled=False, server_default="")
     sentiment_id: Mapped[int | None] = written(ForeignKey("sentiments.id", ondelete="RESTRICT"), once=True)
     sentiment_score: Mapped[float | None] = written(once=True, comment="-1 negative … 1 positive")
-    details: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
+    details: Mapped[dict[str, Any]] = written(JSONB, size=16 << 20, once=True, server_default=text("'{}'::jsonb"))
     details_schema: Mapped[str | None] = written(
         most=200, least=1, once=True, comment="name of the JSON Schema of the details"
     )

@@ -222,6 +222,7 @@ class AudioFile(Versioned, Record):
     )
     storage_config: Mapped[dict[str, Any]] = written(
         JSONB,
+        size=16 << 10,
         once=True,
         server_default=text("'{}'::jsonb"),
         comment="bucket and version in the backend; never a credential",

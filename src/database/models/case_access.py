@@ -19,15 +19,16 @@ from src.database.schema.declaration import CLOSED
 class CaseAccess(Record):
     """The cases that a user may read as a participant: as ids, and as one flag for each case id.
 
-    Derived from `case_participants`. `valid_until` is the earliest expiry of a participation; a set of another cluster
-    is invalid, so that a restored database does not trust the sets of its backup.
+    Derived from `case_participants`. `valid_until` is the earliest expiry of a participation. A set of another cluster is
+    invalid, so that a restored database does not trust the sets of its backup; 0 is the cluster of a set that was never
+    computed.
     """
 
     __tablename__ = "case_accesses"
     __protection__ = CLOSED
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), unique=True)
-    valid_until: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
     cluster: Mapped[int] = mapped_column(comment="system identifier of the cluster that computed the set")
     is_wide: Mapped[bool] = mapped_column(comment="a large part of all cases: read as sti_wide")
     case_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer))

@@ -191,7 +191,6 @@ class CaseParticipant(Versioned, Record):
         UniqueConstraint("case_id", "user_id"),
         one_of("role", CaseRole),
         CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
-        CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         Index("case_participants_user_id_idx", text("(user_id + 0)")),
     )
 
@@ -199,7 +198,7 @@ class CaseParticipant(Versioned, Record):
     user_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
     role: Mapped[CaseRole] = written(Text, comment="owner, editor or viewer")
     permissions: Mapped[dict[str, Any]] = written(
-        JSONB, server_default=text("'{}'::jsonb"), comment='{"allow": [verb, …], "deny": [verb, …]}'
+        JSONB, size=16 << 10, server_default=text("'{}'::jsonb"), comment='{"allow": [verb, …], "deny": [verb, …]}'
     )
     expires_at: Mapped[datetime | None] = written()
     added_by_id: Mapped[int | None] = acting_user()

@@ -50,7 +50,9 @@ class ProcessingJob(Versioned, Record):
         ),
         one_of("state", JobState),
         not_negative("lease"),
-        CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts_positive"),
+        # Bounded, so that no member's job always runs before those of all others, or is repeated without end.
+        CheckConstraint("attempts >= 0 AND max_attempts BETWEEN 1 AND 1000", name="attempts_range"),
+        CheckConstraint("priority BETWEEN -1000000 AND 1000000", name="priority_range"),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload_object"),
         CheckConstraint("jsonb_typeof(result) = 'object'", name="result_object"),
         CheckConstraint(
@@ -82,8 +84,8 @@ class ProcessingJob(Versioned, Record):
     kind: Mapped[str] = written(most=64, least=1, once=True, comment="transcribe, analyse, …")
     state: Mapped[JobState] = mapped_column(Text, server_default="queued")
     priority: Mapped[int] = written(once=True, server_default="0", comment="higher is sooner")
-    payload: Mapped[dict[str, Any]] = written(JSONB, once=True, server_default=text("'{}'::jsonb"))
-    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), once=True)
+    payload: Mapped[dict[str, Any]] = written(JSONB, size=1 << 20, once=True, server_default=text("'{}'::jsonb"))
+    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), size=16 << 20, once=True)
     run_after: Mapped[datetime] = written(once=True, server_default=func.now())
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int] = written(once=True, server_default="3")

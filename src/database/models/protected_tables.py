@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
 from src.database.base import Record, guarded
 from src.database.schema import CLOSED
@@ -19,4 +19,4 @@ class ProtectedTable(Record):
     __protection__ = replace(CLOSED, keeps_roles=True)
 
     name: Mapped[str] = guarded(most=63, least=1, unique=True)
-    declaration: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="the arguments of protect_table")
+    declaration: Mapped[dict[str, Any]] = guarded(JSONB, size=1 << 20, comment="the arguments of protect_table")

@@ -104,7 +104,7 @@ class Transcription(Versioned, Record):
             ["transcriptions.case_id", "transcriptions.id"],
             ondelete="SET NULL (based_on_id)",
         ),
-        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("version BETWEEN 1 AND 1000000000", name="version_range"),
         CheckConstraint("(accepted_at IS NULL) = (accepted_by_id IS NULL)", name="accepted_whole"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
         CheckConstraint("segments_sha256 ~ '^[0-9a-f]{64}$'", name="segments_sha256_form"),
@@ -182,13 +182,18 @@ class TranscriptionSegment(Record):
     text: Mapped[str] = written(once=True, sampled=False, info=SENSITIVE)
     words: Mapped[list[dict[str, Any]] | None] = written(
         JSONB(none_as_null=True),
+        size=16 << 20,
         once=True,
         info=SENSITIVE,
         comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; unknown values are left out',
     )
     confidence: Mapped[float | None] = written(once=True)
     flags: Mapped[list[str]] = written(
-        ARRAY(Text), once=True, server_default=sql("'{}'::text[]"), comment="quality flags: no_speech, repetition, …"
+        ARRAY(Text),
+        size=16 << 10,
+        once=True,
+        server_default=sql("'{}'::text[]"),
+        comment="quality flags: no_speech, repetition, …",
     )
     search_config: Mapped[str] = written(once=True, sampled=False, server_default="simple")
 

@@ -33,7 +33,6 @@ class UserRole(Versioned, Record):
     )
     __table_args__ = (
         CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
-        CheckConstraint("octet_length(permissions::text) <= 16384", name="permissions_size"),
         CheckConstraint("parent_id <> id", name="parent_other"),
     )
 
@@ -42,7 +41,7 @@ class UserRole(Versioned, Record):
     description: Mapped[str] = administered(most=2000, server_default="")
     parent_id: Mapped[int | None] = administered(ForeignKey("user_roles.id", ondelete="RESTRICT"), index=True)
     permissions: Mapped[dict[str, Any]] = administered(
-        JSONB, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
+        JSONB, size=16 << 10, server_default=text("'{}'::jsonb"), comment='{"subject": ["verb", …]}; "*" is all'
     )
     seed_fingerprint: Mapped[str | None] = mapped_column(
         deferred=True, comment="hash of the seed; null: not a seed of init_db"

@@ -17,7 +17,18 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Identity, MetaData, Table, TableClause, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Identity,
+    MetaData,
+    Table,
+    TableClause,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.types import NULLTYPE
@@ -57,6 +68,43 @@ BEGIN
     END LOOP;
 END $clear$;
 """.strip()
+# Values that drivers cannot read: see src/database/sql/readable_values_1.sql. A CHECK of the service that calls such a
+# function with the column is kept: it may have another size.
+_LIMIT = r"""
+DO $limit$
+DECLARE
+    place regclass := to_regclass('public.{name}');
+    rule text;
+    c record;
+BEGIN
+    FOR c IN SELECT a.attnum, a.attname, b.typcategory, b.typelem,
+                    CASE WHEN b.typtype = 'd' THEN b.typbasetype ELSE b.oid END::regtype::text AS type
+               FROM pg_attribute a JOIN pg_type b ON b.oid = a.atttypid
+              WHERE a.attrelid = place AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+              ORDER BY a.attnum
+    LOOP
+        rule := CASE c.type
+            WHEN 'timestamp with time zone' THEN 'public.readable_time_1(%I)'
+            WHEN 'timestamp without time zone' THEN 'public.readable_time_1(%I AT TIME ZONE ''UTC'')'
+            WHEN 'date' THEN 'public.readable_date_1(%I)'
+            WHEN 'jsonb' THEN 'public.readable_json_1(%I, {size})'
+            WHEN 'json' THEN 'public.readable_json_1(%I::jsonb, {size})'
+        END;
+        IF c.type IN ('interval', 'refcursor') OR c.typcategory IN ('R', 'C')
+           OR c.typcategory = 'A' AND c.type ~ '^(timestamp|date|json|interval|.*range)' THEN
+            RAISE EXCEPTION 'the column %.% has the type %, which has values that drivers cannot read; use timestamptz,'
+                ' date, bigint or jsonb', place, c.attname, c.type USING ERRCODE = 'invalid_table_definition';
+        END IF;
+        IF rule IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_constraint k WHERE k.conrelid = place AND k.contype = 'c' AND k.conkey = ARRAY[c.attnum]
+               AND pg_get_constraintdef(k.oid) ~ 'readable_(time|date|json)_1\(') THEN
+            EXECUTE format('ALTER TABLE public.{name} ADD CONSTRAINT %I CHECK (' || rule || ')',
+                left(format('{name}_%s_readable_check', c.attname), 63), c.attname);
+        END IF;
+    END LOOP;
+END $limit$;
+""".strip()
+_LARGEST_DOCUMENT = 16 << 20
 _REFUSE = """
         IF EXISTS ({triggers}) THEN
             RAISE EXCEPTION 'the table {name} is already protected, but not by protect_table'
@@ -70,12 +118,10 @@ def record_columns(*, versioned: bool = False) -> tuple[Column[Any], ...]:
 
     `versioned` adds `row_version`, counted by a trigger: map it as the version counter of the model.
     """
-    timestamp = TIMESTAMP(timezone=True)
-    columns: list[Column[Any]] = [
-        Column("id", BigInteger, Identity(), primary_key=True),
-        Column("created_at", timestamp, server_default=func.now(), nullable=False),
-        Column("updated_at", timestamp, server_default=func.now(), nullable=False),
-    ]
+    columns: list[Column[Any]] = [Column("id", BigInteger, Identity(), primary_key=True)]
+    for name in ("created_at", "updated_at"):
+        limit = CheckConstraint(f"public.readable_time_1({name})", name=f"{name}_range")
+        columns.append(Column(name, TIMESTAMP(timezone=True), limit, server_default=func.now(), nullable=False))
     if versioned:
         columns.append(
             Column("row_version", BigInteger, server_default="1", nullable=False, comment="counted by a trigger")
@@ -106,9 +152,11 @@ def protect_table(
 
     Repeatable: a new declaration replaces the previous one. A later revision passes the table with all its columns,
     `sa.table("case_tags", sa.column("id"), ...)`. Existing permissive policies, privileges of sessions and triggers of
-    this layer are dropped. Existing rows get their first entry from `history baseline`. The table is locked until the
-    transaction ends. Raises InvalidInput for a table or a column that cannot be protected; for a table of this layer
-    the database raises an error.
+    this layer are dropped. Timestamps, dates and JSON documents get a CHECK that every client can read them (JSON:
+    16 MiB, unless a CHECK of the service calls `readable_json_1`). Existing rows get their first entry from `history
+    baseline`. The table is locked until the transaction ends. Raises InvalidInput for a table or a column that cannot
+    be protected; the database raises an error for a table of this layer, for a column of a type that cannot be limited
+    (intervals, ranges, arrays of times or documents), and for rows that violate the limits.
     """
     protected = protected or Protected()
     marked = {"insert": insert, "update": update, "signed": signed, "sensitive": sensitive, "secret": secret,
@@ -131,6 +179,7 @@ def protect_table(
     # that has read the table and now writes to it.
     _run(op, derived.row_security)
     _run(op, _clear(table.name, _REFUSE))
+    _run(op, _LIMIT.format(name=table.name, size=_LARGEST_DOCUMENT))
     _run(op, derived.create())
     _run(
         op,

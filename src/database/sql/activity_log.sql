@@ -1,4 +1,4 @@
--- build 6 · sha256 86158b3bab17
+-- build 7 · sha256 44020470dd81
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -64,6 +64,24 @@ $body$;
 REVOKE ALL ON FUNCTION public.append_activity(text, text, bigint, text, bigint, text, bigint, jsonb, jsonb, bytea)
     FROM PUBLIC;
 
+-- Raises for a detail that sessions may not record: the log is read by many, and each must be able to read all of it.
+-- The limits of the CHECK on activity_logs are wider, for entries of maintenance.
+CREATE OR REPLACE FUNCTION public.require_detail(detail jsonb, entity text)
+RETURNS void LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF jsonb_typeof(detail) <> 'object' THEN
+        RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF NOT public.readable_json_1(detail, 65536) THEN
+        RAISE EXCEPTION 'detail: larger than 64 KiB, nested deeper than 32 levels, or with a number of 1e308 or more or'
+            ' of more than 400 decimal places; record a summary' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF char_length(entity) > 63 THEN
+        RAISE EXCEPTION 'entity: longer than 63 characters; give the name of a table'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.require_detail(jsonb, text) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.record_activity(
     type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -77,13 +95,7 @@ BEGIN
         RAISE EXCEPTION 'entries of type % are written by the database only', type_code
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF jsonb_typeof(detail) <> 'object' THEN
-        RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF octet_length(detail::text) > public.most_detail() OR char_length(entity) > 63 THEN
-        RAISE EXCEPTION 'detail: at most % bytes as text, and entity at most 63 characters', public.most_detail()
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
+    PERFORM public.require_detail(detail, entity);
     IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
         RAISE EXCEPTION 'case % does not exist, or you may not write in it', case_id USING ERRCODE = 'no_data_found';
     END IF;
@@ -125,17 +137,16 @@ BEGIN
             RAISE EXCEPTION 'record_reads does not write entries of type %', e.type
                 USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        IF jsonb_typeof(e.detail) <> 'object' THEN
-            RAISE EXCEPTION 'detail: must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+        -- A case that was created in a transaction that rolled back does not exist: its entries have no case id. A
+        -- detail that is too long is replaced by its length: the read happened and is recorded.
+        IF octet_length(e.detail::text) > public.most_detail() THEN
+            e.detail := jsonb_build_object('dropped_bytes', octet_length(e.detail::text));
         END IF;
+        PERFORM public.require_detail(e.detail, e.entity);
         IF public.excess_event(acting, acting_name) IS NULL THEN
-            -- A case that was created in a transaction that rolled back does not exist: its entries have no case id.
-            -- A detail that is too long is replaced by its length: the read happened and is recorded.
             PERFORM public.append_activity(e.type, 'event', acting, acting_name,
                 CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, left(e.entity, 63), e.entity_id,
-                NULL, CASE WHEN octet_length(e.detail::text) > public.most_detail()
-                           THEN jsonb_build_object('dropped_bytes', octet_length(e.detail::text)) ELSE e.detail END,
-                NULL);
+                NULL, e.detail, NULL);
         END IF;
     END LOOP;
 END

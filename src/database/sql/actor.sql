@@ -1,4 +1,4 @@
--- build 6 · sha256 e8ba7d4569a3
+-- build 7 · sha256 be974d090268
 -- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens, each valid for one transaction on one backend: a token that was read in pg_stat_activity or in the log of
@@ -125,7 +125,7 @@ BEGIN
             SELECT x.id, x.role_id, r.parent_id,
                    coalesce(jsonb_exists(r.permissions -> '*', '*'), false) AS everything,
                    a.is_wide,
-                   a.valid_until > clock_timestamp() AND a.cluster = cluster_id
+                   a.cluster = cluster_id AND public.is_current(a.valid_until)
                    AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = x.id OFFSET 16)
                        AS is_valid
               INTO u FROM public.users x JOIN public.user_roles r ON r.id = x.role_id

@@ -1,4 +1,4 @@
--- build 3 · sha256 d25c77e48933
+-- build 4 · sha256 6b785a97fa17
 -- The cases that the actor may read: what the row policies compare with (schema/policies.py).
 --
 -- The planner evaluates cheap leakproof conditions of the caller before a policy that costs more, and shows which of
@@ -73,7 +73,7 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT u.id,
-               coalesce(a.valid_until > clock_timestamp() AND a.cluster = part[5]::bigint, false)
+               a.cluster = part[5]::bigint AND public.is_current(a.valid_until)
                AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = u.id OFFSET 16),
                EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = u.id)
                OR EXISTS (SELECT FROM public.processing_jobs j WHERE j.leased_by_id + 0 = u.id AND j.state = 'running')
@@ -193,9 +193,8 @@ BEGIN
                                                WHERE c.oid = 'public.cases'::regclass) / 10);
     UPDATE public.case_accesses a
        SET case_ids = ids, flags = public.flags_of(ids), cluster = store_case_access.cluster, is_wide = wide,
-           valid_until = coalesce((SELECT min(p.expires_at) FROM public.case_participants p
-                                    WHERE p.user_id + 0 = store_case_access.user_id
-                                      AND p.expires_at > clock_timestamp()), 'infinity')
+           valid_until = (SELECT min(p.expires_at) FROM public.case_participants p
+                           WHERE p.user_id + 0 = store_case_access.user_id AND p.expires_at > clock_timestamp())
      WHERE a.user_id = store_case_access.user_id;
     RETURN wide;
 END
@@ -205,8 +204,8 @@ REVOKE ALL ON FUNCTION public.store_case_access(bigint, bigint) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.prepare_case_access()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    INSERT INTO public.case_accesses (user_id, valid_until, cluster, is_wide, case_ids, flags)
-    VALUES (NEW.id, '-infinity', 0, false, '{}', '{}') ON CONFLICT (user_id) DO NOTHING;
+    INSERT INTO public.case_accesses (user_id, cluster, is_wide, case_ids, flags)
+    VALUES (NEW.id, 0, false, '{}', '{}') ON CONFLICT (user_id) DO NOTHING;
     RETURN NULL;
 END
 $body$;
@@ -234,12 +233,13 @@ BEGIN
     RETURN QUERY
         SELECT u.id FROM public.users u LEFT JOIN public.case_accesses a ON a.user_id = u.id
          WHERE a.user_id IS NULL
-            OR a.valid_until > clock_timestamp()
+            OR public.is_current(a.valid_until)
                AND a.cluster = (SELECT s.system_identifier FROM pg_control_system() s)
                AND NOT EXISTS (SELECT FROM public.case_access_changes c WHERE c.user_id = u.id)
                AND (a.case_ids <> public.participant_case_ids(u.id) OR a.flags <> public.flags_of(a.case_ids)
-                    OR a.valid_until > (SELECT min(p.expires_at) FROM public.case_participants p
-                                         WHERE p.user_id + 0 = u.id AND p.expires_at > clock_timestamp()))
+                    OR coalesce(a.valid_until, '9999-01-01') > (
+                        SELECT min(p.expires_at) FROM public.case_participants p
+                         WHERE p.user_id + 0 = u.id AND p.expires_at > clock_timestamp()))
          ORDER BY u.id;
 END
 $body$;
@@ -249,9 +249,9 @@ REVOKE ALL ON FUNCTION public.wrong_case_accesses() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.discard_case_accesses(user_ids bigint[])
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    INSERT INTO public.case_accesses AS a (user_id, valid_until, cluster, is_wide, case_ids, flags)
-    SELECT u, '-infinity', 0, false, '{}', '{}' FROM unnest(user_ids) u
-        ON CONFLICT (user_id) DO UPDATE SET valid_until = '-infinity', case_ids = '{}', flags = '{}', is_wide = false;
+    INSERT INTO public.case_accesses AS a (user_id, cluster, is_wide, case_ids, flags)
+    SELECT u, 0, false, '{}', '{}' FROM unnest(user_ids) u
+        ON CONFLICT (user_id) DO UPDATE SET cluster = 0, case_ids = '{}', flags = '{}', is_wide = false;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.discard_case_accesses(bigint[]) FROM PUBLIC;

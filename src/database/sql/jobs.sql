@@ -1,4 +1,4 @@
--- build 7 · sha256 9ddead29a444
+-- build 8 · sha256 c56b75568a88
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -10,7 +10,7 @@
 -- A lease grants access to a case, so its duration is limited to one day. Callers check that it is at least a second.
 CREATE OR REPLACE FUNCTION public.lease_end(lease_seconds integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN clock_timestamp() + make_interval(secs => least(lease_seconds, 86400));
+RETURN clock_timestamp() + make_interval(secs => least(greatest(coalesce(lease_seconds, 0), 0), 86400));
 REVOKE ALL ON FUNCTION public.lease_end(integer) FROM PUBLIC;
 
 -- Locks the job. Raises unless the actor holds exactly this lease and the lease is unexpired.
@@ -51,6 +51,48 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.require_free_lease() FROM PUBLIC;
 
+-- Why a job cannot be handed to a worker: values from before the CHECKs of the tables, or written without them; null
+-- for a job that can.
+CREATE OR REPLACE FUNCTION public.unreadable_job(job_id bigint)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT 'values that no client can read: ' || string_agg(v.name, ', ' ORDER BY v.name)
+      FROM public.processing_jobs j JOIN public.audio_files a ON a.id = j.audio_file_id,
+           LATERAL (VALUES ('payload', public.readable_json_1(j.payload, 1048576)),
+                           ('result', public.readable_json_1(j.result, 16777216)),
+                           ('run_after', public.readable_time_1(j.run_after)),
+                           ('started_at', public.readable_time_1(j.started_at)),
+                           ('finished_at', public.readable_time_1(j.finished_at)),
+                           ('created_at', public.readable_time_1(j.created_at)),
+                           ('audio_files.storage_config', public.readable_json_1(a.storage_config, 16384)),
+                           ('audio_files.recorded_at', public.readable_time_1(a.recorded_at)),
+                           ('audio_files.processed_at', public.readable_time_1(a.processed_at)),
+                           ('audio_files.created_at', public.readable_time_1(a.created_at))) AS v (name, is_readable)
+     WHERE j.id = job_id AND NOT v.is_readable
+$body$;
+REVOKE ALL ON FUNCTION public.unreadable_job(bigint) FROM PUBLIC;
+
+-- Ends a job without a worker, in the state failed. Values that violate a CHECK would make the change fail, so they are
+-- replaced; the log has them as the old values of this change. A job that cannot be changed even then stays as it is,
+-- with a warning in the log of the server: it must not stop the claims of others.
+CREATE OR REPLACE FUNCTION public.end_job(job_id bigint, reason text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    UPDATE public.processing_jobs j
+       SET state = 'failed', finished_at = now(), lease_expires_at = NULL, leased_by_id = NULL,
+           error_message = left(reason, 4000),
+           payload = CASE WHEN public.readable_json_1(j.payload, 1048576) THEN j.payload ELSE '{}' END,
+           result = CASE WHEN public.readable_json_1(j.result, 16777216) THEN j.result END,
+           run_after = CASE WHEN public.readable_time_1(j.run_after) THEN j.run_after ELSE now() END,
+           started_at = CASE WHEN public.readable_time_1(j.started_at) THEN j.started_at END
+     WHERE j.id = job_id;
+    PERFORM public.record_job('job.failed', job_id, jsonb_build_object('error', left(reason, 500)));
+EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+    RAISE WARNING 'job % can neither be run nor ended: %; %', job_id, reason, SQLERRM
+        USING HINT = 'As the owner of the database, correct the row or delete it.';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.end_job(bigint, text) FROM PUBLIC;
+
 -- Ends expired leases: the job is queued again, or failed without attempts left. The log names the user who let the
 -- lease expire. A few at a time, since the rows stay locked until the claim commits.
 CREATE OR REPLACE FUNCTION public.end_expired_leases(kinds text[])
@@ -68,12 +110,16 @@ BEGIN
         PERFORM public.append_activity('job.failed', 'event', expired.holder_id, expired.holder, expired.case_id,
             'processing_jobs', expired.id, NULL, jsonb_build_object('name', expired.kind,
                 'attempt', expired.attempts, 'error', 'the lease expired without a result'), NULL);
-        UPDATE public.processing_jobs j
-           SET state = CASE WHEN j.attempts < j.max_attempts THEN 'queued' ELSE 'failed' END,
-               finished_at = CASE WHEN j.attempts < j.max_attempts THEN NULL ELSE now() END,
-               lease_expires_at = NULL, leased_by_id = NULL,
-               error_message = 'the lease expired without a result, attempts: ' || j.attempts
-         WHERE j.id = expired.id;
+        BEGIN
+            UPDATE public.processing_jobs j
+               SET state = CASE WHEN j.attempts < j.max_attempts THEN 'queued' ELSE 'failed' END,
+                   finished_at = CASE WHEN j.attempts < j.max_attempts THEN NULL ELSE now() END,
+                   lease_expires_at = NULL, leased_by_id = NULL,
+                   error_message = 'the lease expired without a result, attempts: ' || j.attempts
+             WHERE j.id = expired.id;
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+            PERFORM public.end_job(expired.id, 'the lease expired, and the job cannot be run: ' || SQLERRM);
+        END;
     END LOOP;
 END
 $body$;
@@ -83,6 +129,9 @@ CREATE OR REPLACE FUNCTION public.claim_job(kinds text[], worker text, lease_sec
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     job public.processing_jobs;
+    problem text;
+    -- Jobs that are left out: no call looks at a job twice.
+    ended bigint[] := '{}';
 BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
         RAISE EXCEPTION 'claiming jobs needs the permission job.claim' USING ERRCODE = 'insufficient_privilege';
@@ -90,28 +139,40 @@ BEGIN
     PERFORM public.require_seconds('lease_seconds', lease_seconds, 1, 2147483647);
     PERFORM public.require_free_lease();
     PERFORM public.end_expired_leases(kinds);
-    UPDATE public.processing_jobs j
-       SET state = 'running', leased_by_id = public.actor_id(), worker = left(claim_job.worker, 200),
-           lease = j.lease + 1, attempts = j.attempts + 1,
-           lease_expires_at = public.lease_end(lease_seconds),
-           started_at = now(), finished_at = NULL, error_message = NULL
-     -- Jobs of recordings that are marked as deleted wait: the recording may be restored. A recording that another
-     -- transaction has locked would make this one wait at its status below: its jobs are skipped too.
-     WHERE j.id = (SELECT c.id FROM public.processing_jobs c
-                     JOIN public.audio_files a ON a.id = c.audio_file_id AND a.deleted_at IS NULL
-                    WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts
-                      -- The form of the index, which no session can use (docs/security.md).
-                      AND public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
-                    ORDER BY c.priority DESC, c.run_after, c.id LIMIT 1
-                      FOR UPDATE OF c SKIP LOCKED FOR NO KEY UPDATE OF a SKIP LOCKED)
-    RETURNING j.* INTO job;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
-     WHERE a.id = job.audio_file_id;
-    PERFORM public.record_job('job.claimed', job.id, '{}');
-    RETURN job.id;
+    LOOP
+        -- Jobs of recordings that are marked as deleted wait: the recording may be restored. A recording that another
+        -- transaction has locked would make this one wait at its status below: its jobs are skipped too.
+        SELECT c.* INTO job FROM public.processing_jobs c
+          JOIN public.audio_files a ON a.id = c.audio_file_id AND a.deleted_at IS NULL
+         WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts AND c.id <> ALL (ended)
+           -- The form of the index, which no session can use (docs/security.md).
+           AND public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
+         ORDER BY c.priority DESC, c.run_after, c.id LIMIT 1
+           FOR UPDATE OF c SKIP LOCKED FOR NO KEY UPDATE OF a SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        problem := public.unreadable_job(job.id);
+        IF problem IS NULL THEN
+            BEGIN
+                UPDATE public.processing_jobs j
+                   SET state = 'running', leased_by_id = public.actor_id(), worker = left(claim_job.worker, 200),
+                       lease = j.lease + 1, attempts = j.attempts + 1,
+                       lease_expires_at = public.lease_end(lease_seconds),
+                       started_at = now(), finished_at = NULL, error_message = NULL
+                 WHERE j.id = job.id;
+                UPDATE public.audio_files a SET status_id = public.code_id('audio_statuses', 'processing')
+                 WHERE a.id = job.audio_file_id;
+                PERFORM public.record_job('job.claimed', job.id, '{}');
+                RETURN job.id;
+            -- Errors of this one row. Others, such as conflicts and timeouts, end the call.
+            EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+                problem := SQLERRM;
+            END;
+        END IF;
+        PERFORM public.end_job(job.id, 'the job cannot be run: ' || problem);
+        ended := ended || job.id;
+    END LOOP;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.claim_job(text[], text, integer) FROM PUBLIC;
@@ -151,6 +212,7 @@ $body$;
 REVOKE ALL ON FUNCTION public.complete_job(bigint, bigint, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.complete_job(bigint, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
 
+-- A delay is at most a year.
 CREATE OR REPLACE FUNCTION public.fail_job(
     job_id bigint, held_lease bigint, message text, retry boolean, delay_seconds integer)
 RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -167,7 +229,8 @@ BEGIN
        SET status_id = public.code_id('audio_statuses', CASE outcome WHEN 'queued' THEN 'queued' ELSE 'failed' END),
            error_message = left(message, 4000) WHERE id = job.audio_file_id;
     UPDATE public.processing_jobs SET state = outcome, error_message = left(message, 4000), lease_expires_at = NULL,
-           leased_by_id = NULL, run_after = now() + make_interval(secs => delay_seconds),
+           leased_by_id = NULL,
+           run_after = now() + make_interval(secs => least(greatest(coalesce(delay_seconds, 0), 0), 31536000)),
            finished_at = CASE outcome WHEN 'failed' THEN now() END WHERE id = job_id;
     RETURN outcome;
 END

@@ -20,6 +20,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 NO_PREVIOUS_HASH = bytes(32)
+READABLE_TIME = "greatest(timestamptz '1000-01-02 UTC', least(l.created_at, timestamptz '8999-12-30 UTC'))"
+"""SQL: the time of an entry, or the nearest one that drivers can read: sealing and verifying must not stop there."""
 _ENTRY = struct.Struct(">q32s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivitySeal
-from src.services.history.chain import unpack
+from src.services.history.chain import READABLE_TIME, unpack
 from src.services.history.findings import Finding, Report
 
 # Many enough to amortise a query, few enough for memory.
@@ -20,20 +20,23 @@ ENTRIES_AT_ONCE = 50_000
 # An entry is stamped after its transaction began; corrections of a server's clock are smaller than this.
 CLOCK_TOLERANCE = timedelta(seconds=60)
 
-# Uses only built-in functions: our own ones may have been replaced by an attacker.
-_RECOMPUTED = """
-    SELECT l.id, l.transaction_id::text::bigint, l.epoch, l.created_at,
-           (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date,
+# Uses only built-in functions: our own ones may have been replaced by an attacker. A time that drivers cannot read is
+# returned as the nearest one that they can; the hash covers the stored one.
+_RECOMPUTED = f"""
+    SELECT l.id, l.transaction_id::text::bigint, l.epoch, {READABLE_TIME},
+           (date_trunc('month', {READABLE_TIME} AT TIME ZONE 'UTC'))::date,
+           l.created_at <> {READABLE_TIME},
            l.salt IS NULL AND l.old IS NULL AND l.new IS NULL,
            coalesce(sha256(l.salt || convert_to(jsonb_build_object('new', l.new, 'old', l.old)::text, 'UTF8'))
                     = l.payload_hash, false),
            sha256(decode('00', 'hex') || convert_to(jsonb_build_array(l.id,
-               (extract(epoch FROM l.created_at) * 1000000)::bigint, l.activity_type_id, l.actor_id, l.actor,
-               l.case_id, l.entity, l.entity_id, l.operation, l.reason, l.request_id, l.transaction_id::text, l.epoch,
-               l.schema_revision)::text, 'UTF8') || l.payload_hash) = l.leaf_hash,
+               (extract(epoch FROM CASE WHEN isfinite(l.created_at) THEN l.created_at END) * 1000000)::bigint,
+               l.activity_type_id, l.actor_id, l.actor, l.case_id, l.entity, l.entity_id, l.operation, l.reason,
+               l.request_id, l.transaction_id::text, l.epoch, l.schema_revision)::text, 'UTF8') || l.payload_hash)
+               = l.leaf_hash,
            l.leaf_hash
       FROM public.activity_logs l
-"""
+"""  # noqa: S608 - a constant expression
 # Compared as text: an unexpected JSON value in a payload must not abort the verification.
 _ERASURES = text("""
     SELECT DISTINCT e.value::text FROM public.activity_logs l
@@ -68,6 +71,7 @@ class _Row(NamedTuple):
     epoch: int
     at: datetime
     month: date
+    has_other_time: bool
     empty: bool
     payload_matches: bool
     leaf_matches: bool
@@ -141,7 +145,9 @@ def _most_specific(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _own_hashes(row: _Row) -> Iterator[Finding]:
-    if not row.leaf_matches:
+    if row.has_other_time:
+        yield Finding("changed", f"entry {row.id} has a time that clients cannot read", entry_id=row.id)
+    elif not row.leaf_matches:
         yield Finding("changed", f"entry {row.id} does not match its leaf hash", entry_id=row.id)
     elif row.empty:
         yield Finding("erased", f"entry {row.id} has no payload, and no erasure lists it", entry_id=row.id)

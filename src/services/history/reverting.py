@@ -17,7 +17,7 @@ from src.database.schema.declaration import changeable
 from src.errors import Conflict, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
 from src.services.history.row_images import Identity, identity_of
-from src.services.history.snapshots import entry_at
+from src.services.history.snapshots import entry_at, first_entry
 from src.services.history.versions import Version, changes_of, version_of
 
 
@@ -80,7 +80,7 @@ def _version_read(thing: Record | Identity) -> int | None:
 
 
 def _restore_deleted(session: Session, model: type[Record], id_: int) -> Record:
-    last = session.scalars(changes_of(session, model, id_).limit(1)).first()
+    last = first_entry(session, changes_of(session, model, id_).limit(1))
     if last is None or last.operation != "delete":
         raise NotFound(f"{model.__name__} {id_} does not exist, or you may not see it.")
     session.scalar(select(func.public.restore_deleted(last.id)))

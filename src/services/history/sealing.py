@@ -13,17 +13,25 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import database_of
 from src.database.models import ActivitySeal
-from src.services.history.chain import SealedEntry, SealFields, merkle_root, microseconds, pack, seal_hash
+from src.services.history.chain import (
+    READABLE_TIME,
+    SealedEntry,
+    SealFields,
+    merkle_root,
+    microseconds,
+    pack,
+    seal_hash,
+)
 from src.services.history.seal_keys import SealKey
 from src.services.history.tree_heads import HeadFile
 
 # Ordered by id, the order of the leaves; one query serves all months of a batch.
-_ENTRIES = text("""
-    SELECT l.id, l.leaf_hash, (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
+_ENTRIES = text(f"""
+    SELECT l.id, l.leaf_hash, (date_trunc('month', {READABLE_TIME} AT TIME ZONE 'UTC'))::date
       FROM public.activity_logs l
      WHERE l.epoch = :epoch AND l.transaction_id::text::bigint >= :low AND l.transaction_id::text::bigint < :high
      ORDER BY l.id
-""")
+""")  # noqa: S608 - a constant expression
 
 
 def seal(session: Session, *, key: SealKey | None = None, heads: HeadFile | None = None) -> list[ActivitySeal]:

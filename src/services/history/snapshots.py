@@ -18,6 +18,7 @@ from src.database.schema.declaration import protection_of
 from src.errors import InvalidInput, NotFound
 from src.services.history.row_images import identity_of, model_of, values_of
 from src.services.history.versions import changes_of
+from src.services.readable_rows import Unreadable, readable_scalars
 
 R = TypeVar("R", bound=Record)
 
@@ -57,8 +58,9 @@ def as_of(
     `at` is a time with a time zone. A change counts from its statement, not from the commit, so the snapshot of a time
     at which a transaction was open may contain a part of its changes; use a seal to exclude this. `whole=True`, only
     for a case, includes its participants, notes, holds and recordings, each recording with its transcriptions and
-    analyses. Segments are immutable and are read from the version itself. Sensitive values are salted hashes. Raises
-    NotFound when the row did not exist then, or the actor may not see it.
+    analyses; `unreadable` of the snapshot names the log entries that cannot be read. Segments are immutable and are
+    read from the version itself. Sensitive values are salted hashes. Raises NotFound when the row did not exist then,
+    or the actor may not see it, InvalidInput when its entry cannot be read.
     """
     identity_of((model, id))
     entry = entry_at(session, model, id, at)
@@ -83,11 +85,20 @@ def entry_at(
     if isinstance(at, datetime):
         # The log is partitioned by month, and the entry is mostly in one of the latest: try these first.
         recent = query.where(ActivityLog.created_at > at - RECENT)
-        found: ActivityLog | None = session.scalars(recent).first()
+        found = first_entry(session, recent)
         if found is not None:
             return found
         query = query.where(ActivityLog.created_at <= at - RECENT)
-    return session.scalars(query).first()
+    return first_entry(session, query)
+
+
+def first_entry(session: Session, query: Any) -> ActivityLog | None:
+    """Return the first entry of a query, None without one. Raises InvalidInput, naming it, when it cannot be read."""
+    found = next(iter(readable_scalars(session, query, ActivityLog)), None)
+    if isinstance(found, Unreadable):
+        raise InvalidInput(f"{found}.")
+    entry: ActivityLog | None = found
+    return entry
 
 
 def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
@@ -109,10 +120,14 @@ def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> Non
         .order_by(ActivityLog.entity, ActivityLog.entity_id, ActivityLog.created_at.desc(), ActivityLog.id.desc())
     )
     parts: dict[type[Record], dict[int, Any]] = {Case: {case.id: case}}
-    for entry in session.scalars(query):
-        if entry.operation != "delete" and entry.new is not None:
+    unreadable = []
+    for entry in readable_scalars(session, query, ActivityLog):
+        if isinstance(entry, Unreadable):
+            unreadable.append(str(entry))
+        elif entry.operation != "delete" and entry.new is not None:
             model = model_of(entry.entity or "")
             parts.setdefault(model, {})[entry.entity_id or 0] = _snapshot(session, model, entry.new, at)
+    vars(case)["unreadable"] = tuple(unreadable)
     for model, (parent, collection, column) in _below().items():
         for owner in parts.get(parent, {}).values():
             children = [part for part in parts.get(model, {}).values() if getattr(part, column) == owner.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from src.database.models import ActivityLog
 from src.database.models.activity_log import Operation
 from src.errors import InvalidInput
 from src.services.history.row_images import STAMPS, Identity, identity_of, model_of, values_of
+from src.services.readable_rows import Unreadable, readable_rest, readable_scalars
 
 MOST_ON_A_PAGE = 1_000
 
@@ -43,11 +44,13 @@ class Version:
     changes: Mapping[str, Change]
     schema_revision: str
     lost_columns: frozenset[str] = frozenset()
+    unreadable: str | None = None
+    """What of the entry could not be read, as a sentence; `values` and `changes` are then incomplete."""
 
     def __str__(self) -> str:
         done = {"insert": "added", "update": "changed", "delete": "deleted", "baseline": "recorded the existing"}
         what = ", ".join(self.changes) if self.operation == "update" else f"{self.model.__name__} {self.entity_id}"
-        because = f": {self.reason}" if self.reason else ""
+        because = f": {self.unreadable or self.reason}" if self.unreadable or self.reason else ""
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}"
 
 
@@ -58,7 +61,8 @@ def versions(
 
     `thing` is an object, possibly deleted, or a pair such as `(Case, 12)`. `values` is the whole row after the change
     (None when it was deleted or its payload erased), `changes` the changed columns. Sensitive values are salted hashes;
-    `lost_columns` are columns that the table does not have any more. The list is empty for a row that the actor may not
+    `lost_columns` are columns that the table does not have any more. A version whose entry cannot be read names it in
+    `unreadable`. The list is empty for a row that the actor may not
     see.
     """
     if not 1 <= limit <= MOST_ON_A_PAGE:
@@ -66,7 +70,14 @@ def versions(
     query = changes_of(session, *identity_of(thing)).limit(limit)
     if before is not None:
         query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
-    return [version_of(entry) for entry in session.scalars(query)]
+    found = []
+    for entry in readable_scalars(session, query, ActivityLog):
+        if isinstance(entry, Unreadable):
+            known = version_of(readable_rest(session, ActivityLog, entry))
+            found.append(replace(known, unreadable=str(entry)))
+        else:
+            found.append(version_of(entry))
+    return found
 
 
 def changes_of(session: Session, model: type[Record], id: int) -> Any:  # noqa: A002 - the column's name

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
@@ -13,6 +14,7 @@ from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.formats.segments import Segment, Word
 from src.services import activity
 from src.services.parameters import in_session, language_by_code, row_of
+from src.services.readable_rows import Unreadable, is_unreadable, readable_rows
 
 _AT_ONCE = 2_000
 
@@ -116,18 +118,39 @@ def note_read(session: Session, transcription: Transcription, **detail: Any) -> 
 
 
 def stored_segments(session: Session, transcription: Transcription) -> Iterator[Segment]:
-    """Yield the segments of a version that this session can see, in batches."""
+    """Yield the segments of a version that this session can see, in batches.
+
+    A segment whose words cannot be read has none; a warning in the log of the program names it.
+    """
     row = TranscriptionSegment
+    columns = (row.position, row.text, row.start_ms, row.end_ms, row.speaker, row.confidence, row.flags)
     query = (
-        select(row.text, row.start_ms, row.end_ms, row.speaker, row.words, row.confidence, row.flags)
+        select(*columns, row.words)
         .where(row.case_id == transcription.case_id, row.transcription_id == transcription.id)
         .order_by(row.position)
     )
-    for content, start, end, speaker, words, sure, flags in session.execute(
-        query, execution_options={"yield_per": _AT_ONCE}
-    ):
-        parsed = None if words is None else [_word(word) for word in words]
-        yield Segment(content, start, end, speaker, parsed, sure, tuple(flags))
+    read = -1
+    try:
+        for found in session.execute(query, execution_options={"yield_per": _AT_ONCE}):
+            yield _segment(found, found.words)
+            read = found.position
+    except (ArithmeticError, RecursionError, ValueError, DBAPIError) as error:
+        if not is_unreadable(error):
+            raise
+    else:
+        return
+    for found in readable_rows(session, query.where(row.position > read), row):
+        if isinstance(found, Unreadable):
+            yield _segment(session.execute(select(*columns).where(row.id == found.id)).one(), None)
+        else:
+            yield _segment(found, found.words)
+
+
+def _segment(found: Any, words: list[dict[str, Any]] | None) -> Segment:
+    parsed = None if words is None else [_word(word) for word in words]
+    return Segment(
+        found.text, found.start_ms, found.end_ms, found.speaker, parsed, found.confidence, tuple(found.flags)
+    )
 
 
 def _word(fields: dict[str, Any]) -> Word:
