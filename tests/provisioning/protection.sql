@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 5
+-- revision 1001, declarations of build 9
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -344,7 +344,7 @@ ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
-CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE ON public.case_participants
+CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE OR DELETE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
 CREATE OR REPLACE TRIGGER note_access AFTER INSERT OR DELETE ON public.case_participants
@@ -357,7 +357,7 @@ CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
     FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
 CREATE OR REPLACE TRIGGER guard_owners_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.case_id <> OLD.case_id)) EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
 ALTER TABLE public.case_participants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_participants_app_select ON public.case_participants;
@@ -618,10 +618,20 @@ GRANT SELECT ON public.legal_holds TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (released_at, released_by_id, release_reason) ON public.legal_holds TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.legal_holds ALTER COLUMN reason SET STATISTICS 0, ALTER COLUMN release_reason SET STATISTICS 0;
 
+-- log_overflows
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.log_overflows
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.log_overflows ENABLE ROW LEVEL SECURITY;
+
 -- login_throttles
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.login_throttles
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 ALTER TABLE public.login_throttles ENABLE ROW LEVEL SECURITY;
+
+-- name_locks
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.name_locks
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 
 -- processing_jobs
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
@@ -725,25 +735,25 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storage_obje
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.storage_objects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', 'verified_at,attempts,last_error', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.storage_objects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_pending AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending;
 CREATE OR REPLACE TRIGGER capture_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_removal;
 CREATE OR REPLACE TRIGGER capture_pending_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending_removal;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.storage_objects ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS storage_objects_admin_all ON public.storage_objects;

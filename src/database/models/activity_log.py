@@ -108,9 +108,6 @@ class ActivityLog(Base):
         size_applies=_IS_EVENT,
         comment="the whole row, or an event's detail",
     )
-    new: Mapped[dict[str, Any] | None] = guarded(
-        JSONB(none_as_null=True), sampled=False, comment="the whole row, or an event's detail"
-    )
     reason: Mapped[str | None] = guarded(most=2000, sampled=False)
     request_id: Mapped[str | None] = guarded(most=200, sampled=False)
     transaction_id: Mapped[int] = mapped_column(TransactionId)

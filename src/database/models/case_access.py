@@ -19,9 +19,9 @@ from src.database.schema.declaration import CLOSED
 class CaseAccess(Record):
     """The cases that a user may read as a participant: as ids, and as one flag for each case id.
 
-    Derived from `case_participants`. `valid_until` is the earliest expiry of a participation. A set of another cluster is
-    invalid, so that a restored database does not trust the sets of its backup; 0 is the cluster of a set that was never
-    computed.
+    Derived from `case_participants`. `valid_until` is the earliest expiry of a participation. A set of another cluster
+    is invalid, so that a restored database does not trust the sets of its backup; 0 is the cluster of a set that was
+    never computed.
     """
 
     __tablename__ = "case_accesses"

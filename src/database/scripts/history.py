@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.config import load_settings
-from src.database.connection.addresses import key_path, serving_login
+from src.database.connection.addresses import key_path, serving_logins
 from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
 from src.errors import InvalidInput
@@ -52,9 +52,10 @@ def seal(
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
         if KeyFile.load(key_path(settings)) is not None:
-            _, serving_url, _ = serving_login(settings)
-            for ended in end_holders(session, serving_url, longest=timedelta(minutes=end_after)):
-                typer.echo(f"ended: {ended}", err=True)
+            _, urls, _ = serving_logins(settings)
+            for url in filter(None, (urls.members, urls.administrators)):
+                for ended in end_holders(session, url, longest=timedelta(minutes=end_after)):
+                    typer.echo(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
         waiting = note_delay(session, limit=timedelta(minutes=limit))
