@@ -242,7 +242,7 @@ def readable_limit(column: Column[Any]) -> CheckConstraint | None:
         rule = f"public.readable_json_1({name}, {size or LARGEST_DOCUMENT})"
         rows = column.info.get(declaration.SIZE_APPLIES)
         return CheckConstraint(f"NOT ({rows}) OR {rule}" if rows else rule, name=f"{name}_readable")
-    if isinstance(column.type, ARRAY):
+    if isinstance(column.type, ARRAY) and not column.info.get(declaration.COMPUTED):
         # One dimension: PostgreSQL has no type for it, and drivers read others as lists of lists.
         rule = f"array_ndims({name}) = 1 AND octet_length({name}::text) <= {size or LARGEST_LIST}"
         return CheckConstraint(f"cardinality({name}) = 0 OR {rule}", name=f"{name}_readable")

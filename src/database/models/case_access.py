@@ -13,7 +13,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Boolean
 
 from src.database.base import Record
+from src.database.schema import declaration
 from src.database.schema.declaration import CLOSED
+
+_COMPUTED = {declaration.COMPUTED: True}
 
 
 class CaseAccess(Record):
@@ -31,8 +34,10 @@ class CaseAccess(Record):
     valid_until: Mapped[datetime | None]
     cluster: Mapped[int] = mapped_column(comment="system identifier of the cluster that computed the set")
     is_wide: Mapped[bool] = mapped_column(comment="a large part of all cases: read as sti_wide")
-    case_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer))
-    flags: Mapped[list[bool]] = mapped_column(ARRAY(Boolean), comment="element n is true when case n may be read")
+    case_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer), info=_COMPUTED)
+    flags: Mapped[list[bool]] = mapped_column(
+        ARRAY(Boolean), info=_COMPUTED, comment="element n is true when case n may be read"
+    )
 
 
 class CaseAccessChange(Record):

@@ -28,6 +28,8 @@ SENSITIVE = "sensitive"
 """The value never appears in a repr, a log, an error or an export; the history contains a salted hash of it."""
 SECRET = "secret"  # noqa: S105 - the name of a mark
 """No session may read the column."""
+COMPUTED = "computed"
+"""Computed by functions from other tables: its size needs no limit of its own."""
 ASSIGNED = "assigned"
 """Only functions set the column, so that its value never appears in the text of a statement."""
 LENGTH = "length"

@@ -20,8 +20,8 @@ ROLES = FOLDER / "roles.sql"
 FILES = (
     "revision", "readable_values_1", "permission_names_1", "job_kinds_1", "actor", "access", "case_access",
     "permissions_explained", "limits", "locks", "rows", "guards", "storage_objects", "activity_log", "log_limits",
-    "capture", "transcription_versions", "restore", "seals", "unsealed", "search_text_1", "search_query", "search", "sign_in",
-    "jobs",
+    "capture", "transcription_versions", "restore", "seals", "unsealed", "search_text_1", "search_query", "search",
+    "sign_in", "jobs",
 )  # fmt: skip
 
 _FUNCTION = re.compile(
