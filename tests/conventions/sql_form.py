@@ -9,20 +9,25 @@ python tests/conventions/sql_form.py [--stamp]
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pglast import ast, parse_plpgsql, parse_sql
 from pglast.parser import ParseError
+from pglast.visitors import Visitor
 
 from src.database.schema.sql_files import FILES, FOLDER, ROLES, STAMP
 
 PATH_OF_BODIES = "pg_catalog, pg_temp"
 GRANTEES = {"sti_app", "sti_wide", "sti_admin", None}  # None is PUBLIC
 LONGEST_LINE = 120
+# A comment, or a literal with the prefix of its first quote; it may continue on the next line.
+_LITERAL = re.compile(r"--[^\n]*|((?:\b(?:E|U&))?)('(?:[^']|'')*'(?:\s*\n\s*'(?:[^']|'')*')*)", re.IGNORECASE)
 
 
 def digest_of(text: str) -> str:
@@ -59,9 +64,60 @@ def violations(text: str) -> Iterator[str]:
         if isinstance(statement, ast.CreateFunctionStmt):
             yield from _function(statement)
     try:
-        parse_plpgsql(text)
+        bodies = parse_plpgsql(text)
     except ParseError as error:
         yield f"a body cannot be parsed: {error}"
+        return
+    yield from _settings(text, statements, bodies)
+
+
+def _settings(text: str, statements: list[ast.Node], bodies: Any) -> Iterator[str]:
+    """What a setting of the caller would change; tests/security/test_poisoned_connections.py finds other influences.
+
+    A body is read under the settings of the session that first uses it on its connection.
+    """
+    for found in _LITERAL.finditer(text):
+        prefix, content = found[1], found[2]
+        if content is not None and (("\\" in content and prefix.upper() != "E") or prefix.upper() == "U&"):
+            line = text.count("\n", 0, found.start()) + 1
+            yield f"line {line}: write a literal with a backslash as E'', which reads the same under all settings"
+    compared = _ComparedWithNull()
+    for statement in statements:
+        if isinstance(statement, ast.CreateFunctionStmt):
+            compared(statement)
+            options = {option.defname: option.arg for option in statement.options}
+            if options["language"].sval == "sql" and "as" in options:
+                compared(parse_sql(options["as"][0].sval))
+    for query in _queries(bodies):
+        compared(parse_sql(query))
+    if compared.found:
+        yield "write IS NULL: transform_null_equals changes a comparison with = NULL"
+
+
+class _ComparedWithNull(Visitor):  # type: ignore[misc] # pglast is not annotated
+    found = False
+
+    def visit_A_Expr(self, _: Any, node: ast.A_Expr) -> None:  # noqa: N802 - the name of the node
+        sides = (node.lexpr, node.rexpr)
+        if node.name[-1].sval == "=" and any(isinstance(side, ast.A_Const) and side.isnull for side in sides):
+            self.found = True
+
+
+def _queries(node: Any) -> Iterator[str]:
+    """Yield the statements of PL/pgSQL bodies, with expressions as SELECT."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _queries(each)
+    elif isinstance(node, dict):
+        if "query" in node and "parseMode" in node:
+            query = node["query"]
+            if node["parseMode"] == 2:  # an expression
+                query = f"SELECT {query}"
+            elif node["parseMode"] > 2:  # an assignment
+                query = f"SELECT {re.split(r':?=', query, maxsplit=1)[1]}"
+            yield query
+        for each in node.values():
+            yield from _queries(each)
 
 
 def _order(statements: list[ast.Node]) -> Iterator[str]:
@@ -98,8 +154,11 @@ def _function(statement: ast.CreateFunctionStmt) -> Iterator[str]:
         # A SET clause or SECURITY DEFINER would prevent inlining.
         if settings or "security" in options:
             yield f"{name}: an expression (RETURN …) must have neither SET nor SECURITY DEFINER"
-    elif _path(settings.get("search_path")) != PATH_OF_BODIES:
+        return
+    if _path(settings.get("search_path")) != PATH_OF_BODIES:
         yield f"{name}: needs SET search_path = {PATH_OF_BODIES}, so that callers cannot redirect names"
+    if "RETURN QUERY EXECUTE" in options["as"][0].sval and "gin_fuzzy_search_limit" not in settings:
+        yield f"{name}: needs SET gin_fuzzy_search_limit = 0, so that callers cannot omit rows of a built query"
 
 
 def _path(setting: ast.VariableSetStmt | None) -> str | None:

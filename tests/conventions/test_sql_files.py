@@ -27,6 +27,11 @@ VIOLATIONS = {
     "a function that is not replaced": ("CREATE OR REPLACE FUNCTION public.touch", "CREATE FUNCTION public.touch",
                                         "CREATE OR REPLACE"),
     "no search_path": ("SET search_path = pg_catalog, pg_temp", "", "SET search_path"),
+    "a backslash": ("'unknown lookup", r"'\ unknown lookup", "as E''"),
+    "Unicode escapes": ("'C-'", "U&'C-'", "as E''"),
+    "a comparison with NULL": ("IF lookup = 'languages'", "IF lookup = NULL", "IS NULL"),
+    "an assigned comparison with NULL": ("NEW.updated_at := now()", "NEW.updated_at := NULL = 1", "IS NULL"),
+    "a built query": ("RETURN NEW;", "RETURN QUERY EXECUTE 'SELECT 1';", "gin_fuzzy_search_limit"),
     "a table": ("REVOKE ALL ON FUNCTION public.code_id", "CREATE TABLE t (); REVOKE ALL ON FUNCTION public.code_id",
                 "neither a function nor a grant"),
 }  # fmt: skip

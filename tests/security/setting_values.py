@@ -1,8 +1,9 @@
-"""The settings that a session may change, with other values for each: read from the server, so new settings are found."""
+"""The settings that a session may change, with other values for each. They are read from the server: new ones too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from psycopg2 import Error
 from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
@@ -14,6 +15,7 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     "TimeZone": ("Asia/Kathmandu", "America/St_Johns", "Asia/Kolkata"),
     "application_name": ("another",),
     "createrole_self_grant": ("set, inherit",),
+    "debug_parallel_query": ("on",),
     "default_text_search_config": ("pg_catalog.german", "pg_catalog.english"),
     "extra_float_digits": ("-15", "0", "3"),
     "geqo_effort": ("1",),
@@ -71,7 +73,8 @@ REFUSING = {"default_transaction_read_only": "on", "row_security": "off"}
 SKIPPED = WITHOUT_MEANING | OF_THE_TRANSACTION | REFUSING.keys()
 
 _SETTINGS = """
-SELECT name, vartype, setting, enumvals, min_val, max_val FROM pg_catalog.pg_settings WHERE context = 'user' ORDER BY name
+SELECT name, vartype, setting, enumvals, min_val, max_val FROM pg_catalog.pg_settings
+ WHERE context = 'user' ORDER BY name
 """
 
 
@@ -88,14 +91,13 @@ def other_values(connection: Driver) -> dict[str, list[str]]:
     unknown = [name for name, kind, *_ in settings if kind == "string" and name not in CHOSEN]
     assert unknown == [], f"add other values to tests/security/setting_values.py: {unknown}"
     return {
-        name: [value for value in _candidates(name, kind, present, *limits) if _is_accepted(connection, name, value)]
+        name: [value for value in _candidates(name, kind, present, limits) if _is_accepted(connection, name, value)]
         for name, kind, present, *limits in settings
     }
 
 
-def _candidates(
-    name: str, kind: str, present: str, words: list[str] | None, lowest: str | None, highest: str | None
-) -> Iterator[str]:
+def _candidates(name: str, kind: str, present: str, limits: list[Any]) -> Iterator[str]:
+    words, lowest, highest = limits
     candidates: tuple[str | None, ...]
     if name in CHOSEN:
         candidates = CHOSEN[name]

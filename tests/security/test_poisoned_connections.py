@@ -3,9 +3,9 @@
 PL/pgSQL reads an expression when a connection first evaluates it, under the settings of that moment, and keeps the
 result: a session that changed a setting could change what the functions do for later users of its connection.
 
-Every call of `function_calls.py` runs on a connection that changed settings before the first call, and again on the same
-connection after RESET ALL. Both must have the results of a connection that changed nothing. Many settings are changed at
-once; if a result differs, the settings that cause it are found by bisection.
+Every call of `function_calls.py` runs on a connection that changed settings before the first call, and again on the
+same connection after RESET ALL. Both must have the results of a connection that changed nothing. Many settings are
+changed at once; if a result differs, the settings that cause it are found by halving.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ SELECT l.entity, l.operation, t.code, l.actor, l.case_id, l.reason, l.request_id
                    THEN to_jsonb(e.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9.:]+[+]00:00$')
                    WHEN e.value #>> '{}' ~ '^sha256:[0-9a-f]{64}$' OR e.key IN ('opened_xid', 'entries')
                    THEN '"hidden"' ELSE e.value END)
-          FROM (SELECT * FROM jsonb_each(l.new) UNION ALL SELECT 'old.' || o.key, o.value FROM jsonb_each(l.old) o) e)::text,
-       coalesce(sha256(l.salt || convert_to(jsonb_build_object('new', l.new, 'old', l.old)::text, 'UTF8')) = l.payload_hash,
-                l.old IS NULL AND l.new IS NULL),
+          FROM (SELECT * FROM jsonb_each(l.new)
+                 UNION ALL SELECT 'old.' || o.key, o.value FROM jsonb_each(l.old) o) e)::text,
+       coalesce(sha256(l.salt || convert_to(jsonb_build_object('new', l.new, 'old', l.old)::text, 'UTF8'))
+                = l.payload_hash, l.old IS NULL AND l.new IS NULL),
        sha256(decode('00', 'hex') || convert_to(jsonb_build_array(l.id,
            (extract(epoch FROM l.created_at) * 1000000)::bigint, l.activity_type_id, l.actor_id, l.actor,
            l.case_id, l.entity, l.entity_id, l.operation, l.reason, l.request_id, l.transaction_id::text, l.epoch,
@@ -60,7 +61,8 @@ SELECT l.entity, l.operation, t.code, l.actor, l.case_id, l.reason, l.request_id
 
 DEFINITIONS = """
 SELECT oid, pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'
- UNION ALL SELECT polrelid, polname || pg_get_expr(polqual, polrelid) || pg_get_expr(polwithcheck, polrelid) FROM pg_policy
+ UNION ALL SELECT polrelid, concat_ws(' ', polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+             FROM pg_policy
  UNION ALL SELECT tgrelid, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
 """
 SEQUENCES = """
@@ -262,7 +264,8 @@ def compared(stage: Stage, expected: dict[int, Result], results: dict[int, Resul
 def described(stage: Stage, number: int, when: str, expected: Result, result: Result) -> str:
     if number < 0:
         pairs = [pair for pair in zip(expected, result, strict=False) if pair[0] != pair[1]]
-        return f"{when}: the log of the {('login', 'owner')[-number - 1]}: {shortened(*(pairs or [(expected, result)])[0])}"
+        first = pairs[0] if pairs else (expected, result)
+        return f"{when}: the log of the {('login', 'owner')[-number - 1]}: {shortened(*first)}"
     call = stage.calls[number]
     return f"{when}: {call.actor}: {call.query}: {shortened(expected, result)}"
 
@@ -274,24 +277,23 @@ def shortened(expected: Result, result: Result) -> str:
     return f"{second[start : start + 200]} instead of {first[start : start + 200]}"
 
 
-def causes(stage: Stage, expected: dict[int, Result], settings: dict[str, str]) -> list[dict[str, str]]:
-    """Return the smallest sets of settings that halving finds."""
-    if len(settings) == 1:
-        return [settings]
+def causes(stage: Stage, expected: dict[int, Result], settings: dict[str, str], found: list[str]) -> list[str]:
+    """Return the smallest sets of settings that halving finds, each with one of the differences that it causes."""
     items = list(settings.items())
-    halves = [dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])]
-    guilty = [half for half in halves if differences(stage, expected, half)]
-    return [cause for half in guilty for cause in causes(stage, expected, half)] or [settings]
+    named = []
+    for half in (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])) if len(items) > 1 else ():
+        different = differences(stage, expected, half)
+        if different:
+            named += causes(stage, expected, half, different)
+    # If neither half has a difference, only both together have one.
+    return named or [f"{settings}\n    {found[0]}"]
 
 
 def require_equal(stage: Stage, expected: dict[int, Result], settings: dict[str, str]) -> None:
-    if differences(stage, expected, settings):
-        found = [
-            f"{cause}\n    {difference}"
-            for cause in causes(stage, expected, settings)
-            for difference in differences(stage, expected, cause)
-        ]
-        pytest.fail("\n".join(["a setting changes the meaning of functions; pin it with SET:", *found]))
+    different = differences(stage, expected, settings)
+    if different:
+        named = causes(stage, expected, settings, different)
+        pytest.fail("\n".join(["settings change the meaning of functions; pin them with SET:", *named]))
 
 
 @pytest.fixture(scope="module")
