@@ -939,7 +939,7 @@ def limits() -> None:
     op.create_table(
         "name_locks",
         *record(),
-        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the name"),
+        sa.Column("digest", sa.Text(), nullable=False, comment="SHA-256 of the name, in hexadecimal"),
         sa.PrimaryKeyConstraint("id", name="name_locks_pkey"),
         sa.UniqueConstraint("digest", name="name_locks_digest_key"),
     )

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
-from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import key_path, login_names
@@ -164,8 +163,7 @@ def _unsealed(connection: Connection) -> list[str]:
     """Return a sentence when entries of the log are unsealed for too long; none for functions that are missing."""
     if connection.scalar(text("SELECT to_regprocedure('public.unsealed_entries()') IS NULL")):
         return []
-    with Session(connection, join_transaction_mode="create_savepoint") as session:
-        waiting = unsealed(session)
+    waiting = unsealed(connection)
     return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
 
 

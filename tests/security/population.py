@@ -207,7 +207,7 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
         "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
                               "sha256": "0" * 64, "entry_count": 0},
         "protected_tables": {"name": "cases", "declaration": "{}"},
-        "name_locks": {"digest": b""},
+        "name_locks": {"digest": "x"},
         "log_overflows": {"counter": 1, "ends_at": "2026-01-01", "dropped": 1, "entry_id": 1},
         "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},

@@ -28,7 +28,7 @@ from src.database.models.audio_files import AudioFile, AudioStatus, StorageObjec
 from src.database.models.case_access import CaseAccess, CaseAccessChange
 from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
 from src.database.models.jobs import ProcessingJob
-from src.database.models.limits import LogOverflow, NameLock
+from src.database.models.limits import LogOverflow, NameLock  # noqa: F401 - registers tables that no session reads
 from src.database.models.protected_tables import ProtectedTable
 from src.database.models.transcriptions import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.users import ActorKey, LoginThrottle, User, UserRole
@@ -56,9 +56,7 @@ __all__ = [
     "CaseStatus",
     "Language",
     "LegalHold",
-    "LogOverflow",
     "LoginThrottle",
-    "NameLock",
     "ProcessingJob",
     "ProtectedTable",
     "Sentiment",

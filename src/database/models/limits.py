@@ -19,7 +19,7 @@ class NameLock(Record):
     __tablename__ = "name_locks"
     __protection__ = CLOSED
 
-    digest: Mapped[bytes] = mapped_column(unique=True, comment="SHA-256 of the name")
+    digest: Mapped[str] = mapped_column(unique=True, comment="SHA-256 of the name, in hexadecimal")
 
 
 class LogOverflow(Record):

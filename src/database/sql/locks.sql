@@ -1,4 +1,4 @@
--- build 2 · sha256 a443183f570e
+-- build 3 · sha256 9be64c40037b
 -- Locks of names that only those can take who may do what the lock is for.
 --
 -- The lock is a row that exists only inside its transaction: another transaction that adds the same row waits for the
@@ -12,7 +12,8 @@ RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_cat
 DECLARE
     held bigint;
 BEGIN
-    INSERT INTO public.name_locks (digest) VALUES (sha256(convert_to(lock_name.name, 'UTF8'))) RETURNING id INTO held;
+    INSERT INTO public.name_locks (digest) VALUES (encode(sha256(convert_to(lock_name.name, 'UTF8')), 'hex'))
+    RETURNING id INTO held;
     DELETE FROM public.name_locks l WHERE l.id = held;
 END
 $body$;

@@ -1,8 +1,8 @@
--- build 3 · sha256 15af818604f5
+-- build 4 · sha256 e51dd3419f92
 -- What could not be sealed yet, and why: entries of transactions at or above the horizon, and what keeps it back.
 --
--- The horizon is the oldest running transaction of the server with a transaction id: in this database or another one, of
--- a session or prepared. Times of other logins are NULL unless the owner may read all statistics.
+-- The horizon is the oldest running transaction of the server with a transaction id: in this database or another one,
+-- of a session or prepared. Times of other logins are NULL unless the owner may read all statistics.
 --
 -- Elsewhere: sealing (seals.sql).
 

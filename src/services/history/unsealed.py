@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 
@@ -59,7 +59,7 @@ class Unsealed:
         return f"{waiting}: {reasons}"
 
 
-def unsealed(session: Session) -> Unsealed:
+def unsealed(session: Session | Connection) -> Unsealed:
     """Return what is not sealed and why. Administrators only, or the owner; raises Forbidden for other actors."""
     waiting = session.execute(
         text("SELECT entries, oldest, newest_xid, coalesce(clock_timestamp() - oldest, interval '0') AS age"
