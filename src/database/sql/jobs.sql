@@ -1,4 +1,4 @@
--- build 4 · sha256 3423a420c34d
+-- build 5 · sha256 cd3f16639345
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -7,10 +7,10 @@
 --
 -- Elsewhere: enqueueing, a plain INSERT under row security (services/work.py).
 
--- A lease grants access to a case, so its duration is limited to one day; without a number it ends at once.
+-- A lease grants access to a case, so its duration is limited to one day, also without a number.
 CREATE OR REPLACE FUNCTION public.lease_end(lease_seconds integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN clock_timestamp() + make_interval(secs => least(greatest(coalesce(lease_seconds, 0), 0), 86400));
+RETURN clock_timestamp() + make_interval(secs => greatest(least(lease_seconds, 86400), 0));
 REVOKE ALL ON FUNCTION public.lease_end(integer) FROM PUBLIC;
 
 -- Locks the job. Raises unless the actor holds exactly this lease and the lease is unexpired.
