@@ -17,7 +17,7 @@ from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
 from src.services.parameters import id_of
-from src.services.readable_rows import Unreadable, readable_rest, readable_rows
+from src.services.readable_rows import Unreadable, one_line, readable_rest, readable_rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Entry:
         done = _VERBS.get(self.type, f"{self.name[0].lower()}{self.name[1:]}")
         because = self.reason or self.detail.get("reason") or self.detail.get("unreadable")
         failed = f" (failed: {self.detail.get('error')})" if self.detail.get("outcome") == "failed" else ""
-        return f"{self.actor} {done}{f' {subject}' if subject else ''}{f': {because}' if because else ''}{failed}"
+        about, why = f" {subject}" if subject else "", f": {because}" if because else ""
+        return one_line(f"{self.actor} {done}{about}{why}{failed}")
 
 
 # The verb of each type in `str(entry)`; other types use their name.

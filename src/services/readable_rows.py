@@ -38,6 +38,13 @@ class Unreadable:
         return f"{self.table} {self.id} has a value that cannot be read: {where}; correct it as the owner"
 
 
+def one_line(text: str) -> str:
+    """Return a text with its control and direction characters escaped: in a terminal they could hide or forge lines."""
+    joiners = "\u200c\u200d"  # in words of Persian and of Indian languages
+    shown = (each if each.isprintable() or each in joiners else ascii(each)[1:-1] for each in text)
+    return text if text.isprintable() else "".join(shown)
+
+
 def readable_rows(session: Session, query: Any, model: Any) -> list[Any]:
     """Return the rows of a query on `model` in its order; in place of a row that cannot be read, an `Unreadable`.
 

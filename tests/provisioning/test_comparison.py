@@ -23,7 +23,9 @@ LOGINS = {
     "ALTER ROLE {login} INHERIT": "the login {login} inherits privileges",
     "ALTER ROLE {login} NOLOGIN": "the login {login} may not log in",
     "ALTER ROLE {login} CREATEDB": "the login {login} has too many privileges",
-    "REVOKE sti_admin FROM {login}": "the login {login} is not a member of sti_admin",
+    "REVOKE sti_wide FROM {login}": "the login {login} is not a member of sti_wide",
+    "GRANT sti_admin TO {login}": "the login {login} is a member of sti_admin",
+    "ALTER ROLE {login} SET search_path = x": "the setting search_path of the role {login} applies",
     "GRANT CREATE ON SCHEMA public TO {login}; GRANT {login} TO CURRENT_USER; ALTER TABLE sentiments OWNER TO {login}":
         "the login {login} owns tables",
 }  # fmt: skip
@@ -42,7 +44,7 @@ def differences(engine: Engine, logins: Roles | None = None) -> list[Difference]
 
 
 def test_a_migrated_database_has_no_differences(whole, speech_server):
-    assert differences(whole, speech_server.keys.login) == []
+    assert differences(whole, speech_server.keys.roles_of_logins) == []
     with whole.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()")) == 0
 
@@ -51,7 +53,7 @@ def test_a_database_created_by_create_all_has_no_differences(empty_url, speech_s
 
     engine = make_engine(empty_url)
     Base.metadata.create_all(engine)
-    assert differences(engine, speech_server.keys.login) == []
+    assert differences(engine, speech_server.keys.roles_of_logins) == []
     engine.dispose()
 
 

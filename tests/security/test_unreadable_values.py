@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from src.errors import InvalidInput
-from src.services import activity, cases
+from src.services import activity, cases, history
 from tests.security.unreadable import DOCUMENTS, enqueue
 
 TIMES = ["20000-01-01", "9000-01-01 00:00+00", "0999-12-31 23:59+00", "0044-03-15 BC", "infinity", "-infinity"]
@@ -152,3 +152,13 @@ def test_scores_are_numbers(db, audio, score):
 def test_numbers_of_jobs_are_limited(db, audio, columns):
     with pytest.raises(InvalidInput, match=r"priority_range|attempts_range"):
         enqueue(db, audio, "transcribe", **columns)
+
+
+def test_sentences_of_the_log_contain_no_control_or_direction_characters(db):
+    title, reason = "\x1b[2Jcase\nroot deleted everything", "\u202egnirts\x07"
+    with db.session(actor="alice", reason=reason) as session:
+        case = cases.open_case(session, title=title)
+        sentences = [str(entry) for entry in activity.feed(session, case=case)]
+        sentences += [str(version) for version in history.versions(session, case)]
+    assert sentences[0].endswith("case \\x1b[2Jcase\\nroot deleted everything: \\u202egnirts\\x07")
+    assert all(sentence.isprintable() for sentence in sentences)

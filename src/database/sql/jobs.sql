@@ -1,4 +1,4 @@
--- build 8 · sha256 c56b75568a88
+-- build 9 · sha256 6596a4b7d126
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -10,7 +10,7 @@
 -- A lease grants access to a case, so its duration is limited to one day. Callers check that it is at least a second.
 CREATE OR REPLACE FUNCTION public.lease_end(lease_seconds integer)
 RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN clock_timestamp() + make_interval(secs => least(greatest(coalesce(lease_seconds, 0), 0), 86400));
+RETURN clock_timestamp() + make_interval(secs => greatest(least(lease_seconds, 86400), 0));
 REVOKE ALL ON FUNCTION public.lease_end(integer) FROM PUBLIC;
 
 -- Locks the job. Raises unless the actor holds exactly this lease and the lease is unexpired.

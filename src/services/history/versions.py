@@ -15,7 +15,7 @@ from src.database.models import ActivityLog
 from src.database.models.activity_log import Operation
 from src.errors import InvalidInput
 from src.services.history.row_images import STAMPS, Identity, identity_of, model_of, values_of
-from src.services.readable_rows import Unreadable, readable_rest, readable_scalars
+from src.services.readable_rows import Unreadable, one_line, readable_rest, readable_scalars
 
 MOST_ON_A_PAGE = 1_000
 
@@ -51,7 +51,7 @@ class Version:
         done = {"insert": "added", "update": "changed", "delete": "deleted", "baseline": "recorded the existing"}
         what = ", ".join(self.changes) if self.operation == "update" else f"{self.model.__name__} {self.entity_id}"
         because = f": {self.unreadable or self.reason}" if self.unreadable or self.reason else ""
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}"
+        return one_line(f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}")
 
 
 def versions(
