@@ -28,6 +28,8 @@ SENSITIVE = "sensitive"
 """The value never appears in a repr, a log, an error or an export; the history contains a salted hash of it."""
 SECRET = "secret"  # noqa: S105 - the name of a mark
 """No session may read the column."""
+STAMPED = "stamped"
+"""A moment: when a session sets it, a trigger replaces the value with the time of the server."""
 LENGTH = "length"
 """(least, most): the limits of a text in characters, enforced by a CHECK."""
 UNSAMPLED = "unsampled"
