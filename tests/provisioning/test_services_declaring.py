@@ -13,8 +13,8 @@ from src.database.provisioning.comparison import compare
 from src.database.schema import LOOKUP, Protected, protect_table, record_columns, unprotect_table
 from src.errors import Conflict, Forbidden, InvalidInput
 from src.services import cases, history
-from tests.migrations import catalog
 from tests.conftest import UNSEALED
+from tests.migrations import catalog
 from tests.migrations.conftest import finish, outside, picture_of, programs_for, start
 from tests.provisioning.service import REVISION, Service, operations
 

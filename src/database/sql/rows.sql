@@ -1,4 +1,4 @@
--- build 5 · sha256 67c45c9b0d33
+-- build 6 · sha256 cde70b415306
 -- Values that the database maintains for every client: timestamps, row versions, codes of cases, their first owner,
 -- look-ups by code.
 
@@ -66,7 +66,7 @@ $body$;
 REVOKE ALL ON FUNCTION public.touch_versioned_row() FROM PUBLIC;
 
 -- A moment that a session sets is the time of the server: a chosen one could precede or outlast all others. The
--- argument names the column. Functions of this layer, which restore rows as the owner, keep the moment that they restore.
+-- argument names the column. Functions of this layer, which act as the owner, keep the moment that they set.
 CREATE OR REPLACE FUNCTION public.stamp_moment()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
