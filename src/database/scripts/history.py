@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run_several, storage_of
+from src.database.scripts.output import say
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
 from src.maintenance.erasure import erase_everywhere
@@ -32,8 +33,8 @@ def seal() -> None:
             moved = session.scalar(select(func.public.empty_default_partition()))
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
     if moved:
-        typer.echo(f"{moved} entries moved from the default partition to their months", err=True)
-    typer.echo(f"sealed: {sealed}")
+        say(f"{moved} entries moved from the default partition to their months", err=True)
+    say(f"sealed: {sealed}")
 
 
 def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months too.")] = True) -> None:
@@ -43,9 +44,10 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
         report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
         if archives:
             report.findings += check_archives(session, storage_of(settings))
-    typer.echo(str(report))
+    for line in report.lines():
+        say(line)
     if report.in_default_partition:
-        typer.echo(f"{report.in_default_partition} entries are in the default partition; run: history seal", err=True)
+        say(f"{report.in_default_partition} entries are in the default partition; run: history seal", err=True)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -57,7 +59,7 @@ def export(month: Month, target: Annotated[Path, typer.Argument(help="The file t
     except OSError as error:
         raise InvalidInput(f"{target} cannot be written ({error.strerror}); name a new file.") from error
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session, session.begin(), file:
-        typer.echo(f"exported: {write_month(session, _month(month), file)}")
+        say(f"exported: {write_month(session, _month(month), file)}")
 
 
 def archive(month: Month) -> None:
@@ -65,7 +67,7 @@ def archive(month: Month) -> None:
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
         made = archive_month(session, storage_of(settings), _month(month))
-        typer.echo(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
+        say(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
 
 
 def erase(
@@ -78,14 +80,14 @@ def erase(
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
         erased = erase_everywhere(session, storage_of(settings), case_id=case, username=user, reason=reason)
-    typer.echo(f"erased: {erased}")
+    say(f"erased: {erased}")
 
 
 def baseline() -> None:
     """Write an entry for each row without one and a digest for each version without one: from before capture began."""
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session:
         written = write_baselines(session)
-    typer.echo(f"baselines: {written.entries}, digests: {written.digests}")
+    say(f"baselines: {written.entries}, digests: {written.digests}")
 
 
 def _month(name: str) -> date:
