@@ -29,6 +29,7 @@ from src.config import Settings, load_settings
 from src.database import AudioFile, Case, Database, ProcessingJob, TranscriptionSegment
 from src.database.connection.addresses import key_path, owner_url
 from src.database.connection.driver_errors import translate
+from src.database.scripts.output import printable
 from src.errors import NotFound, SpeechError, Unavailable
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
 
@@ -224,11 +225,11 @@ def clock(seconds: float | None) -> str:
 
 
 def heading(text: str) -> None:
-    print(f"\n{text}", flush=True)
+    print(f"\n{printable(text)}", flush=True)
 
 
 def say(text: str) -> None:
-    print(f"  {text}", flush=True)
+    print(f"  {printable(text)}", flush=True)
 
 
 def main() -> int:
@@ -240,11 +241,11 @@ def main() -> int:
     try:
         demo(recording, PHRASE if recording == RECORDING else None)
     except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(printable(f"demo: {error}"), file=sys.stderr)
         return error.code
     except (SpeechError, DBAPIError) as error:
         translated = translate(error) if isinstance(error, DBAPIError) else error
-        print(f"demo: {translated or error}", file=sys.stderr)
+        print(printable(f"demo: {translated or error}"), file=sys.stderr)
         return 3 if isinstance(translated, Unavailable) else 1
     except KeyboardInterrupt:
         print("demo: interrupted; run it again to continue", file=sys.stderr)

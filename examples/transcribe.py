@@ -33,6 +33,7 @@ from pocketsphinx import Decoder, Endpointer
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from src.database import Database, ProcessingJob
+from src.database.scripts.output import printable
 from src.errors import InvalidInput, LeaseLost, SpeechError, Unavailable
 from src.services import analyses, recordings, transcripts, work
 from src.services.transcripts import Segment, Word
@@ -293,7 +294,7 @@ def progress(at_ms: int, of_ms: int | None) -> str:
 
 
 def say(text: str) -> None:
-    print(f"transcriber: {text}", file=sys.stderr, flush=True)
+    print(printable(f"transcriber: {text}"), file=sys.stderr, flush=True)
 
 
 def main() -> int:

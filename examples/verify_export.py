@@ -29,6 +29,11 @@ def sha256(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
+def printable(text: str) -> str:
+    """Return a text in which nothing acts on a terminal: the values come from the file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def root_of(leaves: list[bytes]) -> bytes:
     """Return the Merkle root of RFC 6962: the left subtree has the largest power of two below the number of leaves."""
     if not leaves:
@@ -132,12 +137,12 @@ def main() -> int:
         findings = list(check(lines, options.key, heads))
         loose = unsealed(lines)
     except FileNotFoundError as error:
-        print(f"verify_export: {error}", file=sys.stderr)
+        print(printable(f"verify_export: {error}"), file=sys.stderr)
         return 2
     except (OSError, EOFError, zlib.error, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         findings = [f"the file is damaged: {error!r}"]
     for finding in findings:
-        print(finding)
+        print(printable(finding))
     print(
         f"{len(findings)} findings" if findings else f"{len(lines)} lines, no findings; {loose} entries not sealed yet"
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 import wave
 from collections.abc import Callable, Iterator
@@ -26,11 +27,14 @@ from src.database import AudioFile, Case, Database, StorageObject
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.connection.session import database_of
 from src.database.testing import USERS, SpeechServer, speech_server
+from src.services.history import HeadFile, SealKey
 from src.storage import LocalStorage, keys
 from tests.warm import WarmPython
 
 __all__ = ["speech_server"]
 
+# The key and the exported heads of a log without seals.
+UNSEALED = {"key": SealKey(bytes(32)), "heads": HeadFile(Path(os.devnull))}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

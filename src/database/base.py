@@ -165,6 +165,11 @@ def user_text(most: int, *arguments: Any, **options: Any) -> MappedColumn[Any]:
     return written(*arguments, most=most, sampled=False, **options)
 
 
+def moment(**options: Any) -> MappedColumn[Any]:
+    """Return a `written` column with a moment that decides something: sessions set it, and the server says which."""
+    return written(info={declaration.STAMPED: True}, **options)
+
+
 def administered(*arguments: Any, **options: Any) -> MappedColumn[Any]:
     """Return a column that only administrators may change."""
     return guarded(*arguments, info={declaration.ADMINISTERED: True} | options.pop("info", {}), **options)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import IO, Any
@@ -25,11 +24,10 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from src.database.models import ActivitySeal
-from src.errors import IntegrityFailure
+from src.services.history.archived_months import FORMAT, VERSION, read_lines
 from src.services.history.chain import microseconds
 
-FORMAT = "speech-to-information/history"
-VERSION = 1
+__all__ = ["FORMAT", "VERSION", "read_lines", "without_payloads", "write_month"]
 
 _ENTRIES = text("""
     SELECT l.id,
@@ -61,19 +59,6 @@ def write_month(session: Session, month: date, target: IO[bytes]) -> int:
     lines = (dict(zip(_NAMES, row, strict=True)) for row in entries)
     _write(target, [head], lines, _seal_lines(session, month))
     return count
-
-
-def read_lines(source: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the lines of an archive file. Raises IntegrityFailure for another format or a truncated file."""
-    try:
-        with gzip.open(source, "rt", encoding="utf-8") as lines:
-            for index, line in enumerate(lines):
-                document: dict[str, Any] = json.loads(line)
-                if index == 0 and (document.get("format"), document.get("version")) != (FORMAT, VERSION):
-                    raise IntegrityFailure(f"Not an archived month in the format {FORMAT}, version {VERSION}.")
-                yield document
-    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
-        raise IntegrityFailure(f"The archived month is damaged ({error}); restore it from a backup.") from error
 
 
 def without_payloads(lines: Iterable[dict[str, Any]], entries: set[int]) -> bytes:

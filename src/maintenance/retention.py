@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, ActivityType, Case
-from src.errors import Conflict, InvalidInput, ObjectNotFound, StorageError
+from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
+from src.errors import Conflict, InvalidInput
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
-from src.services.history.chain import merkle_root
-from src.services.history.findings import Finding
+from src.services.history.archive_checks import check_archives
 from src.storage import StorageBackend, keys
+
+__all__ = ["archive_month", "check_archives", "erase_archived", "forget_replaced"]
 
 BASELINES_AT_ONCE = 1_000
 # One archiving or erasing transaction at a time, and none during a verification (`keep_archives`).
 _ALONE = text("LOCK TABLE public.activity_archives IN SHARE ROW EXCLUSIVE MODE")
 # Indexes of fields in the JSON array that the leaf hash of an entry covers.
-_TYPE_ID, _CASE, _ENTITY, _ENTITY_ID, _TRANSACTION, _EPOCH = 2, 5, 6, 7, 11, 12
+_CASE, _ENTITY, _ENTITY_ID = 5, 6, 7
 
 
 def archive_month(session: Session, storage: StorageBackend, month: date) -> ActivityArchive:
@@ -63,31 +64,6 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
         while session.scalar(select(func.public.write_baseline(table, BASELINES_AT_ONCE))) == BASELINES_AT_ONCE:
             pass
     return archive
-
-
-def check_archives(session: Session, storage: StorageBackend) -> Iterator[Finding]:
-    """Yield findings on archived months: missing or changed files, entries that are not sealed."""
-    type_id = session.scalars(select(ActivityType.id).where(ActivityType.code == "history.erased")).one()
-    erased = set(session.scalars(text(
-        "SELECT DISTINCT e.value::text FROM public.activity_logs l,"
-        " LATERAL jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value) WHERE l.activity_type_id = :type_id"
-    ), {"type_id": type_id}))  # fmt: skip
-    intact = []
-    for archive in session.scalars(select(ActivityArchive).order_by(ActivityArchive.month)).all():
-        month = f"{archive.month:%Y-%m}"
-        try:
-            if _sha256(storage, archive.storage_key) != archive.sha256:
-                yield Finding("archive", f"the archived month {month} does not match its sha256")
-                continue
-            erased |= _erased_of(_lines(storage, archive), type_id)
-            intact.append(archive)
-        except ObjectNotFound:
-            yield Finding("archive", f"the archived month {month} is missing in the storage")
-        except StorageError as error:
-            yield Finding("archive", f"the archived month {month} cannot be read: {error}")
-    # The erasure of an entry may be in a later month, so collect all erasures first.
-    for archive in intact:
-        yield from _check_lines(session, archive, _lines(storage, archive), erased)
 
 
 def erase_archived(
@@ -153,52 +129,6 @@ def _append(session: Session, type_code: str, detail: dict[str, Any]) -> None:
         ),
         {"type_code": type_code, "detail": json.dumps(detail)},
     )
-
-
-def _check_lines(
-    session: Session, archive: ActivityArchive, lines: Iterable[dict[str, Any]], erased: set[str]
-) -> Iterator[Finding]:
-    month = f"{archive.month:%Y-%m}"
-    seals = session.scalars(select(ActivitySeal).where(ActivitySeal.month == archive.month)).all()
-    leaves: dict[int, list[tuple[int, bytes]]] = {seal.id: [] for seal in seals}
-    for line in lines:
-        if "entry" not in line:
-            continue
-        entry_id, leaf = line["entry"], bytes.fromhex(line["leaf_hash"])
-        if not _matches(line):
-            yield Finding("changed", f"archived entry {entry_id} of {month} does not match its hashes", entry_id)
-        elif line["payload"] is None and str(entry_id) not in erased:
-            yield Finding(
-                "erased", f"archived entry {entry_id} of {month} has no payload, and no erasure lists it", entry_id
-            )
-        head = json.loads(line["head"])
-        epoch, xid = head[_EPOCH], int(head[_TRANSACTION])
-        seal_id = next((s.id for s in seals if s.epoch == epoch and s.low_xid <= xid < s.high_xid), None)
-        if seal_id is None:
-            yield Finding("inserted", f"archived entry {entry_id} of {month} is not in any seal", entry_id)
-        else:
-            leaves[seal_id].append((entry_id, leaf))
-    for seal in seals:
-        if merkle_root([leaf for _, leaf in sorted(leaves[seal.id])]) != bytes(seal.root):
-            yield Finding("archive", f"the archived entries of {month} do not match seal {seal.id}", None, seal.id)
-
-
-def _matches(line: dict[str, Any]) -> bool:
-    payload_hash = bytes.fromhex(line["payload_hash"])
-    if line["payload"] is not None:
-        salted = bytes.fromhex(line["salt"]) + line["payload"].encode("utf-8")
-        if hashlib.sha256(salted).digest() != payload_hash:
-            return False
-    leaf = hashlib.sha256(b"\x00" + line["head"].encode("utf-8") + payload_hash).hexdigest()
-    return leaf == str(line["leaf_hash"])
-
-
-def _erased_of(lines: Iterable[dict[str, Any]], type_id: int) -> set[str]:
-    """Return the ids that erasures in this month list, as text: they may have been changed to other JSON values."""
-    payloads = (json.loads(line["payload"]) for line in lines
-                if line.get("payload") is not None and json.loads(line["head"])[_TYPE_ID] == type_id)  # fmt: skip
-    lists = (payload["new"].get("entries") for payload in payloads if isinstance(payload["new"], dict))
-    return {str(entry_id) for ids in lists if isinstance(ids, list) for entry_id in ids}
 
 
 def _concerns(head: str, case_id: int | None, user_id: int | None) -> bool:

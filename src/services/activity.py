@@ -14,6 +14,7 @@ from sqlalchemy.types import BigInteger, Text
 
 from src.database.base import Base
 from src.database.connection.session import actor_of
+from src.database.connection.session import note_read as add_read
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.errors import InvalidInput
 from src.services.parameters import id_of
@@ -121,17 +122,18 @@ def note_read(
 ) -> None:
     """Record a read of sensitive data: written together when the session ends, even when it rolls back.
 
+    The entry names the case if the actor may read it now, at the time of reading.
+
     For services that return recorded speech: recordings opened, transcripts read, searches made, exports.
     """
-    session.info["reads"].append(
-        {
-            "type": type,
-            "case_id": id_of(Case, case) if case is not None else None,
-            "entity": entity.__tablename__ if entity is not None else None,
-            "entity_id": getattr(entity, "id", None),
-            "detail": dict(detail or {}),
-        }
-    )
+    read = {
+        "type": type,
+        "case_id": id_of(Case, case) if case is not None else None,
+        "entity": entity.__tablename__ if entity is not None else None,
+        "entity_id": getattr(entity, "id", None),
+        "detail": dict(detail or {}),
+    }
+    add_read(session, read)
 
 
 def feed(

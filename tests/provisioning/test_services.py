@@ -18,6 +18,7 @@ from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.errors import Conflict, Forbidden, UnsafeConnection
 from src.services import cases, history
+from tests.conftest import UNSEALED
 from tests.migrations.conftest import ROOT, alembic_config, outside
 from tests.provisioning.service import Service
 
@@ -130,14 +131,14 @@ def test_a_hold_prevents_deletes_and_deleted_rows_can_be_restored(db, owner, cas
 
 def test_verification_covers_the_table(db, owner, case_id):
     with db.session(actor="root") as session:
-        assert history.verify(session).findings == []
+        assert history.verify(session, **UNSEALED).findings == []
     with owner.begin() as connection:
         connection.execute(text("ALTER TABLE case_tags DISABLE TRIGGER USER"))
         connection.execute(text("UPDATE case_tags SET tag = 'forged'"))
         connection.execute(text("ALTER TABLE case_tags ENABLE TRIGGER USER"))
     assert apply(owner) == []
     with db.session(actor="root") as session:
-        (finding,) = history.verify(session).findings
+        (finding,) = history.verify(session, **UNSEALED).findings
     assert "case_tags 1 differs from entry" in str(finding)
     assert "tag" in str(finding)
 

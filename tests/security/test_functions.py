@@ -50,7 +50,9 @@ KNOWN = {
     "participant_may": "test_functions_about_the_actor_reveal_nothing_else",
     "participation_known_1": "test_functions_about_the_actor_reveal_nothing_else",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
+    "read_receipt": "test_a_receipt_proves_only_a_right_that_existed",
     "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
+    "record_session_reads": "test_reads_of_a_session_need_the_proof_of_the_program",
     "record_reads": "test_reads_are_recorded_only_in_readable_cases",
     "restore_deleted": "tests/services/history",
     "role_permissions_known_1": "a rule without data: tests/services/test_permissions.py",
@@ -95,6 +97,51 @@ KNOWN = {
 
 # They read only the catalog, for `history.verify`.
 FOR_ADMINISTRATORS = {"capture_arguments", "captured_tables"}
+
+
+READS = text("SELECT record_reads(jsonb_build_array(jsonb_build_object('type', 'search.made', 'case_id', :case,"
+             " 'detail', '{}'::jsonb, 'receipt', :receipt)))")  # fmt: skip
+
+
+def newest_entry(owner) -> tuple[str, int | None, str]:
+    with owner.connect() as connection:
+        entry = connection.execute(
+            text("SELECT l.actor, l.case_id, t.code FROM activity_logs l JOIN activity_types t"
+                 " ON t.id = l.activity_type_id ORDER BY l.id DESC LIMIT 1")
+        ).one()  # fmt: skip
+    return tuple(entry)
+
+
+def test_a_receipt_proves_only_a_right_that_existed(populated):
+    own, foreign = populated.case_of["alice"], populated.case_of["bob"]
+    receipt = text("SELECT read_receipt(:case)")
+    with populated.db.session(actor="bob") as session:
+        of_bob = session.scalar(receipt, {"case": foreign})
+    with populated.db.session(actor="alice") as session:
+        assert session.scalar(receipt, {"case": foreign}) is None
+        assert session.scalar(receipt, {"case": 999_999}) is None
+        assert session.scalar(receipt, {"case": None}) is None
+        of_alice = session.scalar(receipt, {"case": own})
+    token = populated.db.signing_key.token("session", "alice", backend_pid=1, started=1)
+    changed = of_alice.replace(f"|{own}|", f"|{foreign}|", 1)
+    for forged in (of_bob, of_alice, changed, token, "read|1|1|1|1|1", "|||||", "", "x" * 10_000, None):
+        with populated.db.session(actor="alice") as session:
+            session.execute(READS, {"case": foreign, "receipt": forged})
+        assert newest_entry(populated.owner) == ("alice", None, "search.made"), forged
+    with populated.db.session() as session:
+        assert session.scalar(receipt, {"case": own}) is None
+
+
+def test_reads_of_a_session_need_the_proof_of_the_program(populated):
+    statement = text("SELECT record_session_reads(CAST(:entries AS jsonb), :proof)")
+    entries = json.dumps([{"type": "search.made", "case_id": None, "detail": {}}])
+    with core(populated.db, Actor("alice")) as connection:
+        proofs = [token_for(populated.db, connection, purpose, "1", pid=pid, started=started)
+                  for purpose, pid, started in (("login", 0, 0), ("reads", 1, 0), ("reads", 0, -1))]  # fmt: skip
+        receipt = connection.scalar(text("SELECT read_receipt(:case)"), {"case": populated.case_of["alice"]})
+        for proof in (*proofs, receipt, None, "1", ""):
+            with pytest.raises(DBAPIError, match="no actor"), connection.begin_nested():
+                connection.execute(statement, {"entries": entries, "proof": proof})
 
 
 @pytest.mark.parametrize("role", ["sti_app", "sti_wide", "sti_admin", "the login", "PUBLIC"])

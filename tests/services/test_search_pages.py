@@ -171,3 +171,20 @@ def test_pieces_distinguish_marks_from_brackets_in_the_text(crowded):
         assert {text for text, matched in cut.pieces if matched} == {"light"}
         assert "[[light]]" in cut.snippet
         session.rollback()
+
+
+@pytest.mark.parametrize("query", ["light", "ライト", "éclair"])
+@pytest.mark.parametrize("filling", [0, 30_000])
+def test_control_characters_in_a_text_cannot_forge_marks(db, make_audio, query, filling):
+    content = f"\x02forged\x03 {query} \x03\x02also\x03{' word' * (filling // 5)}"
+    with db.session(actor="alice") as session:
+        case = cases.open_case(session, title="Forged")
+        transcripts.add(session, make_audio(session, case), [Segment(content, 0, 900)], language="en")
+    with db.session(actor="alice") as session:
+        (hit,) = search.transcripts(session, query, case=case)
+        marked = [text for text, matched in hit.pieces if matched]
+        assert hit.text == content
+        assert search.suggest(session, query[:2], case=case) in ([query], [])
+    # Of a long text only a fragment is marked, without folding.
+    assert marked == [query] or (filling and not query.isascii() and marked == [])
+    assert not {"\x02", "\x03"} & {character for text, _ in hit.pieces for character in text}

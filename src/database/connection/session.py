@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL, Engine, cast, func, select
+from sqlalchemy import URL, BigInteger, Engine, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from src.database.connection.actor_tokens import Actor, SigningKey
-from src.database.connection.actor_transaction import ADMIN_LOGIN_MISSING
+from src.database.connection.actor_transaction import ADMIN_LOGIN_MISSING, sign
 from src.database.connection.driver_errors import translate
 from src.database.connection.engine import PoolOptions, mark_for_ping
 from src.database.connection.login_pools import LoginPools
@@ -64,6 +64,11 @@ class Database:
         return self._members.main
 
     @property
+    def side_engine(self) -> Engine:
+        """The engine of the login of members for transactions beside their sessions."""
+        return self._members.side
+
+    @property
     def admin_engine(self) -> Engine:
         """The engine of the login of administrators. Raises AdminLoginRequired without one."""
         if self._administrators is None:
@@ -106,10 +111,12 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, *, aside: bool = False) -> Iterator[Session]:
-        info = {"database": self, "actor": actor, "pending_writes": (), "reads": []}
+        info = {"database": self, "actor": actor, "pending_writes": (), "reads": [], "receipts": {}}
         session = ActorSession(expire_on_commit=False, info=info)
         try:
             with session, self._entered(session, actor, aside=aside):
+                # Kept for the log of reads: the actor may be inactive, or have another name, when the session ends.
+                session.info["actor_id"] = session.connection().info["actor_id"]
                 yield session
         except StaleDataError as error:
             # In a new transaction, since the failed one has ended.
@@ -130,8 +137,8 @@ class Database:
             raise
         finally:
             # Reads are logged even if the transaction rolled back.
-            if session.info["reads"]:
-                self._log_reads(actor, session.info["reads"])
+            if session.info["reads"] and session.info.get("actor_id") is not None:
+                self._log_reads(actor, session.info["actor_id"], session.info["reads"])
 
     def _entered(self, session: Session, actor: Actor, *, aside: bool) -> SessionTransaction:
         """Begin the transaction of the session with the login of its actor, and return it."""
@@ -150,11 +157,11 @@ class Database:
         (self._known_administrators.discard if is_known else self._known_administrators.add)(str(actor.name))
         return transaction
 
-    def _log_reads(self, actor: Actor, reads: list[dict[str, Any]]) -> None:
-        """Log reads and denied access in a separate transaction; without an actor nothing is logged."""
+    def _log_reads(self, actor: Actor, actor_id: int, reads: list[dict[str, Any]]) -> None:
+        """Log reads and denied access of a session that has ended, as its actor, in a separate transaction."""
         with Session() as log, self._entered(log, actor, aside=True):
-            if log.connection().info["actor_id"] is not None:
-                log.execute(select(func.public.record_reads(cast(reads, JSONB))))
+            proof = sign(log.connection(), self.signing_key, "reads", str(actor_id))
+            log.execute(select(func.public.record_session_reads(cast(reads, JSONB), cast(proof, Text))))
 
     def close(self) -> None:
         """Close all connections of the pools; the object can be used again."""
@@ -191,6 +198,24 @@ def _begun(session: Session, engine: Engine) -> SessionTransaction:
 def _note_denied(session: Session, error: Forbidden) -> None:
     """Add the denied access to the reads: both are logged after a rollback."""
     session.info["reads"].append({"type": "access.refused", "detail": {"refused": str(error)}})
+
+
+def note_read(session: Session, read: dict[str, Any]) -> None:
+    """Add a read to those that are logged when the session ends, with the right to its case at this moment.
+
+    The right is proved by a receipt of the database, one for each case of a session: it may have ended by then.
+    """
+    case_id, receipts = read.get("case_id"), session.info["receipts"]
+    if case_id is not None and case_id not in receipts:
+        connection = session.connection()
+        driver: Any = connection.connection.dbapi_connection
+        # In a failed transaction no statement runs.
+        statuses: Any = connection.dialect.loaded_dbapi.extensions
+        if driver.get_transaction_status() != statuses.TRANSACTION_STATUS_INERROR:
+            receipt = connection.scalar(select(func.public.read_receipt(cast(case_id, BigInteger))))
+            if receipt is not None:
+                receipts[case_id] = receipt
+    session.info["reads"].append({**read, "receipt": receipts.get(case_id)})
 
 
 def database_of(session: Session) -> Database:

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, relationship
 
-from src.database.base import Record, Versioned, acting_user, written
+from src.database.base import Record, Versioned, acting_user, moment, written
 from src.database.models.lookups import Lookup
 from src.database.schema import Protected
 
@@ -62,7 +62,7 @@ class AnalysisResult(Versioned, Record):
     )
     model_name: Mapped[str | None] = written(most=200, once=True)
     model_version: Mapped[str | None] = written(most=200, once=True)
-    accepted_at: Mapped[datetime | None] = written()
+    accepted_at: Mapped[datetime | None] = moment()
     accepted_by_id: Mapped[int | None] = acting_user(once=False)
     created_by_id: Mapped[int] = acting_user()
 

@@ -27,6 +27,7 @@ from src.database.base import (
     case_key,
     children,
     guarded,
+    moment,
     not_negative,
     one_of,
     sha256_form,
@@ -68,14 +69,13 @@ class StorageObject(Record):
     __tablename__ = "storage_objects"
     # Announced by a function, changed by triggers and maintenance only. A pending object is not part of a case yet: any
     # user may have announced it, and it may be removed under a legal hold unless its key names a recording, so its log
-    # entries name no case. Counters of checks and sweeps are not captured. Not restorable: a row restored from the log
-    # would have no bytes.
+    # entries name no case. Checks and attempts to remove it are captured too. Not restorable: a row restored from the
+    # log would have no bytes.
     __protection__ = Protected(
         select=False,
         insert=None,
         update=None,
         delete=None,
-        not_captured=("verified_at", "checked_at", "attempts", "last_error"),
         restorable=None,
         in_snapshot=False,
         triggers=(
@@ -215,7 +215,7 @@ class AudioFile(Versioned, Record):
         ForeignKey("audio_statuses.id", ondelete="RESTRICT"),
         server_default=text("public.code_id('audio_statuses', 'received')"),
     )
-    processed_at: Mapped[datetime | None] = written()
+    processed_at: Mapped[datetime | None] = moment()
     error_message: Mapped[str | None] = user_text(4000)
     storage_type: Mapped[str] = written(
         most=64, least=1, once=True, server_default="local", comment="name of the storage backend"

@@ -29,6 +29,7 @@ from src.database.base import (
     administered,
     case_key,
     children,
+    moment,
     one_of,
     user_text,
     versioned_by,
@@ -143,7 +144,7 @@ class Case(Versioned, Record):
         server_default=text("public.code_id('case_priorities', 'medium')"),
     )
     opened_by_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True, server_default=ACTOR)
-    closed_at: Mapped[datetime | None] = written()
+    closed_at: Mapped[datetime | None] = moment()
     active_holds: Mapped[int] = mapped_column(
         server_default="0", server_onupdate=FetchedValue(), comment="unreleased legal holds; counted by a trigger"
     )
@@ -249,7 +250,7 @@ class LegalHold(Versioned, Record):
     case_id: Mapped[int] = case_key()
     reason: Mapped[str] = user_text(2000, least=1, once=True)
     placed_by_id: Mapped[int] = acting_user()
-    released_at: Mapped[datetime | None] = written()
+    released_at: Mapped[datetime | None] = moment()
     released_by_id: Mapped[int | None] = acting_user(once=False)
     release_reason: Mapped[str | None] = user_text(2000, least=1)
 

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, acting_user, not_negative, one_of, user_text, written
+from src.database.base import Record, Versioned, acting_user, moment, not_negative, one_of, user_text, written
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED
 
@@ -40,7 +40,8 @@ class ProcessingJob(Versioned, Record):
                 "AFTER UPDATE",
                 "capture_change",
                 CAPTURED,
-                when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease",
+                when="OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease"
+                " OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at",
             ),
         ),
     )
@@ -93,8 +94,8 @@ class ProcessingJob(Versioned, Record):
     leased_by_id: Mapped[int | None] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
     lease_expires_at: Mapped[datetime | None] = written(once=True)
     worker: Mapped[str | None] = written(most=200, once=True, comment="name of the worker process, given by it")
-    started_at: Mapped[datetime | None] = written(once=True)
-    finished_at: Mapped[datetime | None] = written(once=True)
+    started_at: Mapped[datetime | None] = moment(once=True)
+    finished_at: Mapped[datetime | None] = moment(once=True)
     error_message: Mapped[str | None] = user_text(4000, once=True)
     created_by_id: Mapped[int] = acting_user()
 

@@ -29,6 +29,7 @@ from src.database.base import (
     acting_user,
     administered,
     children,
+    moment,
     not_negative,
     sha256_form,
     user_text,
@@ -122,7 +123,7 @@ class Transcription(Versioned, Record):
     confidence: Mapped[float | None] = written(once=True)
     model_name: Mapped[str | None] = written(most=200, once=True, comment="recogniser; null for text written by people")
     model_version: Mapped[str | None] = written(most=200, once=True)
-    accepted_at: Mapped[datetime | None] = written()
+    accepted_at: Mapped[datetime | None] = moment()
     accepted_by_id: Mapped[int | None] = acting_user(once=False)
     created_by_id: Mapped[int] = acting_user()
     segments_sha256: Mapped[str | None] = mapped_column(

@@ -152,7 +152,8 @@ def _run(engine: Engine, group: list[Difference]) -> str | None:
 
 def _mend(engine: Engine, group: list[Difference]) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        # With this path, no object of another schema takes part in what the statements create.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL search_path = pg_catalog")
         for difference in group:
             for statement in difference.mend:
                 execute(connection, statement)

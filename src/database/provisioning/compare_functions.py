@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sqlalchemy import Connection
+
 from src.database.provisioning.catalog import Catalog
+from src.database.provisioning.compare_objects import compare_objects
 from src.database.provisioning.compare_rights import role_name
 from src.database.provisioning.differences import Difference, Kind
 from src.database.schema import Function, functions
@@ -14,7 +17,7 @@ _TYPES = {"timestamptz": "timestamp with time zone", "int": "integer"}
 _RECORDED = {"schema_revision()", "schema_build()", "schema_oldest_code()"}
 
 
-def compare_functions(present: Catalog, expected: Catalog) -> Iterator[Difference]:
+def compare_functions(connection: Connection, present: Catalog, expected: Catalog) -> Iterator[Difference]:
     known = {_as_catalog_says(function): function for function in functions()}
     for identity, function in known.items():
         found = present.functions.get(identity)
@@ -41,6 +44,8 @@ def compare_functions(present: Catalog, expected: Catalog) -> Iterator[Differenc
                 f"the function {identity} is SECURITY DEFINER and unknown to this version",
                 left=f"this layer does not call it; unless it is intended: DROP FUNCTION public.{identity}",
             )
+    definers = {identity for identity, function in present.functions.items() if function.is_definer}
+    yield from compare_objects(connection, known.keys() | _RECORDED | definers)
     for identity in sorted(_RECORDED - present.functions.keys()):
         yield Difference(Kind.REVISION, identity, f"the function {identity} is missing", left="init_db creates it")
 

@@ -46,7 +46,7 @@ def compare(connection: Connection, logins: Roles | None = None) -> list[Differe
         present = read_catalog(connection, "public")
         expected = expected_catalog(connection, functions(), tables, services)
         return [
-            *compare_functions(present, expected),
+            *compare_functions(connection, present, expected),
             *compare_tables(present, expected, services),
             *compare_partitions(connection),
             *compare_row_security(connection, present, protected),

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SEED = "seed"
     ROW_TYPE = "activity type"
     REVISION = "revision"
+    OBJECT = "object"
 
 
 @dataclass(frozen=True)

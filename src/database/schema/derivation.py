@@ -18,16 +18,17 @@ from src.database.schema.declaration import (
     CAPTURED_WITHOUT_CASE,
     SECRET,
     SENSITIVE,
+    STAMPED,
     UNSAMPLED,
     Protected,
     protection_of,
     sets,
     with_mark,
 )
-from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger
+from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger, stamped
 from src.database.schema.policies import policies_of
 
-BUILD = 9
+BUILD = 12
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
@@ -100,7 +101,8 @@ def _triggers(table: Table) -> Iterator[Trigger]:
 def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
     if declared.touched:
         function = "touch_versioned_row" if "row_version" in table.columns else "touch_row"
-        yield Trigger("touch", "BEFORE UPDATE", function, always=False)
+        uncaptured = (",".join(declared.not_captured),) if declared.not_captured else ()
+        yield Trigger("touch", "BEFORE UPDATE", function, uncaptured, always=False)
     if declared.captured:
         # The logical replication worker fires row-level triggers only.
         replicated = "pg_catalog.current_setting('session_replication_role') = 'replica'"
@@ -114,6 +116,7 @@ def _derived_triggers(table: Table, declared: Protected) -> Iterator[Trigger]:
         changed = "OLD.id IS DISTINCT FROM NEW.id"
         refused = ("the id of a row cannot change",)
         yield Trigger("keep_id", "BEFORE UPDATE OF id", "refuse_change", refused, when=changed)
+    yield from (each for column in with_mark(table.columns, STAMPED) for each in stamped(column))
     if not declared.closed:
         untraced = ("it would leave no trace, delete rows instead",)
         yield Trigger(

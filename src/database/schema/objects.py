@@ -60,6 +60,17 @@ class Trigger:
         return f"{drop}{self.definition};{always}"
 
 
+def stamped(column: str) -> tuple[Trigger, ...]:
+    """Return the triggers that replace a moment set by a session with the time of the server."""
+    changed = f"NEW.{column} IS NOT NULL AND OLD.{column} IS DISTINCT FROM NEW.{column}"
+    return (
+        Trigger(
+            f"stamp_{column}", "BEFORE INSERT", "stamp_moment", (column,), f"NEW.{column} IS NOT NULL", always=False
+        ),
+        Trigger(f"stamp_new_{column}", f"BEFORE UPDATE OF {column}", "stamp_moment", (column,), changed, always=False),
+    )
+
+
 @dataclass(frozen=True)
 class Policy:
     """A row policy for one command and one role."""

@@ -6,10 +6,13 @@ Exit codes: 0 done, 1 findings or rejected, 2 wrong arguments, 3 something outsi
 from __future__ import annotations
 
 import inspect
+import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +23,7 @@ from src.config import Settings
 from src.database.connection.addresses import owner_url
 from src.database.connection.driver_errors import translate
 from src.database.connection.engine import PoolOptions, make_engine
+from src.database.scripts.output import printable, say
 from src.errors import SpeechError, Unavailable
 from src.storage import StorageBackend, open_backend
 
@@ -48,6 +52,7 @@ def run(function: Callable[..., None], name: str) -> None:
     """Run a typer function as the program `name`; every command has the option `--debug`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name=name)(_command(function, name))
+    _neutral_output()
     app(prog_name=f"python -m src.database.scripts.{name}")
 
 
@@ -56,7 +61,29 @@ def run_several(name: str, *functions: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
     for function in functions:
         app.command()(_command(function, name))
+    _neutral_output()
     app(prog_name=f"python -m src.database.scripts.{name}")
+
+
+class _OneLine(logging.Formatter):
+    """The messages of loggers, which may contain names of users or of database objects."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _neutral_output() -> None:
+    """Print unexpected errors and warnings of loggers like all other output."""
+    sys.excepthook = _unhandled
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
+
+
+def _unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an unexpected error: its message may contain values of users."""
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.splitlines():
+            say(line, err=True)
 
 
 def _command(function: Callable[..., None], name: str) -> Callable[..., None]:
@@ -71,8 +98,8 @@ def _command(function: Callable[..., None], name: str) -> Callable[..., None]:
             if translated is None:
                 raise
             if debug:
-                traceback.print_exc()
-            typer.echo(f"{name}: {translated}", err=True)
+                _unhandled(type(error), error, error.__traceback__)
+            say(f"{name}: {translated}", err=True)
             raise typer.Exit(3 if isinstance(translated, Unavailable) else 1) from error
 
     # Typer reads both; `wraps` copied those of the function.

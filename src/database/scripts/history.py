@@ -16,6 +16,7 @@ from src.config import load_settings
 from src.database.connection.addresses import key_path, serving_logins
 from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
+from src.database.scripts.output import say
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
 from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
@@ -55,14 +56,14 @@ def seal(
             _, urls, _ = serving_logins(settings)
             for url in filter(None, (urls.members, urls.administrators)):
                 for ended in end_holders(session, url, longest=timedelta(minutes=end_after)):
-                    typer.echo(f"ended: {ended}", err=True)
+                    say(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
         waiting = note_delay(session, limit=timedelta(minutes=limit))
-    typer.echo(f"sealed: {sealed}")
+    say(f"sealed: {sealed}")
     overdue = waiting.age > timedelta(minutes=limit)
     if overdue or waiting.blockers:
-        typer.echo(str(waiting), err=True)
+        say(str(waiting), err=True)
     if overdue or unprepared:
         raise typer.Exit(1)
 
@@ -80,10 +81,10 @@ def _prepare_partitions(session: Session) -> bool:
     except DBAPIError as error:
         if not isinstance(error.orig, LockNotAvailable):
             raise
-        typer.echo("partitions: an open transaction that has read the log keeps them locked; end it", err=True)
+        say("partitions: an open transaction that has read the log keeps them locked; end it", err=True)
         return True
     if moved:
-        typer.echo(f"{moved} entries moved from the default partition to their months", err=True)
+        say(f"{moved} entries moved from the default partition to their months", err=True)
     return False
 
 
@@ -94,9 +95,10 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
         report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
         if archives:
             report.findings += check_archives(session, storage_of(settings))
-    typer.echo(str(report))
+    for line in report.lines():
+        say(line)
     if report.in_default_partition:
-        typer.echo(f"{report.in_default_partition} entries are in the default partition; run: history seal", err=True)
+        say(f"{report.in_default_partition} entries are in the default partition; run: history seal", err=True)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -108,7 +110,7 @@ def export(month: Month, target: Annotated[Path, typer.Argument(help="The file t
     except OSError as error:
         raise InvalidInput(f"{target} cannot be written ({error.strerror}); name a new file.") from error
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session, session.begin(), file:
-        typer.echo(f"exported: {write_month(session, _month(month), file)}")
+        say(f"exported: {write_month(session, _month(month), file)}")
 
 
 def archive(month: Month) -> None:
@@ -116,7 +118,7 @@ def archive(month: Month) -> None:
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
         made = archive_month(session, storage_of(settings), _month(month))
-        typer.echo(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
+        say(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
 
 
 def erase(
@@ -129,14 +131,14 @@ def erase(
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
         erased = erase_everywhere(session, storage_of(settings), case_id=case, username=user, reason=reason)
-    typer.echo(f"erased: {erased}")
+    say(f"erased: {erased}")
 
 
 def baseline() -> None:
     """Write an entry for each row without one and a digest for each version without one: from before capture began."""
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session:
         written = write_baselines(session)
-    typer.echo(f"baselines: {written.entries}, digests: {written.digests}")
+    say(f"baselines: {written.entries}, digests: {written.digests}")
 
 
 def _month(name: str) -> date:

@@ -11,6 +11,7 @@ from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
 from src.database.scripts.command import owner_engine, run, storage_of
+from src.database.scripts.output import say
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
 from src.services.passwords import hash_password
@@ -44,19 +45,19 @@ def init_db(
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
-        typer.echo(f"database {url.database}: created")
+        say(f"database {url.database}: created")
     with owner_engine(settings, "init_db") as engine:
         left = initialisation.initialise(
             engine,
             settings,
-            typer.echo,
+            say,
             force=force,
             administrator=administrator,
             reset_login=reset_login,
             rotate=rotate,
         )
     for difference in left:
-        typer.echo(str(difference), err=True)
+        say(difference, err=True)
     # What belongs to other owners is named and does not fail the run.
     if not all(difference.foreign for difference in left):
         raise typer.Exit(1)
@@ -66,10 +67,10 @@ def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
         found = initialisation.check(engine, settings)
     for sentence in found:
-        typer.echo(sentence)
+        say(sentence)
     if found:
         raise typer.Exit(1)
-    typer.echo("the database is ready")
+    say("the database is ready")
 
 
 def _administrator(settings: Settings, name: str) -> initialisation.Administrator:

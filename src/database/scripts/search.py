@@ -8,6 +8,7 @@ import typer
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run_several
+from src.database.scripts.output import say
 from src.maintenance import indexing
 
 
@@ -21,15 +22,15 @@ def reindex(
     with owner_engine(load_settings(), "reindex") as engine:
         for done in indexing.reindex(engine, batch=batch, since=since):
             changed += done.changed
-            typer.echo(f"up to segment {done.last_id}: {changed} indexed again")
-    typer.echo(f"done: {changed} segments indexed again")
+            say(f"up to segment {done.last_id}: {changed} indexed again")
+    say(f"done: {changed} segments indexed again")
 
 
 def names() -> None:
     """Create the indexes for parts of names without blocking writers; needs pg_trgm. init_db creates them too."""
     with owner_engine(load_settings(), "reindex") as engine:
         made = indexing.index_names(engine)
-    typer.echo("indexed" if made else "pg_trgm is not installed: names are searched without an index")
+    say("indexed" if made else "pg_trgm is not installed: names are searched without an index")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from src.config import Settings, load_settings
 from src.database.scripts.command import owner_engine, run_several
+from src.database.scripts.output import say
 from src.maintenance import superseded, sweeping
 from src.maintenance.fixity_rounds import verify_all
 from src.storage import StorageBackend, open_backend
@@ -29,12 +30,12 @@ def storage(
         done = sweeping.sweep(
             session, _storages(settings), older_than=timedelta(hours=hours), grace=timedelta(days=days)
         )
-    typer.echo(
+    say(
         f"purged: {done.purged_recordings}, removed: {done.removed_objects} ({done.removed_bytes} bytes),"
         f" incomplete: {done.incomplete}, kept back: {done.kept_back}"
     )
     for key, reason in (done.failed | done.differing).items():
-        typer.echo(f"{key}: {reason}", err=True)
+        say(f"{key}: {reason}", err=True)
     if done.failed or done.differing:
         raise typer.Exit(1)
 
@@ -45,7 +46,7 @@ def unknown(*, hours: Hours = 24) -> None:
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         for each in _storages(settings).values():
             for key in sweeping.unknown_objects(session, each, older_than=timedelta(hours=hours)):
-                typer.echo(f"{each.name}: {key}")
+                say(f"{each.name}: {key}")
 
 
 def remove_unknown(*, hours: Hours = 24) -> None:
@@ -54,7 +55,7 @@ def remove_unknown(*, hours: Hours = 24) -> None:
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         for each in _storages(settings).values():
             for key in sweeping.remove_unknown(session, each, older_than=timedelta(hours=hours)):
-                typer.echo(f"{each.name}: {key}, removed")
+                say(f"{each.name}: {key}, removed")
 
 
 def point_back(recording: Annotated[int, typer.Argument(help="The id of the recording.")]) -> None:
@@ -62,7 +63,7 @@ def point_back(recording: Annotated[int, typer.Argument(help="The id of the reco
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         key = superseded.point_back(session, _storages(settings), recording)
-    typer.echo(f"recording {recording}: {key}")
+    say(f"recording {recording}: {key}")
 
 
 def verify(
@@ -77,8 +78,8 @@ def verify(
         for check in verify_all(session, _storages(settings), unchecked_for=timedelta(days=days), sample=sample):
             counted[check.outcome] += 1
             if check.outcome != "sound":
-                typer.echo(f"recording {check.audio_id}: {check.outcome} ({check.key})")
-    typer.echo(", ".join(f"{outcome}: {counted[outcome]}" for outcome in ("sound", "missing", "damaged")))
+                say(f"recording {check.audio_id}: {check.outcome} ({check.key})")
+    say(", ".join(f"{outcome}: {counted[outcome]}" for outcome in ("sound", "missing", "damaged")))
     if counted["missing"] or counted["damaged"]:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
--- build 7 · sha256 44020470dd81
+-- build 8 · sha256 2e4edf696c3b
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -110,21 +110,66 @@ $body$;
 REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
 
-CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
-RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+-- Reads are written when the session has ended, and the rights at the time of reading count: a worker has completed its
+-- job by then, an administrator may have deactivated himself. So the database signs at once that the actor may read the
+-- case, and the program signs later whose session it was. NULL: the actor may not read this case.
+--
+--     receipt: read | user id | case id | time (µs) | key id | mac
+--
+-- No token begins with a word, so a receipt is valid for nothing else.
+CREATE OR REPLACE FUNCTION public.read_receipt(case_id bigint)
+RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     acting bigint := public.actor_id();
-    acting_name text := public.actor_name();
-    everything boolean := public.actor_may('*', '*');
-    readable integer[] := public.actor_case_ids();
+    key_id text := split_part(current_setting('sti.actor', true), '|', 4);
+    body text := concat_ws('|', 'read', acting, case_id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+                           key_id);
+BEGIN
+    IF acting IS NULL OR NOT coalesce(public.actor_may_in(case_id, 'read'), false) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT body || '|' || public.token_mac(body, k.inner_pad, k.outer_pad)
+              FROM public.actor_keys k WHERE k.id = key_id::bigint);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.read_receipt(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.read_receipt(bigint) TO sti_app, sti_wide, sti_admin;
+
+-- Whether a receipt says that this user could read this case within the last day, the longest session. The case of a
+-- transaction that rolled back never existed; one that was deleted since is in the log.
+CREATE OR REPLACE FUNCTION public.is_receipt(receipt text, user_id bigint, case_id bigint)
+RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    part text[] := string_to_array(receipt, '|');
+BEGIN
+    IF cardinality(part) IS DISTINCT FROM 6 OR octet_length(receipt) > 500 OR part[5] !~ '^[0-9]{1,18}$'
+       OR NOT EXISTS (SELECT FROM public.actor_keys k WHERE k.id = part[5]::bigint
+           AND part[6] = public.token_mac(array_to_string(part[1:5], '|'), k.inner_pad, k.outer_pad)) THEN
+        RETURN false;
+    END IF;
+    -- The signature is valid, so the casts below cannot fail on a forged receipt.
+    RETURN part[1] = 'read' AND part[2] = user_id::text AND part[3] = case_id::text
+       AND part[4]::bigint > extract(epoch FROM clock_timestamp() - interval '1 day') * 1000000
+       AND (EXISTS (SELECT FROM public.cases c WHERE c.id = is_receipt.case_id)
+            OR EXISTS (SELECT FROM public.activity_logs l
+                        WHERE l.entity || '' = 'cases' AND l.entity_id = is_receipt.case_id));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.is_receipt(text, bigint, bigint) FROM PUBLIC;
+
+-- Writes the entries of reads by a user. An entry names its case if it is one of `readable`, or has a receipt for it.
+CREATE OR REPLACE FUNCTION public.write_reads(entries jsonb, acting bigint, everything boolean, readable integer[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    acting_name text := (SELECT u.username FROM public.users u WHERE u.id = acting);
     given integer := 0;
     e record;
 BEGIN
-    IF acting IS NULL THEN
+    IF acting_name IS NULL THEN
         RAISE EXCEPTION 'this session has no actor, and an entry needs one' USING ERRCODE = 'insufficient_privilege';
     END IF;
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
-                 AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb) LOOP
+                 AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb, receipt text) LOOP
         given := given + 1;
         IF given > public.most_reads() THEN
             PERFORM public.count_dropped(acting, acting, acting_name,
@@ -137,22 +182,46 @@ BEGIN
             RAISE EXCEPTION 'record_reads does not write entries of type %', e.type
                 USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        -- A case that was created in a transaction that rolled back does not exist: its entries have no case id. A
-        -- detail that is too long is replaced by its length: the read happened and is recorded.
+        -- A detail that is too long is replaced by its length: the read happened and is recorded.
         IF octet_length(e.detail::text) > public.most_detail() THEN
             e.detail := jsonb_build_object('dropped_bytes', octet_length(e.detail::text));
         END IF;
         PERFORM public.require_detail(e.detail, e.entity);
         IF public.excess_event(acting, acting_name) IS NULL THEN
             PERFORM public.append_activity(e.type, 'event', acting, acting_name,
-                CASE WHEN everything OR e.case_id = ANY (readable) THEN e.case_id END, left(e.entity, 63), e.entity_id,
-                NULL, e.detail, NULL);
+                CASE WHEN everything OR e.case_id = ANY (readable) OR public.is_receipt(e.receipt, acting, e.case_id)
+                     THEN e.case_id END, left(e.entity, 63), e.entity_id, NULL, e.detail, NULL);
         END IF;
     END LOOP;
 END
 $body$;
+REVOKE ALL ON FUNCTION public.write_reads(jsonb, bigint, boolean, integer[]) FROM PUBLIC;
+
+-- By the rights of the actor at this moment, and by receipts.
+CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    PERFORM public.write_reads(entries, public.actor_id(), public.actor_may('*', '*'), public.actor_case_ids());
+END
+$body$;
 REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.record_reads(jsonb) TO sti_app, sti_wide, sti_admin;
+
+-- For a session that has ended: `proof` is a token of the program for the id of its user, who may be inactive by now.
+CREATE OR REPLACE FUNCTION public.record_session_reads(entries jsonb, proof text)
+RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    acting bigint := public.verify_token(proof, 'reads')::bigint;
+BEGIN
+    IF acting = public.actor_id() THEN
+        PERFORM public.record_reads(entries);
+    ELSE
+        PERFORM public.write_reads(entries, acting, false, '{}');
+    END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.record_session_reads(jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.record_session_reads(jsonb, text) TO sti_app, sti_wide, sti_admin;
 
 -- The case of the entries about a row, as far as the actor may read it: the index for sessions begins with the case.
 CREATE OR REPLACE FUNCTION public.case_of_entries(entity text, entity_id bigint)

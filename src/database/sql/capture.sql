@@ -1,4 +1,4 @@
--- build 4 · sha256 fb2d855235e1
+-- build 5 · sha256 c8ebb45872ef
 -- Capture: triggers that write an entry to the log for each inserted, updated or deleted row, by any client.
 --
 -- Inserts are captured per statement, updates and deletes per row: the ORM inserts a thousand rows in one statement and
@@ -99,7 +99,8 @@ BEGIN
     image := coalesce(new_image, old_image);
     IF TG_OP = 'UPDATE' THEN
         SELECT jsonb_object_agg(b.key, b.value) INTO old_image FROM jsonb_each(old_image) b
-         WHERE new_image -> b.key IS DISTINCT FROM b.value;
+         -- Compared as text too: 1.0 and 1.00 are equal as jsonb, and hashed differently.
+         WHERE new_image -> b.key IS DISTINCT FROM b.value OR (new_image -> b.key)::text <> b.value::text;
         IF old_image IS NULL OR old_image - '{updated_at,row_version}'::text[] = '{}' THEN
             RETURN NULL;
         END IF;

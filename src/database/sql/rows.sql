@@ -1,4 +1,4 @@
--- build 5 · sha256 17e6d92ffe4a
+-- build 7 · sha256 3e54b220f827
 -- Values that the database maintains for every client: timestamps, row versions, codes of cases, their first owner,
 -- look-ups by code.
 
@@ -33,11 +33,17 @@ $body$;
 REVOKE ALL ON FUNCTION public.code_id(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.code_id(text, text) TO sti_app, sti_wide, sti_admin;
 
+-- Neither the time nor the row version changes without an entry in the log: not in an update that changes nothing, nor
+-- in one that changes only columns that are not captured, which the optional argument lists.
 CREATE OR REPLACE FUNCTION public.touch_row()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     NEW.created_at := OLD.created_at;
-    NEW.updated_at := now();
+    NEW.updated_at := OLD.updated_at;
+    IF NEW *<> OLD AND (TG_NARGS = 0 OR (to_jsonb(NEW) - string_to_array(TG_ARGV[0], ','))::text
+                                     <> (to_jsonb(OLD) - string_to_array(TG_ARGV[0], ','))::text) THEN
+        NEW.updated_at := now();
+    END IF;
     RETURN NEW;
 END
 $body$;
@@ -47,12 +53,30 @@ CREATE OR REPLACE FUNCTION public.touch_versioned_row()
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
     NEW.created_at := OLD.created_at;
-    NEW.updated_at := now();
-    NEW.row_version := OLD.row_version + 1;
+    NEW.updated_at := OLD.updated_at;
+    NEW.row_version := OLD.row_version;
+    IF NEW *<> OLD AND (TG_NARGS = 0 OR (to_jsonb(NEW) - string_to_array(TG_ARGV[0], ','))::text
+                                     <> (to_jsonb(OLD) - string_to_array(TG_ARGV[0], ','))::text) THEN
+        NEW.updated_at := now();
+        NEW.row_version := OLD.row_version + 1;
+    END IF;
     RETURN NEW;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.touch_versioned_row() FROM PUBLIC;
+
+-- A moment that a session sets is the time of the server: a chosen one could precede or outlast all others. The
+-- argument names the column. Functions of this layer, which act as the owner, keep the moment that they set.
+CREATE OR REPLACE FUNCTION public.stamp_moment()
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    IF current_user IN ('sti_app', 'sti_wide', 'sti_admin') THEN
+        NEW := jsonb_populate_record(NEW, jsonb_build_object(TG_ARGV[0], clock_timestamp()));
+    END IF;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.stamp_moment() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.prepare_case()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$

@@ -1,11 +1,11 @@
--- build 2 · sha256 d105024bc67a
+-- build 3 · sha256 e41d4f3d7eb9
 -- Integrity of the versions of a transcription.
 --
 -- Segments are not logged: the transcription stores a digest of them, set by a trigger when the transaction that
 -- created the version commits. From then on parts of a version cannot be added, changed or deleted; a version is
 -- deleted as a whole.
 --
---     segments_sha256 = sha256(sha256(content) ‖ text of [sha256 of each source, …] ‖ for each segment
+--     segments_sha256 = sha256(sha256(content) ‖ text of [[sha256, dialect, name] of each source, …] ‖ for each segment
 --                              sha256(text of [position, start, end, speaker, text, words, confidence, flags]))
 --
 -- Elsewhere: the selection of a version (services/transcripts), indexing of texts (search_text_1.sql).
@@ -15,7 +15,8 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
 SET extra_float_digits = 1 AS $body$
     SELECT encode(sha256(sha256(convert_to(t.content, 'UTF8'))
-        || convert_to(coalesce((SELECT jsonb_agg(x.sha256 ORDER BY x.id) FROM public.transcription_sources x
+        || convert_to(coalesce((SELECT jsonb_agg(jsonb_build_array(x.sha256, x.dialect, x.name) ORDER BY x.id)
+                   FROM public.transcription_sources x
                    WHERE x.case_id = t.case_id AND x.transcription_id = t.id), '[]')::text, 'UTF8')
         || coalesce((SELECT string_agg(sha256(convert_to(jsonb_build_array(s.position, s.start_ms, s.end_ms, s.speaker,
                             s.text, s.words, s.confidence, s.flags)::text, 'UTF8')), '' ORDER BY s.position)

@@ -8,73 +8,50 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from src.database.models import ActivityArchive, ActivitySeal
-from src.services.history.chain import READABLE_TIME, unpack
-from src.services.history.findings import Finding, Report
+from src.services.history.archive_checks import check_pruned
+from src.services.history.chain import unpack
+from src.services.history.entry_hashes import leaf_hash, parse_time, payload_hash, time_of_head
+from src.services.history.findings import Batch, Finding, Report
+from src.services.history.trusted_reading import as_text, stream
 
 # Many enough to amortise a query, few enough for memory.
 ENTRIES_AT_ONCE = 50_000
 # An entry is stamped after its transaction began; corrections of a server's clock are smaller than this.
 CLOCK_TOLERANCE = timedelta(seconds=60)
 
-# Uses only built-in functions: our own ones may have been replaced by an attacker. A time that drivers cannot read is
-# returned as the nearest one that they can; the hash covers the stored one.
-_RECOMPUTED = f"""
-    SELECT l.id, l.transaction_id::text::bigint, l.epoch, {READABLE_TIME},
-           (date_trunc('month', {READABLE_TIME} AT TIME ZONE 'UTC'))::date,
-           l.created_at <> {READABLE_TIME},
-           l.salt IS NULL AND l.old IS NULL AND l.new IS NULL,
-           coalesce(sha256(l.salt || convert_to(jsonb_build_object('new', l.new, 'old', l.old)::text, 'UTF8'))
-                    = l.payload_hash, false),
-           sha256(decode('00', 'hex') || convert_to(jsonb_build_array(l.id,
-               (extract(epoch FROM CASE WHEN isfinite(l.created_at) THEN l.created_at END) * 1000000)::bigint,
-               l.activity_type_id, l.actor_id, l.actor, l.case_id, l.entity, l.entity_id, l.operation, l.reason,
-               l.request_id, l.transaction_id::text, l.epoch, l.schema_revision)::text, 'UTF8') || l.payload_hash)
-               = l.leaf_hash,
-           l.leaf_hash
+_ENTRIES = f"""
+    SELECT l.id, {as_text("l.created_at")}, l.activity_type_id, l.actor_id, l.actor, l.case_id, l.entity, l.entity_id,
+           l.operation, l.reason, l.request_id, {as_text("l.transaction_id")}, l.epoch, l.schema_revision, l.salt,
+           {as_text("l.new")}, {as_text("l.old")}, l.payload_hash, l.leaf_hash, l.updated_at = l.created_at
       FROM public.activity_logs l
-"""  # noqa: S608 - a constant expression
+"""  # noqa: S608 - constants
 # Compared as text: an unexpected JSON value in a payload must not abort the verification.
 _ERASURES = text("""
-    SELECT DISTINCT e.value::text FROM public.activity_logs l
+    SELECT DISTINCT pg_catalog.format('%s', e.value) FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.erased'
-     CROSS JOIN LATERAL jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value)
+     CROSS JOIN LATERAL pg_catalog.jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value)
 """)
-_ARCHIVED = text("""
-    SELECT DISTINCT l.new ->> 'month' FROM public.activity_logs l
-      JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.archived'
-""")
+_LEAVES = text("SELECT s.id, s.leaves FROM public.activity_seals s WHERE s.id = ANY (:ids)")
 # Of several findings on an entry the first kind is reported: a new position is more specific than a different hash.
-_SPECIFIC_FIRST = ("swapped", "moved", "back-dated", "changed", "rehashed", "erased", "deleted", "inserted")
-
-
-class Batch(NamedTuple):
-    """The range of one seal: the entries of a month within a range of transactions."""
-
-    seal_id: int
-    month: date
-    epoch: int
-    low_xid: int
-    high_xid: int
-    next_xid: int
-    entry_count: int
-    sealed_at: datetime
-    pruned_at: datetime | None
+_SPECIFIC_FIRST = (
+    "swapped", "moved", "back-dated", "post-dated", "changed", "rehashed", "erased", "deleted", "inserted",
+    "stamp",
+)  # fmt: skip
 
 
 class _Row(NamedTuple):
     id: int
     xid: int
     epoch: int
-    at: datetime
-    month: date
-    has_other_time: bool
-    empty: bool
+    at: datetime | None
+    month: date | None
+    is_empty: bool
     payload_matches: bool
     leaf_matches: bool
+    stamps_match: bool
     leaf_hash: bytes
 
 
@@ -87,10 +64,24 @@ class _Differences:
     other: dict[int, tuple[int, bytes, _Row]] = field(default_factory=dict)
 
 
+@dataclass
+class _Pruned:
+    """What is in the log, and what is not, of seals whose entries are said to be in the archive."""
+
+    months: dict[int, date]
+    present: set[date] = field(default_factory=set)
+    missing: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+
+    def removed_by_hand(self) -> dict[int, tuple[int, bytes]]:
+        """Return the missing entries of months that were not moved as a whole: archiving drops their partition."""
+        return {entry: known for entry, known in self.missing.items() if self.months[known[0]] in self.present}
+
+
 def check_entries(session: Session, batches: Sequence[Batch], report: Report) -> Iterator[Finding]:
     """Yield one finding for each entry that differs: the most specific kind."""
-    clock = _Clock(batches)
+    clock = _Clock(batches, now=session.scalar(text("SELECT pg_catalog.clock_timestamp()")))
     differences = _Differences()
+    pruned = _Pruned({batch.seal_id: batch.month for batch in batches if batch.pruned_at is not None})
     found: list[Finding] = []
     for group in _grouped(batches):
         rows = _rows(session, group[0].epoch, group[0].low_xid, group[-1].high_xid)
@@ -103,13 +94,16 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
             if known is None:
                 differences.extra[row.id] = row
                 continue
+            if known[0] in pruned.months:
+                pruned.present.add(pruned.months[known[0]])
             if known[1] != row.leaf_hash:
                 differences.other[row.id] = (*known, row)
             if not _in_range(group, known[0], row):
                 differences.extra[row.id] = row
                 differences.missing[row.id] = known
-        pruned = {batch.seal_id for batch in group if batch.pruned_at is not None}
-        differences.missing.update({entry_id: known for entry_id, known in sealed.items() if known[0] not in pruned})
+        for entry_id, known in sealed.items():
+            (pruned.missing if known[0] in pruned.months else differences.missing)[entry_id] = known
+    differences.missing.update(pruned.removed_by_hand())
     unsealable = _unsealable_epochs(session, batches)
     for row in _unsealed(session, batches):
         report.entries += 1
@@ -124,11 +118,12 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
     yield from _most_specific(
         finding for finding in found if finding.kind != "erased" or str(finding.entry_id) not in erased
     )
-    yield from _check_pruned(session, batches)
+    yield from check_pruned(session, batches, pruned.present)
     report.in_default_partition = (
         session.scalar(
             text(
-                "SELECT count(*) FROM public.activity_logs WHERE tableoid = to_regclass('public.activity_logs_default')"
+                "SELECT pg_catalog.count(*) FROM public.activity_logs"
+                " WHERE tableoid = pg_catalog.to_regclass('public.activity_logs_default')"
             )
         )
         or 0
@@ -145,14 +140,14 @@ def _most_specific(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _own_hashes(row: _Row) -> Iterator[Finding]:
-    if row.has_other_time:
-        yield Finding("changed", f"entry {row.id} has a time that clients cannot read", entry_id=row.id)
-    elif not row.leaf_matches:
+    if not row.leaf_matches:
         yield Finding("changed", f"entry {row.id} does not match its leaf hash", entry_id=row.id)
-    elif row.empty:
+    elif row.is_empty:
         yield Finding("erased", f"entry {row.id} has no payload, and no erasure lists it", entry_id=row.id)
     elif not row.payload_matches:
         yield Finding("changed", f"the payload of entry {row.id} does not match its hash", entry_id=row.id)
+    elif not row.stamps_match:
+        yield Finding("stamp", f"updated_at of entry {row.id} is not its time", entry_id=row.id)
 
 
 def _classified(differences: _Differences) -> Iterator[Finding]:
@@ -171,13 +166,14 @@ def _classified(differences: _Differences) -> Iterator[Finding]:
             yield Finding("deleted", f"entry {entry_id} of seal {seal} is missing", entry_id, seal)
     for entry_id, row in sorted(differences.extra.items()):
         if entry_id not in differences.missing:
-            yield Finding("inserted", f"entry {entry_id} of {row.at:%Y-%m-%d %H:%M} is not in any seal", entry_id)
+            yield Finding("inserted", f"entry {entry_id} of {_day(row.at)} is not in any seal", entry_id)
 
 
 class _Clock:
-    """The earliest time at which a transaction can have begun, derived from the seals."""
+    """The times between which an entry can have been written, derived from the seals and from the clock of now."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
+    def __init__(self, batches: Sequence[Batch], *, now: datetime) -> None:
+        self._latest = now + CLOCK_TOLERANCE
         self._known: dict[int, tuple[list[int], list[datetime]]] = {}
         for batch in batches:
             next_xids, times = self._known.setdefault(batch.epoch, ([], []))
@@ -186,6 +182,9 @@ class _Clock:
                 times.append(batch.sealed_at)
 
     def check(self, row: _Row) -> Iterator[Finding]:
+        if row.at is None or row.at > self._latest:
+            yield Finding("post-dated", f"entry {row.id} has a time in the future", entry_id=row.id)
+            return
         next_xids, times = self._known.get(row.epoch, ([], []))
         index = bisect_right(next_xids, row.xid)
         if index and row.at < times[index - 1] - CLOCK_TOLERANCE:
@@ -195,6 +194,10 @@ class _Clock:
                 f" {times[index - 1]:%Y-%m-%d %H:%M:%S}",
                 entry_id=row.id,
             )
+
+
+def _day(at: datetime | None) -> str:
+    return "an impossible time" if at is None else f"{at:%Y-%m-%d %H:%M}"
 
 
 def _grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
@@ -215,7 +218,7 @@ def _grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
 
 def _unsealable_epochs(session: Session, batches: Sequence[Batch]) -> set[int]:
     """Return the epochs that can never be sealed: a restored dump is sealed with this cluster's first entries."""
-    current = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
+    current = session.scalar(text("SELECT system_identifier FROM pg_catalog.pg_control_system()"))
     known = {batch.epoch for batch in batches} | {current}
     if not any(batch.epoch == current for batch in batches):
         return set()
@@ -229,8 +232,8 @@ def _in_range(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
 
 def _sealed(session: Session, group: Sequence[Batch]) -> dict[int, tuple[int, bytes]]:
     ids = [batch.seal_id for batch in group]
-    leaves = session.execute(select(ActivitySeal.id, ActivitySeal.leaves).where(ActivitySeal.id.in_(ids)))
-    return {entry.id: (seal_id, entry.leaf_hash) for seal_id, packed in leaves for entry in unpack(packed)}
+    leaves = session.execute(_LEAVES, {"ids": ids})
+    return {entry.id: (seal_id, entry.leaf_hash) for seal_id, packed in leaves for entry in unpack(bytes(packed))}
 
 
 def _rows(session: Session, epoch: int, low: int, high: int) -> Iterator[_Row]:
@@ -258,18 +261,27 @@ def _unsealed(session: Session, batches: Sequence[Batch]) -> Iterator[_Row]:
 
 
 def _stream(session: Session, condition: str, parameters: dict[str, Any]) -> Iterator[_Row]:
-    statement = text(_RECOMPUTED + condition).execution_options(yield_per=5_000)
-    for row in session.execute(statement, parameters):
-        yield _Row._make((*row[:-1], bytes(row[-1])))
+    return map(_hashed, stream(session, _ENTRIES + condition, parameters))
 
 
-def _check_pruned(session: Session, batches: Sequence[Batch]) -> Iterator[Finding]:
-    pruned = {batch.month for batch in batches if batch.pruned_at is not None}
-    archived = set(session.scalars(select(ActivityArchive.month)))
-    logged = set(session.scalars(_ARCHIVED))
-    for month in sorted(pruned - archived):
-        yield Finding("archive", f"the entries of {month:%Y-%m} are missing and not archived")
-    # The log entry of the archiving is in a later month, which may have been archived as well.
-    for month in sorted(pruned & archived):
-        if str(month) not in logged and not any(later > month for later in pruned):
-            yield Finding("archive", f"the entries of {month:%Y-%m} are missing; no log entry records the archiving")
+def _hashed(row: Any) -> _Row:
+    """Return an entry with the results of recomputing its hashes."""
+    (entry_id, written_at, type_id, actor_id, actor, case_id, entity, row_id, operation, reason, request_id, xid, epoch,
+     revision, salt, new, old, payload, leaf, stamps_match) = row  # fmt: skip
+    at, payload, leaf = parse_time(written_at), bytes(payload), bytes(leaf)
+    head = (entry_id, time_of_head(at), type_id, actor_id, actor, case_id, entity, row_id, operation, reason,
+            request_id, xid, epoch, revision)  # fmt: skip
+    # JSON's null is hashed like an absent image, and no entry has it.
+    is_sound = salt is not None and "null" not in (new, old)
+    return _Row(
+        id=entry_id,
+        xid=int(xid),
+        epoch=epoch,
+        at=at,
+        month=None if at is None else at.date().replace(day=1),
+        is_empty=salt is None and new is None and old is None,
+        payload_matches=is_sound and payload_hash(bytes(salt), new, old) == payload,
+        leaf_matches=at is not None and leaf_hash(head, payload) == leaf,
+        stamps_match=stamps_match is True,
+        leaf_hash=leaf,
+    )

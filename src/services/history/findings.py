@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import date, datetime
+from typing import Literal, NamedTuple
 
 FindingKind = Literal[
-    "changed", "rehashed", "deleted", "inserted", "back-dated", "swapped", "moved", "erased",
+    "changed", "rehashed", "deleted", "inserted", "back-dated", "post-dated", "swapped", "moved", "erased", "stamp",
     "chain", "signature", "head", "archive", "row", "segments",
 ]  # fmt: skip
-"""Entries: changed to erased; seals: chain to head; archived months; rows and segments that differ from the log."""
+"""Entries: changed to stamp; seals: chain to head; archived months; rows and segments that differ from the log."""
+
+
+class Batch(NamedTuple):
+    """The range of one seal: the entries of a month within a range of transactions."""
+
+    seal_id: int
+    month: date
+    epoch: int
+    low_xid: int
+    high_xid: int
+    next_xid: int
+    entry_count: int
+    sealed_at: datetime
+    pruned_at: str | None
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """Counts of what was verified, and the findings."""
+    """Counts of what was verified, the findings, and what could not be read."""
 
     entries: int = 0
     unsealed: int = 0
@@ -36,15 +53,22 @@ class Report:
     transcriptions: int = 0
     in_default_partition: int = 0
     findings: list[Finding] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether the list of findings is empty."""
         return not self.findings
 
-    def __str__(self) -> str:
+    def lines(self) -> Iterator[str]:
+        """Yield the counts, what was not read, and a line for each finding: rare kinds first, which many could hide."""
         counts = f"{self.entries} entries ({self.unsealed} not sealed yet), {self.seals} seals, {self.rows} rows, "
         counts += f"{self.transcriptions} transcriptions: "
-        if self.ok:
-            return counts + "no findings"
-        return counts + f"{len(self.findings)} findings\n" + "\n".join(map(str, self.findings))
+        kinds = Counter(finding.kind for finding in self.findings)
+        by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()[::-1])
+        yield counts + (f"{len(self.findings)} findings ({by_kind})" if kinds else "no findings")
+        yield from (f"not read: {what}" for what in self.not_read)
+        yield from map(str, sorted(self.findings, key=lambda finding: kinds[finding.kind]))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())

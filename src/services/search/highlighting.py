@@ -26,8 +26,11 @@ SPELLED = 4_000
 _UNSPACED_SIGNS, _ACCENT_SIGNS = constant("search_unspaced_1"), constant("search_accents_1")
 _LETTER = constant("search_letter_1")
 
-# Control characters, which transcripts do not contain.
+# Control characters. A text that contains them itself is marked with a sign in their place, so it cannot forge marks.
 _OPEN, _CLOSE = "\x02", "\x03"
+_REPLACED = dict.fromkeys(map(ord, (_OPEN, _CLOSE)), "\ufffd")
+# The same in SQL, for the text that `ts_headline` marks.
+UNMARKED = "translate({}, E'\\x02\\x03', E'\\ufffd\\ufffd')"
 WHOLE = f"HighlightAll=true, StartSel={_OPEN}, StopSel={_CLOSE}"
 PART = f"StartSel={_OPEN}, StopSel={_CLOSE}, MaxWords=30, MinWords=10"
 _UNSPACED = re.compile(f"[{_UNSPACED_SIGNS}]+")
@@ -57,6 +60,7 @@ def snippet(text: str, marked: str, folded: str | None, words: Sequence[str] | N
     """Return the text around the first match, with the marks that `bracketed` and `pieces` convert."""
     if len(text) > LONGEST:
         return marked
+    text = text.translate(_REPLACED)
     spans = marked_spans(text, marked, folded, words, runs)
     if spans is None:
         return marked
@@ -87,6 +91,7 @@ def marked_spans(
     `marked` is the text with marks, `folded` the same without accents and with spaces in place of scripts without
     spaces; `words` are the matching words, `runs` the terms in scripts without spaces.
     """
+    text = text.translate(_REPLACED)
     spans = _marked_spans(marked, text, range(len(text) + 1))
     if spans is None:
         return None

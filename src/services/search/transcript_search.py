@@ -28,8 +28,9 @@ KEYS: dict[str, tuple[type, ...]] = {"rank": (float, int), "time": (str, int, in
 # Marked in steps of 0.1 ms, each only if needed: the text itself; the folded text, if the first step marked nothing or
 # may have missed a word; then single words, 0.1 ms for ten of them.
 _CONFIG, _WHOLE = "search_config::regconfig", highlighting.WHOLE
+_TEXT = highlighting.UNMARKED.format("s.text")
 _SPACED = (
-    "regexp_replace(public.search_fold_1(public.search_plain_1(x.text)),"
+    f"regexp_replace(public.search_fold_1(public.search_plain_1({highlighting.UNMARKED.format('x.text')})),"
     " '[' || public.search_unspaced_1() || ']', ' ', 'g')"
 )
 _ANY = r"regexp_replace(querytree(y.terms), ' (&|<->|<\d+>) ', ' | ', 'g')::tsquery"
@@ -41,7 +42,7 @@ _MARKING = """
 _HITS = f"""
 SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y.folded, E'\\x02'), 0) = 0 THEN
                  ARRAY(SELECT DISTINCT w[1]
-                         FROM regexp_matches(left(y.text, {highlighting.SPELLED}),
+                         FROM regexp_matches(left({highlighting.UNMARKED.format("y.text")}, {highlighting.SPELLED}),
                                              '[^\\s' || public.search_unspaced_1() || ']+', 'g') AS w
                         WHERE public.search_lexemes_1(y.search_config, w[1]) @@ {_ANY}) END AS words
   FROM (SELECT x.*, CASE WHEN :spaced AND x.is_rewritten AND (:several OR strpos(x.marked, E'\\x02') = 0) THEN
@@ -57,10 +58,10 @@ SELECT y.*, CASE WHEN :spaced AND strpos(y.marked, E'\\x02') + coalesce(strpos(y
                       AND (octet_length(s.text) > length(s.text) OR public.search_plain_1(s.text) <> s.text)
                       AS is_rewritten,
                       CASE WHEN length(s.text) > {highlighting.LONGEST} THEN
-                               ts_headline(s.{_CONFIG}, left(s.text, {highlighting.BEGINNING}), f.terms,
+                               ts_headline(s.{_CONFIG}, left({_TEXT}, {highlighting.BEGINNING}), f.terms,
                                            '{highlighting.PART}')
-                           WHEN :spaced THEN ts_headline(s.{_CONFIG}, s.text, f.terms, '{_WHOLE}')
-                           ELSE s.text END AS marked
+                           WHEN :spaced THEN ts_headline(s.{_CONFIG}, {_TEXT}, f.terms, '{_WHOLE}')
+                           ELSE {_TEXT} END AS marked
                  FROM public.transcription_segments s
                  JOIN public.transcriptions t ON t.id = s.transcription_id
                  JOIN public.audio_files a ON a.id = t.audio_file_id

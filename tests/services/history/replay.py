@@ -68,7 +68,9 @@ def complaints(program: Program, *, snapshots: int) -> list[str]:
         recorded = [*program.moments, *((session.get(ActivitySeal, row_id), state) for row_id, state in program.seals)]
         for at, state in program.chance.sample(recorded, min(snapshots, len(recorded))):
             wrong += _compare(program, session, at, state)
-        wrong += map(str, history.verify(session).findings)
+        # Without key and heads, which are findings of their own.
+        found = history.verify(session).findings
+        wrong += (str(finding) for finding in found if finding.kind not in {"signature", "head"})
     return wrong
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from src.database.connection.actor_tokens import Actor
 from src.errors import ConfigurationError, Forbidden
@@ -63,18 +64,32 @@ def test_a_forged_chain_fails_against_key_and_heads(shared_sealed, tmp_path):
         attack.sql("ALTER TABLE activity_seals DROP CONSTRAINT activity_seals_previous_id_fkey")
         attack.sql("DELETE FROM activity_seals")
         assert len(history.sealing.seal_in(session, key=other)) == 1
-        assert history.verify(session, key=other).ok, "only the key and the exported heads reveal the forgery"
-        with_key = history.verify(session, key=shared_sealed.key)
-        with_heads = history.verify(session, heads=shared_sealed.heads)
+        renamed = HeadFile(tmp_path / "other.jsonl")
+        history.sealing.export_heads(session, renamed)
+        attacker_view = history.verify(session, key=other, heads=renamed, rows=False)
+        with_key = history.verify(session, key=shared_sealed.key, heads=renamed, rows=False)
+        with_heads = history.verify(session, key=other, heads=shared_sealed.heads, rows=False)
+    assert attacker_view.ok, "only the key and the exported heads reveal the forgery"
     assert [finding.kind for finding in with_key.findings] == ["signature"]
     assert [(finding.kind, finding.seal_id) for finding in with_heads.findings] == [("head", n) for n in (1, 2, 3, 4)]
+
+
+def test_verifying_without_key_or_heads_is_a_finding(shared_sealed, tmp_path):
+    with Session(shared_sealed.owner) as session:
+        assert sorted(finding.kind for finding in history.verify(session).findings) == ["head", "signature"]
+        with_key = history.verify(session, key=shared_sealed.key).findings
+        with_heads = history.verify(session, heads=shared_sealed.heads).findings
+        missing_file = history.verify(session, key=shared_sealed.key, heads=HeadFile(tmp_path / "none")).findings
+    assert [finding.kind for finding in with_key] == ["head"]
+    assert [finding.kind for finding in with_heads] == ["signature"]
+    assert ["contains no heads" in str(finding) for finding in missing_file] == [True]
 
 
 def test_missing_newest_seals_are_detected_only_with_the_heads(shared_sealed):
     with tampering.attack_transaction(shared_sealed.owner, random.Random(1)) as (attack, session):
         tampering.drop_the_newest_seals(attack)
         without = history.verify(session, key=shared_sealed.key, rows=False)
-    assert without.ok
+    assert ["no exported heads" in str(finding) for finding in without.findings] == [True]
 
 
 @pytest.mark.parametrize("way", ["administrator", "owner"])
@@ -237,7 +252,7 @@ def test_an_erasure_during_the_verification_causes_no_finding(sealed):
     erased = []
 
     def erase_first(connection, cursor, statement, *_) -> None:
-        if "leaf_hash" in statement and "payload_hash, false" in statement and not erased:
+        if "l.leaf_hash, l.updated_at" in statement and not erased:
             erased.append(0)
             with sealed.db.session(actor="root") as session:
                 erased.append(history.erase(session, case=case, reason="asked for"))
