@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 9
+-- revision 1001, declarations of build 12
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -108,6 +108,10 @@ ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.analysis_results
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.analysis_results
+    FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
+CREATE OR REPLACE TRIGGER stamp_new_accepted_at BEFORE UPDATE OF accepted_at ON public.analysis_results
+    FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL AND OLD.accepted_at IS DISTINCT FROM NEW.accepted_at) EXECUTE FUNCTION public.stamp_moment('accepted_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.analysis_results
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER refuse_truncate;
@@ -167,6 +171,10 @@ ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_files
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_processed_at BEFORE INSERT ON public.audio_files
+    FOR EACH ROW WHEN (NEW.processed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('processed_at');
+CREATE OR REPLACE TRIGGER stamp_new_processed_at BEFORE UPDATE OF processed_at ON public.audio_files
+    FOR EACH ROW WHEN (NEW.processed_at IS NOT NULL AND OLD.processed_at IS DISTINCT FROM NEW.processed_at) EXECUTE FUNCTION public.stamp_moment('processed_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audio_files
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
@@ -476,6 +484,10 @@ ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_closed_at BEFORE INSERT ON public.cases
+    FOR EACH ROW WHEN (NEW.closed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('closed_at');
+CREATE OR REPLACE TRIGGER stamp_new_closed_at BEFORE UPDATE OF closed_at ON public.cases
+    FOR EACH ROW WHEN (NEW.closed_at IS NOT NULL AND OLD.closed_at IS DISTINCT FROM NEW.closed_at) EXECUTE FUNCTION public.stamp_moment('closed_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.cases
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER refuse_truncate;
@@ -579,6 +591,10 @@ ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.legal_holds
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_released_at BEFORE INSERT ON public.legal_holds
+    FOR EACH ROW WHEN (NEW.released_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('released_at');
+CREATE OR REPLACE TRIGGER stamp_new_released_at BEFORE UPDATE OF released_at ON public.legal_holds
+    FOR EACH ROW WHEN (NEW.released_at IS NOT NULL AND OLD.released_at IS DISTINCT FROM NEW.released_at) EXECUTE FUNCTION public.stamp_moment('released_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.legal_holds
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER refuse_truncate;
@@ -635,7 +651,7 @@ ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 
 -- processing_jobs
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('lease_expires_at');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.processing_jobs
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture;
@@ -645,6 +661,14 @@ ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_started_at BEFORE INSERT ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.started_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('started_at');
+CREATE OR REPLACE TRIGGER stamp_new_started_at BEFORE UPDATE OF started_at ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.started_at IS NOT NULL AND OLD.started_at IS DISTINCT FROM NEW.started_at) EXECUTE FUNCTION public.stamp_moment('started_at');
+CREATE OR REPLACE TRIGGER stamp_finished_at BEFORE INSERT ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.finished_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('finished_at');
+CREATE OR REPLACE TRIGGER stamp_new_finished_at BEFORE UPDATE OF finished_at ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.finished_at IS NOT NULL AND OLD.finished_at IS DISTINCT FROM NEW.finished_at) EXECUTE FUNCTION public.stamp_moment('finished_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.processing_jobs
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER refuse_truncate;
@@ -655,7 +679,7 @@ CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_outcome AFTER UPDATE ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
@@ -735,22 +759,22 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storage_obje
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.storage_objects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', 'verified_at,checked_at,attempts,last_error', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.storage_objects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_pending AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending;
 CREATE OR REPLACE TRIGGER capture_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', 'verified_at,checked_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_removal;
 CREATE OR REPLACE TRIGGER capture_pending_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', 'verified_at,checked_at,attempts,last_error', '', '');
+    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending_removal;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
     FOR EACH ROW WHEN (OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) EXECUTE FUNCTION public.guard_hold();
@@ -836,7 +860,7 @@ ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALT
 
 -- transcriptions
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('content');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.transcriptions
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture;
@@ -849,6 +873,10 @@ ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.transcriptions
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.transcriptions
+    FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
+CREATE OR REPLACE TRIGGER stamp_new_accepted_at BEFORE UPDATE OF accepted_at ON public.transcriptions
+    FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL AND OLD.accepted_at IS DISTINCT FROM NEW.accepted_at) EXECUTE FUNCTION public.stamp_moment('accepted_at');
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptions
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER refuse_truncate;
