@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run_several, storage_of
-from src.database.scripts.output import say
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
 from src.maintenance.retention import archive_month, check_archives
 from src.maintenance.seal_schedule import heads_of, seal_as_owner, sealing_key, verifying_key
+from src.maintenance.terminal import say
 from src.services.history import verify as verify_history
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]
