@@ -29,8 +29,8 @@ from src.config import Settings, load_settings
 from src.database import AudioFile, Case, Database, ProcessingJob, TranscriptionSegment
 from src.database.connection.addresses import key_path, owner_url
 from src.database.connection.driver_errors import translate
-from src.database.scripts.output import printable
 from src.errors import NotFound, SpeechError, Unavailable
+from src.maintenance.terminal import printable
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
 
 ROOT = Path(__file__).resolve().parents[1]

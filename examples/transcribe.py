@@ -33,8 +33,8 @@ from pocketsphinx import Decoder, Endpointer
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from src.database import Database, ProcessingJob
-from src.database.scripts.output import printable
 from src.errors import InvalidInput, LeaseLost, SpeechError, Unavailable
+from src.maintenance.terminal import printable
 from src.services import analyses, recordings, transcripts, work
 from src.services.transcripts import Segment, Word
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from src.database.scripts import command, output
-from src.database.scripts.output import printable, say
+from src.database.scripts import command
 from src.errors import Conflict
+from src.maintenance import terminal
+from src.maintenance.terminal import printable, say
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted({*(ROOT / "src/database/scripts").glob("*.py"), *(ROOT / "src/maintenance").glob("*.py")})
@@ -39,7 +40,7 @@ def test_names_of_all_scripts_are_printed_unchanged(name):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_scripts_and_maintenance_print_only_with_say(path):
-    if path.name == "output.py":
+    if path.name == "terminal.py":
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     called = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
@@ -60,4 +61,4 @@ def test_errors_and_tracebacks_are_printed_as_escapes(capsys, debug):
     assert "\x1b" not in printed.out + printed.err
     assert r"the case \x1b[31mX\u202e is held" in printed.err
     assert r"ValueError: \x1b[2J" in printed.err
-    assert output.say is command.say
+    assert terminal.say is command.say

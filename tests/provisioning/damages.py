@@ -53,6 +53,46 @@ DAMAGES = {
     "a function revoked": Damage(
         "REVOKE EXECUTE ON FUNCTION actor_id FROM sti_app", "sti_app may not execute the function actor_id"
     ),
+    # Objects of nobody, which can change what expressions mean
+    "an overload of a built-in function": Damage(
+        "CREATE FUNCTION jsonb_build_object(text, jsonb, text, jsonb) RETURNS jsonb LANGUAGE sql RETURN '{}'::jsonb",
+        "the function public.jsonb_build_object(text, jsonb, text, jsonb) is unknown to this version",
+        UNKNOWN,
+        "DROP FUNCTION jsonb_build_object(text, jsonb, text, jsonb)",
+    ),
+    "an overload for its caller": Damage(
+        "CREATE FUNCTION actor_id(x bigint) RETURNS bigint LANGUAGE sql RETURN 1::bigint",
+        "the function public.actor_id(bigint) is unknown to this version",
+        UNKNOWN,
+        "DROP FUNCTION actor_id(bigint)",
+    ),
+    "a procedure": Damage(
+        "CREATE PROCEDURE sha256(text) LANGUAGE sql AS ''",
+        "the procedure public.sha256(text) is unknown to this version",
+        UNKNOWN,
+        "DROP PROCEDURE sha256(text)",
+    ),
+    "an aggregate": Damage(
+        "CREATE AGGREGATE string_agg(bytea) (SFUNC = byteacat, STYPE = bytea)",
+        "the aggregate public.string_agg(bytea) is unknown to this version",
+        UNKNOWN,
+        "DROP AGGREGATE string_agg(bytea)",
+    ),
+    "an operator": Damage(
+        "CREATE OPERATOR public.|| (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = byteacat)",
+        "the operator public.|| (bytea, bytea) is unknown to this version",
+        UNKNOWN,
+        "DROP OPERATOR public.|| (bytea, bytea)",
+    ),
+    "a type of a built-in name": Damage(
+        "CREATE DOMAIN public.text AS integer", "the domain public.text is unknown", UNKNOWN, "DROP DOMAIN public.text"
+    ),
+    "a cast": Damage(
+        "CREATE TYPE public.pair AS (x integer); CREATE CAST (public.pair AS jsonb) WITH INOUT AS ASSIGNMENT",
+        "the cast (public.pair AS jsonb) is unknown to this version",
+        UNKNOWN,
+        "DROP TYPE public.pair CASCADE",
+    ),
     "an overload": Damage(
         "CREATE FUNCTION actor_id(x int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT 1::bigint'",
         "the function actor_id(integer) is SECURITY DEFINER",

@@ -50,7 +50,7 @@ class ActorTransaction:
 
     def __init__(self, key: SigningKey, *, application_name: str, statement_timeout: str, idle_timeout: str) -> None:
         self._key = key
-        self._settings = (application_name, statement_timeout, idle_timeout)
+        self._application, self._timeouts = application_name, (statement_timeout, idle_timeout)
 
     def enter(self, connection: Connection, actor: Actor) -> None:
         """Set the actor of this transaction; no actor without a name, or with an unknown or inactive one.
@@ -77,7 +77,9 @@ class ActorTransaction:
             )
 
     def _enter(self, cursor: Any, info: dict[str, Any], actor: Actor) -> None:
-        cursor.execute(_RESET, self._settings)
+        # With the name of the actor, so that operators see whose transaction holds up others. PostgreSQL truncates it.
+        name = self._application if actor.name is None else f"{self._application} {actor.name}"
+        cursor.execute(_RESET, (name, *self._timeouts))
         *_, info["backend_pid"], info["started"] = cursor.fetchone()
         token = None if actor.name is None else _token(self._key, info, "session", actor.name, info["cluster"])
         cursor.execute(_BEGIN, (token, actor.reason, actor.request_id))

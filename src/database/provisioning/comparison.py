@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from src.database.models import Base
 from src.database.provisioning.catalog import read_catalog, read_rights
+from src.database.provisioning.compare_case_access import compare_case_access
 from src.database.provisioning.compare_credential_view import compare_credential_view
 from src.database.provisioning.compare_functions import compare_functions
 from src.database.provisioning.compare_logins import compare_logins, compare_role_settings
@@ -56,6 +57,7 @@ def compare(connection: Connection, logins: Roles | None = None) -> list[Differe
             *compare_statistics(present, expected, protected),
             *compare_rights(present, read_rights(connection), protected, logins or {}),
             *compare_credential_view(connection),
+            *compare_case_access(connection),
             *compare_schema(connection, logins or {}),
             *compare_role_settings(connection, logins or {}),
             *compare_logins(connection, logins or {}),

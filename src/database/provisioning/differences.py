@@ -27,6 +27,7 @@ class Kind(StrEnum):
     EXTENSION = "extension"
     SEED = "seed"
     ROW_TYPE = "activity type"
+    ROW = "row"
     REVISION = "revision"
     OBJECT = "object"
 

@@ -23,8 +23,8 @@ from src.config import Settings
 from src.database.connection.addresses import owner_url
 from src.database.connection.driver_errors import translate
 from src.database.connection.engine import PoolOptions, make_engine
-from src.database.scripts.output import printable, say
 from src.errors import SpeechError, Unavailable
+from src.maintenance.terminal import printable, say
 from src.storage import StorageBackend, open_backend
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

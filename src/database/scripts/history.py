@@ -16,7 +16,6 @@ from src.config import load_settings
 from src.database.connection.addresses import key_path, serving_logins
 from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
-from src.database.scripts.output import say
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
 from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
@@ -31,6 +30,7 @@ from src.maintenance.seal_schedule import (
     sealing_key,
     verifying_key,
 )
+from src.maintenance.terminal import say
 from src.services.history import verify as verify_history
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]

@@ -11,9 +11,9 @@ from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
 from src.database.scripts.command import owner_engine, run, storage_of
-from src.database.scripts.output import say
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
+from src.maintenance.terminal import say
 from src.services.passwords import hash_password
 
 

@@ -8,8 +8,8 @@ import typer
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run_several
-from src.database.scripts.output import say
 from src.maintenance import indexing
+from src.maintenance.terminal import say
 
 
 def reindex(

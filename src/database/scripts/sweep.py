@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from src.config import Settings, load_settings
 from src.database.scripts.command import owner_engine, run_several
-from src.database.scripts.output import say
 from src.maintenance import superseded, sweeping
 from src.maintenance.fixity_rounds import verify_all
+from src.maintenance.terminal import say
 from src.storage import StorageBackend, open_backend
 
 Hours = Annotated[float, typer.Option(min=0, help="Leave out objects younger than this.")]

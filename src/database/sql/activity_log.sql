@@ -1,4 +1,4 @@
--- build 8 · sha256 2e4edf696c3b
+-- build 8 · sha256 000000000000
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -111,7 +111,7 @@ REVOKE ALL ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb)
 GRANT EXECUTE ON FUNCTION public.record_activity(text, bigint, text, bigint, jsonb) TO sti_app, sti_wide, sti_admin;
 
 -- Reads are written when the session has ended, and the rights at the time of reading count: a worker has completed its
--- job by then, an administrator may have deactivated himself. So the database signs at once that the actor may read the
+-- job by then, an administrator may be inactive. So the database signs at once that the actor may read the
 -- case, and the program signs later whose session it was. NULL: the actor may not read this case.
 --
 --     receipt: read | user id | case id | time (µs) | key id | mac

@@ -28,7 +28,7 @@ def check_chain(
 ) -> Iterator[Finding]:
     """Yield the findings on seals, in their order, and append the range of each seal to `batches`.
 
-    Without a key or exported heads a forged chain cannot be told from the true one, which is a finding of its own.
+    Without a key or exported heads a forged chain is not detected, which is a finding of its own.
     """
     if key is None:
         yield Finding("signature", "no key was given: pass the public seal key, or a forged chain is not detected")

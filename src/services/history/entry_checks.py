@@ -160,7 +160,7 @@ def _classified(differences: _Differences) -> Iterator[Finding]:
             yield Finding("rehashed", f"entry {entry_id} differs from its hash in seal {seal}", entry_id, seal)
     for entry_id, (seal, _) in sorted(differences.missing.items()):
         if entry_id in differences.extra:
-            moved = f"{differences.extra[entry_id].at:%Y-%m-%d %H:%M}"
+            moved = _day(differences.extra[entry_id].at)
             yield Finding("moved", f"entry {entry_id} of seal {seal} now has the time {moved}", entry_id, seal)
         else:
             yield Finding("deleted", f"entry {entry_id} of seal {seal} is missing", entry_id, seal)

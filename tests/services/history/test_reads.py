@@ -47,7 +47,7 @@ def test_a_worker_that_completes_its_job_leaves_entries_with_their_case(db, owne
     assert reads(owner, "transcriber") == [("transcript.read", spoken.case_id), ("audio.opened", spoken.case_id)]
 
 
-def test_an_administrator_who_deactivates_himself_leaves_his_entries(db, owner, spoken):
+def test_an_administrator_who_becomes_inactive_leaves_the_entries(db, owner, spoken):
     with db.session(actor="root") as session:
         accounts.create_user(session, username="second", role="admin")
     with db.session(actor="second") as session:

@@ -1,4 +1,4 @@
-"""What the scripts print: one line for each sentence, in which no value can act on the terminal.
+"""What scripts print: one line for each sentence, in which no value can act on the terminal.
 
 Names and titles come from users. An escape sequence in one could hide or forge lines, a bidirectional override reverse
 them, a line break add one.
