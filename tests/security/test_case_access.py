@@ -19,22 +19,19 @@ EXPECTED = text("""
      WHERE u.username = :name AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
        AND (p.permissions -> 'deny') IS NULL ORDER BY 1
 """)
+_OF_USER = "FROM users u WHERE u.id = p.user_id AND u.username = :name AND p.role <> 'owner'"
+_ONE = f"{_OF_USER} AND p.case_id = :case"
 CHANGES = (
-    "INSERT INTO case_participants (case_id, user_id, role) SELECT :case, id, 'viewer' FROM users"
-    " WHERE username = :name ON CONFLICT (case_id, user_id) DO NOTHING",
-    "INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM users u, cases c"
-    " WHERE u.username = :name AND c.id > :case ON CONFLICT (case_id, user_id) DO NOTHING",
-    "DELETE FROM case_participants p USING users u WHERE u.id = p.user_id AND u.username = :name AND p.case_id = :case"
-    " AND p.role <> 'owner'",
-    "DELETE FROM case_participants p USING users u WHERE u.id = p.user_id AND u.username = :name AND p.case_id > :case"
-    " AND p.role <> 'owner'",
-    'UPDATE case_participants p SET permissions = \'{"deny": ["read"]}\' FROM users u WHERE u.id = p.user_id'
-    " AND u.username = :name AND p.case_id = :case AND p.role <> 'owner'",
-    "UPDATE case_participants p SET permissions = '{}' FROM users u WHERE u.id = p.user_id AND u.username = :name",
-    "UPDATE case_participants p SET expires_at = clock_timestamp() + interval '1 hour' FROM users u"
-    " WHERE u.id = p.user_id AND u.username = :name AND p.case_id = :case AND p.role <> 'owner'",
-    "UPDATE case_participants p SET expires_at = clock_timestamp() - interval '1 hour' FROM users u"
-    " WHERE u.id = p.user_id AND u.username = :name AND p.case_id = :case AND p.role <> 'owner'",
+    """INSERT INTO case_participants (case_id, user_id, role) SELECT :case, id, 'viewer' FROM users
+        WHERE username = :name ON CONFLICT (case_id, user_id) DO NOTHING""",
+    """INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM users u, cases c
+        WHERE u.username = :name AND c.id > :case ON CONFLICT (case_id, user_id) DO NOTHING""",
+    f"DELETE FROM case_participants p {_ONE}".replace("FROM users", "USING users"),
+    f"DELETE FROM case_participants p {_OF_USER} AND p.case_id > :case".replace("FROM users", "USING users"),
+    f"UPDATE case_participants p SET permissions = jsonb_build_object('deny', jsonb_build_array('read')) {_ONE}",
+    f"UPDATE case_participants p SET permissions = jsonb_build_object() {_OF_USER}",
+    f"UPDATE case_participants p SET expires_at = clock_timestamp() + interval '1 hour' {_ONE}",
+    f"UPDATE case_participants p SET expires_at = clock_timestamp() - interval '1 hour' {_ONE}",
     "DELETE FROM cases WHERE id = :case AND id > 20",
 )
 
@@ -50,9 +47,9 @@ def with_cases(db, owner):
 
 
 def visible(connection) -> list[int]:
-    flagged = connection.scalar(select(func.public.actor_case_flags())) or []
     ids = sorted(connection.scalar(select(func.public.actor_case_ids())))
-    assert [number for number, flag in enumerate(flagged, 1) if flag] == ids
+    flagged = text("SELECT n FROM (SELECT actor_case_flags() AS f) x, generate_subscripts(f, 1) n WHERE f[n] ORDER BY n")
+    assert connection.scalars(flagged).all() == ids
     assert sorted(connection.scalars(select(Case.id))) == ids
     return ids
 
@@ -114,18 +111,20 @@ def test_changes_of_the_own_transaction_count_at_once_and_a_rollback_undoes_them
         "UPDATE case_accesses SET flags = array_fill(true, ARRAY[30]), case_ids = ARRAY(SELECT generate_series(1, 30))",
         "UPDATE case_accesses SET case_ids = '{}'",
         "DELETE FROM case_accesses",
-        "ALTER TABLE case_participants DISABLE TRIGGER note_access; DELETE FROM case_participants p USING users u"
-        " WHERE u.id = p.user_id AND u.username = 'carol'; ALTER TABLE case_participants ENABLE ALWAYS TRIGGER note_access",
-        "UPDATE case_participants p SET expires_at = clock_timestamp() + interval '1 h' FROM users u WHERE u.id = p.user_id"
-        " AND u.username = 'carol'; DELETE FROM case_access_changes",
+        """ALTER TABLE case_participants DISABLE TRIGGER note_access;
+           DELETE FROM case_participants p USING users u WHERE u.id = p.user_id AND u.username = 'carol';
+           ALTER TABLE case_participants ENABLE ALWAYS TRIGGER note_access""",
+        """UPDATE case_participants p SET expires_at = clock_timestamp() + interval '1 h'
+             FROM users u WHERE u.id = p.user_id AND u.username = 'carol';
+           DELETE FROM case_access_changes""",
     ],
 )
 def test_a_wrong_set_of_cases_is_reported_and_repaired(with_cases, owner, damage):
     with owner.begin() as connection:
         connection.execute(text("INSERT INTO users (username) VALUES ('carol')"))
         connection.execute(
-            text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM cases c, users u"
-                 " WHERE u.username = 'carol' AND c.id < 25")
+            text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer'"
+                 " FROM cases c, users u WHERE u.username = 'carol' AND c.id < 25")
         )  # fmt: skip
     with core(with_cases, Actor("carol")) as connection:
         assert len(visible(connection)) == 24
@@ -152,8 +151,8 @@ def test_a_set_of_another_cluster_is_not_used(with_cases, owner):
 def test_a_transaction_that_keeps_the_set_locked_holds_up_nobody(with_cases, owner):
     with owner.begin() as connection:
         connection.execute(
-            text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM cases c, users u"
-                 " WHERE u.username = 'alice'")
+            text("INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer'"
+                 " FROM cases c, users u WHERE u.username = 'alice'")
         )  # fmt: skip
     with core(with_cases, Actor("alice")) as first:
         assert len(visible(first)) == NUMBER_OF_CASES

@@ -70,9 +70,9 @@ def test_a_setting_of_our_roles_is_refused_named_and_repaired(db, owner, speech_
         connection.execute(text(f"ALTER ROLE CURRENT_USER{where} SET {setting}"))
     login.dispose()
     try:
-        with members_only(db) as fresh, pytest.raises(UnsafeConnection, match=f"RESET {name}"):
-            with fresh.session(actor="alice"):
-                pass
+        refused = pytest.raises(UnsafeConnection, match=f"RESET {name}")
+        with members_only(db) as fresh, refused, fresh.session(actor="alice"):
+            pass
         with owner.connect() as connection:
             found = [str(one) for one in compare(connection, speech_server.keys.roles_of_logins)]
         assert found == [f"the setting {name} of the role {db.engine.url.username} applies to all its sessions"]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import Connection, text
 
 from src.database.provisioning.differences import Difference, Kind
+from src.database.schema import credential_view
 
 # Objects with lower numbers were created by initdb.
 _FIRST_OF_USERS = 16384
@@ -92,7 +93,7 @@ def compare_objects(connection: Connection, known_functions: Collection[str]) ->
     One that can change the meaning of expressions is a weakness; the others are reported. The search path must be
     `pg_catalog`.
     """
-    known = {f"public.{identity}" for identity in known_functions}
+    known = {f"public.{identity}" for identity in known_functions} | {f"public.{credential_view.NAME}"}
     names = {identity.partition("(")[0] for identity in known}
     for what, name, is_weakness in connection.execute(_OBJECTS):
         if name in known:
