@@ -22,8 +22,8 @@ EXPECTED = text("""
 _OF_USER = "FROM users u WHERE u.id = p.user_id AND u.username = :name AND p.role <> 'owner'"
 _ONE = f"{_OF_USER} AND p.case_id = :case"
 CHANGES = (
-    """INSERT INTO case_participants (case_id, user_id, role) SELECT :case, id, 'viewer' FROM users
-        WHERE username = :name ON CONFLICT (case_id, user_id) DO NOTHING""",
+    """INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM users u, cases c
+        WHERE u.username = :name AND c.id = :case ON CONFLICT (case_id, user_id) DO NOTHING""",
     """INSERT INTO case_participants (case_id, user_id, role) SELECT c.id, u.id, 'viewer' FROM users u, cases c
         WHERE u.username = :name AND c.id > :case ON CONFLICT (case_id, user_id) DO NOTHING""",
     f"DELETE FROM case_participants p {_ONE}".replace("FROM users", "USING users"),
