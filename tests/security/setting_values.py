@@ -70,6 +70,8 @@ WITHOUT_MEANING = {
 OF_THE_TRANSACTION = {"client_encoding", "transaction_deferrable", "transaction_isolation", "transaction_read_only"}
 # With another value a statement must fail or have the same result: each is changed alone.
 REFUSING = {"default_transaction_read_only": "on", "row_security": "off"}
+# Settings that matter only together: the limit applies to indexes, which small tables are not searched with.
+TOGETHER = ({"gin_fuzzy_search_limit": "1", "enable_seqscan": "off"},)
 SKIPPED = WITHOUT_MEANING | OF_THE_TRANSACTION | REFUSING.keys()
 
 _SETTINGS = """

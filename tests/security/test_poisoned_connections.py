@@ -30,7 +30,7 @@ from src.storage import MemoryStorage
 from tests.declared import DERIVED
 from tests.security.function_calls import VISIBLE_CASES, Call, calls, prepare
 from tests.security.population import Populated, populate
-from tests.security.setting_values import REFUSING, batches, other_values
+from tests.security.setting_values import REFUSING, TOGETHER, batches, other_values
 
 Result = tuple[Any, ...]
 # The settings are changed in this many sets.
@@ -351,6 +351,11 @@ def test_settings_do_not_change_what_functions_mean(
     stage: Stage, expected: dict[int, Result], values: dict[str, list[str]], number: int
 ):
     require_equal(stage, expected, batches(values, SETS)[number])
+
+
+@pytest.mark.parametrize("settings", TOGETHER)
+def test_settings_do_not_matter_together(stage: Stage, expected: dict[int, Result], settings: dict[str, str]):
+    assert differences(stage, expected, settings) == []
 
 
 @pytest.mark.parametrize("name", REFUSING)

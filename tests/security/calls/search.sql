@@ -36,7 +36,7 @@ SELECT f.n, p.* FROM (VALUES
            (2, '{"versions": "accepted", "max_rows": 2, "order": "rank"}'),
            (3, '{"order": "rank", "after": [0.12345678, 2]}'),
            (4, '{"order": "time", "after": ["2001-02-03T04:05:06.123457+05:45", 1, -1, 1]}'),
-           (5, '{"min_confidence": 0.30000000000000004, "versions": "all"}'),
+           (5, '{"min_confidence": 0.955, "versions": "all"}'),
            (6, '{"recorded_from": "2026-03-04T05:06:07.123456+05:45", "versions": "all",
                  "recorded_to": "2026-03-04T05:06:07.123458+05:45"}'),
            (7, '{"cases": [null, 1, 99999999999]}'),
