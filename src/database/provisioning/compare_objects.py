@@ -105,4 +105,6 @@ def compare_objects(connection: Connection, known_functions: Collection[str]) ->
             left = f"it can change what expressions mean; unless it is intended, drop the {what}"
             yield Difference(kind, name, sentence, left=left)
         else:
-            yield Difference(kind, name, sentence, left=f"this layer does not use the {what}", foreign=True)
+            yield Difference(
+                kind, name, sentence, left="this layer does not use it; unless it is intended, drop it", foreign=True
+            )
