@@ -1,4 +1,4 @@
--- build 8 · sha256 000000000000
+-- build 9 · sha256 af978a0a5091
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
