@@ -169,7 +169,7 @@ def measure(pairs: Sequence[tuple[Person, Person]], rounds: int) -> dict[tuple[s
 
 
 def after_grants(database: Database, owner: Engine, rounds: int) -> list[Row]:
-    """Return the milliseconds of a get by Bob after changes of his participations, and of the begin that follows."""
+    """Return the milliseconds of a get by Bob after changes of participations, and of the begin that follows."""
     with Session(owner) as session:
         bob = session.scalars(select(User.id).where(User.username == "bob")).one()
         others = session.scalars(select(Case.id).where(Case.id % 2 == 1).order_by(Case.id).limit(CHANGES + 1)).all()

@@ -1,4 +1,4 @@
-"""The stored sets of cases: always equal to the participations, whoever changed them and when."""
+"""The stored sets of cases: always equal to the participations, after any change by any session."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def with_cases(db, owner):
 
 def visible(connection) -> list[int]:
     ids = sorted(connection.scalar(select(func.public.actor_case_ids())))
-    flagged = text("SELECT n FROM (SELECT actor_case_flags() AS f) x, generate_subscripts(f, 1) n WHERE f[n] ORDER BY n")
-    assert connection.scalars(flagged).all() == ids
+    flagged = connection.scalars(
+        text("SELECT n FROM (SELECT actor_case_flags() AS f) x, generate_subscripts(f, 1) n WHERE f[n] ORDER BY n")
+    ).all()
+    assert flagged == ids
     assert sorted(connection.scalars(select(Case.id))) == ids
     return ids
 

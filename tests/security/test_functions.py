@@ -50,13 +50,10 @@ KNOWN = {
     "participant_may": "test_functions_about_the_actor_reveal_nothing_else",
     "participation_known_1": "test_functions_about_the_actor_reveal_nothing_else",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
-<<<<<<< HEAD
     "read_receipt": "test_a_receipt_proves_only_a_right_that_existed",
-=======
     "readable_date_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_json_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_time_1": "test_functions_about_the_actor_reveal_nothing_else",
->>>>>>> values
     "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
     "record_session_reads": "test_reads_of_a_session_need_the_proof_of_the_program",
     "record_reads": "test_reads_are_recorded_only_in_readable_cases",
