@@ -19,7 +19,7 @@ from src.services.history.tree_heads import HeadFile
 
 # Ordered by id, the order of the leaves; one query serves all months of a batch.
 _ENTRIES = text("""
-    SELECT l.id, l.leaf_hash, (date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
+    SELECT l.id, l.leaf_hash, (pg_catalog.date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
       FROM public.activity_logs l
      WHERE l.epoch = :epoch AND l.transaction_id >= CAST(:low AS xid8) AND l.transaction_id < CAST(:high AS xid8)
      ORDER BY l.id
