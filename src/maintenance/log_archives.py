@@ -29,13 +29,15 @@ from src.services.history.chain import microseconds
 
 __all__ = ["FORMAT", "VERSION", "read_lines", "without_payloads", "write_month"]
 
+# Qualified: an overload in public with better matching arguments must not write another text into the archive.
 _ENTRIES = text("""
     SELECT l.id,
-           jsonb_build_array(l.id, (extract(epoch FROM l.created_at) * 1000000)::bigint, l.activity_type_id,
+           pg_catalog.jsonb_build_array(l.id, (extract(epoch FROM l.created_at) * 1000000)::bigint, l.activity_type_id,
                l.actor_id, l.actor, l.case_id, l.entity, l.entity_id, l.operation, l.reason, l.request_id,
                l.transaction_id::text, l.epoch, l.schema_revision)::text,
-           CASE WHEN l.salt IS NOT NULL THEN jsonb_build_object('new', l.new, 'old', l.old)::text END,
-           encode(l.salt, 'hex'), encode(l.payload_hash, 'hex'), encode(l.leaf_hash, 'hex')
+           CASE WHEN l.salt IS NOT NULL THEN pg_catalog.jsonb_build_object('new', l.new, 'old', l.old)::text END,
+           pg_catalog.encode(l.salt, 'hex'), pg_catalog.encode(l.payload_hash, 'hex'),
+           pg_catalog.encode(l.leaf_hash, 'hex')
       FROM public.activity_logs l
      WHERE l.created_at >= (CAST(:month AS date)::timestamp AT TIME ZONE 'UTC')
        AND l.created_at < ((CAST(:month AS date) + interval '1 month') AT TIME ZONE 'UTC')

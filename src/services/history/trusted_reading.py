@@ -20,8 +20,6 @@ PINNED = text("""
            pg_catalog.set_config('IntervalStyle', 'postgres', true), pg_catalog.set_config('bytea_output', 'hex', true),
            pg_catalog.set_config('extra_float_digits', '1', true)
 """)
-# For tables of models, whose names SQLAlchemy does not qualify.
-QUALIFIED = {"schema_translate_map": {None: "public"}}
 _ROWS_AT_ONCE = 5_000
 
 

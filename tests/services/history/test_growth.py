@@ -292,3 +292,49 @@ def test_operators_see_findings_and_write_baselines_of_uncaptured_rows(sealed, c
     assert command("baseline") == (0, "baselines: 4, digests: 0\n")
     assert command("baseline") == (0, "baselines: 0, digests: 0\n")
     assert command("verify")[0] == 0
+
+
+def test_an_export_contains_the_hashed_texts_in_spite_of_overloads(sealed, tmp_path):
+    with sealed.owner.begin() as connection:
+        connection.execute(text("CREATE FUNCTION public.jsonb_build_object(text, jsonb, text, jsonb) RETURNS jsonb"
+                                " LANGUAGE sql RETURN '{}'\\:\\:jsonb"))  # fmt: skip
+    target = tmp_path / "month.gz"
+    with target.open("wb") as file:
+        run_as_owner(sealed, write_month, months_ago(0), file)
+    assert audit(target)[0] == 0
+    assert sealed.verify().findings == []
+
+
+def test_the_files_of_archived_months_are_verified_with_the_storage(archived):
+    """The command and the API read the same: here the storage is passed, a session of the database knows its own."""
+    options = {"storage": archived.db.storage, "rows": False}
+    assert archived.verify(**options).findings == []
+    assert archived.verify(rows=False).not_read == [
+        f"the archive of {months_ago(count):%Y-%m}, without a storage" for count in (3, 2)
+    ]
+    with archived.owner.connect() as connection:
+        first = connection.scalar(text("SELECT min(storage_key) FROM activity_archives"))
+    archived.db.storage.delete(first)
+    for found in (archived.verify(**options).findings, verify_as_root(archived)):
+        assert ["missing in the storage" in str(finding) for finding in found] == [True]
+
+
+def verify_as_root(sealed):
+    with sealed.db.session(actor="root") as session:
+        return history.verify(session, key=sealed.key, heads=sealed.heads, rows=False).findings
+
+
+def test_an_event_deleted_under_a_forged_pruning_is_named(sealed):
+    with sealed.owner.begin() as connection:
+        connection.execute(text("ALTER TABLE activity_seals DISABLE TRIGGER USER"))
+        connection.execute(text("ALTER TABLE activity_logs DISABLE TRIGGER USER"))
+        connection.execute(text("UPDATE activity_seals SET pruned_at = now()"))
+        connection.execute(
+            text("INSERT INTO activity_archives (month, storage_key, storage_type, size_bytes, sha256, entry_count)"
+                 " SELECT month, 'history/forged', 'memory', 1, repeat('0', 64), sum(entry_count) FROM activity_seals"
+                 " GROUP BY month")
+        )  # fmt: skip
+        victim = connection.scalar(text("DELETE FROM activity_logs WHERE id = (SELECT max(id) FROM activity_logs"
+                                        " WHERE operation = 'event') RETURNING id"))  # fmt: skip
+    for found in (sealed.verify(rows=False).findings, verify_as_root(sealed)):
+        assert ("deleted", victim) in {(finding.kind, finding.entry_id) for finding in found}
