@@ -26,13 +26,8 @@ from src.services.history.seal_keys import SealKey
 from src.services.history.tree_heads import HeadFile
 
 # Ordered by id, the order of the leaves; one query serves all months of a batch.
-<<<<<<< HEAD
 _ENTRIES = text(f"""
-    SELECT l.id, l.leaf_hash, (date_trunc('month', {READABLE_TIME} AT TIME ZONE 'UTC'))::date
-=======
-_ENTRIES = text("""
-    SELECT l.id, l.leaf_hash, (pg_catalog.date_trunc('month', l.created_at AT TIME ZONE 'UTC'))::date
->>>>>>> verifier
+    SELECT l.id, l.leaf_hash, (pg_catalog.date_trunc('month', {READABLE_TIME} AT TIME ZONE 'UTC'))::date
       FROM public.activity_logs l
      WHERE l.epoch = :epoch AND l.transaction_id::text::bigint >= :low AND l.transaction_id::text::bigint < :high
      ORDER BY l.id
