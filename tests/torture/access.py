@@ -1,11 +1,17 @@
-"""Thousands of concurrent hostile attempts, from every kind of session, on a case of another user."""
+"""Thousands of concurrent hostile attempts, from every kind of session, on a case of another user.
+
+After them, as many probes of the order of conditions: what the plan, the counters, the time and the result of a query
+show of a condition on a row that the caller may not see.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
+import statistics
 import sys
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,19 +19,24 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
 
 from _options import main
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from src.database import Database
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
+from src.database.schema.objects import MEMBER_ROLES
 from src.database.testing import running_server
 from src.storage import MemoryStorage
 from tests.security.hostile import CAST, Intruder, Stage, set_stage
 from tests.security.hostile_attempts import attempt
+from tests.security.policy_probes import difference_of, hidden_rows, observe, probes, remains
 from tests.security.population import core
 
 SESSIONS_AT_ONCE = 6
 ATTEMPTS_BETWEEN_CHECKS = 500
 MOST_FINDINGS = 50
+# A member of one case, a user without cases, and nobody.
+PROBING = ("alice", "transcriber", None)
 
 
 def torture(rng: random.Random, rounds: int) -> list[str]:
@@ -48,6 +59,7 @@ def torture(rng: random.Random, rounds: int) -> list[str]:
                              if after[what] != before[what]]  # fmt: skip
                 before = after
                 print(f"{done} attempts, {len(findings)} findings", flush=True)
+            findings += probe_conditions(db, owner, rng, rounds)
         owner.dispose()
     for kind, count in sorted(counts.items()):
         print(f"  {count:6} {kind}")
@@ -82,6 +94,38 @@ def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]
             finished.set()
         counts["the other case's owner reads"] += victim.result()
     return found
+
+
+def probe_conditions(db: Database, owner: Engine, rng: random.Random, most: int) -> list[str]:
+    """Probe random pairs of a condition and a form of query, for each role and for sessions with and without cases."""
+    with owner.connect() as connection:
+        hidden = hidden_rows(connection)
+        foreign = connection.scalar(text("SELECT case_id FROM case_notes WHERE id = :id"), {"id": hidden["case_notes"]})
+        own = connection.scalar(text("SELECT min(id) FROM cases WHERE id <> :foreign"), {"foreign": foreign})
+        found = {name: probes(connection, hidden, own if name == "alice" else None) for name in PROBING}
+    findings: list[str] = []
+    timed: dict[bool, list[float]] = {True: [], False: []}
+    for name in PROBING:
+        for role in MEMBER_ROLES:
+            chosen = found[name]
+            chosen = rng.sample(chosen, min(len(chosen), most // (len(PROBING) * len(MEMBER_ROLES)) + 1))
+            with core(db, Actor(name), role) as connection:
+                for condition, shape in chosen:
+                    row = hidden[condition.table]
+                    difference = difference_of(connection, condition, shape, row)
+                    if difference is not None and not remains(condition, shape, role):
+                        findings.append(f"{name}, {role}, {shape.name}: {condition}: {difference}")
+                    if shape.name == "scan":
+                        for holds in (True, False):
+                            started = time.perf_counter()
+                            observe(
+                                connection, shape, condition.true if holds else condition.false, condition.table, row
+                            )
+                            timed[holds].append(time.perf_counter() - started)
+            print(f"{len(chosen)} probes of {name} as {role}, {len(findings)} findings", flush=True)
+    true, false = (statistics.median(times) * 1e6 for times in (timed[True], timed[False]))
+    print(f"median time of a scan: {true:.0f} µs with a true condition, {false:.0f} µs with a false one")
+    return findings
 
 
 if __name__ == "__main__":
