@@ -26,7 +26,6 @@ from src.database.provisioning.expectation import expected_catalog
 from src.database.schema import derived, functions
 from src.database.schema.service_tables import registered
 
-
 # The search path, and settings of the owner that change how definitions are written and literals are read.
 _SETTINGS = """
 SELECT set_config('search_path', 'pg_catalog', true), set_config('quote_all_identifiers', 'off', true),
