@@ -57,6 +57,16 @@ def test_a_database_created_by_create_all_has_no_differences(empty_url, speech_s
     engine.dispose()
 
 
+@pytest.mark.parametrize("setting", [
+    "quote_all_identifiers = on", "standard_conforming_strings = off", "search_path = ''", "DateStyle = 'German'",
+    "TimeZone = 'Asia/Kathmandu'", "transform_null_equals = on", "check_function_bodies = off",
+])  # fmt: skip
+def test_settings_of_the_owner_do_not_cause_differences(whole, setting):
+    with whole.connect() as connection:
+        connection.execute(text(f"SET LOCAL {setting}"))
+        assert compare(connection) == []
+
+
 def test_the_number_of_damages():
     assert len(DAMAGES) >= 50
 

@@ -107,6 +107,9 @@ def _candidates(name: str, kind: str, present: str, limits: list[Any]) -> Iterat
         candidates = ("off" if present == "on" else "on",)
     elif kind == "enum":
         candidates = tuple(words or ())
+    elif kind == "real":
+        # Higher costs add up to infinity, with which the planner fails.
+        candidates = (lowest, str(min(float(highest or 0), 1e6)))
     else:
         candidates = (lowest, highest)
     yield from (value for value in candidates if value is not None and value != present)
@@ -137,4 +140,7 @@ def batches(values: dict[str, list[str]], count: int) -> list[dict[str, str]]:
             turn = (number + place) % (len(others) + 1)
             if turn < len(others):
                 chosen[name] = others[turn]
+    for chosen in found:
+        # Other settings raise the cost of every plan above that of compiling it, which takes much longer.
+        chosen["jit"] = "off"
     return found

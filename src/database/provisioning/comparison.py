@@ -29,6 +29,12 @@ from src.database.provisioning.expectation import expected_catalog
 from src.database.schema import derived, functions
 from src.database.schema.service_tables import registered
 
+# The search path, and settings of the owner that change how definitions are written and literals are read.
+_SETTINGS = """
+SELECT set_config('search_path', 'pg_catalog', true), set_config('quote_all_identifiers', 'off', true),
+       set_config('standard_conforming_strings', 'on', true)
+"""
+
 
 def compare(connection: Connection, logins: Roles | None = None) -> list[Difference]:
     """Return every difference between the catalog and this code; an empty list without differences.
@@ -40,7 +46,7 @@ def compare(connection: Connection, logins: Roles | None = None) -> list[Differe
     try:
         # With this path the catalog functions qualify all names, so objects of other schemas are not confused with
         # ours.
-        connection.execute(text("SELECT set_config('search_path', 'pg_catalog', true)"))
+        connection.execute(text(_SETTINGS))
         tables = derived(Base.metadata)
         services = registered(connection)
         protected = (*tables, *services)

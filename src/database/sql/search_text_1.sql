@@ -1,4 +1,4 @@
--- build 4 · sha256 d0fdb3ea0fc8
+-- build 5 · sha256 9cb868613f89
 -- Converting texts to tsvector. Queries are converted by the same rules: see search_query.sql.
 --
 -- The suffix _1 marks all functions that indexes and generated columns call, directly or indirectly. Stored values were
@@ -170,8 +170,9 @@ $body$;
 REVOKE ALL ON FUNCTION public.search_lexemes_1(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.search_lexemes_1(text, text) TO sti_app, sti_wide, sti_admin;
 
+-- Not in parallel plans: before PostgreSQL 17 the EXCEPTION block fails in them.
 CREATE OR REPLACE FUNCTION public.search_vector_1(config text, body text)
-RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $body$
+RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     max_length integer := 400000;
 BEGIN
