@@ -15,6 +15,7 @@ SECRETS = (
     "postgres_password",
     "database_url",
     "postgres_app_password",
+    "postgres_admin_password",
     "admin_password",
     "aws_secret_access_key",
     "aws_session_token",
@@ -133,16 +134,19 @@ def test_each_server_and_database_has_a_separate_key_file(monkeypatch):
 def test_a_missing_key_file_is_an_error_with_the_remedy(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h/d")
     with pytest.raises(ConfigurationError, match=r"python -m src\.database\.scripts\.init_db"):
-        addresses.serving_login(load_settings())
+        addresses.serving_logins(load_settings())
 
 
 def test_the_login_is_named_after_the_database_and_has_at_most_63_bytes(monkeypatch):
     settings = load_settings()
-    assert addresses.app_login(settings, "case_files") == "case_files_app"
+    assert addresses.login_names(settings, "case_files") == addresses.LoginNames("case_files_app", "case_files_admin")
     for database in ("x" * 63, "ü" * 31):
-        assert len(addresses.app_login(settings, database).encode()) <= 63
+        names = addresses.login_names(settings, database)
+        assert len(names.members.encode()) <= 63
+        assert len(names.administrators.encode()) <= 63
+        assert names.members != names.administrators
     monkeypatch.setenv("POSTGRES_APP_USER", "mine")
-    assert addresses.app_login(load_settings(), "case_files") == "mine"
+    assert addresses.login_names(load_settings(), "case_files").members == "mine"
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
+from src.config import load_settings
+from src.database.connection.addresses import login_names
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
 from tests.warm import WarmPython
@@ -111,5 +113,7 @@ def _operators(server: SpeechServer, folder: Path, warm: WarmPython) -> Iterator
         quote = connection.dialect.identifier_preparer.quote_identifier
         for database in made:
             server.drop(quote(database))
-            connection.exec_driver_sql(f"DROP ROLE IF EXISTS {quote(f'{database[:59]}_app')}")
+            names = login_names(load_settings(), database)
+            for login in (names.members, names.administrators):
+                connection.exec_driver_sql(f"DROP ROLE IF EXISTS {quote(login)}")
     engine.dispose()

@@ -53,7 +53,7 @@ def test_the_pool_uses_the_options(speech_server, owner_url):
     with speech_server.database(owner_url, pool=pool) as db:
         assert (db.engine.pool.size(), db.engine.pool._recycle) == (1, 77)
         with db.session(actor="alice") as first, db.session(actor="bob") as second:
-            assert first.scalar(text("SHOW application_name")) == "my service"
+            assert first.scalar(text("SHOW application_name")) == "my service alice"
             assert backend(first) != backend(second)
             with pytest.raises(ServerUnreachable, match="POSTGRES_POOL_SIZE"), db.session(actor="alice") as third:
                 backend(third)
@@ -139,7 +139,7 @@ def test_a_forked_child_opens_new_connections_and_the_parent_keeps_its_own(db):
 def test_the_owner_may_not_serve_sessions(speech_server, owner_url):
     with (
         Database(owner_url, signing_key=speech_server.signing_key) as db,
-        pytest.raises(UnsafeConnection, match="Row security does not apply") as caught,
+        pytest.raises(UnsafeConnection, match="row security does not apply") as caught,
         db.session(actor="alice") as session,
     ):
         backend(session)

@@ -217,7 +217,8 @@ def test_an_owner_who_may_not_create_roles_gets_statements_that_work(bare_server
     statements = re.search(r"run: (.*;) and set POSTGRES_APP_USER", refused.stderr)[1]
     for statement in statements.replace("…", "app").rstrip("; ").split("; "):
         superuser.exec_driver_sql(statement)
-    login = {"POSTGRES_APP_USER": "poor_app", "POSTGRES_APP_PASSWORD": "app"}
+    login = {"POSTGRES_APP_USER": "poor_app", "POSTGRES_APP_PASSWORD": "app", "POSTGRES_ADMIN_USER": "poor_admin",
+             "POSTGRES_ADMIN_PASSWORD": "app"}  # fmt: skip
     done = operator.init_db(**login)
     assert done.returncode == 0, done.stderr
     checked = operator.init_db("--check", **login)

@@ -39,11 +39,11 @@ def representations(item):
 
 
 def test_representations_of_objects_contain_no_secret(settings, tmp_path):
-    keys = KeyFile("app", SECRET, KEY)
+    keys = KeyFile("app", SECRET, KEY, "admin", SECRET)
     keys.save(tmp_path / "key.json")
     database = Database(URL, signing_key=KEY, settings=settings)
     items = [settings, keys, KEY, database, database.engine, database.engine.url, database.side_engine,
-              database.engine.pool, addresses.serving_login(settings), addresses.owner_url(settings),
+              database.engine.pool, addresses.serving_logins(settings), addresses.owner_url(settings),
               addresses.pool_options(settings), normalise_url(URL), make_engine(URL), PoolOptions()]  # fmt: skip
     for item in items:
         for representation in representations(item):

@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
 from src.database.connection.actor_tokens import Actor, SigningKey
-from src.database.connection.actor_transaction import ADMIN_LOGIN_MISSING, sign
+from src.database.connection.actor_transaction import sign
 from src.database.connection.driver_errors import translate
 from src.database.connection.engine import PoolOptions, mark_for_ping
 from src.database.connection.login_pools import LoginPools
 from src.database.connection.stale_writes import ActorSession, explain
-from src.errors import AdminLoginRequired, Forbidden, InvalidInput, ServerUnreachable, WrongLogin
+from src.errors import Forbidden, InvalidInput, ServerUnreachable, WrongLogin
 
 if TYPE_CHECKING:
     from src.config import Settings
@@ -57,23 +57,9 @@ class Database:
         self._administrators = None if admin_url is None else LoginPools.of(admin_url, signing_key, pool)
         # The names of administrators that had a session: the next one begins with the right login at once.
         self._known_administrators: set[str] = set()
-
-    @property
-    def engine(self) -> Engine:
-        """The engine of the login of members."""
-        return self._members.main
-
-    @property
-    def side_engine(self) -> Engine:
-        """The engine of the login of members for transactions beside their sessions."""
-        return self._members.side
-
-    @property
-    def admin_engine(self) -> Engine:
-        """The engine of the login of administrators. Raises AdminLoginRequired without one."""
-        if self._administrators is None:
-            raise AdminLoginRequired(ADMIN_LOGIN_MISSING)
-        return self._administrators.main
+        # Of the login of members, and of that of administrators: None when this program has none.
+        self.engine, self.side_engine = self._members.main, self._members.side
+        self.admin_engine = None if self._administrators is None else self._administrators.main
 
     @classmethod
     def from_env(cls, settings: Settings | None = None, *, storage: Any = None) -> Self:

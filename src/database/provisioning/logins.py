@@ -68,18 +68,23 @@ def provide_logins(
     )
     if keys != known:
         keys.save(path)
-    for login in logins:
-        try:
+    try:
+        for login in logins:
             _write_login(connection, login, chosen[login.name], exists=present[login.name])
-        except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) != "42501":
-                raise
-            raise errors.RightMissing(
-                f"This login may not create or change the login {login.name}. Ask the administrator of the server to"
-                f" run: CREATE ROLE \"{login.name}\" LOGIN NOINHERIT PASSWORD '…';"
-                f' GRANT {", ".join(login.roles)} TO "{login.name}"; and set POSTGRES_APP_USER, POSTGRES_APP_PASSWORD,'
-                " POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD."
-            ) from error
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != "42501":
+            raise
+        statements = " ".join(
+            f"CREATE ROLE \"{login.name}\" LOGIN NOINHERIT PASSWORD '…';"
+            f' GRANT {", ".join(login.roles)} TO "{login.name}";'
+            for login in logins
+            if not present[login.name]
+        )
+        raise errors.RightMissing(
+            f"This login may not create or change the logins {members.name} and {administrators.name}. Ask the"
+            f" administrator of the server to run: {statements} and set POSTGRES_APP_USER, POSTGRES_APP_PASSWORD,"
+            " POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD."
+        ) from error
     return keys
 
 

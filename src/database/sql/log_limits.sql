@@ -1,4 +1,4 @@
--- build 5 · sha256 50fdf86663c0
+-- build 6 · sha256 e4519187867a
 -- What is counted instead of written when one actor writes too many entries to the log.
 --
 -- Refusing them would lose reads, which are recorded after they happened. Beyond the limit the entries of the actor are
@@ -19,7 +19,8 @@ BEGIN
     END IF;
     RETURN (SELECT count(*) FILTER (WHERE n.operation = 'event' AND (type_code IS NULL OR n.activity_type_id = type_id))
               FROM (SELECT l.operation, l.activity_type_id FROM public.activity_logs l
-                     WHERE l.actor_id + 0 = acting AND l.created_at > since ORDER BY l.created_at DESC LIMIT 2 * most) n);
+                     WHERE l.actor_id + 0 = acting AND l.created_at > since
+                     ORDER BY l.created_at DESC LIMIT 2 * most) n);
 END
 $body$;
 REVOKE ALL ON FUNCTION public.recent_entries(bigint, text, integer) FROM PUBLIC;

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from src.database import Database, StorageObject
+from src.database import StorageObject
 from src.maintenance import sweeping
 from src.services import activity, cases, recordings
 from src.storage import MemoryStorage
@@ -28,8 +28,7 @@ def open_database(speech_server, owner_url):
     databases = []
 
     def open_with(storage):
-        url = speech_server.serving_url(owner_url)
-        databases.append(Database(url, signing_key=speech_server.signing_key, storage=storage))
+        databases.append(speech_server.database(owner_url, storage=storage))
         return databases[-1]
 
     yield open_with
