@@ -57,6 +57,9 @@ NO_CANARY = {
 # The triggers that make versions immutable; disabled while the canaries are written.
 GUARDS = {"transcription_segments": "guard_part", "transcription_sources": "guard_part", "transcriptions": "guard_text"}
 
+# Tables that change with what the attackers do in their own cases.
+OWN_CHANGES = {"users", "login_throttles", "storage_objects", "case_accesses", "case_access_changes", "log_overflows"}
+
 
 @dataclass
 class Stage:
@@ -78,15 +81,18 @@ class Stage:
         prints = {
             table: f"SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY id), '')) FROM public.{table} t"
             f" WHERE {case_column(Base.metadata.tables[table])} = :other"
-            # Anybody may announce an object; it has no owner until a recording of the case adopts it.
-            + (" AND state <> 'pending'" if table == "storage_objects" else "")
             for table in CASE_TABLES
         }
         prints["users"] = (
             "SELECT md5(string_agg(concat_ws(',', id, username, password_hash, is_active, role_id), '|' ORDER BY id))"
             " FROM public.users"
         )
-        for table in sorted(set(ALL_TABLES) - set(CASE_TABLES) - {"users", "login_throttles"}):
+        # Anybody may announce an object; it has no owner until a recording of the case adopts it.
+        prints["storage_objects"] = (
+            "SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM public.storage_objects t"
+            " WHERE case_id = :other AND state <> 'pending'"
+        )
+        for table in sorted(set(ALL_TABLES) - set(CASE_TABLES) - OWN_CHANGES):
             prints[table] = f"SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM public.{table} t"
         with self.owner.connect() as connection:
             return {name: connection.scalar(text(query), {"other": self.other}) for name, query in prints.items()}

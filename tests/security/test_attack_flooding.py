@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from src.database import Case
-from src.database.connection.session import sign_for
+from src.database.connection.credentials import send_credential
 from src.errors import Conflict, Forbidden, InvalidInput, SpeechError
 from src.services import activity, cases
 from tests.security.population import add_audio
@@ -118,7 +119,7 @@ def test_failed_sign_ins_beyond_the_limit_are_counted(populated, name, counted):
     set_limit(populated, "most_failed_logins", 5)
     for _ in range(20):
         with populated.db.session() as session:
-            session.execute(select(func.public.record_login(sign_for(session, "login", name), "failed", None)))
+            send_credential(session, "outcome", f"failed {sha256().hexdigest()} {name}", None)
     with populated.owner.connect() as connection:
         failed = text("SELECT count(*) FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
                       " WHERE t.code = 'login.failed' AND l.actor = :name")  # fmt: skip

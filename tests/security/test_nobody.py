@@ -36,7 +36,7 @@ def test_every_table_is_empty_for_every_way_of_reading(shared, name):
             columns = READABLE.get(table, "*")
             if table in HIDDEN_TABLES:
                 with pytest.raises(Exception, match="permission denied"), connection.begin_nested():
-                    connection.execute(text(f"SELECT count(*) FROM {table}"))
+                    connection.execute(text(f"SELECT * FROM {table}"))
                 continue
             assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0, table
             assert connection.scalar(text(f"SELECT EXISTS (SELECT FROM public.{table})")) is False, table

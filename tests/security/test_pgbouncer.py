@@ -84,8 +84,9 @@ def test_32_clients_on_4_server_connections_never_see_or_write_as_another(people
             thread.join()
     assert seen.wrong == []
     # Otherwise no connection was shared, and the test proves nothing.
-    assert 1 < len(seen.backends) <= SERVER_CONNECTIONS
-    assert all(len(names) > len(EVERYBODY) / 2 for names in seen.backends.values()), seen.backends
+    # PgBouncer has a pool for each of the two logins.
+    assert 1 < len(seen.backends) <= 2 * SERVER_CONNECTIONS
+    assert all(len(names) > 1 for names in seen.backends.values()), seen.backends
     with owner.connect() as connection:
         notes = connection.execute(select(CaseNote.body, User.username).join(User, User.id == CaseNote.author_id)).all()
         logged = connection.execute(

@@ -27,7 +27,7 @@ def test_no_time_document_date_or_list_of_the_database_is_without_a_check(owner)
                 "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
                 " JOIN pg_type t ON t.oid = a.atttypid"
                 " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0"
-                " AND NOT a.attisdropped AND c.relname <> 'alembic_version'"
+                " AND NOT a.attisdropped AND c.relname <> ALL (ARRAY['alembic_version', 'case_accesses'])"
                 " AND (t.typcategory IN ('D', 'T', 'A', 'R') OR t.typname IN ('json', 'jsonb', 'numeric'))"
                 " AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c'"
                 " AND k.convalidated AND a.attnum = ANY (k.conkey)"
@@ -41,8 +41,6 @@ def test_no_time_document_date_or_list_of_the_database_is_without_a_check(owner)
 def test_a_member_stores_no_time_that_clients_cannot_read(db, audio, moment):
     for statement in (
         "UPDATE audio_files SET recorded_at = CAST(:moment AS timestamptz)",
-        "UPDATE audio_files SET processed_at = CAST(:moment AS timestamptz)",
-        "UPDATE cases SET closed_at = CAST(:moment AS timestamptz)",
         "UPDATE case_participants SET expires_at = CAST(:moment AS timestamptz)",
     ):
         with (
@@ -50,9 +48,9 @@ def test_a_member_stores_no_time_that_clients_cannot_read(db, audio, moment):
             db.session(actor="alice") as s,
         ):
             s.execute(text(statement), {"moment": moment})
-    for column in ("run_after", "started_at", "finished_at"):
-        with pytest.raises(InvalidInput, match=f"{column}_range"):
-            enqueue(db, audio, "transcribe", **{column: moment})
+    # Other moments of these tables are set by the server.
+    with pytest.raises(InvalidInput, match="run_after_range"):
+        enqueue(db, audio, "transcribe", run_after=moment)
 
 
 @each_document

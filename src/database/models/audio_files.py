@@ -148,7 +148,7 @@ class StorageObject(Record):
     state: Mapped[ObjectState] = mapped_column(Text, server_default="pending")
     audio_file_id: Mapped[int | None] = mapped_column(comment="the recording whose object it was; null while it is one")
     size_bytes: Mapped[int | None]
-    sha256: Mapped[str | None]
+    sha256: Mapped[str | None] = guarded(sampled=False)
     upload_id: Mapped[str | None] = mapped_column(comment="id of a multipart upload that may have to be aborted")
     delete_after: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")

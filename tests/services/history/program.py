@@ -275,9 +275,13 @@ def bulk_update(program: Program, session: Session) -> None:
 
 def upsert_case(program: Program, session: Session) -> None:
     code = f"U-{program.chance.randrange(4)}"
-    statement = upsert(Case).values(title=program.word(), case_code=code)
-    statement = statement.on_conflict_do_update(index_elements=["case_code"], set_={"title": statement.excluded.title})
-    row_id, title = session.execute(statement.returning(Case.id, Case.title)).one()
+    statement = upsert(Case).values(title=program.word(), case_code=code).on_conflict_do_nothing()
+    found = session.execute(statement.returning(Case.id, Case.title)).one_or_none()
+    if found is None:
+        # A key without the case cannot be the target of DO UPDATE.
+        change = update(Case).where(Case.case_code == code).values(title=program.word())
+        found = session.execute(change.returning(Case.id, Case.title)).one()
+    row_id, title = found
     if ("cases", row_id) not in program.state:
         program.put(Case, row_id, title=title, description="", case_code=code)
         participant, user = session.execute(

@@ -291,7 +291,8 @@ def test_case_46_a_restored_dump_verifies_and_is_sealed_in_a_new_cluster(
     assert report.unsealed > 0, "entries that were not sealed when the dump was made"
 
     serving = target.set(username=keys.login, password=keys.password)
-    with Database(serving, signing_key=keys.signing_key, storage=MemoryStorage()) as db:
+    admin_url = target.set(username=keys.admin_login, password=keys.admin_password)
+    with Database(serving, signing_key=keys.signing_key, admin_url=admin_url, storage=MemoryStorage()) as db:
         with db.session(actor="alice") as session:
             assert history.versions(session, (Case, 1))[-1].operation == "insert"
             transcription = session.scalars(select(Transcription.id)).first()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.database import Database
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
 from src.services.history import HeadFile, SealKey
@@ -25,8 +24,7 @@ def full(speech_server: SpeechServer, tmp_path_factory) -> Iterator[Sealed]:
     folder = tmp_path_factory.mktemp("full")
     with speech_server.copy() as url:
         owner = make_engine(url, PoolOptions(size=2))
-        with Database(speech_server.serving_url(url), signing_key=speech_server.signing_key,
-                      storage=MemoryStorage()) as db:  # fmt: skip
+        with speech_server.database(url, storage=MemoryStorage()) as db:
             sealed = Sealed(db, owner, SealKey.create(folder / "seal.pem"), HeadFile(folder / "heads.jsonl"))
             populate(sealed)
             yield sealed
