@@ -568,8 +568,8 @@ def audio() -> None:
         "processing_jobs",
         [
             sa.text("public.queued_job_kind_1(state, kind)"),
-            sa.text("priority DESC"),
-            "run_after",
+            sa.text("(- priority)"),
+            sa.text("timezone('UTC', run_after)"),
             "id",
         ],
     )

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 14
+-- revision 1001, declarations of build 15
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -785,6 +785,7 @@ CREATE POLICY storage_objects_admin_all ON public.storage_objects FOR ALL TO sti
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT SELECT ON public.storage_objects TO sti_admin;
+ALTER TABLE public.storage_objects ALTER COLUMN sha256 SET STATISTICS 0;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments

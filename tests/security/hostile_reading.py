@@ -33,6 +33,25 @@ PRELUDES = (
 )
 
 
+# What the catalogs, the statistics and the files of the server could show.
+CATALOG_READS = (
+    "SELECT * FROM pg_stats", "SELECT * FROM pg_stats_ext", "SELECT * FROM pg_statistic",
+    "SELECT * FROM pg_stat_user_tables", "SELECT * FROM pg_statio_user_indexes", "SELECT * FROM pg_locks",
+    "SELECT * FROM pg_cursors", "SELECT * FROM pg_prepared_statements", "SELECT * FROM pg_prepared_xacts",
+    "SELECT * FROM pg_settings", "SELECT * FROM pg_sequences", "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM information_schema.column_options", "SELECT * FROM pg_largeobject",
+    "SELECT lo_get(oid) FROM pg_largeobject_metadata", "SELECT * FROM pg_stat_progress_copy",
+    "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef", "SELECT * FROM pg_shseclabel",
+    "SELECT query_to_xml('SELECT * FROM cases', true, true, '')",
+    "SELECT table_to_xml('case_notes', true, true, '')", "SELECT schema_to_xml('public', true, true, '')",
+    "SELECT database_to_xml(true, true, '')",
+    "SELECT * FROM ts_stat('SELECT search FROM transcription_segments')",
+    "SELECT * FROM cursor_to_xml('h', 99, true, true, '')", "SELECT currval('cases_id_seq')",
+    "SELECT last_value FROM cases_id_seq", "SELECT pg_read_file('postgresql.conf')",
+    "SELECT * FROM pg_ls_logdir()", "SELECT heap_page_items(get_raw_page('cases', 0))",
+)  # fmt: skip
+
+
 def column_of(table: str) -> str:
     return case_column(Base.metadata.tables[table]) or "id"
 
@@ -185,24 +204,8 @@ def create_temporary_objects(intruder: Intruder) -> None:
 def read_the_catalog(intruder: Intruder) -> None:
     stage = intruder.stage
     with intruder.transaction() as connection:
-        place = intruder.pick(
-            *(f"SELECT * FROM public.{name}" for name in stage.partitions),
-            *(f"SELECT * FROM {name}" for name in stage.relations),
-            "SELECT * FROM pg_stats", "SELECT * FROM pg_stats_ext", "SELECT * FROM pg_statistic",
-            "SELECT * FROM pg_stat_user_tables", "SELECT * FROM pg_statio_user_indexes", "SELECT * FROM pg_locks",
-            "SELECT * FROM pg_cursors", "SELECT * FROM pg_prepared_statements", "SELECT * FROM pg_prepared_xacts",
-            "SELECT * FROM pg_settings", "SELECT * FROM pg_sequences", "SELECT * FROM pg_stat_activity",
-            "SELECT * FROM information_schema.column_options", "SELECT * FROM pg_largeobject",
-            "SELECT lo_get(oid) FROM pg_largeobject_metadata", "SELECT * FROM pg_stat_progress_copy",
-            "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef", "SELECT * FROM pg_shseclabel",
-            "SELECT query_to_xml('SELECT * FROM cases', true, true, '')",
-            "SELECT table_to_xml('case_notes', true, true, '')", "SELECT schema_to_xml('public', true, true, '')",
-            "SELECT database_to_xml(true, true, '')",
-            "SELECT * FROM ts_stat('SELECT search FROM transcription_segments')",
-            "SELECT * FROM cursor_to_xml('h', 99, true, true, '')", "SELECT currval('cases_id_seq')",
-            "SELECT last_value FROM cases_id_seq", "SELECT pg_read_file('postgresql.conf')",
-            "SELECT * FROM pg_ls_logdir()", "SELECT heap_page_items(get_raw_page('cases', 0))",
-        )  # fmt: skip
+        relation = intruder.pick(f"public.{intruder.pick(*stage.partitions)}", intruder.pick(*stage.relations))
+        place = intruder.pick(f"SELECT * FROM {relation}", intruder.pick(*CATALOG_READS))
         if "stat_activity" not in place:  # an actor that resets its role sees running statements: docs/security.md
             prepare(intruder, connection)
         intruder.ask(connection, place)

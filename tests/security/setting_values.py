@@ -27,7 +27,6 @@ CHOSEN: dict[str, tuple[str, ...]] = {
     "lc_time": ("C", "de_DE.UTF-8"),
     "plpgsql.extra_errors": ("all",),
     "plpgsql.extra_warnings": ("all",),
-    "restrict_nonsystem_relation_kind": ("view, foreign-table",),
     "search_path": ("", "pg_temp, public", "public, pg_catalog"),
     "synchronous_commit": ("remote_apply", "local"),
     "temp_buffers": ("100",),
@@ -69,10 +68,16 @@ WITHOUT_MEANING = {
 # Of the running transaction, which has begun, and of the text between client and server.
 OF_THE_TRANSACTION = {"client_encoding", "transaction_deferrable", "transaction_isolation", "transaction_read_only"}
 # With another value a statement must fail or have the same result: each is changed alone.
-REFUSING = {"default_transaction_read_only": "on", "row_security": "off"}
+REFUSING = {
+    "default_transaction_read_only": "on",
+    "restrict_nonsystem_relation_kind": "view, foreign-table",
+    "row_security": "off",
+}
+# Only transactions with READ COMMITTED use and renew the stored cases of a user (sql/case_access.sql).
+ISOLATION = {"default_transaction_isolation": "repeatable read"}
 # Settings that matter only together: the limit applies to indexes, which small tables are not searched with.
 TOGETHER = ({"gin_fuzzy_search_limit": "1", "enable_seqscan": "off"},)
-SKIPPED = WITHOUT_MEANING | OF_THE_TRANSACTION | REFUSING.keys()
+SKIPPED = WITHOUT_MEANING | OF_THE_TRANSACTION | REFUSING.keys() | ISOLATION.keys()
 
 _SETTINGS = """
 SELECT name, vartype, setting, enumvals, min_val, max_val FROM pg_catalog.pg_settings

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from src.database import Case, Database
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
-from src.database.schema import SESSION_ROLES
+from src.database.schema import ADMIN_ROLE, SESSION_ROLES
 from src.errors import SpeechError, UnsafeConnection
 from tests.security.population import (
     CASE_TABLES,
@@ -162,7 +162,7 @@ def test_case_05_connections_that_bypass_db_session_fail_closed(shared):
     with autocommit.connect() as connection, pytest.raises(DBAPIError, match="permission denied"):
         connection.execute(text("SELECT count(*) FROM cases"))
     for role in SESSION_ROLES:
-        raw = shared.db.engine.raw_connection()
+        raw = (shared.db.admin_engine if role == ADMIN_ROLE else shared.db.engine).raw_connection()
         with raw.cursor() as cursor:
             cursor.execute(f"SET LOCAL ROLE {role}")
             copied = io.StringIO()

@@ -17,7 +17,7 @@ from tests.security.population import core
 
 SEED = 20_261_122
 ATTEMPTS = 700
-UNTIL_FOUND = 1500
+UNTIL_FOUND = 5000
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ TAMPERINGS = {
     " CREATE POLICY leak ON transcriptions FOR DELETE TO sti_app USING (true);"
     " CREATE POLICY leak ON analysis_results FOR DELETE TO sti_app USING (true)",
     "row security off": "ALTER TABLE transcriptions DISABLE ROW LEVEL SECURITY",
-    "a policy for the other role": "CREATE POLICY leak ON audio_files FOR SELECT TO sti_admin USING (true)",
+    "a policy for the other role": "CREATE POLICY leak ON audio_files FOR SELECT TO sti_wide USING (true)",
     "a grant on the partitions": """DO $do$ DECLARE p regclass; BEGIN
         FOR p IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'activity_logs'::regclass LOOP
             EXECUTE format('GRANT SELECT ON %s TO sti_app', p); END LOOP; END $do$""",

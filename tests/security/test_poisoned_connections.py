@@ -11,6 +11,7 @@ changed at once; if a result differs, the settings that cause it are found by ha
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,22 +23,21 @@ import pytest
 from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
 from sqlalchemy import URL, create_engine, text
 
-from src.database import Database
 from src.database.connection.engine import PoolOptions, connect_arguments, make_engine
-from src.database.schema import functions
+from src.database.schema import SESSION_ROLES, functions
 from src.database.testing import SpeechServer
 from src.storage import MemoryStorage
 from tests.declared import DERIVED
 from tests.security.function_calls import VISIBLE_CASES, Call, calls, prepare
 from tests.security.population import Populated, populate
-from tests.security.setting_values import REFUSING, TOGETHER, batches, other_values
+from tests.security.setting_values import ISOLATION, REFUSING, TOGETHER, batches, other_values
 
 Result = tuple[Any, ...]
 # The settings are changed in this many sets.
 SETS = 4
 # Errors that calls expect: of this layer, of privileges, and of CHECKs.
 REFUSALS = {"STI01", "STI02", "42501", "22023", "23503", "23514", "P0002", "22008"}
-NEW_HASH = "bcrypt:$2b$12$new"
+NEW_HASH, RENEWED_HASH = "bcrypt:$2b$12$new", r"bcrypt:$2b$\x"
 
 # What the calls have written to the log, with times and random values replaced by whether they have the expected form.
 # Only built-in functions.
@@ -45,7 +45,7 @@ WRITTEN = r"""
 SELECT l.entity, l.operation, t.code, l.actor, l.case_id, l.reason, l.request_id,
        (SELECT jsonb_object_agg(e.key, CASE WHEN e.key ~ '(_at|_after|last_login)$' AND e.value <> 'null'
                    THEN to_jsonb(e.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9.:]+[+]00:00$')
-                   WHEN e.value #>> '{}' ~ '^sha256:[0-9a-f]{64}$' OR e.key IN ('opened_xid', 'entries')
+                   WHEN e.value #>> '{}' ~ '^sha256:[0-9a-f]{64}$|until [0-9-]{10} [0-9:]{8} UTC$' OR e.key IN ('opened_xid', 'entries')
                    THEN '"hidden"' ELSE e.value END)
           FROM (SELECT * FROM jsonb_each(l.new)
                  UNION ALL SELECT 'old.' || o.key, o.value FROM jsonb_each(l.old) o) e)::text,
@@ -100,14 +100,26 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(speech_server: SpeechServer) -> Iterator[Stage]:
     with speech_server.copy() as url:
-        owner, serving = make_engine(url, PoolOptions(size=2)), speech_server.serving_url(url)
-        with Database(serving, signing_key=speech_server.signing_key, storage=MemoryStorage()) as db:
+        owner = make_engine(url, PoolOptions(size=2))
+        with speech_server.database(url, storage=MemoryStorage()) as db, login_of_all_roles(speech_server) as login:
             populated = populate(db, owner)
-            values = {**prepare(populated), "new_hash": NEW_HASH}
+            values = {**prepare(populated), "new_hash": NEW_HASH, "renewed_hash": RENEWED_HASH}
             with owner.connect() as connection:
                 sequences = connection.scalar(text(SEQUENCES))
-            yield Stage(populated, calls(), values, address(serving), address(url), sequences)
+            yield Stage(populated, calls(), values, address(url.set(username=login, password="x")), address(url), sequences)
         owner.dispose()
+
+
+@contextmanager
+def login_of_all_roles(server: SpeechServer) -> Iterator[str]:
+    """Create a login for members and administrators, so that one connection calls functions as either."""
+    login, engine = f"sti_test_calls_{os.getpid()}", make_engine(server.maintenance, PoolOptions(size=1))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD 'x' IN ROLE {', '.join(SESSION_ROLES)}"))
+    yield login
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE {login}"))
+    engine.dispose()
 
 
 def address(url: URL) -> str:
@@ -122,7 +134,7 @@ class Person:
         self.driver = stage.connect(url)
         self.is_owner = url == stage.owner_url
         self.actor: str | None = None
-        self.started = 0.0
+        self.started = 0
 
     def change(self, settings: dict[str, str]) -> None:
         """Change settings for the connection, before its first statement with a function of this layer."""
@@ -134,8 +146,8 @@ class Person:
     def begin(self) -> None:
         self.actor = None
         with self.driver.cursor() as cursor:
-            cursor.execute("SELECT extract(epoch FROM pg_catalog.now())")
-            self.started = float(cursor.fetchone()[0])
+            cursor.execute("SELECT (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint")
+            self.started = cursor.fetchone()[0]
 
     def become(self, actor: str) -> None:
         if actor == self.actor:
@@ -194,13 +206,20 @@ class Person:
 
     def _token(self, purpose: str, subject: str) -> str:
         key, pid = self.stage.populated.db.signing_key, self.driver.info.backend_pid
-        return key.token(purpose, subject, backend_pid=pid, server_time=self.started)
+        return key.token(purpose, subject, backend_pid=pid, started=self.started)
 
     def _tokens(self) -> dict[str, str]:
-        digest = sha256(NEW_HASH.encode()).hexdigest()
+
+        def digest(hashed: str) -> str:
+            return sha256(hashed.encode()).hexdigest()
+
         return {
             "login_token": self._token("login", "alice"),
-            "password_token": self._token("password", f"{digest} alice"),
+            "reads_token": self._token("reads", str(self.stage.values["alice"])),
+            "password_token": self._token("password", f"{digest(NEW_HASH)} alice"),
+            "failed_token": self._token("outcome", f"failed {digest('')} alice"),
+            "early_token": self._token("outcome", f"early {digest('')} alice"),
+            "renewed_token": self._token("outcome", f"succeeded {digest(RENEWED_HASH)} alice"),
         }
 
 
@@ -358,8 +377,16 @@ def test_settings_do_not_matter_together(stage: Stage, expected: dict[int, Resul
     assert differences(stage, expected, settings) == []
 
 
+def test_isolation_changes_only_which_cases_are_stored(stage: Stage, expected: dict[int, Result]):
+    different = differences(stage, expected, ISOLATION)
+    assert [each for each in different if "case_access" not in each] == []
+
+
 @pytest.mark.parametrize("name", REFUSING)
 def test_settings_that_make_statements_fail_leave_nothing(stage: Stage, expected: dict[int, Result], name: str):
+    with stage.populated.owner.connect() as connection:
+        if connection.scalar(text("SELECT current_setting(:name, true)"), {"name": name}) is None:
+            pytest.skip(f"this server does not have the setting {name}")
     with closing(People(stage, {name: REFUSING[name]})) as people:
         changed = people.run()
         people.reset()

@@ -146,9 +146,8 @@ def test_no_table_can_be_weakened(shared, table, role):
 @pytest.mark.parametrize("role", SESSION_ROLES)
 def test_privileges_cannot_be_granted_to_others(shared, role):
     rights = text("SELECT relname::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-    with core(shared.db, Actor("alice")) as connection:
+    with core(shared.db, Actor("alice"), role) as connection:
         before = set(connection.execute(rights).all())
-        connection.execute(text(f"SET LOCAL ROLE {role}"))
         for table in ALL_TABLES:
             # If the role has the privilege without the grant option, this is only a warning.
             refused(connection, f"GRANT ALL ON {table} TO PUBLIC")

@@ -101,14 +101,12 @@ def probe_conditions(db: Database, owner: Engine, rng: random.Random, most: int)
     with owner.connect() as connection:
         hidden = hidden_rows(connection)
         foreign = connection.scalar(text("SELECT case_id FROM case_notes WHERE id = :id"), {"id": hidden["case_notes"]})
-        own = connection.scalar(text("SELECT min(id) FROM cases WHERE id <> :foreign"), {"foreign": foreign})
-        found = {name: probes(connection, hidden, own if name == "alice" else None) for name in PROBING}
+        found = probes(connection, hidden)
     findings: list[str] = []
     timed: dict[bool, list[float]] = {True: [], False: []}
     for name in PROBING:
         for role in MEMBER_ROLES:
-            chosen = found[name]
-            chosen = rng.sample(chosen, min(len(chosen), most // (len(PROBING) * len(MEMBER_ROLES)) + 1))
+            chosen = rng.sample(found, min(len(found), most // (len(PROBING) * len(MEMBER_ROLES)) + 1))
             with core(db, Actor(name), role) as connection:
                 for condition, shape in chosen:
                     row = hidden[condition.table]

@@ -72,8 +72,8 @@ class ProcessingJob(Versioned, Record):
         Index(
             "processing_jobs_queue_idx",
             text("queued_job_kind_1(state, kind)"),
-            text("priority DESC"),
-            "run_after",
+            text("(- priority)"),
+            text("timezone('UTC', run_after)"),
             "id",
         ),
         Index("processing_jobs_lease_idx", text("timezone('UTC', lease_expires_at)")),

@@ -1,4 +1,4 @@
--- build 8 · sha256 7a24d823db81
+-- build 9 · sha256 a5447acccacb
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -55,7 +55,8 @@ BEGIN
         END IF;
         IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb) THEN
             RAISE EXCEPTION 'you can only grant permissions for as long as you hold them: % in case % until %',
-                verb, concerned, public.granted_until(mine, verb)
+                verb, concerned,
+                to_char(public.granted_until(mine, verb) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
     END LOOP;

@@ -1,4 +1,4 @@
--- build 9 · sha256 6596a4b7d126
+-- build 10 · sha256 3bdc37f5544a
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -145,9 +145,10 @@ BEGIN
         SELECT c.* INTO job FROM public.processing_jobs c
           JOIN public.audio_files a ON a.id = c.audio_file_id AND a.deleted_at IS NULL
          WHERE c.kind = ANY (kinds) AND c.attempts < c.max_attempts AND c.id <> ALL (ended)
-           -- The form of the index, which no session can use (docs/security.md).
-           AND public.queued_job_kind_1(c.state, c.kind) = ANY (kinds) AND c.run_after <= now()
-         ORDER BY c.priority DESC, c.run_after, c.id LIMIT 1
+           -- The expressions of the index, which no session can use (docs/security.md).
+           AND public.queued_job_kind_1(c.state, c.kind) = ANY (kinds)
+           AND timezone('UTC', c.run_after) <= timezone('UTC', now())
+         ORDER BY - c.priority, timezone('UTC', c.run_after), c.id LIMIT 1
            FOR UPDATE OF c SKIP LOCKED FOR NO KEY UPDATE OF a SKIP LOCKED;
         IF NOT FOUND THEN
             RETURN NULL;

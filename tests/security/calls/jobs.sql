@@ -1,5 +1,7 @@
 -- as alice
 SELECT public.claim_job('{transcribe}', 'w', 60);
+SELECT s.state, public.open_job_kind_1(s.state, E'a\\b'), public.queued_job_kind_1(s.state, E'a\\b')
+  FROM unnest('{queued,running,completed}'::text[]) AS s (state) ORDER BY 1;
 
 -- as transcriber
 SELECT public.claim_job('{transcribe}', 'w', 60);
@@ -28,3 +30,16 @@ SELECT public.require_lease(1, 1);
 
 -- as owner:alice
 SELECT public.record_job('job.claimed', 1, '{}');
+
+-- as owner:transcriber
+SELECT public.require_free_lease();
+
+-- as owner
+SELECT public.require_seconds('lease_seconds', 60, 1, 100);
+SELECT public.require_seconds('lease_seconds', NULL, 1, 100);
+SELECT public.require_seconds('lease_seconds', -1, 1, 100);
+SELECT j.id, public.unreadable_job(j.id) FROM public.processing_jobs j ORDER BY j.id;
+UPDATE public.processing_jobs SET result = '{"n": 0.10}' WHERE state <> 'running' RETURNING result;
+SELECT public.end_expired_leases('{transcribe}');
+SELECT public.end_job(min(id), E'a\\b') FROM public.processing_jobs WHERE state IN ('queued', 'running');
+SELECT kind, state, error_message FROM public.processing_jobs ORDER BY id;

@@ -48,3 +48,39 @@ SELECT public.append_seal(%(seal)s::jsonb || jsonb_build_object('epoch',
 -- as owner
 UPDATE public.activity_seals SET root = '' RETURNING id;
 UPDATE public.activity_seals SET pruned_at = now() RETURNING id;
+
+-- as alice, bob, root, transcriber
+SELECT public.case_of_entries('audio_files', %(audio)s), public.case_of_entries('cases', %(foreign)s);
+SELECT public.read_receipt(%(case)s) IS NULL, public.read_receipt(%(foreign)s) IS NULL, public.read_receipt(NULL);
+SELECT public.record_session_reads(
+    jsonb_build_array(jsonb_build_object('type', 'search.made', 'case_id', %(case)s,
+        'receipt', public.read_receipt(%(case)s), 'detail', E'{"query": "back\\\\slash", "n": 0.10}'::jsonb)),
+    %(reads_token)s);
+SELECT public.record_session_reads('[{"type": "search.made"}]', 'x');
+SELECT count(*) >= 0 FROM public.unsealed_entries();
+SELECT count(*) >= 0 FROM public.seal_blockers('9223372036854775807');
+
+-- as alice
+SELECT public.keep_archives();
+SELECT public.lock_own(%(odd)s), public.lock_in_case(%(case)s, %(odd)s);
+SELECT public.lock_in_case(%(foreign)s, 'x');
+
+-- as root
+SELECT public.keep_archives();
+
+-- as owner:alice
+SELECT public.is_receipt(public.read_receipt(%(case)s), %(alice)s, %(case)s),
+       public.is_receipt(public.read_receipt(%(case)s), %(bob)s, %(case)s),
+       public.is_receipt('read|1|1|1|1|x', 1, 1), public.is_receipt('x', 1, 1), public.is_receipt(NULL, 1, 1);
+SELECT public.write_reads('[{"type": "search.made", "detail": {"n": 0.10}}]', %(alice)s, false, ARRAY[%(case)s]::integer[]);
+
+-- as owner
+SELECT public.lock_name(E'a\\b');
+SELECT public.most_leases(), public.longest_claim(), public.longest_delay(), public.most_pending_objects(),
+       public.most_events(), public.most_reads(), public.most_detail(), public.most_failed_logins();
+SELECT public.require_detail('{"a": [1.50, 1e-9]}', E'a\\b'), public.require_detail(NULL, 'x');
+SELECT public.require_detail(jsonb_build_object('x', repeat('y', 70000)), 'x');
+SELECT public.recent_entries(%(alice)s, 'search.made', 5), public.recent_entries(%(alice)s, 'missing', 5);
+SELECT public.excess_event(%(alice)s, 'alice');
+SELECT public.count_dropped(-7, %(alice)s, E'a\\b', 3) > 0, public.count_dropped(-7, %(alice)s, 'x', 2) > 0;
+SELECT counter, ends_at > now(), dropped FROM public.log_overflows ORDER BY counter;

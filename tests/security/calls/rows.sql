@@ -72,3 +72,10 @@ WITH changed AS (
 SELECT * FROM changed ORDER BY id;
 UPDATE public.transcription_segments SET text = 'x' RETURNING id;
 UPDATE public.actor_keys SET retired_at = NULL RETURNING id;
+
+-- as owner
+SELECT public.readable_time_1(t::timestamptz) FROM unnest('{2026-01-02 03:04+05:45,20000-01-01 UTC,0044-03-15 BC,infinity,
+       0999-12-31 23:00-01,9000-01-01 00:30+00:45}'::text[]) AS t;
+SELECT public.readable_date_1(d::date) FROM unnest('{2026-01-02,20000-01-01,0044-03-15 BC,infinity}'::text[]) AS d;
+SELECT public.readable_json_1(j::jsonb, 1000) FROM unnest(ARRAY['{"a": [1.50, 1e-9]}', '1e400', repeat('[', 200)
+       || repeat(']', 200), '"' || repeat('x', 2000) || '"', E'{"a\\\\b": "\\u2028"}']) AS j;

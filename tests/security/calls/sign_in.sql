@@ -1,12 +1,18 @@
 -- as alice
 SELECT user_id, username, is_active, wait_seconds FROM public.credential(%(login_token)s);
-SELECT public.record_login(%(login_token)s, 'failed', NULL);
-SELECT public.record_login(%(login_token)s, 'early', NULL);
-SELECT public.record_login(%(login_token)s, 'succeeded', E'bcrypt:$2b$\\x');
-SELECT public.record_login('x', 'succeeded', NULL);
-SELECT public.store_credential(%(password_token)s, %(new_hash)s) = %(alice)s;
-SELECT public.store_credential(%(password_token)s, 'other');
+INSERT INTO public.credential_changes VALUES (%(failed_token)s, NULL) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(early_token)s, NULL) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(failed_token)s, %(new_hash)s) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(renewed_token)s, %(renewed_hash)s) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(renewed_token)s, %(new_hash)s) RETURNING 1;
+INSERT INTO public.credential_changes VALUES ('x|1|2|3|outcome|alice', NULL) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(password_token)s, %(new_hash)s) RETURNING 1;
+INSERT INTO public.credential_changes VALUES (%(password_token)s, 'other') RETURNING 1;
 
 -- as owner
 INSERT INTO public.login_throttles (user_id, failures, last_failed_at) VALUES (%(bob)s, 7, now()) RETURNING failures;
 SELECT public.login_wait(%(bob)s) > 0, public.login_wait(%(alice)s);
+SELECT public.credential_digest(%(new_hash)s), public.credential_digest(%(renewed_hash)s), public.credential_digest(NULL);
+SELECT public.store_credential(%(password_token)s, %(new_hash)s);
+SELECT public.record_login(%(failed_token)s, NULL);
+SELECT public.record_login(%(login_token)s, NULL);

@@ -34,3 +34,6 @@ DELETE FROM public.audio_files WHERE name = 'new.wav' RETURNING name;
 SELECT public.restore_deleted(max(id)) > 0 FROM public.activity_logs
  WHERE operation = 'delete' AND entity = 'audio_files';
 SELECT key, state, size_bytes, sha256 FROM public.storage_objects ORDER BY id;
+
+-- as alice, bob, root
+SELECT backend, state, objects, size_bytes FROM public.storage_usage(%(case)s) ORDER BY 1, 2;

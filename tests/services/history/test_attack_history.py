@@ -41,8 +41,7 @@ def test_case_21_sessions_cannot_write_the_log_its_partitions_or_seals(shared_se
     actor, role = whom.split()
     month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
     for table in ("activity_logs", month, "activity_logs_default", "activity_seals", "activity_archives"):
-        with core(shared_sealed.db, Actor(actor)) as connection:
-            connection.execute(text(f"SET LOCAL ROLE {role}"))
+        with core(shared_sealed.db, Actor(actor), role) as connection:
             with pytest.raises(DBAPIError) as caught, connection.begin_nested():
                 connection.execute(text(kind.format(f"public.{table}")))
         assert caught.value.orig.pgcode == "42501", table
