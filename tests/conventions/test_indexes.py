@@ -3,8 +3,8 @@
 An index condition is evaluated before the policy when its operator is leakproof, and EXPLAIN counts the rows that the
 policy then removes. So an index begins with the case, whose policy is an index condition too, with the id, or with an
 expression that is not leakproof, which no session can use before the policy; plain columns after an expression are
-ids and times of entries only; and it has no predicate, since the condition of a session may imply it. A unique key without the case could be the target of ON CONFLICT DO UPDATE, whose
-condition is evaluated for hidden rows.
+ids and times of entries only; and it has no predicate, since the condition of a session may imply it. A unique key
+without the case could be the target of ON CONFLICT DO UPDATE, whose condition is evaluated for hidden rows.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ WRITTEN = r"""
 SELECT l.entity, l.operation, t.code, l.actor, l.case_id, l.reason, l.request_id,
        (SELECT jsonb_object_agg(e.key, CASE WHEN e.key ~ '(_at|_after|last_login)$' AND e.value <> 'null'
                    THEN to_jsonb(e.value #>> '{}' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9.:]+[+]00:00$')
-                   WHEN e.value #>> '{}' ~ '^sha256:[0-9a-f]{64}$|until [0-9-]{10} [0-9:]{8} UTC$' OR e.key IN ('opened_xid', 'entries')
+                   WHEN e.value #>> '{}' ~ '^sha256:[0-9a-f]{64}$|until [0-9-]{10} [0-9:]{8} UTC$'
+                        OR e.key IN ('opened_xid', 'entries')
                    THEN '"hidden"' ELSE e.value END)
           FROM (SELECT * FROM jsonb_each(l.new)
                  UNION ALL SELECT 'old.' || o.key, o.value FROM jsonb_each(l.old) o) e)::text,
@@ -106,7 +107,9 @@ def stage(speech_server: SpeechServer) -> Iterator[Stage]:
             values = {**prepare(populated), "new_hash": NEW_HASH, "renewed_hash": RENEWED_HASH}
             with owner.connect() as connection:
                 sequences = connection.scalar(text(SEQUENCES))
-            yield Stage(populated, calls(), values, address(url.set(username=login, password="x")), address(url), sequences)
+            yield Stage(
+                populated, calls(), values, address(url.set(username=login, password="x")), address(url), sequences
+            )
         owner.dispose()
 
 
@@ -115,7 +118,8 @@ def login_of_all_roles(server: SpeechServer) -> Iterator[str]:
     """Create a login for members and administrators, so that one connection calls functions as either."""
     login, engine = f"sti_test_calls_{os.getpid()}", make_engine(server.maintenance, PoolOptions(size=1))
     with engine.begin() as connection:
-        connection.execute(text(f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD 'x' IN ROLE {', '.join(SESSION_ROLES)}"))
+        roles = ", ".join(SESSION_ROLES)
+        connection.execute(text(f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD 'x' IN ROLE {roles}"))
     yield login
     with engine.begin() as connection:
         connection.execute(text(f"DROP ROLE {login}"))

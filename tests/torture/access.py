@@ -100,7 +100,6 @@ def probe_conditions(db: Database, owner: Engine, rng: random.Random, most: int)
     """Probe random pairs of a condition and a form of query, for each role and for sessions with and without cases."""
     with owner.connect() as connection:
         hidden = hidden_rows(connection)
-        foreign = connection.scalar(text("SELECT case_id FROM case_notes WHERE id = :id"), {"id": hidden["case_notes"]})
         found = probes(connection, hidden)
     findings: list[str] = []
     timed: dict[bool, list[float]] = {True: [], False: []}

@@ -98,6 +98,9 @@ def tamper(
         connection.execute(text("SET LOCAL search_path = public"))
         for table in tables:
             connection.execute(text(f"ALTER TABLE public.{table} DISABLE TRIGGER USER"))
+        # Times that no client can read.
+        check = "activity_logs_created_at_range_check"
+        connection.execute(text(f"ALTER TABLE public.activity_logs DROP CONSTRAINT {check}"))
         attack = Attack(connection, chance)
         row = _row(attack, tampering)
         connection.exec_driver_sql(tampering.statement.replace("{id}", str(row)).replace("%", "%%"))

@@ -41,9 +41,12 @@ def test_case_21_sessions_cannot_write_the_log_its_partitions_or_seals(shared_se
     actor, role = whom.split()
     month = f"activity_logs_{datetime.now(UTC):%Y_%m}"
     for table in ("activity_logs", month, "activity_logs_default", "activity_seals", "activity_archives"):
-        with core(shared_sealed.db, Actor(actor), role) as connection:
-            with pytest.raises(DBAPIError) as caught, connection.begin_nested():
-                connection.execute(text(kind.format(f"public.{table}")))
+        with (
+            core(shared_sealed.db, Actor(actor), role) as connection,
+            pytest.raises(DBAPIError) as caught,
+            connection.begin_nested(),
+        ):
+            connection.execute(text(kind.format(f"public.{table}")))
         assert caught.value.orig.pgcode == "42501", table
 
 
