@@ -7,6 +7,7 @@ counters of scans and rows, the result, the error. Row security holds when both 
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -76,10 +77,10 @@ SHAPES = (
 )  # fmt: skip
 # A plan for IS NULL differs from one for IS NOT NULL, whatever the rows are, unless it is a sequential scan.
 WRITES = ("update", "delete", "merge")
-UNCOUNTED = ("parallel", *WRITES)
 SHAPES_FOR_NULL = ("sequential", "union all")
 
 _CONDITION = re.compile(r"((?:Filter|Index Cond|Recheck Cond|Join Filter|Hash Cond|Merge Cond|Sort Key)): .*")
+_COUNTS = re.compile(r"actual rows=\S+ loops=\d+")
 _COUNTERS = text("""
     SELECT c.relname, pg_stat_get_xact_numscans(c.oid), pg_stat_get_xact_tuples_returned(c.oid),
            pg_stat_get_xact_tuples_fetched(c.oid)
@@ -259,9 +260,11 @@ def observe(connection: Connection, shape: Shape, condition: str, table: str, hi
             for old, new in zip(before, after, strict=True)
             if tuple(old) != tuple(new)
         ]
-        # Which worker of a parallel scan finds a row is random, and triggers of a write cache their plans.
-        lines = [_CONDITION.sub(r"\1", line) for line in plan if "Heap Blocks" not in line]
-        return (lines, [] if shape.name in UNCOUNTED else differences)
+        # Which process of a parallel scan finds a row is random, and triggers of a write cache their plans.
+        lines = [_COUNTS.sub("", line) if "Parallel" in line else line for line in plan if "Heap Blocks" not in line]
+        lines = [_CONDITION.sub(r"\1", line) for line in lines]
+        is_counted = shape.name not in WRITES and not any("Gather" in line for line in lines)
+        return (lines, differences if is_counted else [])
     except DBAPIError as error:
         return (str(error.orig).partition("\n")[0].replace(condition, ""),)
     finally:
@@ -291,4 +294,9 @@ def difference_of(connection: Connection, condition: Condition, shape: Shape, hi
     for asked in (condition.true, condition.false):
         observe(connection, shape, asked, condition.table, hidden)  # plans and caches are warm
         answers.append(observe(connection, shape, asked, condition.table, hidden))
-    return None if answers[0] == answers[1] else f"{answers[0]} … {answers[1]}"
+    if answers[0] == answers[1]:
+        return None
+    lines = (
+        [str(item) for part in answer for item in ([part] if isinstance(part, str) else part)] for answer in answers
+    )
+    return "; ".join(line for line in difflib.unified_diff(*lines, "true", "false", n=0, lineterm=""))
