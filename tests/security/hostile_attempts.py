@@ -206,9 +206,9 @@ KINDS: tuple[Callable[[Intruder], None], ...] = (
 )
 
 
-def attempt(intruder: Intruder) -> str:
-    """Run one random attempt and return its kind; findings are appended to `intruder.findings`."""
-    kind = intruder.pick(*KINDS)
+def attempt(intruder: Intruder, kinds: tuple[Callable[[Intruder], None], ...] = KINDS) -> str:
+    """Run one random attempt of these kinds and return its kind; findings are appended to `intruder.findings`."""
+    kind = intruder.pick(*kinds)
     intruder.doing = kind.__name__
     try:
         kind(intruder)

@@ -12,12 +12,13 @@ from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions, make_engine
 from src.storage import MemoryStorage
 from tests.security.hostile import CAST, Intruder, set_stage
-from tests.security.hostile_attempts import KINDS, attempt
+from tests.security.hostile_attempts import KINDS, attempt, probe_constraints, write
+from tests.security.hostile_reading import read_the_catalog
 from tests.security.population import core
 
 SEED = 20_261_122
 ATTEMPTS = 700
-UNTIL_FOUND = 5000
+UNTIL_FOUND = 1500
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,15 @@ TAMPERINGS = {
 }
 
 
-@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
-def test_the_oracle_detects_each_tampering(db, owner, tampering):
+# Few attempts of all kinds would find these.
+FOUND_BY = {
+    "a grant on the partitions": (read_the_catalog,),
+    "a foreign key without the case": (write, probe_constraints),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_the_oracle_detects_each_tampering(db, owner, name):
     stage = set_stage(db, owner)
     with ExitStack() as pool:
         # New connections are refused after the tampering, so these are opened before it.
@@ -123,11 +131,11 @@ def test_the_oracle_detects_each_tampering(db, owner, tampering):
             pool.enter_context(core(db, Actor("alice")))
     with owner.begin() as connection:
         # Without parameters, the driver does not interpret percent signs.
-        connection.exec_driver_sql(tampering, execution_options={"no_parameters": True})
+        connection.exec_driver_sql(TAMPERINGS[name], execution_options={"no_parameters": True})
     rng, findings = random.Random(SEED), []
     for _ in range(UNTIL_FOUND):
         intruder = Intruder(stage, rng.choice(list(CAST)), rng)
-        attempt(intruder)
+        attempt(intruder, FOUND_BY.get(name, KINDS))
         findings += intruder.findings
         if findings:
             return

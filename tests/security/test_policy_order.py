@@ -11,7 +11,7 @@ from src.database.schema import APP_ROLE, WIDE_ROLE
 from tests.security.policy_probes import difference_of, hidden_rows, probes, remains
 from tests.security.population import core
 
-PROBES = 300
+PROBES = 150
 
 
 @pytest.mark.parametrize("role", [APP_ROLE, WIDE_ROLE])
