@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from src.database import (
     ProcessingJob,
     TranscriptionSource,
 )
+from src.database.connection import credentials
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions
 from src.database.connection.session import database_of
@@ -166,9 +166,8 @@ def token_for(
 
 def send_credential(connection: Any, token: str | None, hashed: str | None) -> None:
     """Copy a row into the view `credential_changes`, as the driver does; raises errors of the driver."""
-    values = ("\\N" if value is None else value for value in (token, hashed))
     with connection.connection.dbapi_connection.cursor() as cursor:
-        cursor.copy_expert("COPY credential_changes FROM STDIN", io.StringIO("\t".join(values) + "\n"))
+        credentials.copy_credential(cursor, token, hashed)
 
 
 def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dict[str, object]]:

@@ -36,13 +36,18 @@ def read_credential(session: Session, username: str) -> tuple[Any, ...] | None:
 
 def send_credential(session: Session, purpose: str, subject: str, hashed: str | None) -> None:
     """Have the database do what the token for this purpose and subject names, with this hash."""
-    values = (_sign(session, purpose, subject), hashed)
-    data = _HEADER + struct.pack("!h", len(values)) + b"".join(map(_field, values)) + _TRAILER
     with _driver_connection(session).cursor() as cursor:
         try:
-            cursor.copy_expert(_COPY, io.BytesIO(data))
+            copy_credential(cursor, _sign(session, purpose, subject), hashed)
         except _error_class(session) as error:
             raise translate(error) or error from error
+
+
+def copy_credential(cursor: Any, token: str | None, hashed: str | None) -> None:
+    """Copy a row into the view with this cursor of the driver; raises errors of the driver."""
+    values = (token, hashed)
+    data = _HEADER + struct.pack("!h", len(values)) + b"".join(map(_field, values)) + _TRAILER
+    cursor.copy_expert(_COPY, io.BytesIO(data))
 
 
 def _sign(session: Session, purpose: str, subject: str) -> str:
