@@ -8,24 +8,28 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.orm import Session
 
 from src.config import Settings
-from src.database.connection.addresses import key_path, login_names
+from src.database.connection.addresses import key_path, login_names, owner_url
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
-from src.database.provisioning.differences import Difference
+from src.database.provisioning.differences import Difference, Kind
 from src.database.provisioning.extensions import create_extensions, create_name_indexes
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
-from src.errors import InvalidInput
+from src.errors import ConfigurationError, DatabaseMissing, InvalidInput, Quarantined
+from src.maintenance.claiming import check_place, claim, registered, require_unclaimed
 from src.maintenance.ending_sessions import table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
 from src.services.history import unsealed
-from src.storage import open_backend
+from src.services.recordings.registered import identify, require_owned
+from src.storage import StorageBackend, open_backend
 
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
@@ -45,6 +49,7 @@ def initialise(
     settings: Settings,
     report: Report,
     *,
+    storage: StorageBackend | None = None,
     force: bool = False,
     administrator: Administrator | None = None,
     reset_login: bool = False,
@@ -52,7 +57,9 @@ def initialise(
 ) -> list[Difference]:
     """Make an existing database ready to serve sessions; return the differences that could not be repaired.
 
-    `engine` connects as the owner; `report` receives one sentence for each step. Safe to repeat, and concurrently. A
+    `engine` connects as the owner; `report` receives one sentence for each step. `storage` is claimed for new
+    recordings, unless the database is a copy: then the reason is among the differences. Safe to repeat, and
+    concurrently. A
     database that newer code initialised keeps its schema: it only gets the login, the key and the administrator.
     """
     newer = _newer(engine)
@@ -61,28 +68,59 @@ def initialise(
         _apply_seeds(engine, settings, report, force=force)
     else:
         report(newer)
+    quarantine = _claim(engine, storage, report)
     keys = _provide_logins(engine, settings, report, reset_login=reset_login, rotate=rotate)
     if administrator is not None:
         report(_create_administrator(engine, administrator))
     if newer is not None:
-        return []
+        return quarantine
     # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
     with migration_lock(engine):
         apply(engine, keys.roles_of_logins)
     with engine.connect() as connection:
-        return check_readiness(
+        return quarantine + check_readiness(
             connection, logins=keys.roles_of_logins, keys=keys, extensions=settings.postgres_required_extensions
         )
+
+
+def check_storage(settings: Settings, storage: StorageBackend) -> bool:
+    """Raise ConfigurationError when the storage of the settings is another one than the database says, or of another
+    database; nothing is changed, also where there is no database yet. Return whether it may be written to.
+    """
+    try:
+        engine = make_engine(owner_url(settings, create=False), PoolOptions(size=1))
+    except DatabaseMissing:
+        require_unclaimed(storage)
+        return True
+    try:
+        with Session(engine) as session:
+            with session.begin():
+                has_register = session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL"))
+            if has_register:
+                return check_place(session, storage)
+    except DatabaseMissing:
+        pass
+    finally:
+        engine.dispose()
+    require_unclaimed(storage)
+    return True
+
+
+def _claim(engine: Engine, storage: StorageBackend | None, report: Report) -> list[Difference]:
+    if storage is None:
+        return []
+    with Session(engine) as session:
+        try:
+            report(claim(session, storage))
+        except Quarantined as error:
+            return [Difference(Kind.ROW, "database_identities", str(error))]
+    return []
 
 
 def check(engine: Engine, settings: Settings) -> list[str]:
     """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready."""
     found: list[str] = []
-    root = settings.audio_storage_root
-    if root.is_dir():
-        open_backend("local", root=root).probe()
-    else:
-        found.append(f"the folder of the recordings, {root}, is missing")
+    found += _check_storage(engine, settings)
     with engine.connect() as connection:
         holders = table_locks(connection)
         if holders:
@@ -95,6 +133,27 @@ def check(engine: Engine, settings: Settings) -> list[str]:
             return [*found, f"{newer}; check with the newer version"]
         found += [str(difference) for difference in _differences(connection, settings)]
         return found + _unsealed(connection)
+
+
+def _check_storage(engine: Engine, settings: Settings) -> list[str]:
+    """Return what is wrong with the storage of the settings; it is tried only when it is the right one."""
+    root = settings.audio_storage_root
+    storage = open_backend(settings.audio_storage_type, **settings.storage_options())
+    if settings.audio_storage_type == "local" and not root.is_dir():
+        return [f"the folder of the recordings, {root}, is missing"]
+    with Session(engine) as session:
+        with session.begin():
+            if not session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL")):
+                return []
+        register = registered(session)
+    if register.identity is None:
+        return ["the database has no identity, and owns no storage: init_db makes it"]
+    try:
+        require_owned(register, storage, identify(register, storage))
+    except ConfigurationError as error:
+        return [str(error)]
+    storage.probe()
+    return []
 
 
 def _newer(engine: Engine) -> str | None:

@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
 from src.errors import Conflict, InvalidInput
+from src.maintenance.archive_storage import storage_id_of
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
+from src.maintenance.restored import restoration_of
 from src.services.history.archive_checks import check_archives
 from src.storage import StorageBackend, keys
 
@@ -48,6 +50,7 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
         month=month,
         storage_key=stored.key,
         storage_type=storage.name,
+        storage_id=storage_id_of(session, storage),
         size_bytes=stored.size,
         sha256=stored.sha256 or _sha256(storage, stored.key),
         entry_count=count,
@@ -89,6 +92,7 @@ def erase_archived(
             continue
         stored = storage.put(keys.history_key(archive.month), without_payloads(_lines(storage, archive), selected))
         archive.storage_key, archive.size_bytes = stored.key, stored.size
+        archive.storage_type, archive.storage_id = storage.name, storage_id_of(session, storage)
         archive.sha256 = stored.sha256 or _sha256(storage, stored.key)
         detail = {"month": f"{archive.month}", "entries": sorted(selected)}
         _append(session, "history.erased", detail)
@@ -98,9 +102,16 @@ def erase_archived(
 
 
 def forget_replaced(session: Session, storage: StorageBackend) -> int:
-    """Delete archive files without a row, left by a kill or replaced by an erasure; return how many."""
+    """Delete archive files without a row, left by a kill or replaced by an erasure; return how many.
+
+    Those that may be newer than the backup from which this database was restored are kept.
+    """
     known = set(session.scalars(select(ActivityArchive.storage_key)))
-    unknown = [found.key for found in storage.list("history") if found.key not in known]
+    restored = restoration_of(session)
+    unknown = [
+        found.key for found in storage.list("history")
+        if found.key not in known and not (restored is not None and restored.is_newer(found.modified))
+    ]  # fmt: skip
     return sum(storage.delete(key) for key in unknown)
 
 

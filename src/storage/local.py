@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +15,11 @@ from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
-from src.storage import keys
+from src.storage import keys, marker_file
 from src.storage.arguments import checked_choice, checked_size, checked_window, size_mismatch
 from src.storage.atomic_file import INCOMPLETE, AtomicFile, NamedFile, open_unnamed, sweep
 from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
@@ -53,6 +54,29 @@ class LocalStorage:
     def root(self) -> Path:
         """The root as an absolute path; symbolic links are resolved at the first use."""
         return self._tree.root
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """See `MarkedBackend.location`."""
+        return {"root": os.fspath(self.root.resolve())}
+
+    def read_marker(self) -> bytes | None:
+        """See `MarkedBackend.read_marker`; also tells the root from a folder that takes its place later."""
+        with as_storage_error(self.root), self._tree.existing_root() as root:
+            content = None if root is None else marker_file.read(root)
+        storage = _storage_in(content)
+        if storage is not None and self._tree.recognise is None:
+            self._tree.recognise = lambda folder: _storage_in(marker_file.read(folder)) == storage
+        return content
+
+    def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
+        """See `MarkedBackend.write_marker`."""
+        with (
+            as_storage_error(self.root),
+            self._tree.folder() as root,
+            self._tree.folder(INCOMPLETE, create=True) as incomplete,
+        ):
+            marker_file.write(root, incomplete, content, replaces=replaces)
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
@@ -270,6 +294,14 @@ class LocalStorage:
                     return sorted(entry.name for entry in entries)
             except FileNotFoundError:
                 return ()
+
+
+def _storage_in(content: bytes | None) -> str | None:
+    try:
+        document = json.loads(content or b"null")
+        return str(document["storage"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _info(key: str, status: os.stat_result, sha256: str | None = None) -> ObjectInfo:

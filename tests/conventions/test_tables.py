@@ -40,6 +40,7 @@ NAMED_FOR_THEIR_PURPOSE = {
     "case_notes_search_idx": "the words of a note",
     "analysis_results_search_idx": "the words of a summary",
     "storage_objects_garbage_idx": "rows that the sweeper reads",
+    "storages_unmarked_key": "one storage of a backend without markers",
     "processing_jobs_open_key": "one open job of a kind per recording",
     "processing_jobs_queue_idx": "the order in which jobs are claimed",
     "processing_jobs_lease_idx": "expired leases",
@@ -70,7 +71,7 @@ READABLE = {
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
 
 # Rows that are deactivated and not deleted: deleting one may scan the tables that refer to it.
-KEPT_TABLES = {"users", "user_roles", *LOOKUP_TABLES}
+KEPT_TABLES = {"users", "user_roles", "storages", *LOOKUP_TABLES}
 
 # The case id is nullable: the log also contains entries on users and settings.
 CASE_OPTIONAL = {"activity_logs", "case_access_changes"}

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 15
+-- revision 1001, declarations of build 16
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -542,6 +542,11 @@ ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN t
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
+-- database_identities
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.database_identities
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.database_identities ENABLE ROW LEVEL SECURITY;
+
 -- languages
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.languages
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
@@ -786,6 +791,11 @@ CREATE POLICY storage_objects_admin_all ON public.storage_objects FOR ALL TO sti
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT SELECT ON public.storage_objects TO sti_admin;
 ALTER TABLE public.storage_objects ALTER COLUMN sha256 SET STATISTICS 0;
+
+-- storages
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storages
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.storages ENABLE ROW LEVEL SECURITY;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments

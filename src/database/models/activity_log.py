@@ -182,6 +182,7 @@ class ActivityArchive(Record):
     month: Mapped[date]
     storage_key: Mapped[str] = guarded(most=1024, least=1, unique=True)
     storage_type: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    storage_id: Mapped[int | None] = mapped_column(ForeignKey("storages.id", ondelete="RESTRICT"))
     size_bytes: Mapped[int]
     sha256: Mapped[str] = mapped_column(comment="of the compressed file")
     entry_count: Mapped[int]

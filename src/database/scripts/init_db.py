@@ -41,7 +41,9 @@ def init_db(
         _check(settings)
         return
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
-    storage_of(settings).probe()
+    storage = storage_of(settings)
+    if initialisation.check_storage(settings, storage):
+        storage.probe()
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
@@ -51,6 +53,7 @@ def init_db(
             engine,
             settings,
             say,
+            storage=storage,
             force=force,
             administrator=administrator,
             reset_login=reset_login,

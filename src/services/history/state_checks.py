@@ -38,9 +38,13 @@ _CHECKS: tuple[tuple[FindingKind, str], ...] = (
                    WHEN o.case_id <> a.case_id THEN 'its stored object belongs to another case'
                    WHEN o.state <> 'live' THEN 'its stored object is ' || o.state
                    WHEN o.backend <> a.storage_type THEN 'its stored object is in another backend'
+                   WHEN a.storage_config ->> 'storage' IS DISTINCT FROM s.storage::text
+                       THEN 'its stored object is in another storage'
                    ELSE 'its stored object has another size or sha256' END)
           FROM public.audio_files a LEFT JOIN public.storage_objects o ON o.key = a.path
+          LEFT JOIN public.storages s ON s.id = o.storage_id
          WHERE o.key IS NULL OR o.case_id <> a.case_id OR o.state <> 'live' OR o.backend <> a.storage_type
+            OR a.storage_config ->> 'storage' IS DISTINCT FROM s.storage::text
             OR o.size_bytes <> a.size_bytes OR o.sha256 <> a.sha256 ORDER BY a.id
         """,
     ),

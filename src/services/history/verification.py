@@ -71,9 +71,9 @@ def verify(
 def _check_archives(session: Session, storage: ArchiveStorage | None, report: Report) -> Iterator[Finding]:
     unread = unread_archives(session)
     if storage is None and unread and "database" in session.info:
-        from src.services.recordings.context import storage_of  # noqa: PLC0415 - the storage, only for archived months
+        from src.services.recordings.context import ArchivedMonths  # noqa: PLC0415 - only for archived months
 
-        storage = storage_of(session)
+        storage = ArchivedMonths(session)
     if storage is None:
         report.not_read += unread
     else:

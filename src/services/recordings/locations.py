@@ -28,6 +28,8 @@ class AudioLocation:
     is_archived: bool
     archive_reason: str | None
     deleted: bool
+    storage: str | None
+    """The id of its storage; None for one from before the database had an identity."""
 
 
 def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = False) -> AudioLocation:
@@ -49,11 +51,12 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
             AudioFile.is_archived,
             AudioFile.archive_reason,
             AudioFile.deleted_at.is_not(None),
+            AudioFile.storage_config["storage"].astext,
         ).where(AudioFile.id == audio_id)
     ).one_or_none()
     if row is None:
         raise NotFound(f"Recording {audio_id} does not exist, or you may not see it.")
-    location = AudioLocation(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types stops at ten columns
+    location = AudioLocation(*row)
     if location.deleted and not deleted:
         raise NotFound(f"Recording {audio_id} is deleted; restore() brings it back until a sweep removes it.")
     return location

@@ -17,6 +17,7 @@ from src.services.parameters import id_of, row_of
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import backend_of
 from src.services.recordings.locations import AudioLocation, location_of
+from src.storage.marker import require_recognised
 
 MOST_LISTED = 1000
 
@@ -25,18 +26,20 @@ def open(session: Session, audio: AudioFile | int) -> BinaryIO:  # noqa: A001 - 
     """Return the recording's bytes as a seekable file that the caller closes; it outlives the session.
 
     Raises NotFound when the recording does not exist, is deleted or the actor may not read it, ObjectNotFound when its
-    bytes are gone.
+    bytes are gone, ConfigurationError when its storage is missing or another one.
     """
     location = location_of(session, audio)
     with _attempt(session, location):
+        backend = backend_of(session, location.backend, location.storage)
         try:
-            file = backend_of(session, location.backend).get(location.path)
+            file = backend.get(location.path)
         except ObjectNotFound:
+            require_recognised(backend)
             # Archived and swept between the two: the row has the new key.
             moved = location_of(session, audio)
             if moved.path == location.path:
                 raise
-            file = backend_of(session, moved.backend).get(moved.path)
+            file = backend_of(session, moved.backend, moved.storage).get(moved.path)
     _log_opened(session, location, {})
     return file
 
@@ -49,7 +52,7 @@ def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = tim
     """
     location = location_of(session, audio)
     with _attempt(session, location):
-        backend = backend_of(session, location.backend)
+        backend = backend_of(session, location.backend, location.storage)
         address = backend.url(location.path, expires_in=expires_in, filename=location.name)
     _log_opened(session, location, {"url_seconds": round(expires_in.total_seconds())})
     return address
