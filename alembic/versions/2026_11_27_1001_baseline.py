@@ -999,6 +999,7 @@ def activity_log() -> None:
         sa.UniqueConstraint("storage_key", name="activity_archives_storage_key_key"),
     )
     op.create_index("activity_archives_month_idx", "activity_archives", ["month"])
+    op.create_index("activity_archives_storage_id_idx", "activity_archives", ["storage_id"])
 
 
 def services() -> None:

@@ -55,7 +55,7 @@ def check_place(session: Session, backend: StorageBackend) -> bool:
     register = registered(session)
     if register.identity is None or (isinstance(backend, MarkedBackend) and _is_free(register, backend)):
         marker = read_marker(backend)
-        if marker is not None:
+        if marker is not None and marker.owner != register.identity:
             raise _of_another(backend, marker, register)
     elif isinstance(backend, MarkedBackend):
         found = identify(register, backend)
@@ -86,11 +86,14 @@ def claim(session: Session, backend: StorageBackend) -> str:
     if not _is_free(register, backend):
         return _recognised(session, register, backend)
     marker = read_marker(backend)
-    if marker is not None:
+    known = register.at(backend) if marker is None else register.find(marker.storage)
+    if marker is not None and (known is None or marker.owner != register.identity):
         raise _of_another(backend, marker, register)
-    known = register.at(backend) or _added(session, backend)
+    known = known or _added(session, backend)
     try:
-        backend.write_marker(own_marker(session, known.storage, 0).to_bytes(), replaces=None)
+        # One that is there already is from a claim that was killed after writing it.
+        if marker is None:
+            backend.write_marker(own_marker(session, known.storage, 0).to_bytes(), replaces=None)
     except ObjectExists:
         marker = read_marker(backend)
         if marker is not None and marker.storage != known.storage:
@@ -149,7 +152,7 @@ def _register_unmarked(session: Session, register: Register, backend: StorageBac
             log_as_owner(session, "storage.registered", detail={"name": backend.name})
     return (
         f"storage {backend.name!a}: registered by its name alone, since it keeps no marker; another place under this"
-        " name cannot be told from it"
+        " name is not recognised"
     )
 
 

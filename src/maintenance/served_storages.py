@@ -103,7 +103,8 @@ def serve(
 
 def _add(session: Session, register: Register, backend: StorageBackend, done: ServedStorages) -> None:
     found = identify(register, backend)
-    if found is not None and found[1] is not None and register.quarantine is None:
+    is_own = found is not None and found[1] is not None and found[1].owner == register.identity
+    if found is not None and is_own and register.quarantine is None:
         found = _quarantine_if_behind(session, *found)
     require_owned(register, backend, found)
     if found is not None:

@@ -65,7 +65,8 @@ class FolderTree:
         """Yield a descriptor of that folder and close it afterwards.
 
         Raises FileNotFoundError when the folder is missing and `create` is False, OSError for other failures, and
-        StorageUnavailable when the root is on another device than at the first use and has not the marker of it.
+        StorageUnavailable when the root is another folder than at the first use, or on another device, without its
+        marker.
         """
         descriptor = self._open_root()
         try:

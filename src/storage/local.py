@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,22 +60,16 @@ class LocalStorage:
         return {"root": os.fspath(self.root.resolve())}
 
     def read_marker(self) -> bytes | None:
-        """See `MarkedBackend.read_marker`; also tells the root from a folder that takes its place later."""
+        """See `MarkedBackend.read_marker`; from then on another folder at this path is not the root."""
         with as_storage_error(self.root), self._tree.existing_root() as root:
             content = None if root is None else marker_file.read(root)
-        storage = _storage_in(content)
-        if storage is not None and self._tree.recognise is None:
-            self._tree.recognise = lambda folder: _storage_in(marker_file.read(folder)) == storage
+        self._tree.recognise = self._tree.recognise or marker_file.recogniser(content)
         return content
 
     def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
         """See `MarkedBackend.write_marker`."""
-        with (
-            as_storage_error(self.root),
-            self._tree.folder() as root,
-            self._tree.folder(INCOMPLETE, create=True) as incomplete,
-        ):
-            marker_file.write(root, incomplete, content, replaces=replaces)
+        with as_storage_error(self.root), self._tree.folder(INCOMPLETE, create=True) as incomplete:
+            marker_file.write(incomplete, content, replaces=replaces)
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None
@@ -294,14 +287,6 @@ class LocalStorage:
                     return sorted(entry.name for entry in entries)
             except FileNotFoundError:
                 return ()
-
-
-def _storage_in(content: bytes | None) -> str | None:
-    try:
-        document = json.loads(content or b"null")
-        return str(document["storage"])
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 def _info(key: str, status: os.stat_result, sha256: str | None = None) -> ObjectInfo:

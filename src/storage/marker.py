@@ -41,8 +41,8 @@ class MarkedBackend(StorageBackend, Protocol):
     def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
         """Store the marker, durable and complete on return; readers see the old one or the new one.
 
-        With `replaces` None there must be no marker yet, and otherwise exactly that one. Raises ObjectExists when it is
-        another: two databases that claim a storage at the same moment do not both succeed.
+        With `replaces` None the storage must have no marker yet, and otherwise exactly that one. Raises ObjectExists
+        when it is another: two databases that claim a storage at the same moment do not both succeed.
         """
         ...
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 
 from src.errors import ObjectExists
 from src.storage.atomic_file import NamedFile
@@ -23,9 +25,15 @@ def read(root: int) -> bytes | None:
         return file.read(LARGEST_MARKER)
 
 
-def write(root: int, incomplete: int, content: bytes, *, replaces: bytes | None) -> None:
-    """Store the marker; see `MarkedBackend.write_marker`. Raises OSError, ObjectExists."""
-    with closing(NamedFile(incomplete)) as new:
+def write(incomplete: int, content: bytes, *, replaces: bytes | None) -> None:
+    """Store the marker in the parent of the folder of incomplete files; see `MarkedBackend.write_marker`.
+
+    Raises OSError, ObjectExists.
+    """
+    with ExitStack() as stack:
+        root = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=incomplete)
+        stack.callback(os.close, root)
+        new = stack.enter_context(closing(NamedFile(incomplete)))
         os.write(new.descriptor, content)
         os.fchmod(new.descriptor, _MODE)
         os.fsync(new.descriptor)
@@ -42,6 +50,20 @@ def write(root: int, incomplete: int, content: bytes, *, replaces: bytes | None)
         except FileExistsError as error:
             raise _exists() from error
         os.fsync(root)
+
+
+def recogniser(content: bytes | None) -> Callable[[int], bool] | None:
+    """Return a function which says whether an open folder has the marker of the same storage; None without a marker."""
+    storage = _storage_in(content)
+    return None if storage is None else lambda root: _storage_in(read(root)) == storage
+
+
+def _storage_in(content: bytes | None) -> str | None:
+    try:
+        document = json.loads(content or b"null")
+        return str(document["storage"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _exists() -> ObjectExists:

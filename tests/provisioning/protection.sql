@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 16
+-- revision 1001, declarations of build 17
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -795,7 +795,14 @@ ALTER TABLE public.storage_objects ALTER COLUMN sha256 SET STATISTICS 0;
 -- storages
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storages
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storages
+    FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
+ALTER TABLE public.storages ENABLE ALWAYS TRIGGER refuse_truncate;
 ALTER TABLE public.storages ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS storages_admin_select ON public.storages;
+CREATE POLICY storages_admin_select ON public.storages FOR SELECT TO sti_admin
+    USING ((SELECT public.actor_may('*', '*')));
+GRANT SELECT ON public.storages TO sti_admin;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments

@@ -177,6 +177,7 @@ class ActivityArchive(Record):
         CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         Index("activity_archives_month_idx", "month"),
+        Index("activity_archives_storage_id_idx", "storage_id"),
     )
 
     month: Mapped[date]

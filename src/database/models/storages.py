@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from src.database.base import Record, guarded, not_negative
-from src.database.schema import CLOSED
+from src.database.schema import CLOSED, Protected
 
 
 class Storage(Record):
@@ -25,7 +25,10 @@ class Storage(Record):
     """
 
     __tablename__ = "storages"
-    __protection__ = CLOSED
+    # Administrators may look; members get what they need from functions.
+    __protection__ = Protected(
+        case=None, administrators="read", captured=False, restorable=None, held=False, in_snapshot=False
+    )
     __table_args__ = (
         not_negative("sequence"),
         CheckConstraint("jsonb_typeof(location) = 'object'", name="location_object"),

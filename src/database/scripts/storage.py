@@ -100,7 +100,7 @@ def move(
     ] = None,
     location: Annotated[str | None, typer.Option(help="Options of another backend, as JSON.")] = None,
 ) -> None:
-    """Tell the database where a storage is that was moved together with its marker."""
+    """Store where a storage is now that was moved together with its marker."""
     settings = load_settings()
     import_backends(settings)
     with owner_engine(settings, "storage") as engine, Session(engine) as session:

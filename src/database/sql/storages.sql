@@ -1,4 +1,4 @@
--- build 2 · sha256 2f5d73242c5b
+-- build 3 · sha256 25ce4d6622e4
 -- Who this database is, and where its recordings lie.
 --
 -- `database_identities` names the cluster and the database in which the identity was confirmed. A database that was
@@ -75,8 +75,8 @@ BEGIN
      WHERE s.storage = claimed_storage.storage AND s.name = backend AND s.claimed_at IS NOT NULL AND s.is_owned
        AND (owner = identity OR NOT s.is_marked);
     IF claimed IS NULL THEN
-        RAISE EXCEPTION 'the storage % (%) with the owner % is not claimed for this database, whose id is %; run init_db '
-            'with the settings of this storage', coalesce(storage::text, 'without a marker'), backend,
+        RAISE EXCEPTION 'the storage % (%) with the owner % is not claimed for this database, whose id is %; run '
+            'init_db with the settings of this storage', coalesce(storage::text, 'without a marker'), backend,
             coalesce(owner::text, 'nobody'), identity USING ERRCODE = 'STI04';
     END IF;
     RETURN claimed;

@@ -66,7 +66,7 @@ def move(session: Session, audio: AudioFile | int, backend: StorageBackend) -> A
     with _attempt(session, location, "audio.moved"):
         context = CaseContext.resolve(session, location.case_id)
         source = context.backend(location.backend, location.storage)
-        # Two storages of one name are told apart by their ids; without ids, by the name.
+        # Two storages of one name differ in their ids; without ids, the name decides.
         found = None if location.storage is None else read_marker(backend)
         if source is backend or (
             location.backend == backend.name and (found is None or str(found.storage) == location.storage)

@@ -18,10 +18,10 @@ from src.services.recordings.audit import FAILURES, logged_attempt
 from src.services.recordings.context import (
     CaseContext,
     announce,
+    current_backend,
     lock_object,
     probe_timeout,
     require_writable,
-    current_backend,
 )
 from src.services.recordings.source_files import Source, content_type_of, facts_of, name_of, opened, size_of
 from src.storage import StorageBackend, keys
