@@ -6,6 +6,8 @@ at the same moment one gets it. A kill in between leaves a row that is not claim
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, insert, select, text, update
@@ -71,8 +73,10 @@ def require_unclaimed(backend: StorageBackend) -> None:
         raise _of_another(backend, marker, Register(None, None, ()))
 
 
-def claim(session: Session, backend: StorageBackend) -> str:
+def claim(session: Session, backend: StorageBackend, *, location: Mapping[str, Any] | None = None) -> str:
     """Register a storage and write its marker, in a session of the owner; return a sentence. Safe to repeat. Commits.
+
+    `location` are the options with which commands open a backend that keeps no marker; never a credential.
 
     Raises ConfigurationError, with both ids, for a storage of another database and for one that lost its marker;
     Quarantined for a copy of a database.
@@ -82,7 +86,7 @@ def claim(session: Session, backend: StorageBackend) -> str:
     if register.quarantine is not None:
         require_owned(register, backend, None)
     if not isinstance(backend, MarkedBackend):
-        return _register_unmarked(session, register, backend)
+        return _register_unmarked(session, register, backend, dict(location or {}))
     if not _is_free(register, backend):
         return _recognised(session, register, backend)
     marker = read_marker(backend)
@@ -142,13 +146,15 @@ def _recognised(session: Session, register: Register, backend: MarkedBackend) ->
     return f"storage {known.storage}: now {place_of(backend)}; it was {place(known)}"
 
 
-def _register_unmarked(session: Session, register: Register, backend: StorageBackend) -> str:
+def _register_unmarked(session: Session, register: Register, backend: StorageBackend, location: dict[str, Any]) -> str:
     known = register.unmarked(backend.name)
-    if known is None:
+    if known is None or known.location != location:
         with session.begin():
-            session.execute(
-                insert(Storage).values(name=backend.name, storage=uuid4(), is_marked=False, claimed_at=func.now())
-            )
+            if known is None:
+                new = {"name": backend.name, "storage": uuid4(), "is_marked": False, "claimed_at": func.now()}
+                session.execute(insert(Storage).values(**new, location=location))
+            else:
+                session.execute(update(Storage).where(Storage.id == known.id).values(location=location))
             log_as_owner(session, "storage.registered", detail={"name": backend.name})
     return (
         f"storage {backend.name!a}: registered by its name alone, since it keeps no marker; another place under this"

@@ -25,6 +25,7 @@ from src.services.recordings.registered import (
 )
 from src.storage import MarkedBackend, StorageBackend
 from src.storage.marker import Marker, place_of
+from src.storage.registry import is_registered
 
 OpenRegistered = Callable[[Register, KnownStorage], StorageBackend]
 _ATTEMPTS = 5
@@ -91,6 +92,8 @@ def serve(
     for known in register.storages:
         if open_registered is None or known.id in done.by_id or not (known.is_owned and known.is_claimed):
             continue
+        if not is_registered(known.name):
+            continue  # `unserved` names it, if it has objects
         try:
             _add(session, register, open_registered(register, known), done)
         except StorageError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -57,7 +57,7 @@ def register(
     with owner_engine(settings, "storage") as engine, Session(engine) as session:
         claiming.check_place(session, backend)
         backend.probe()
-        say(claiming.claim(session, backend))
+        say(claiming.claim(session, backend, location=_options(location)))
 
 
 def confirm(
@@ -173,13 +173,18 @@ def _backend(known: KnownStorage, settings: Settings) -> StorageBackend:
     return open_registered(known, settings)
 
 
-def _opened(settings: Settings, name: str, location: str | None) -> StorageBackend:
+def _options(location: str | None) -> dict[str, Any]:
     try:
         options = json.loads(location or "{}")
     except ValueError as error:
         raise InvalidInput(f"--location: {error}; give a JSON object.") from error
     if not isinstance(options, dict):
         raise InvalidInput("--location: give a JSON object.")
+    return options
+
+
+def _opened(settings: Settings, name: str, location: str | None) -> StorageBackend:
+    options = _options(location)
     if name == "s3":
         options = {**(settings.s3_credentials() if location else settings.s3_options()), **options}
     elif name == "local" and location is None:
