@@ -1,4 +1,4 @@
-"""Conformance of markers, for backends that keep one; others are told by their name alone, and skip these tests."""
+"""Conformance of markers, for backends that keep one; others are known by their name alone, and skip them."""
 
 from __future__ import annotations
 
