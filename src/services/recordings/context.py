@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from sqlalchemy import Uuid, cast, func, select
+from sqlalchemy import Uuid, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.session import Database, actor_of, database_of
 from src.database.connection.timeouts import disable_idle_timeout
-from src.database.models import ActivityArchive, Case
+from src.database.models import Case
 from src.errors import ConfigurationError, Conflict, Forbidden, NotFound
 from src.services.parameters import id_of
 from src.services.recordings.locating import candidates, identify_once, locate
@@ -24,6 +24,8 @@ from src.services.recordings.registered import identify, read_register, require_
 from src.storage import StorageBackend, open_backend
 
 PROBE_TIMEOUT_SECONDS = 300.0
+# Qualified: verification pins a search_path without public.
+_ARCHIVE = text("SELECT a.storage_type, a.storage_id FROM public.activity_archives a WHERE a.storage_key = :key")
 ORPHANED = "These bytes were already ingested, or removed by a sweep; upload them again."
 
 
@@ -120,8 +122,7 @@ class ArchivedMonths:
 
     def get(self, key: str) -> BinaryIO:
         """Return the file of a month. Raises ObjectNotFound, ConfigurationError."""
-        columns = (ActivityArchive.storage_type, ActivityArchive.storage_id)
-        row = self._session.execute(select(*columns).where(ActivityArchive.storage_key == key)).one_or_none()
+        row = self._session.execute(_ARCHIVE, {"key": key}).one_or_none()
         if row is None or row.storage_id is None:
             return storage_of(self._session).get(key)
         register = read_register(self._session)
