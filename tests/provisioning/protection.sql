@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 15
+-- revision 1001, declarations of build 16
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -25,7 +25,7 @@ CREATE POLICY activity_logs_app_select ON public.activity_logs FOR SELECT TO sti
     USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id = ANY ((SELECT public.actor_case_ids())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_wide_select ON public.activity_logs;
 CREATE POLICY activity_logs_wide_select ON public.activity_logs FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)));
+    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_admin_select ON public.activity_logs;
 CREATE POLICY activity_logs_admin_select ON public.activity_logs FOR SELECT TO sti_admin
     USING ((SELECT public.actor_may('*', '*')));
@@ -134,7 +134,7 @@ CREATE POLICY analysis_results_app_delete ON public.analysis_results FOR DELETE 
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS analysis_results_wide_select ON public.analysis_results;
 CREATE POLICY analysis_results_wide_select ON public.analysis_results FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS analysis_results_wide_insert ON public.analysis_results;
 CREATE POLICY analysis_results_wide_insert ON public.analysis_results FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -206,7 +206,7 @@ CREATE POLICY audio_files_app_delete ON public.audio_files FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS audio_files_wide_select ON public.audio_files;
 CREATE POLICY audio_files_wide_select ON public.audio_files FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS audio_files_wide_insert ON public.audio_files;
 CREATE POLICY audio_files_wide_insert ON public.audio_files FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
@@ -309,7 +309,7 @@ CREATE POLICY case_notes_app_delete ON public.case_notes FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS case_notes_wide_select ON public.case_notes;
 CREATE POLICY case_notes_wide_select ON public.case_notes FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_notes_wide_insert ON public.case_notes;
 CREATE POLICY case_notes_wide_insert ON public.case_notes FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(author_id = (SELECT public.actor_id()), true));
@@ -383,7 +383,7 @@ CREATE POLICY case_participants_app_delete ON public.case_participants FOR DELET
     USING (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_wide_select ON public.case_participants;
 CREATE POLICY case_participants_wide_select ON public.case_participants FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_participants_wide_insert ON public.case_participants;
 CREATE POLICY case_participants_wide_insert ON public.case_participants FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(added_by_id = (SELECT public.actor_id()), true));
@@ -519,7 +519,7 @@ CREATE POLICY cases_app_delete ON public.cases FOR DELETE TO sti_app
     USING (public.actor_may_in(id, 'delete'));
 DROP POLICY IF EXISTS cases_wide_select ON public.cases;
 CREATE POLICY cases_wide_select ON public.cases FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR opened_mark || '' = (SELECT public.actor_opening_mark())));
 DROP POLICY IF EXISTS cases_wide_insert ON public.cases;
 CREATE POLICY cases_wide_insert ON public.cases FOR INSERT TO sti_wide
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
@@ -539,6 +539,7 @@ GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
+ALTER INDEX public.cases_case_code_excl ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
@@ -617,7 +618,7 @@ CREATE POLICY legal_holds_app_update ON public.legal_holds FOR UPDATE TO sti_app
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_wide_select ON public.legal_holds;
 CREATE POLICY legal_holds_wide_select ON public.legal_holds FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS legal_holds_wide_insert ON public.legal_holds;
 CREATE POLICY legal_holds_wide_insert ON public.legal_holds FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
@@ -693,7 +694,7 @@ CREATE POLICY processing_jobs_app_delete ON public.processing_jobs FOR DELETE TO
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS processing_jobs_wide_select ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_select ON public.processing_jobs FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS processing_jobs_wide_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_insert ON public.processing_jobs FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -809,7 +810,7 @@ CREATE POLICY transcription_segments_app_insert ON public.transcription_segments
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_segments_wide_select ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_select ON public.transcription_segments FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_segments_wide_insert ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_insert ON public.transcription_segments FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -847,7 +848,7 @@ CREATE POLICY transcription_sources_app_insert ON public.transcription_sources F
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_sources_wide_select ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_select ON public.transcription_sources FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_sources_wide_insert ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_insert ON public.transcription_sources FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -910,7 +911,7 @@ CREATE POLICY transcriptions_app_delete ON public.transcriptions FOR DELETE TO s
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS transcriptions_wide_select ON public.transcriptions;
 CREATE POLICY transcriptions_wide_select ON public.transcriptions FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcriptions_wide_insert ON public.transcriptions;
 CREATE POLICY transcriptions_wide_insert ON public.transcriptions FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));

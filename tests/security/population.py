@@ -255,6 +255,24 @@ def core(db: Database, actor: Actor, role: str | None = None) -> Iterator[Connec
 
 
 @contextmanager
+def wide(owner: Engine, *names: str) -> Iterator[None]:
+    """Let these members be given the role of wide members, as if they had very many cases, for the block."""
+    change = text("UPDATE public.case_accesses a SET is_wide = :wide FROM public.users u"
+                  " WHERE u.id = a.user_id AND u.username = ANY (:names)")  # fmt: skip
+    with owner.begin() as connection:
+        connection.execute(
+            text("SELECT public.store_case_access(u.id, s.system_identifier) FROM public.users u, pg_control_system() s"
+                 " WHERE u.username = ANY (:names)"), {"names": list(names)}
+        )  # fmt: skip
+        connection.execute(change, {"wide": True, "names": list(names)})
+    try:
+        yield
+    finally:
+        with owner.begin() as connection:
+            connection.execute(change, {"wide": False, "names": list(names)})
+
+
+@contextmanager
 def one_connection(db: Database) -> Iterator[Database]:
     """A second Database like `db` whose pool holds exactly one connection."""
     pool = PoolOptions(size=1, max_overflow=0, timeout_seconds=2)

@@ -18,6 +18,7 @@ from tests.security.population import core, token_for
 KNOWN = {
     "actor_case_ids": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_case_flags": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_wide_from": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_key": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_may_in": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_opening": "test_functions_about_the_actor_reveal_nothing_else",
@@ -239,6 +240,7 @@ def test_functions_about_the_actor_reveal_nothing_else(shared):
         assert session.scalar(select(func.public.actor_may_in(None, "read"))) is False
         own_id = session.scalar(select(func.public.actor_id()))
         assert session.scalar(select(func.public.actor_key())) == {str(own_id): 1}
+        assert session.scalar(select(func.public.actor_wide_from())) == []
         assert session.scalar(select(func.public.actor_opening())) == {}
         assert session.scalar(select(func.public.actor_opening_mark())) is None
         assert session.scalar(select(func.public.open_job_kind_1("queued", "x"))) == "x"

@@ -81,6 +81,20 @@ def test_a_setting_of_our_roles_is_refused_named_and_repaired(db, owner, speech_
         assert session.scalars(select(User.username).where(User.username == "alice")).one() == "alice"
 
 
+def test_a_setting_of_a_role_without_login_stops_nobody_and_is_named(db, owner, speech_server):
+    """A session can change the settings of its own role too; PostgreSQL applies those of logins only."""
+    with db.session(actor="alice") as session:
+        session.execute(text("ALTER ROLE sti_app SET work_mem = '64kB'"))
+    try:
+        with members_only(db) as fresh, fresh.session(actor="bob") as session:
+            assert session.scalar(text("SHOW work_mem")) != "64kB"
+        with owner.connect() as connection:
+            found = [str(one) for one in compare(connection, speech_server.keys.roles_of_logins)]
+        assert found == ["the setting work_mem of the role sti_app applies to all its sessions"]
+    finally:
+        assert apply(owner, speech_server.keys.roles_of_logins) == []
+
+
 def test_init_db_sets_the_passwords_again(db, owner, owner_url, speech_server, tmp_path):
     login = make_engine(db.engine.url, PoolOptions(size=1))
     with login.begin() as connection:

@@ -110,7 +110,7 @@ def probe_conditions(db: Database, owner: Engine, rng: random.Random, most: int)
                 for condition, shape in chosen:
                     row = hidden[condition.table]
                     difference = difference_of(connection, condition, shape, row)
-                    if difference is not None and not remains(condition, shape, role):
+                    if difference is not None and not remains(condition, shape, is_wide=False):
                         findings.append(f"{name}, {role}, {shape.name}: {condition}: {difference}")
                     if shape.name == "scan":
                         for holds in (True, False):

@@ -33,7 +33,8 @@ SELECT pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
                            pg_catalog.current_database()) END, pg_catalog.split_part(c.setting, '=', 1)), ' ')
               FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles g ON g.oid = s.setrole,
                    pg_catalog.unnest(s.setconfig) AS c (setting)
-             WHERE (g.oid = r.oid OR g.rolname IN ('sti_app', 'sti_wide', 'sti_admin'))
+             -- Only those of the login take effect; any session can make settings of the roles that it takes.
+             WHERE g.oid = r.oid
                AND pg_catalog.split_part(c.setting, '=', 1) <> ALL (%s)
                AND (s.setdatabase = 0 OR s.setdatabase = (SELECT d.oid FROM pg_catalog.pg_database d
                                                            WHERE d.datname = pg_catalog.current_database()))),

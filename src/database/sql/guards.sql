@@ -1,4 +1,4 @@
--- build 9 · sha256 a5447acccacb
+-- build 10 · sha256 7e895c7ff909
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -28,7 +28,8 @@ REVOKE ALL ON FUNCTION public.denied_until(jsonb, text) FROM PUBLIC;
 -- Raises unless the actor may change a participant from one image to the other; NULL is the image of a missing row.
 --
 -- The actor must hold, as a participant, each verb that the change grants, removes, denies or no longer denies, and
--- what is granted must end no later than the participation of the actor. A lease holds nothing in this sense, since it
+-- what is granted must end no later than the participation of the actor; so must a denial that is added or lifted,
+-- since it applies to leases too and to participations of later. A lease holds nothing in this sense, since it
 -- is not meant to be passed on. Only an owner who participates at least as long may make an owner, or change or remove
 -- one.
 CREATE OR REPLACE FUNCTION public.require_grantable(before jsonb, after jsonb)
@@ -39,6 +40,8 @@ DECLARE
     verb text;
     had timestamptz;
     gets timestamptz;
+    denied_before timestamptz;
+    denied_after timestamptz;
     owner_until timestamptz;
 BEGIN
     -- Locked: if the actor's participation was changed concurrently, an old snapshot must not still grant anything.
@@ -47,15 +50,18 @@ BEGIN
     FOREACH verb IN ARRAY public.case_verbs_1() LOOP
         had := public.granted_until(before, verb);
         gets := public.granted_until(after, verb);
-        CONTINUE WHEN had IS NOT DISTINCT FROM gets
-            AND public.denied_until(before, verb) IS NOT DISTINCT FROM public.denied_until(after, verb);
+        denied_before := public.denied_until(before, verb);
+        denied_after := public.denied_until(after, verb);
+        CONTINUE WHEN had IS NOT DISTINCT FROM gets AND denied_before IS NOT DISTINCT FROM denied_after;
         IF public.granted_until(mine, verb) IS NULL THEN
             RAISE EXCEPTION 'you can only grant, remove or deny permissions that you hold: % in case %', verb, concerned
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
-        IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb) THEN
-            RAISE EXCEPTION 'you can only grant permissions for as long as you hold them: % in case % until %',
-                verb, concerned,
+        IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb)
+           OR denied_before IS DISTINCT FROM denied_after
+              AND greatest(denied_before, denied_after) > public.granted_until(mine, verb) THEN
+            RAISE EXCEPTION 'you can only grant or deny permissions, or lift a denial, for as long as you hold them: '
+                '% in case % until %', verb, concerned,
                 to_char(public.granted_until(mine, verb) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
