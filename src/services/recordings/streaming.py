@@ -70,16 +70,16 @@ def stream(
     span = None if if_range is not None and if_range.strip() != entity_tag else _span(range_header, size)
     if span is not None and span.start >= span.stop:
         headers |= {"Content-Range": f"bytes */{size}", "Content-Length": "0"}
-        return Ranged(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers, iter(()))
+        return Ranged(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE.value, headers, iter(()))
     window = range(size) if span is None else span
     file = open_window(session, location, offset=window.start, length=len(window))
     if not _is_playing(session, location):
         log_opened(session, location, {"playback": True})
     headers["Content-Length"] = str(len(window))
-    status = HTTPStatus.OK
+    status = HTTPStatus.OK.value
     if span is not None:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
-        status = HTTPStatus.PARTIAL_CONTENT
+        status = HTTPStatus.PARTIAL_CONTENT.value
     return Ranged(status, headers, _Chunks(file, location.audio_id, len(window)))
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import text
 
 from src.errors import IntegrityFailure, NotFound
 from src.services import activity, cases, recordings
-
 from tests.services.recordings.conftest import CONTENT
 
 SIZE = len(CONTENT)
