@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from src import errors
+from src.database.schema.creation import execute
 from src.database.schema.derivation import unsampled_index
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
@@ -19,7 +20,7 @@ NAME_INDEXES = {
 }
 
 # All actors share one database role, and the view shows all statements of the role, including words of other cases.
-_HIDE_STATEMENTS = """
+HIDE_STATEMENTS = """
 DO $body$
 DECLARE
     part record;
@@ -37,7 +38,7 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
     END LOOP;
 END $body$
-""".replace("%", "%%")  # the driver replaces %% with %
+"""
 
 
 def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
@@ -60,7 +61,7 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
                     " postgresql-contrib) and ask its administrator to run: CREATE EXTENSION " + quoted
                 ) from error
             present[name] = False
-    connection.exec_driver_sql(_HIDE_STATEMENTS)
+    execute(connection, HIDE_STATEMENTS)
     return present
 
 
