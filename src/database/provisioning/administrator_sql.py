@@ -260,7 +260,8 @@ DO $do$
 DECLARE
     part text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements' AND extowner = current_user::regrole) THEN
+    IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_stat_statements'
+                  AND pg_get_userbyid(e.extowner) = current_user) THEN
         FOR part IN
             SELECT c.oid::regclass::text FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
               JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_stat_statements' WHERE c.relkind = 'v'

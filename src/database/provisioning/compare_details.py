@@ -106,7 +106,8 @@ def compare_completeness(connection: Connection, present: Catalog) -> Iterator[D
     """Yield partitions that are not attached or not logged, keys that are not enforced, numbers that would repeat."""
     for name in connection.scalars(_DETACHED):
         yield Difference(
-            Kind.PARTITION, "activity_logs", f"the table {name} is not a partition: its entries are missing from the log",
+            Kind.PARTITION, "activity_logs",
+            f"the table {name} is not a partition: its entries are missing from the log",
             left=f"with the bounds in a backup: ALTER TABLE public.activity_logs ATTACH PARTITION public.{name}",
         )  # fmt: skip
     for name, is_unlogged, has_identity in connection.execute(_OF_PARTITIONS):

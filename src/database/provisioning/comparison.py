@@ -24,6 +24,7 @@ from src.database.provisioning.compare_protection import (
     compare_triggers_of_partitions,
 )
 from src.database.provisioning.compare_rights import Roles, compare_rights, compare_schema
+from src.database.provisioning.compare_subscriptions import compare_subscriptions
 from src.database.provisioning.compare_tables import compare_partitions, compare_statistics, compare_tables
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.expectation import expected_catalog
@@ -62,6 +63,7 @@ def compare(connection: Connection, logins: Roles | None = None) -> list[Differe
             *compare_added_indexes(connection, present, expected),
             *compare_completeness(connection, present),
             *compare_partitions(connection),
+            *compare_subscriptions(connection),
             *compare_row_security(connection, present, protected),
             *compare_triggers(present, expected, protected),
             *compare_triggers_of_partitions(connection),

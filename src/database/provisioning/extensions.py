@@ -29,11 +29,11 @@ BEGIN
         SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
           JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
           JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
-         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+         WHERE e.extname = 'pg_stat_statements' AND pg_get_userbyid(e.extowner) = current_user
         UNION ALL
         SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e
           JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON p.oid = d.objid
-         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+         WHERE e.extname = 'pg_stat_statements' AND pg_get_userbyid(e.extowner) = current_user
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
     END LOOP;
@@ -63,6 +63,23 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
             present[name] = False
     execute(connection, HIDE_STATEMENTS)
     return present
+
+
+def unused_statistics(connection: Connection) -> str | None:
+    """Return a sentence when the server collects statistics of statements that nobody can read here; else None."""
+    # The setting exists only where the library is loaded.
+    is_unused = connection.scalar(
+        text(
+            "SELECT current_setting('pg_stat_statements.max', true) IS NOT NULL"
+            " AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')"
+        )
+    )
+    if not is_unused:
+        return None
+    return (
+        "the server has loaded pg_stat_statements, but its extension is missing here; what init_db --admin-sql prints"
+        " creates it (optional)"
+    )
 
 
 def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:
