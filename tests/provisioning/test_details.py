@@ -8,7 +8,7 @@ from sqlalchemy import text
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
-from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.schema.creation import execute
 from tests.provisioning.details import DETAILS, OF_OTHERS
 
@@ -65,3 +65,12 @@ def test_foreign_keys_with_disabled_triggers_are_reported(owner, speech_server):
         connection.rollback()
     administrator.dispose()
     assert any(one.startswith("foreign keys of case_notes are not enforced") for one in reported), reported
+
+
+def test_statistics_of_statements_that_nobody_reads_are_named_and_not_required(whole):
+    with whole.connect() as connection:
+        loaded = connection.scalar(text("SELECT current_setting('pg_stat_statements.max', true) IS NOT NULL"))
+        present = connection.scalar(text("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'"))
+        sentence = unused_statistics(connection)
+        assert (sentence is not None) == (loaded and not present)
+        assert compare(connection) == []

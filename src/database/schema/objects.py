@@ -42,7 +42,7 @@ class Trigger:
         condition = self.when
         if self.always and "TRUNCATE" not in self.event:
             # Those of the publisher have done their work for what its replicas receive.
-            condition = f"public.triggers_act() AND ({condition})" if condition else "public.triggers_act()"
+            condition = f"({condition}) AND public.triggers_act()" if condition else "public.triggers_act()"
         when = f" WHEN ({condition})" if condition else ""
         return (
             f"CREATE {kind} {self.name} {self.event} ON public.{self.table}\n"
