@@ -42,7 +42,6 @@ def dump_database(engine: Engine, file: Path) -> int:
                 [program, *_PORTABLE], env=_environment(engine.url), stdout=output, stderr=subprocess.PIPE, text=True,
                 check=False,
             )  # fmt: skip
-            output.flush()
             os.fsync(output.fileno())
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no message"]

@@ -16,7 +16,7 @@ from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
-from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
@@ -98,6 +98,12 @@ def check(engine: Engine, settings: Settings) -> list[str]:
             return [*found, f"{newer}; check with the newer version"]
         found += [str(difference) for difference in _differences(connection, settings)]
         return found + _unsealed(connection)
+
+
+def optional(engine: Engine) -> str | None:
+    """Return a sentence about what would help an operator and is not required; None without such."""
+    with engine.connect() as connection:
+        return unused_statistics(connection)
 
 
 def _newer(engine: Engine) -> str | None:

@@ -102,15 +102,15 @@ def test_an_owner_without_rights_can_do_everything_after_the_sql(administrator, 
 
     # Run again, it corrects what an owner without rights cannot.
     login = '"' + keys.login.replace('"', '""') + '"'
-    options = " WITH INHERIT TRUE" if _is_16(administrator) else ""
+    options = f"GRANT sti_wide TO {login} WITH INHERIT TRUE;" if _is_16(administrator) else ""
     succeeds(administrator.run(
-        f"GRANT sti_admin TO {login}; GRANT sti_app TO {login}{options}; ALTER ROLE {login} NOLOGIN;"
+        f"GRANT sti_admin TO {login}; GRANT sti_wide TO {login}{options}; ALTER ROLE {login} NOLOGIN;"
         f" ALTER ROLE {login} SET search_path = x;"
     ))  # fmt: skip
     checked = operator.init_db("--check")
     assert checked.returncode == 1
     for words in ("is a member of sti_admin", "may not log in", "setting search_path of the role",
-                  *(["inherits privileges of sti_app"] if options else [])):  # fmt: skip
+                  *(["inherits privileges of sti_wide"] if options else [])):  # fmt: skip
         assert words in checked.stdout
     succeeds(administrator.run(operator.init_db("--admin-sql").stdout))
     assert succeeds(operator.init_db("--check")) == "the database is ready\n"

@@ -11,7 +11,6 @@ import typer
 from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
-from src.database.provisioning.extensions import unused_statistics
 from src.database.scripts.command import owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
@@ -78,8 +77,7 @@ def init_db(
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
         found = initialisation.check(engine, settings)
-        with engine.connect() as connection:
-            note = unused_statistics(connection)
+        note = initialisation.optional(engine)
     if note is not None:
         say(note, err=True)
     for sentence in found:
