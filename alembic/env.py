@@ -23,6 +23,7 @@ from src.database.provisioning.apply import applied_by_newer, apply, create_miss
 from src.database.provisioning.autogenerate import include_layer_name
 from src.database.provisioning.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.provisioning.offline import after_migrations, before_migrations
+from src.database.provisioning.restored import require_whole
 from src.database.provisioning.safe_operations import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
@@ -88,8 +89,6 @@ def run_online() -> None:
 def migrate(connection: Connection) -> tuple[str, ...]:
     """Run the command; return the revision of the tables afterwards, empty below the baseline."""
     require_server(connection)
-    if moves_revisions() and applied_by_newer(connection) is None:
-        create_missing_functions(connection)
     connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
     connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
     connection.commit()
@@ -104,6 +103,11 @@ def migrate(connection: Connection) -> tuple[str, ...]:
         render_item=render_check,
         process_revision_directives=make_safe,
     )
+    if command_name() == "upgrade":
+        require_whole(connection)
+    if moves_revisions() and applied_by_newer(connection) is None:
+        create_missing_functions(connection)
+    connection.commit()
     with context.begin_transaction():
         context.run_migrations()
     return tuple(context.get_context().get_current_heads())
@@ -111,7 +115,12 @@ def migrate(connection: Connection) -> tuple[str, ...]:
 
 def goes_down() -> bool:
     """Whether the command is a downgrade; one to the current revision reverts a change of functions."""
-    return getattr(context.get_context().opts.get("fn"), "__name__", "") == "downgrade"
+    return command_name() == "downgrade"
+
+
+def command_name() -> str:
+    """Return the name of the command that moves revisions: upgrade, downgrade, or another one."""
+    return getattr(context.get_context().opts.get("fn"), "__name__", "")
 
 
 def protect(engine: Engine, reached: tuple[str, ...]) -> None:

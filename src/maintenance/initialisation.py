@@ -16,10 +16,11 @@ from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
-from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
+from src.database.provisioning.restored import require_own_tables, require_whole
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
 from src.maintenance.ending_sessions import table_locks
@@ -89,12 +90,20 @@ def check(engine: Engine, settings: Settings) -> list[str]:
             # The comparison would wait for them.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
+        require_own_tables(connection)
+        require_whole(connection)
         require_served(connection)
         newer = applied_by_newer(connection)
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
         found += [str(difference) for difference in _differences(connection, settings)]
         return found + _unsealed(connection)
+
+
+def optional(engine: Engine) -> str | None:
+    """Return a sentence about what would help an operator and is not required; None without such."""
+    with engine.connect() as connection:
+        return unused_statistics(connection)
 
 
 def _newer(engine: Engine) -> str | None:

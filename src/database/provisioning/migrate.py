@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from src import errors
 from src.database.connection.inspection import OLDEST_SERVER
 from src.database.provisioning.operator_locks import require_operator
+from src.database.provisioning.restored import require_own_tables
 from src.database.schema import SESSION_ROLES, head, migrations_folder
 from src.database.schema.revisions import BASELINE
 
@@ -78,6 +79,8 @@ def require_server(connection: Connection) -> None:
             f"{user} may not create tables in {database}. Ask the administrator of the server to run:"
             f' ALTER DATABASE "{database}" OWNER TO "{user}"'
         )
+    require_own_tables(connection)
+    connection.rollback()
     missing = [role for role in SESSION_ROLES if role not in present]
     if missing and not may_create_roles:
         statements = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)

@@ -9,3 +9,5 @@ SET CONSTRAINTS ALL IMMEDIATE;
 SELECT public.empty_default_partition();
 SELECT public.record_schema(E'10''0\\1', 77, E'10''0\\1');
 SELECT public.schema_revision(), public.schema_build(), public.schema_oldest_code();
+-- as alice, owner
+SELECT public.receives_log(), public.triggers_act();
