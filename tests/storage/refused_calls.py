@@ -3,7 +3,7 @@
     python tests/storage/refused_calls.py ROOT '{"linkat": 95}'
 
 refuses them with a seccomp filter for itself and prints what the probe says and which operations worked.
-`fsync of a folder` and `O_TMPFILE` are parts of a system call; the filter does not see folders, so Python refuses these.
+`fsync of a folder` and `O_TMPFILE` are parts of a system call, which the filter does not see: Python refuses these.
 """
 
 import ctypes
