@@ -44,9 +44,9 @@ _AMAZON = WriteGuards(conditional_put=True, conditional_complete=True, checksums
 class S3Storage:
     """A `StorageBackend` on S3; the constructor connects to nothing and does not import boto3 yet.
 
-    `endpoint_url` names a compatible server; it is probed before the first write. Without credentials boto3
-    searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the bucket,
-    or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
+    `endpoint_url` names a compatible server, whose guards are observed before the first write. Without credentials
+    boto3 searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the
+    bucket, or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
     is stored at `prefix` + key. Directory buckets, which do not list in order, are not supported.
 
     Raises ConfigurationError for invalid settings; so does every operation for credentials or a bucket that the server

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from src.errors import ConfigurationError, SpeechError, StorageUnavailable
 from src.storage.s3_client import open_client
-from src.storage.s3_errors import failures, missing_field, status_of, storage_error
+from src.storage.s3_errors import failures, lacks_reason, missing_field, status_of, storage_error
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -89,11 +89,10 @@ class Bucket:
 
     def call(self, operation: str, key: str | None = None, **parameters: Any) -> Any:
         """Send one request, about the object `key` if given, and return the response of boto3."""
-        client = self.client
         if key is not None:
             parameters["Key"] = self.prefix + key
         with self.failures(key):
-            return getattr(client, operation)(Bucket=self.name, **parameters)
+            return self._send(operation, parameters)
 
     def field(self, response: Any, operation: str, name: str) -> Any:
         """Return that field of a response. Raises StorageUnavailable when the server did not send it."""
@@ -147,11 +146,21 @@ class Bucket:
         Without it a missing bucket looks like a missing object, and an expired token like an invalid request.
         """
         try:
-            found = self.client.get_object(Bucket=self.name, Key=self.prefix + key, Range="bytes=0-0")
+            found = self._send("get_object", {"Key": self.prefix + key, "Range": "bytes=0-0"})
             found["Body"].close()
         except failures() as error:
             if status_of(error) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # an empty object
                 raise storage_error(error, self.place, key) from error
+
+    def _send(self, operation: str, parameters: dict[str, Any]) -> Any:
+        send = getattr(self.client, operation)
+        try:
+            return send(Bucket=self.name, **parameters)
+        except failures() as error:
+            if not lacks_reason(error):
+                raise
+            # Where the connection broke within the document of an error, the second response has it.
+            return send(Bucket=self.name, **parameters)
 
     @contextmanager
     def failures(self, key: str | None) -> Iterator[None]:

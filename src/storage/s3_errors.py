@@ -139,6 +139,12 @@ def storage_error(error: Exception, place: str, key: str | None, *, bodiless: bo
     return _response_error(error, code, status, place, key)
 
 
+def lacks_reason(error: Exception) -> bool:
+    """Return whether a rejection came without a document of S3, which names its code."""
+    code, status = str(_response(error).get("Error", {}).get("Code", "")), status_of(error)
+    return code.isdigit() and status in range(400, 500) and status != HTTPStatus.PRECONDITION_FAILED
+
+
 def missing_field(place: str, operation: str, name: str) -> StorageUnavailable:
     """The error for a response without a field that every S3 server sends."""
     return StorageUnavailable(

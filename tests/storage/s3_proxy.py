@@ -13,7 +13,8 @@ LOST = "lost"  # the server executes the request; the response is lost
 CUT = "cut"  # the connection is closed after half of the body
 FLIPPED = "flipped"  # one bit of the request body is flipped
 
-_NOT_FORWARDED = {"host", "connection", "expect", "transfer-encoding", "content-length"}
+# The name of the host is forwarded: it is part of the signature.
+_NOT_FORWARDED = {"connection", "expect", "transfer-encoding", "content-length"}
 
 
 @dataclass
@@ -133,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 response.read()
                 self.close_connection = True
                 return
+            if request.rewrite is None and self.command != "HEAD" and "Content-Length" not in response.headers:
+                request.rewrite = bytes  # a response in chunks: sent whole
             if request.rewrite is not None:
                 self._send_rewritten(request, response)
                 return
