@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -25,13 +24,11 @@ from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
 from src.maintenance.ending_sessions import table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
+from src.maintenance.serving_checks import Report, check_sign_in, check_storage
 from src.services.history import unsealed
-from src.storage import open_backend
 
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
-
-Report = Callable[[str], None]
 
 
 class Administrator(NamedTuple):
@@ -76,14 +73,12 @@ def initialise(
         )
 
 
-def check(engine: Engine, settings: Settings) -> list[str]:
-    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready."""
-    found: list[str] = []
-    root = settings.audio_storage_root
-    if root.is_dir():
-        open_backend("local", root=root).probe()
-    else:
-        found.append(f"the folder of the recordings, {root}, is missing")
+def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
+    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready.
+
+    `report` receives notes that are not findings. Changes nothing: the storage gets temporary objects only.
+    """
+    found = check_storage(settings, report)
     with engine.connect() as connection:
         holders = table_locks(connection)
         if holders:
@@ -96,8 +91,9 @@ def check(engine: Engine, settings: Settings) -> list[str]:
         newer = applied_by_newer(connection)
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
-        found += [str(difference) for difference in _differences(connection, settings)]
-        return found + _unsealed(connection)
+        differences = [str(difference) for difference in _differences(connection, settings)]
+        refused = list(check_sign_in(connection, settings, sound=not differences))
+        return [*found, *differences, *refused, *_unsealed(connection)]
 
 
 def optional(engine: Engine) -> str | None:

@@ -139,18 +139,18 @@ def serving_logins(settings: Settings | None = None) -> tuple[Settings, LoginUrl
             f"The key file {path} does not exist. Run: python -m src.database.scripts.init_db"
             " (or copy the file from the machine where init_db was run, or set KEY_FILE)."
         )
-    url = owner_url(settings)
+    return settings, login_urls(settings, keys, owner_url(settings)), keys.signing_key
+
+
+def login_urls(settings: Settings, keys: KeyFile, owner: URL) -> LoginUrls:
+    """Return the URLs that serve sessions of the database that `owner` names; settings precede the key file."""
 
     def serving(login: str, configured: SecretStr | None, stored: str) -> URL:
         password = configured.get_secret_value() if configured else stored or None
-        return url.set(username=login, password=password)
+        return owner.set(username=login, password=password)
 
     administrator = settings.postgres_admin_user or keys.admin_login
-    return (
-        settings,
-        LoginUrls(
-            serving(settings.postgres_app_user or keys.login, settings.postgres_app_password, keys.password),
-            serving(administrator, settings.postgres_admin_password, keys.admin_password) if administrator else None,
-        ),
-        keys.signing_key,
+    return LoginUrls(
+        serving(settings.postgres_app_user or keys.login, settings.postgres_app_password, keys.password),
+        serving(administrator, settings.postgres_admin_password, keys.admin_password) if administrator else None,
     )

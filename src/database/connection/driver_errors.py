@@ -24,10 +24,30 @@ _NO_HBA_ENTRY = (
     "pg_hba.conf on the server at {where} allows no connection from this host as {user}."
     " Ask its administrator for an entry."
 )
+_TLS_ONLY = (
+    "pg_hba.conf on the server at {where} allows no connection without TLS from this host as {user}."
+    " Set POSTGRES_SSLMODE=require, or ask its administrator for an entry."
+)
+_PEER = (
+    "The server at {where} identifies {user} by the user of the operating system, not by a password. Set"
+    " POSTGRES_HOST=127.0.0.1, ask its administrator for an entry with scram-sha-256 in pg_hba.conf, or run as that"
+    " user with POSTGRES_LOGIN_PASSWORDS=false."
+)
+_NO_CONNECT = (
+    "{user} may not connect to the database {database}. Its owner grants CONNECT on it to {user}; init_db does so for"
+    " the logins that serve sessions."
+)
+_NOLOGIN = "The role {user} may not log in. An administrator of the server runs: ALTER ROLE … LOGIN."
+_NO_SLOT_OF_ROLE = (
+    "The login {user} has reached its connection limit. An administrator of the server runs: ALTER ROLE … CONNECTION"
+    " LIMIT -1, or lower POSTGRES_POOL_SIZE."
+)
+_NO_TLS = "The server at {where} does not offer TLS. Correct POSTGRES_SSLMODE, or have its administrator enable ssl."
 _WRONG_OPTION = "Invalid options for the connection to {where}: {text}. Correct DATABASE_URL or POSTGRES_SSLMODE."
 _NO_SLOT = "The server at {where} has no free connection slot. Raise max_connections or lower POSTGRES_POOL_SIZE."
 _NO_ANSWER = "No PostgreSQL server answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."
 _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
+    (r"(?i)(peer|ident) authentication failed", errors.LoginRefused, _PEER),
     (r"authentication failed|no password supplied|role \".*\" does not exist", errors.LoginRefused, _LOGIN_REJECTED),
     (r"database \".*\" does not exist", errors.DatabaseMissing, _NO_DATABASE),
     (r"could not translate host name|Name or service not known", errors.ServerUnreachable, _NO_HOST),
@@ -36,7 +56,17 @@ _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
         errors.ConfigurationError,
         _WRONG_OPTION,
     ),
-    (r"no pg_hba.conf entry", errors.LoginRefused, _NO_HBA_ENTRY),
+    (r"server does not support SSL", errors.ConfigurationError, _NO_TLS),
+    (r"permission denied for database", errors.LoginRefused, _NO_CONNECT),
+    (r"is not permitted to log in", errors.LoginRefused, _NOLOGIN),
+    (r"too many connections for role", errors.ServerUnreachable, _NO_SLOT_OF_ROLE),
+    (
+        # Not for a socket, and not where the attempt with TLS was refused as well.
+        r"(?s)^(?!.*(SSL encryption|SSL on|\[local\])).*pg_hba.conf.*(no encryption|SSL off)",
+        errors.LoginRefused,
+        _TLS_ONLY,
+    ),
+    (r"no pg_hba.conf entry|pg_hba.conf rejects", errors.LoginRefused, _NO_HBA_ENTRY),
     (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _NO_SLOT),
     (
         r"timeout expired|Connection refused|No such file|could not connect|starting up",

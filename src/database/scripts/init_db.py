@@ -52,7 +52,8 @@ def init_db(
         _check(settings)
         return
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
-    storage_of(settings).probe()
+    for note in storage_of(settings).probe().notes:
+        say(f"storage: {note}")
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
@@ -76,7 +77,7 @@ def init_db(
 
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
-        found = initialisation.check(engine, settings)
+        found = initialisation.check(engine, settings, say)
         note = initialisation.optional(engine)
     if note is not None:
         say(note, err=True)
