@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,14 @@ from src.database.testing import SpeechServer
 from tests.warm import WarmPython
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# The line in which every command says what it works on.
+ANNOUNCEMENT = re.compile(r"^\w+: database .*; recordings in .*\n")
+
+
+class Ended(subprocess.CompletedProcess[str]):
+    """A command that has ended: `announced` is the line about its database and storage, `stderr` the rest."""
+
+    announced = ""
 
 
 @dataclass
@@ -30,8 +39,16 @@ class Operator:
     warm: WarmPython
     variables: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **variables: str | None) -> Ended:
         """Run a command without a terminal on standard input; None removes a variable."""
+        done = self._run(*command, **variables)
+        ended = Ended(done.args, done.returncode, done.stdout, done.stderr)
+        line = ANNOUNCEMENT.match(done.stderr)
+        if line:
+            ended.announced, ended.stderr = line[0], done.stderr[line.end() :]
+        return ended
+
+    def _run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
         settings = {
             "DATABASE_URL": self.url.render_as_string(hide_password=False),
             "PATH": os.environ["PATH"],
@@ -56,10 +73,10 @@ class Operator:
             check=False,
         )
 
-    def init_db(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def init_db(self, *arguments: str, **variables: str | None) -> Ended:
         return self.run("-m", "src.database.scripts.init_db", *arguments, **variables)
 
-    def alembic(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def alembic(self, *arguments: str, **variables: str | None) -> Ended:
         return self.run("-m", "alembic", "-c", str(REPOSITORY / "alembic.ini"), *arguments, **variables)
 
     @property

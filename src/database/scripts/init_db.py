@@ -10,7 +10,7 @@ import typer
 from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
-from src.database.scripts.command import owner_engine, run, storage_of
+from src.database.scripts.command import announce, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
 from src.maintenance.terminal import say
@@ -40,13 +40,14 @@ def init_db(
     if check:
         _check(settings)
         return
+    announce(settings, "init_db")
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
     storage_of(settings).probe()
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
         say(f"database {url.database}: created")
-    with owner_engine(settings, "init_db") as engine:
+    with owner_engine(settings, "init_db", announced=True) as engine:
         left = initialisation.initialise(
             engine,
             settings,
