@@ -98,7 +98,10 @@ def read(path: Path, settings: Collection[str]) -> dict[str, Entry]:
             problem = _problem(binding)
             if problem:
                 raise ConfigurationError(f"{path}, line {line}: {binding.key}: {problem}.")
-        elif any(re.search(rf"^\s*(export\s+)?{name}\s*[=:]", binding.value, re.MULTILINE | re.IGNORECASE) for name in settings):
+        elif any(
+            re.search(rf"^\s*(export\s+)?{name}\s*[=:]", binding.value, re.MULTILINE | re.IGNORECASE)
+            for name in settings
+        ):
             raise ConfigurationError(
                 f"{path}, line {line}: the value of {binding.key} contains lines with settings; close its quote."
             )

@@ -171,7 +171,7 @@ def _create_administrator(engine: Engine, administrator: Administrator) -> str:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
-        same_name = func.lower(User.username) == administrator.name.lower()
+        same_name = func.lower(User.username) == func.lower(administrator.name)
         is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
         if is_administrator is None:
             _insert_with_hash(connection, administrator, connection.scalar(select(role)))
