@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     embedded_postgres_dir: Path | None = Field(
         None, description="Folder of the embedded server; default: storage/postgres (as root: /var/lib)"
     )
+    embedded_postgres_locale: str | None = Field(
+        None, description="Locale of a new embedded server: de_DE.UTF-8, or de-DE with ICU; default: Unicode's order"
+    )
     audio_storage_root: Path = Field(Path("storage/audio"), description="Folder of recordings")
     audio_storage_type: Literal["local", "s3"] = Field("local", description="Storage of new recordings: local or s3")
     s3_bucket: str | None = Field(None, description="Bucket of recordings")

@@ -91,20 +91,26 @@ def unknown_in_environment(
 
     Other programs have variables there too. So a similar name counts only if the setting itself is not among those
     `given`, and the name that other programs give a setting of a server only if nothing of a server is set
-    (`serverless`); libpq's variables are not looked at here.
+    (`serverless`), or if it begins with POSTGRES_ and no URL is given. libpq's variables are not looked at here.
     """
     found: dict[str, str | None] = {}
     for name, value in environment.items():
         # Kubernetes and Docker set POSTGRES_PORT=tcp://… for a service of this name.
         if not value or name in settings or name in OF_OTHERS or value.startswith("tcp://"):
             continue
+        alias = None if re.fullmatch(r"PG[A-Z]+", name) else server_alias(name)
         if name.startswith(OWN_IN_ENVIRONMENT):
             found[name] = similar(name, settings)
-        elif len(name) > 8 and not name.startswith("AWS_") and (meant := similar(name, settings)):
-            if meant not in given:
+        elif alias:
+            ours = (
+                name.startswith("POSTGRES_") and {alias, "DATABASE_URL"}.isdisjoint(given) and alias != "DATABASE_URL"
+            )
+            if serverless or ours:
+                found[name] = alias
+        elif len(name) > 8 and not name.startswith(("AWS_", "PG")):
+            meant = similar(name, settings)
+            if meant and meant not in given:
                 found[name] = meant
-        elif serverless and not re.fullmatch(r"PG[A-Z]+", name) and (meant := server_alias(name)):
-            found[name] = meant
     return found
 
 

@@ -142,7 +142,7 @@ def embedded_server(settings: Settings) -> EmbeddedServer:
     """Return the running embedded server, one object per folder and process; it stops with the last process."""
     folder = embedded_folder(settings)
     if folder not in _servers:
-        server = EmbeddedServer(folder)
+        server = EmbeddedServer(folder, locale=settings.embedded_postgres_locale)
         server.start()
         _servers[folder] = server
     return _servers[folder]
