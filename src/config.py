@@ -32,6 +32,7 @@ SERVER_SETTINGS = (
     "postgres_admin_password",
     "postgres_login_passwords",
 )
+_BUCKET_SETTINGS = ("s3_prefix", "s3_region", "s3_endpoint_url", "s3_server_side_encryption", "s3_kms_key_id")
 _PATHS = ("key_file", "seal_key_file", "seal_heads_file", "embedded_postgres_dir", "audio_storage_root")
 # In place of the path of a file: look for it.
 _SEARCH = Path("/dev/null/.env")
@@ -147,6 +148,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        unknown_fields = sorted(set(getattr(init_settings, "init_kwargs", ())) - set(cls.model_fields))
+        if unknown_fields:
+            raise ConfigurationError(f"Settings has no field {', '.join(unknown_fields)}; correct the name.")
         named = getattr(dotenv_settings, "env_file", None)
         path = dot_env.find(os.environ) if named == _SEARCH else None if named is None else Path(named).absolute()
         names = {name.upper() for name in cls.model_fields}
@@ -168,6 +172,9 @@ class Settings(BaseSettings):
         path, in_file = given.pop("_read", (None, ()))
         if str(given.get("postgres_port", "")).startswith("tcp://"):
             del given["postgres_port"]  # set by Kubernetes for a service with the name postgres
+        for name, value in given.items():
+            if isinstance(value, str) and value != value.strip() and not _is_secret(cls, name):
+                raise ConfigurationError(f"{name.upper()}: the value begins or ends with a blank; remove it.")
         folder = Path.cwd() if path is None else path.parent
         given.setdefault("audio_storage_root", cls.model_fields["audio_storage_root"].default)
         for name in _PATHS:
@@ -182,16 +189,27 @@ class Settings(BaseSettings):
 
     def _completed(self, path: Path | None, folder: Path, given: dict[str, Any], in_file: tuple[str, ...]) -> Self:
         self._env_file_found, self._folder = path, folder
-        self._require_a_server(given, in_file)
+        self._require_sense(given, in_file)
         return self
 
-    def _require_a_server(self, given: dict[str, Any], in_file: tuple[str, ...]) -> None:
+    def _require_sense(self, given: dict[str, Any], in_file: tuple[str, ...]) -> None:
         names = {name.upper() for name in type(self).model_fields}
         unknown = setting_names.unknown_in_environment(
             os.environ, names, [name.upper() for name in given], serverless=not self.has_server
         )
         if unknown:
             raise ConfigurationError(setting_names.sentence(unknown, dict.fromkeys(unknown, "in the environment")))
+        spelled: dict[str, str] = {}
+        for name in os.environ:
+            other = spelled.setdefault(name.upper(), name)
+            if name.upper() in names and os.environ[other] != os.environ[name]:
+                raise ConfigurationError(f"{other} and {name} in the environment have different values; unset one.")
+        if self.s3_bucket is None:
+            orphans = [name.upper() for name in _BUCKET_SETTINGS if given.get(name)]
+            if orphans:
+                raise ConfigurationError(
+                    f"{', '.join(orphans)}: set, but S3_BUCKET is not ({self.where_from}). Set it or remove the others."
+                )
         if self.has_server:
             return
         orphans = [name.upper() for name in SERVER_SETTINGS if given.get(name) is not None]
@@ -232,6 +250,10 @@ class Settings(BaseSettings):
             "server_side_encryption": self.s3_server_side_encryption,
             "kms_key_id": self.s3_kms_key_id,
         }
+
+
+def _is_secret(settings: type[Settings], name: str) -> bool:
+    return name in settings.model_fields and "SecretStr" in str(settings.model_fields[name].annotation)
 
 
 def load_settings() -> Settings:

@@ -53,7 +53,7 @@ def find(environment: Mapping[str, str]) -> Path | None:
     checkout = [_CHECKOUT] if (_CHECKOUT / "alembic.ini").is_file() else []
     for folder in (here, *above, *checkout):
         path = folder / ".env"
-        if _exists(path) and (folder == here or path.stat().st_uid in (os.geteuid(), 0)):
+        if _exists(path) and (folder == here or path.lstat().st_uid in (os.geteuid(), 0)):
             return path
     return None
 
@@ -71,11 +71,8 @@ def _is_project(folder: Path) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return False
-    return True
+    # A symbolic link to nothing exists: reading it is an error, not the same as no file.
+    return os.path.lexists(path)
 
 
 def read(path: Path, settings: Collection[str]) -> dict[str, Entry]:

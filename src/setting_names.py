@@ -56,10 +56,19 @@ _MEANING = {
     "DATABASE_URL": ("URL", "URI", "DSN", "SERVICE"),
     "POSTGRES_SSLMODE": ("SSLMODE", "SSL"),
 }
+# In `.env` they have no effect: boto3 reads the environment only.
+_OF_BOTO = {
+    "AWS_REGION": "S3_REGION",
+    "AWS_DEFAULT_REGION": "S3_REGION",
+    "AWS_ENDPOINT_URL": "S3_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3": "S3_ENDPOINT_URL",
+}
 
 
-def server_alias(name: str) -> str | None:
-    """Return the setting of a server that another program calls `name`; None for other names."""
+def alias(name: str) -> str | None:
+    """Return the setting that another program calls `name`, if any."""
+    if name in _OF_BOTO:
+        return _OF_BOTO[name]
     match = _SERVER.fullmatch(name)
     return next((setting for setting, words in _MEANING.items() if match[1] in words), None) if match else None
 
@@ -78,7 +87,7 @@ def unknown_in_file(names: Iterable[str], settings: Collection[str]) -> dict[str
     for name in names:
         if name in settings or name in OF_OTHERS:
             continue
-        meant = server_alias(name) or similar(name, settings)
+        meant = alias(name) or similar(name, settings)
         if meant or name.startswith(PREFIXES):
             found[name] = meant
     return found
@@ -98,16 +107,14 @@ def unknown_in_environment(
         # Kubernetes and Docker set POSTGRES_PORT=tcp://… for a service of this name.
         if not value or name in settings or name in OF_OTHERS or value.startswith("tcp://"):
             continue
-        alias = None if re.fullmatch(r"PG[A-Z]+", name) else server_alias(name)
+        theirs = re.fullmatch(r"PG[A-Z]+|AWS_\w+", name) is not None
         if name.startswith(OWN_IN_ENVIRONMENT):
             found[name] = similar(name, settings)
-        elif alias:
-            ours = (
-                name.startswith("POSTGRES_") and {alias, "DATABASE_URL"}.isdisjoint(given) and alias != "DATABASE_URL"
-            )
-            if serverless or ours:
-                found[name] = alias
-        elif len(name) > 8 and not name.startswith(("AWS_", "PG")):
+        elif not theirs and (meant := alias(name)):
+            ours = name.startswith("POSTGRES_") and {meant, "DATABASE_URL"}.isdisjoint(given)
+            if serverless or (ours and meant != "DATABASE_URL"):
+                found[name] = meant
+        elif not theirs and len(name) > 8:
             meant = similar(name, settings)
             if meant and meant not in given:
                 found[name] = meant

@@ -240,3 +240,13 @@ def test_a_setting_of_a_server_with_another_name_is_refused_beside_a_host(monkey
     monkeypatch.setenv("POSTGRES_SSL", "require")
     with pytest.raises(ConfigurationError, match="POSTGRES_SSLMODE is probably meant"):
         load_settings()
+
+
+def test_a_file_that_cannot_be_read_is_not_the_same_as_none(project):
+    (project / ".env").symlink_to("nowhere")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings()
+    (project / ".env").unlink()
+    (project / ".env").mkdir()
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(Is a directory\)"):
+        load_settings()

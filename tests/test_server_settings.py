@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from src.config import load_settings
+from src.config import Settings, load_settings
 from src.database.connection import addresses
 from src.database.connection.engine import make_engine
 from src.errors import ConfigurationError
@@ -105,3 +105,34 @@ def test_variables_of_libpq_do_not_redirect(monkeypatch, url, variable, refused)
                 use(load_settings())
         else:
             use(load_settings())
+
+
+@pytest.mark.parametrize("variable", ["PGSERVICE", "PGHOSTADDR"])
+def test_variables_of_libpq_do_not_redirect_from_the_embedded_server(monkeypatch, empty, variable):
+    monkeypatch.setenv("EMBEDDED_POSTGRES_DIR", str(empty / "embedded"))
+    monkeypatch.setenv(variable, "elsewhere")
+    for use in (addresses.describe, addresses.owner_url):
+        with pytest.raises(ConfigurationError, match=f"^{variable}: set in the environment"):
+            use(load_settings())
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"S3_PREFIX": "x", "S3_REGION": "eu"}, "S3_PREFIX, S3_REGION: set, but S3_BUCKET is not"),
+        ({"POSTGRES_DB": "a", "postgres_db": "b"}, "have different values"),
+        ({"POSTGRES_DB": "cases "}, "POSTGRES_DB: the value begins or ends with a blank"),
+        ({"AUDIO_STORAGE_ROOT": " "}, "AUDIO_STORAGE_ROOT: the value begins or ends with a blank"),
+    ],
+)
+def test_settings_that_would_be_lost_are_refused(monkeypatch, variables, words):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings()
+
+
+def test_a_misspelled_argument_is_refused():
+    with pytest.raises(ConfigurationError, match="Settings has no field postgres_hots"):
+        Settings(postgres_hots="db")

@@ -20,6 +20,7 @@ from src.database.provisioning.extensions import create_extensions, create_name_
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
+from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
 from src.maintenance.ending_sessions import table_locks
@@ -89,6 +90,7 @@ def check(engine: Engine, settings: Settings) -> list[str]:
             # The comparison would wait for them.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
+        require_surroundings(connection)
         require_served(connection)
         newer = applied_by_newer(connection)
         if newer is not None:

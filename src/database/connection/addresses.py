@@ -21,6 +21,9 @@ from src.errors import ConfigurationError, DatabaseMissing
 EMBEDDED_FOLDER = Path("storage/postgres")
 KEY_FOLDER = Path("storage/keys")
 
+# As the URLs of the embedded server are: with all parts.
+_COMPLETE = URL.create("postgresql", "owner", host="socket", port=5432, database="any")
+
 _servers: dict[Path, EmbeddedServer] = {}
 
 
@@ -34,6 +37,7 @@ def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
     if settings.has_server:
         return server_url(settings)
     folder = embedded_folder(settings)
+    require_plain(_COMPLETE, os.environ)
     if not create and not (folder / "data").exists():
         raise DatabaseMissing(
             f"The embedded database does not exist in {folder} ({settings.where_from})."
@@ -122,6 +126,7 @@ def describe(settings: Settings) -> str:
         host = url.host or url.query.get("host") or f"service {url.query.get('service', 'of the local socket')}"
         database = f"{url.database} on {host}, port {url.port or url.query.get('port', 5432)}, as {url.username}"
     else:
+        require_plain(_COMPLETE, os.environ)
         database = f"{settings.postgres_db} on the embedded server in {embedded_folder(settings)}"
     if settings.audio_storage_type == "s3":
         endpoint = settings.s3_endpoint_url
@@ -213,7 +218,7 @@ def serving_logins(settings: Settings | None = None) -> tuple[Settings, LoginUrl
     keys = KeyFile.load(path)
     if keys is None:
         raise ConfigurationError(
-            f"The key file {path} does not exist. Run: python -m src.database.scripts.init_db"
+            f"The key file {path} does not exist ({settings.where_from}). Run: python -m src.database.scripts.init_db"
             " (or copy the file from the machine where init_db was run, or set KEY_FILE)."
         )
     url = owner_url(settings)

@@ -19,7 +19,7 @@ def explain(error: BaseException, *, debug: str = _DEBUG) -> tuple[str, int]:
 
     `debug` says how to see the traceback of an unexpected error.
     """
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, SQLAlchemyError) or hasattr(error, "pgcode"):
         error = translate(error) or error
     if isinstance(error, SpeechError):
         return str(error), UNAVAILABLE if isinstance(error, Unavailable) else REJECTED
@@ -33,9 +33,9 @@ def explain(error: BaseException, *, debug: str = _DEBUG) -> tuple[str, int]:
 
 
 def _rejection(error: BaseException) -> str:
-    if isinstance(error, DBAPIError):
-        # The text of the exception would contain the statement.
-        original: Any = error.orig
+    if isinstance(error, DBAPIError) or hasattr(error, "pgcode"):
+        # The text of SQLAlchemy's exception would contain the statement.
+        original: Any = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(original, "pgcode", None)
         said = f"SQLSTATE {state}" if state else type(original).__name__
         return f"The database rejects an operation ({said}): {first_line(original)}"
