@@ -1,4 +1,4 @@
-"""Names that look like settings but are none: a setting with a wrong name would be ignored silently."""
+"""Names that are similar to settings: a setting with a wrong name would be ignored silently."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_backends_of_a_killed_postmaster_keep_the_lock(base, cluster):
             ((backend,),) = query(server.url(), busy)
             os.kill(pid_of(server), signal.SIGKILL)
             wait_until(lambda: not postmaster.listens(server.socket_directory))
-            # Where the other processes of the server are not visible: neither pids nor shared memory tell of them.
+            # Where the other processes of the server are not visible: neither pids nor shared memory show them.
             (server.folder / "data" / "postmaster.pid").unlink()
             held = subprocess.run(["flock", "--nonblock", server.folder / "data" / "PG_VERSION", "true"], check=False)
             assert held.returncode == 1

@@ -23,7 +23,8 @@ _FACTS = text("""
                AS owned_by_database_owner,
            to_regnamespace('public') IS NOT NULL AS has_schema,
            CASE WHEN to_regnamespace('public') IS NOT NULL
-                THEN has_schema_privilege('public', 'CREATE, USAGE') END AS may_create
+                THEN has_schema_privilege('public', 'CREATE') AND has_schema_privilege('public', 'USAGE') END
+               AS may_create
 """)
 _LETTERS, _FOLDED = "ÀÉÖЖΩIZ", "àéöжωiz"
 
@@ -46,32 +47,28 @@ _FUNCTIONS = text("""
 
 def require_surroundings(connection: Connection) -> None:
     """Raise ConfigurationError, RightMissing or SchemaMismatch when this layer cannot live in this database."""
-    try:
-        database = _require_encoding(connection)
-        facts = connection.execute(_FACTS, {"letters": _LETTERS, "folded": _FOLDED}).one()
-        if not facts.folds:
-            raise errors.ConfigurationError(
-                f"In the database {database} (LC_CTYPE {facts.ctype}) lower() or text search does not fold all"
-                f" letters, so Élodie and élodie would be two users. {create_instead(connection, database)}"
-            )
-        if not facts.has_schema:
-            raise errors.SchemaMismatch(
-                f"The database {database} has no schema public, in which the tables of this layer lie. Run:"
-                f' CREATE SCHEMA public AUTHORIZATION "{facts.user}"'
-            )
-        if not facts.may_create:
-            remedy = (
-                f'ALTER DATABASE "{database}" OWNER TO "{facts.user}"'
-                if facts.owned_by_database_owner
-                else f'ALTER SCHEMA public OWNER TO "{facts.user}"'
-            )
-            raise errors.RightMissing(
-                f"{facts.user} may not create tables in {database}. Ask the administrator of the server to run:"
-                f" {remedy}"
-            )
-        _require_no_foreign_tables(connection, database)
-    finally:
-        connection.rollback()
+    database = _require_encoding(connection)
+    facts = connection.execute(_FACTS, {"letters": _LETTERS, "folded": _FOLDED}).one()
+    if not facts.folds:
+        raise errors.ConfigurationError(
+            f"In the database {database} (LC_CTYPE {facts.ctype}) lower() or text search does not fold all"
+            f" letters, so Élodie and élodie would be two users. {create_instead(connection, database)}"
+        )
+    if not facts.has_schema:
+        raise errors.SchemaMismatch(
+            f"The database {database} has no schema public, in which the tables of this layer lie. Run:"
+            f' CREATE SCHEMA public AUTHORIZATION "{facts.user}"'
+        )
+    if not facts.may_create:
+        remedy = (
+            f'ALTER DATABASE "{database}" OWNER TO "{facts.user}"'
+            if facts.owned_by_database_owner
+            else f'ALTER SCHEMA public OWNER TO "{facts.user}"'
+        )
+        raise errors.RightMissing(
+            f"{facts.user} may not create tables in {database}. Ask the administrator of the server to run: {remedy}"
+        )
+    _require_no_foreign_tables(connection, database)
 
 
 def _require_encoding(connection: Connection) -> str:
