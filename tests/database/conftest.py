@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +16,9 @@ from src.config import load_settings
 from src.database.connection.addresses import login_names
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
-from tests.warm import WarmPython
+from tests.warm import ANNOUNCEMENT, WarmPython
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The line in which every command says what it works on.
-ANNOUNCEMENT = re.compile(r"^\w+: database .*; recordings in .*\n")
 
 
 class Ended(subprocess.CompletedProcess[str]):
