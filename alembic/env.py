@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from logging.config import fileConfig
+from pathlib import Path
 
 from alembic import context
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from src.config import load_settings
 from src.database.base import TransactionId
-from src.database.connection.addresses import owner_url
+from src.database.connection.addresses import describe, owner_url
+from src.database.connection.command_errors import explain
 from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.models import Base
 from src.database.provisioning.apply import applied_by_newer, apply, create_missing_functions
@@ -27,7 +30,7 @@ from src.database.provisioning.restored import require_whole
 from src.database.provisioning.safe_operations import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
-from src.errors import SpeechError
+from src.maintenance.terminal import say
 
 # SQLAlchemy does not know the type, and `alembic check` would ignore columns of it.
 ischema_names["xid8"] = TransactionId
@@ -71,7 +74,7 @@ def run_offline() -> None:
 
 def run_online() -> None:
     passed_url = config.attributes.get("url")
-    url = normalise_url(passed_url) if passed_url is not None else owner_url(load_settings())
+    url = normalise_url(passed_url) if passed_url is not None else url_of_settings()
     engine = make_engine(url, PoolOptions(application_name="alembic", size=1))
     try:
         # The lock is held on a separate connection, so it survives commits of a migration.
@@ -84,6 +87,18 @@ def run_online() -> None:
                 protect(engine, reached)
     finally:
         engine.dispose()
+
+
+def url_of_settings() -> URL:
+    """Say which database the settings name, and return its URL.
+
+    An embedded database is created only from the folder of the ini file: a job that runs elsewhere, without the `.env`
+    of its project, would migrate an empty one instead.
+    """
+    settings = load_settings()
+    say(f"alembic: {describe(settings)}", err=True)
+    at_home = config.config_file_name is not None and Path(config.config_file_name).absolute().parent == Path.cwd()
+    return owner_url(settings, create=at_home)
 
 
 def migrate(connection: Connection) -> tuple[str, ...]:
@@ -140,17 +155,22 @@ def leave_to_older_code(engine: Engine, reached: tuple[str, ...]) -> None:
 
 
 def run() -> None:
-    if context.is_offline_mode():
-        run_offline()
+    if "url" in config.attributes:
+        # A program of this layer, which reports errors itself.
+        (run_offline if context.is_offline_mode() else run_online)()
         return
     try:
-        run_online()
-    except SpeechError as error:
-        # A program of this layer reports the error itself; the command `alembic` prints one line.
-        if "url" in config.attributes or "debug" in context.get_x_argument():
-            raise
-        sys.stderr.write(f"alembic: {error}\n")
-        sys.exit(3)
+        (run_offline if context.is_offline_mode() else run_online)()
+    except KeyboardInterrupt:
+        say("alembic: interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - all end as one line
+        if "debug" in context.get_x_argument():
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                say(line, err=True)
+        sentence, code = explain(error, debug="Run it as alembic -x debug … for the traceback")
+        say(f"alembic: {sentence}", err=True)
+        sys.exit(code)
 
 
 run()

@@ -15,7 +15,7 @@ from src.database.provisioning.administrator_sql import Role, administrator_sql
 from src.database.provisioning.logins import Login, prepare_keys
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import ConfigurationError, InvalidInput, LoginRefused, ServerUnreachable, Unavailable
-from src.maintenance.initialisation import Report
+from src.maintenance.serving_checks import Report
 
 
 def sql_for_administrator(settings: Settings, report: Report, *, reset_login: bool = False) -> str:

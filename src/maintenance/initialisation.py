@@ -20,6 +20,7 @@ from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.provisioning.restored import require_own_tables, require_whole
+from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
 from src.maintenance.ending_sessions import table_locks
@@ -85,6 +86,7 @@ def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
             # The comparison would wait for them.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
+        require_surroundings(connection)
         require_own_tables(connection)
         require_whole(connection)
         require_served(connection)
@@ -176,7 +178,7 @@ def _create_administrator(engine: Engine, administrator: Administrator) -> str:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
-        same_name = func.lower(User.username) == administrator.name.lower()
+        same_name = func.lower(User.username) == func.lower(administrator.name)
         is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
         if is_administrator is None:
             _insert_with_hash(connection, administrator, connection.scalar(select(role)))

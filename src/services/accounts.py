@@ -91,7 +91,8 @@ def create_user(
 
 def find_user(session: Session, username: str) -> User:
     """Return the user with this name, ignoring case. Raises NotFound."""
-    name = validate_text(username, "username").lower()
+    # Folded by the database, like the name that is compared: Python folds some letters differently.
+    name = func.lower(validate_text(username, "username"))
     user = session.scalars(select(User).where(func.lower(User.username) == name)).one_or_none()
     if user is None:
         raise NotFound(f"User {username!r} does not exist.")

@@ -17,6 +17,7 @@ from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import ActorTransaction
 from src.database.connection.driver_errors import translate_connect, unstorable
 from src.database.connection.inspection import inspect_connection
+from src.database.connection.libpq_environment import require_plain
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -78,9 +79,13 @@ def connect_arguments(options: PoolOptions) -> dict[str, Any]:
 
 
 def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
-    """Return an engine with a small pool; it survives a restart of the server and a fork of the process."""
+    """Return an engine with a small pool; it survives a restart of the server and a fork of the process.
+
+    Raises ConfigurationError for a wrong URL, and when an environment variable of libpq would redirect its connections.
+    """
     options = options or PoolOptions()
     normalised = normalise_url(url)
+    require_plain(normalised, os.environ)
     engine = create_engine(
         normalised,
         pool_size=options.size,

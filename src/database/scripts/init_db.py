@@ -11,7 +11,7 @@ import typer
 from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
-from src.database.scripts.command import owner_engine, run, storage_of
+from src.database.scripts.command import announce, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
 from src.maintenance.administration import sql_for_administrator
@@ -51,6 +51,7 @@ def init_db(
     if check:
         _check(settings)
         return
+    announce(settings, "init_db")
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
     for note in storage_of(settings).probe().notes:
         say(f"storage: {note}")
@@ -58,7 +59,7 @@ def init_db(
     url = owner_url(settings)
     if create_database(url):
         say(f"database {url.database}: created")
-    with owner_engine(settings, "init_db") as engine:
+    with owner_engine(settings, "init_db", announced=True) as engine:
         left = initialisation.initialise(
             engine,
             settings,
