@@ -290,14 +290,14 @@ def test_copies_pass_through_this_machine_where_the_server_makes_none(proxy, spo
 
 def test_a_default_retention_and_suspended_versions_are_noted(s3, moto_url):
     client = s3()._bucket.client
-    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    client.create_bucket(Bucket="default-retention", ObjectLockEnabledForBucket=True)
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 3}}
     client.put_object_lock_configuration(
-        Bucket="locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+        Bucket="default-retention", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
     )
-    capabilities = s3(bucket="locked").probe()
+    capabilities = s3(bucket="default-retention").probe()
     assert capabilities.object_lock
     assert any("GOVERNANCE, 3 days" in note for note in capabilities.notes)
-    client.create_bucket(Bucket="suspended")
-    client.put_bucket_versioning(Bucket="suspended", VersioningConfiguration={"Status": "Suspended"})
-    assert any("is suspended" in note for note in s3(bucket="suspended").probe().notes)
+    client.create_bucket(Bucket="versions-suspended")
+    client.put_bucket_versioning(Bucket="versions-suspended", VersioningConfiguration={"Status": "Suspended"})
+    assert any("is suspended" in note for note in s3(bucket="versions-suspended").probe().notes)
