@@ -950,7 +950,7 @@ def limits() -> None:
             "counter",
             sa.BigInteger(),
             nullable=False,
-            comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names",
+            comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names; plus 2^62: reads",
         ),
         moment("ends_at", nullable=False, comment="from then on entries are written again"),
         sa.Column("dropped", sa.BigInteger(), nullable=False, comment="entries that were counted and not written"),

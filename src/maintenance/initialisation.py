@@ -18,11 +18,11 @@ from src.database.provisioning.apply import applied_by_newer, apply, require_ser
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.extensions import create_extensions, create_name_indexes
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
-from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.migrate import LOCK_TIMEOUT, migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
-from src.maintenance.ending_sessions import table_locks
+from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
 from src.services.history import unsealed
 from src.storage import open_backend
@@ -84,9 +84,9 @@ def check(engine: Engine, settings: Settings) -> list[str]:
     else:
         found.append(f"the folder of the recordings, {root}, is missing")
     with engine.connect() as connection:
-        holders = table_locks(connection)
+        holders = lock_crowds(connection) + table_locks(connection)
         if holders:
-            # The comparison would wait for them.
+            # The comparison would wait for them, or find no lock.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
         require_served(connection)
@@ -109,6 +109,8 @@ def _newer(engine: Engine) -> str | None:
 def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: bool) -> None:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
+        # A member's transaction may stay open, and all others queue behind a strong lock that waits for it.
+        connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
