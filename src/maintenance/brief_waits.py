@@ -1,7 +1,7 @@
 """Locks that maintenance waits for only briefly: a member may keep the rows of a case locked without end.
 
-A lock that is not free after that is an error of the driver. A round over many rows keeps such a row back and continues;
-a command for one thing fails, with the sentence of the timeout.
+A lock that is not free after that is an error of the driver. A round over many rows keeps such a row back and
+continues; a command for one thing fails, with the sentence of the timeout.
 """
 
 from __future__ import annotations

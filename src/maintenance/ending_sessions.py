@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import URL, Connection, TextClause, text
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.orm import Session
 
 from src.database.connection.engine import PoolOptions, make_engine
@@ -46,7 +46,7 @@ _OPEN = """
      WHERE a.usename = session_user AND a.datname = current_database() AND a.pid <> pg_backend_pid()
        AND a.backend_xid IS NOT NULL AND a.xact_start < clock_timestamp() - CAST(:longest AS interval)
 """
-# All databases of a server share one table of locks. While more than half of it is free, no number of locks is too many.
+# All databases of a server share one table of locks. While half of it is free, no number of locks is too many.
 _CROWDING = """
     SELECT a.pid, a.usename::text AS login, a.application_name, NULL AS tables, c.locks, 0 AS waiting
       FROM (SELECT l.pid, count(*) AS locks, sum(count(*)) OVER () AS taken
@@ -81,7 +81,7 @@ _LOG = text("""
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A session that holds up others: by locks of `tables`, by the number of its `locks`, because sessions are `waiting`
+    """A session that holds up others: by locks of `tables`, by the number of its `locks`, since sessions are `waiting`
     for it, or without any of these by a transaction that is open for too long.
     """
 
@@ -123,26 +123,26 @@ def end_holders(
     """End the sessions of the serving login that hold up others.
 
     That is those that lock tables, or take most locks of the server, at once; those whose transaction is open for
-    `blocking` while another session waits for it; and those that keep the log from being sealed for `longest`. `session`
-    is the owner's: it logs each of them, and commits. Returns what was ended.
+    `blocking` while another session waits for it; and those that keep the log from being sealed for `longest`.
+    `session` is the owner's: it logs each of them, and commits. Returns what was ended.
     """
     engine = make_engine(serving_url, PoolOptions(size=1, application_name="history"))
     try:
         with engine.connect() as connection:
-            ended = [
-                *_ended(connection, _END_CROWDS),
-                *_ended(connection, _END_LOCKS),
-                *_ended(connection, _END_BLOCKING, blocking=blocking),
-                *_ended(connection, _END_TRANSACTIONS, longest=longest),
-            ]
+            # A session that was ended may still be listed: the first reason counts.
+            ended: dict[int, Holder] = {}
+            for statement, limits in (
+                (_END_CROWDS, {}),
+                (_END_LOCKS, {}),
+                (_END_BLOCKING, {"blocking": blocking}),
+                (_END_TRANSACTIONS, {"longest": longest}),
+            ):
+                for found in connection.execute(statement, limits):
+                    ended.setdefault(found.pid, Holder(*found))
     finally:
         engine.dispose()
-    for holder in ended:
+    for holder in ended.values():
         with session.begin():
             detail = {"refused": f"{holder}; its session was ended", "backend": holder.backend, "login": holder.login}
             session.execute(_LOG, {"detail": json.dumps({**detail, "application": holder.application})})
-    return ended
-
-
-def _ended(connection: Connection, statement: TextClause, **parameters: object) -> list[Holder]:
-    return [Holder(*found) for found in connection.execute(statement, parameters)]
+    return list(ended.values())

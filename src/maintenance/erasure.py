@@ -20,8 +20,8 @@ def erase_everywhere(
     """Erase the payloads about a case, deleted or not, or about a user's own row; return how many entries it were.
 
     Commits. That the entries existed remains, and stays provable. Raises InvalidInput for an unknown user, or unless
-    exactly one of the two is given; Conflict while a legal hold is active in the case. A lock of a session on the case is
-    waited for briefly: then the error of the timeout.
+    exactly one of the two is given; Conflict while a legal hold is active in the case. A session that keeps the case
+    locked is waited for briefly: then the error of the timeout.
     """
     with brief_transaction(session):
         session.execute(select(func.set_config("sti.reason", reason, True)))

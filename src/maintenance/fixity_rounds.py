@@ -31,8 +31,8 @@ def verify_all(
     """Check recordings not checked for that long, or a random sample of them; the longest unchecked first.
 
     Each check commits on its own: start a killed run again, and it continues. Recordings in backends that are not in
-    `storages` are skipped. The log gets an entry for each fault, and one with the counts. The result of a recording that
-    a session keeps locked counts and is logged, but the next run checks it again.
+    `storages` are skipped. The log gets an entry for each fault, and one with the counts. The result of a recording
+    that a session keeps locked counts and is logged, but the next run checks it again.
     """
     counted: Counter[str] = Counter()
     with session.begin():

@@ -128,7 +128,8 @@ def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_i
                 if not is_locked(error):
                     raise
                 raise Conflict(
-                    f"A session keeps recording {audio_id} locked; end it (history seal names such sessions), and repeat."
+                    f"A session keeps recording {audio_id} locked; end it (history seal --end-blocking-after 0), and"
+                    " repeat."
                 ) from error
             return pair.key
     raise Conflict(f"No kept object has the bytes of recording {audio_id}; ingest the original file again.")

@@ -27,8 +27,8 @@ _NO_HBA_ENTRY = (
 _WRONG_OPTION = "Invalid options for the connection to {where}: {text}. Correct DATABASE_URL or POSTGRES_SSLMODE."
 _NO_SLOT = "The server at {where} has no free connection slot. Raise max_connections or lower POSTGRES_POOL_SIZE."
 _NO_LOCKS = (
-    "The server at {where} has no lock left, since a session takes them without end, so nobody can connect. On the server,"
-    " end the process of that session: kill the idle ones of the login of the services, or restart PostgreSQL"
+    "The server at {where} has no lock left, since a session takes them without end, so nobody can connect. There, end"
+    " the process of that session: kill the idle ones of the login of the services, or restart PostgreSQL"
     " (docs/security.md)."
 )
 _NO_ANSWER = "No PostgreSQL server answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."

@@ -1,4 +1,4 @@
--- build 10 · sha256 47322a36321d
+-- build 12 · sha256 8929ca161b7d
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -82,9 +82,10 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.require_detail(jsonb, text) FROM PUBLIC;
 
--- Whether an entry of this case may name this row: false for a row of another case. A row that does not exist may be
--- named, since an entry outlives its row.
-CREATE OR REPLACE FUNCTION public.is_named_in_case(entity text, entity_id bigint, case_id bigint)
+-- Whether an entry of this case may name this row: false for one of another case. A row that does not exist may be named,
+-- since an entry outlives its row, and so may one that the actor does not see, which must look the same. So no reader may
+-- take the case of a row from an event.
+CREATE OR REPLACE FUNCTION public.may_be_named(entity text, entity_id bigint, case_id bigint)
 RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     case_column text := nullif((public.capture_arguments(entity))[1], '');
@@ -95,10 +96,11 @@ BEGIN
     END IF;
     EXECUTE format('SELECT t.%I FROM public.%I t WHERE t.id = $1', case_column, entity)
        INTO owning_case USING entity_id;
-    RETURN owning_case IS NULL OR owning_case IS NOT DISTINCT FROM case_id;
+    RETURN owning_case IS NULL OR owning_case IS NOT DISTINCT FROM case_id
+        OR NOT public.actor_may_in(owning_case, 'read');
 END
 $body$;
-REVOKE ALL ON FUNCTION public.is_named_in_case(text, bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.may_be_named(text, bigint, bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.record_activity(
     type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
@@ -117,9 +119,9 @@ BEGIN
     IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
         RAISE EXCEPTION 'case % does not exist, or you may not write in it', case_id USING ERRCODE = 'no_data_found';
     END IF;
-    IF NOT public.is_named_in_case(entity, entity_id, case_id) THEN
-        RAISE EXCEPTION 'row % of % does not exist in case %, or you may not see it', entity_id, entity,
-            coalesce(case_id::text, 'NULL') USING ERRCODE = 'no_data_found';
+    IF NOT public.may_be_named(entity, entity_id, case_id) THEN
+        RAISE EXCEPTION 'entity: row % of % does not belong to the case of this entry', entity_id, entity
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     excess := public.excess_event(public.actor_id(), public.actor_name());
     IF excess IS NOT NULL THEN
@@ -223,15 +225,14 @@ BEGIN
                                                    coalesce((counts ->> summary::text)::bigint, 0) + 1);
         ELSIF signed OR public.excess_event(acting, acting_name) IS NULL THEN
             PERFORM public.append_activity(e.type, 'event', acting, acting_name, named_case, left(e.entity, 63),
-                CASE WHEN e.case_id IS NULL OR public.is_named_in_case(e.entity, e.entity_id, e.case_id)
-                     THEN e.entity_id END, NULL, e.detail, NULL);
+                e.entity_id, NULL, e.detail, NULL);
         END IF;
     END LOOP;
     FOR e IN SELECT c.key::text[] AS named, c.value FROM jsonb_each(counts) c LOOP
         IF signed OR public.excess_event(acting, acting_name) IS NULL THEN
             PERFORM public.append_activity(e.named[1], 'event', acting, acting_name, e.named[2]::bigint, NULL, NULL,
                 NULL, jsonb_strip_nulls(jsonb_build_object('entries', e.value, 'outcome', e.named[3],
-                    'refused', CASE e.named[1] WHEN 'access.refused' THEN e.value || ' operations' END)), NULL);
+                    'refused', CASE e.named[1] WHEN 'access.refused' THEN format('%s operations', e.value) END)), NULL);
         END IF;
     END LOOP;
 END

@@ -1,4 +1,4 @@
--- build 8 · sha256 08e6ba9bf0bf
+-- build 9 · sha256 9090a4b9125d
 -- What is counted instead of written when one actor writes too many entries to the log.
 --
 -- Refusing events would lose what happened already. Beyond the limit the entries of the actor are counted for ten
@@ -63,7 +63,8 @@ BEGIN
         o.entry_id := public.append_activity('access.refused', 'event', acting, acting_name, NULL, NULL, NULL, NULL,
             jsonb_build_object('refused', format(CASE WHEN counter = public.read_counter(acting)
                 THEN 'too many reads of %s: one entry states those of a session in a case until %s'
-                ELSE 'too many entries of %s: they are counted and not written until %s' END, acting_name, to_char(o.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')),
+                ELSE 'too many entries of %s: they are counted and not written until %s' END, acting_name,
+                to_char(o.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')),
                 'dropped', o.dropped), NULL);
     END IF;
     UPDATE public.log_overflows l SET ends_at = o.ends_at, dropped = o.dropped, entry_id = o.entry_id WHERE l.id = o.id;

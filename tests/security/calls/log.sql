@@ -86,7 +86,7 @@ SELECT public.recent_entries(%(alice)s, 'search.made', 5), public.recent_entries
 SELECT public.excess_event(%(alice)s, 'alice'), public.excess_reads(%(alice)s, 'alice', 3),
        public.wrote_less(%(alice)s, 5), public.wrote_less(%(alice)s, 1000000), public.read_counter(%(alice)s) > 0,
        public.require_changes_left(%(alice)s), public.unseeded_random() BETWEEN 0 AND 1;
-SELECT public.is_named_in_case('cases', %(case)s, %(case)s), public.is_named_in_case('cases', %(case)s, NULL),
-       public.is_named_in_case(E'a\\b', 1, 1), public.is_named_in_case(NULL, NULL, NULL);
+SELECT public.may_be_named('cases', %(case)s, %(case)s), public.may_be_named('cases', %(case)s, NULL),
+       public.may_be_named(E'a\\b', 1, 1), public.may_be_named(NULL, NULL, NULL);
 SELECT public.count_dropped(-7, %(alice)s, E'a\\b', 3) > 0, public.count_dropped(-7, %(alice)s, 'x', 2) > 0;
 SELECT counter, ends_at > now(), dropped FROM public.log_overflows ORDER BY counter;
