@@ -30,6 +30,9 @@ from src.storage import open_backend
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
 
+# The flags of readable cases take a byte for each id up to the largest, in each statement (ADR 0012).
+MOST_BURNT_IDS = 1_000_000
+
 Report = Callable[[str], None]
 
 
@@ -94,7 +97,7 @@ def check(engine: Engine, settings: Settings) -> list[str]:
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
         found += [str(difference) for difference in _differences(connection, settings)]
-        return found + _unsealed(connection)
+        return found + _unsealed(connection) + burnt_case_ids(connection)
 
 
 def _newer(engine: Engine) -> str | None:
@@ -167,6 +170,22 @@ def _unsealed(connection: Connection) -> list[str]:
         return []
     waiting = unsealed(connection)
     return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
+
+
+def burnt_case_ids(connection: Connection, *, most: int = MOST_BURNT_IDS) -> list[str]:
+    """Return a sentence when so many ids belong to no case: a refused INSERT takes one too."""
+    if connection.scalar(text("SELECT to_regclass('public.cases_id_seq') IS NULL")):
+        return []
+    taken, kept = connection.execute(
+        text("SELECT s.last_value, (SELECT count(*) FROM public.cases) FROM public.cases_id_seq s")
+    ).one()
+    if taken - kept <= most:
+        return []
+    sentence = (
+        f"{taken - kept} of {taken} ids of cases belong to no case, and sessions get slower with the largest id: find"
+        " who inserts cases without end (docs/security.md)"
+    )
+    return [sentence]
 
 
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:

@@ -1,4 +1,4 @@
-"""Sessions that others wait for: those with most locks of the server or an open transaction, and maintenance beside them."""
+"""Sessions that others wait for, with most locks of the server or an open transaction, and maintenance beside them."""
 
 from __future__ import annotations
 
@@ -222,8 +222,8 @@ def test_an_object_whose_key_no_storage_accepts_is_swept(populated, key):
 
 
 def test_a_job_of_the_past_is_not_claimed_before_those_that_wait(populated):
-    jobs = text("INSERT INTO processing_jobs (case_id, audio_file_id, kind, run_after) VALUES (:case, :audio, 'transcribe',"
-                " '1000-01-02') RETURNING id")  # fmt: skip
+    jobs = text("INSERT INTO processing_jobs (case_id, audio_file_id, kind, run_after)"
+                " VALUES (:case, :audio, 'transcribe', '1000-01-02') RETURNING id")  # fmt: skip
     with populated.db.session(actor="alice") as session:
         audio = add_audio(session, populated.case_of["alice"], "later.wav")
         late = session.scalar(jobs, {"case": audio.case_id, "audio": audio.id})
