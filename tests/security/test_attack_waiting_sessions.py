@@ -83,21 +83,22 @@ def test_a_server_without_locks_is_named_with_what_to_do(populated):
 
 def test_sessions_work_when_a_superuser_revokes_advisory_locks(populated, tone, speech_server):
     """docs/security.md offers it: only functions of the owner take such locks, and the sessions release all."""
+    revoked = "^(pg_(try_)?advisory_(xact_)?lock(_shared)?|lo_.*|pg_logical_emit_message)$"
     listed = text("SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace"
-                  " AND p.proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$'")  # fmt: skip
+                  " AND p.proname ~ :revoked")  # fmt: skip
     login = populated.owner.url.username
     superuser = make_engine(speech_server.maintenance.set(database=populated.owner.url.database), PoolOptions(size=1))
     with superuser.begin() as connection:
         if not connection.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
             pytest.skip("the server of the tests was named without a superuser")
-        for function in connection.scalars(listed).all():
+        for function in connection.scalars(listed, {"revoked": revoked}).all():
             connection.execute(text(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC"))
             connection.execute(text(f'GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO "{login}"'))
     superuser.dispose()
-    for role in ("sti_app", "NONE"):
+    for role, forbidden in (("sti_app", "SELECT pg_try_advisory_lock(1)"), ("NONE", "SELECT lo_create(0)")):
         with pytest.raises(DBAPIError, match="permission denied"), \
              core(populated.db, Actor("alice"), role) as connection:  # fmt: skip
-            connection.execute(text("SELECT pg_try_advisory_lock(1)"))
+            connection.execute(text(forbidden))
     with populated.db.session(actor="alice") as session:
         recordings.ingest(session, populated.case_of["alice"], tone, name="tone.wav")
     with Session(populated.owner) as session:
