@@ -17,19 +17,22 @@ from src.database.provisioning.apply import applied_by_newer, apply, require_ser
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
-from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.migrate import LOCK_TIMEOUT, migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
 from src.database.provisioning.restored import require_own_tables, require_whole
 from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
-from src.maintenance.ending_sessions import table_locks
+from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
 from src.maintenance.serving_checks import Report, check_sign_in, check_storage
 from src.services.history import unsealed
 
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
+
+# The flags of readable cases take a byte for each id up to the largest, in each statement (ADR 0012).
+MOST_BURNT_IDS = 1_000_000
 
 
 class Administrator(NamedTuple):
@@ -81,9 +84,9 @@ def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
     """
     found = check_storage(settings, report)
     with engine.connect() as connection:
-        holders = table_locks(connection)
+        holders = lock_crowds(connection) + table_locks(connection)
         if holders:
-            # The comparison would wait for them.
+            # The comparison would wait for them, or find no lock.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
         require_surroundings(connection)
@@ -95,7 +98,7 @@ def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
             return [*found, f"{newer}; check with the newer version"]
         differences = [str(difference) for difference in _differences(connection, settings)]
         refused = list(check_sign_in(connection, settings, sound=not differences))
-        return [*found, *differences, *refused, *_unsealed(connection)]
+        return [*found, *differences, *refused, *_unsealed(connection), *burnt_case_ids(connection)]
 
 
 def optional(engine: Engine) -> str | None:
@@ -116,6 +119,8 @@ def _newer(engine: Engine) -> str | None:
 def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: bool) -> None:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
+        # A member's transaction may stay open, and all others queue behind a strong lock that waits for it.
+        connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
@@ -172,6 +177,22 @@ def _unsealed(connection: Connection) -> list[str]:
         return []
     waiting = unsealed(connection)
     return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
+
+
+def burnt_case_ids(connection: Connection, *, most: int = MOST_BURNT_IDS) -> list[str]:
+    """Return a sentence when so many ids belong to no case: a refused INSERT takes one too."""
+    if connection.scalar(text("SELECT to_regclass('public.cases_id_seq') IS NULL")):
+        return []
+    taken, kept = connection.execute(
+        text("SELECT s.last_value, (SELECT count(*) FROM public.cases) FROM public.cases_id_seq s")
+    ).one()
+    if taken - kept <= most:
+        return []
+    sentence = (
+        f"{taken - kept} of {taken} ids of cases belong to no case, and sessions get slower with the largest id: find"
+        " who inserts cases without end (docs/security.md)"
+    )
+    return [sentence]
 
 
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:

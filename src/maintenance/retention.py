@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
 from src.errors import Conflict, InvalidInput
+from src.maintenance.brief_waits import BRIEFLY
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
 from src.services.history.archive_checks import check_archives
 from src.storage import StorageBackend, keys
@@ -76,6 +77,7 @@ def erase_archived(
     """
     if (case_id is None) == (user_id is None):
         raise InvalidInput("Give either case_id or user_id.")
+    session.execute(BRIEFLY)
     session.execute(_ALONE)
     if session.scalar(select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True)):
         raise Conflict(f"Case {case_id} has an active legal hold, which forbids erasing; release it first.")

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 18
+-- revision 1001, declarations of build 19
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -676,6 +676,8 @@ ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER stamp_run_after BEFORE INSERT ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.run_after < now() AND public.readable_time_1(NEW.run_after)) EXECUTE FUNCTION public.stamp_moment('run_after');
 CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;

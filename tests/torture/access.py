@@ -83,6 +83,9 @@ def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]
         while not finished.is_set():
             with core(stage.db, Actor("bob")) as connection:
                 assert connection.scalar(text("SELECT count(*) FROM case_notes")) == 1
+                # No event of the intruder takes the history of the case from its owner.
+                own = text("SELECT public.case_of_entries('cases', :case)")
+                assert connection.scalar(own, {"case": stage.other}) == stage.other
             rounds += 1
         return rounds
 

@@ -45,6 +45,11 @@ _NO_SLOT_OF_ROLE = (
 _NO_TLS = "The server at {where} does not offer TLS. Correct POSTGRES_SSLMODE, or have its administrator enable ssl."
 _WRONG_OPTION = "Invalid options for the connection to {where}: {text}. Correct DATABASE_URL or POSTGRES_SSLMODE."
 _NO_SLOT = "The server at {where} has no free connection slot. Raise max_connections or lower POSTGRES_POOL_SIZE."
+_NO_LOCKS = (
+    "The server at {where} has no lock left, since a session takes them without end, so nobody can connect. There, end"
+    " the process of that session: kill the idle ones of the login of the services, or restart PostgreSQL"
+    " (docs/security.md)."
+)
 _NO_ANSWER = "No PostgreSQL server answers at {where}. Start it, or correct POSTGRES_HOST and POSTGRES_PORT."
 _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
     (r"(?i)(peer|ident) authentication failed", errors.LoginRefused, _PEER),
@@ -68,6 +73,7 @@ _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
     ),
     (r"no pg_hba.conf entry|pg_hba.conf rejects", errors.LoginRefused, _NO_HBA_ENTRY),
     (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _NO_SLOT),
+    (r"out of shared memory", errors.ServerUnreachable, _NO_LOCKS),
     (
         r"timeout expired|Connection refused|No such file|could not connect|starting up",
         errors.ServerUnreachable,
@@ -122,6 +128,7 @@ _TRANSLATIONS: dict[str, _Translation] = {
     "42P01": (errors.SchemaMismatch, "A table is missing from the database ({text}). Run: alembic upgrade head"),
     "25006": (errors.ServerUnreachable, "The server is read-only: {text}. Connect to the primary server."),
     "54001": (errors.InvalidInput, "A value is nested too deeply: {text}. Flatten it."),
+    "53200": (errors.ServerUnreachable, "The server has no memory or lock left: {text}. Run: history seal"),
     "53100": (errors.ServerUnreachable, "The server's disk is full: {text}. Free space and repeat."),
     **dict.fromkeys(("40001", "40P01"), _SERIALIZATION),
     **dict.fromkeys(("57014", "55P03", "25P03"), _TIMEOUT),

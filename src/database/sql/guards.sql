@@ -1,4 +1,4 @@
--- build 10 · sha256 7e895c7ff909
+-- build 11 · sha256 d34a07856418
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -157,6 +157,8 @@ REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
 -- no owner that counts until an administrator adds one.
 CREATE OR REPLACE FUNCTION public.guard_owners()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    one_stays boolean;
 BEGIN
     -- Deleting the case deletes its owners by cascade, and is guarded elsewhere.
     PERFORM FROM public.cases c WHERE c.id = OLD.case_id FOR NO KEY UPDATE;
@@ -164,11 +166,19 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
-    -- The users are locked too, so that a concurrent deactivation is waited for.
-    PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
-      WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active
-        AND public.participant_may(p.role, p.permissions, 'manage') FOR SHARE OF u;
-    IF NOT FOUND THEN
+    -- Locking the users waits for a concurrent deactivation. Leaving the block with an error releases these locks:
+    -- otherwise a member could keep others from signing in, and from being deactivated, by a transaction that stays open.
+    -- A deactivation that begins later comes after this change.
+    BEGIN
+        PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
+          WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active
+            AND public.participant_may(p.role, p.permissions, 'manage') FOR SHARE OF u;
+        one_stays := FOUND;
+        RAISE EXCEPTION 'release' USING ERRCODE = 'STI00';
+    EXCEPTION WHEN SQLSTATE 'STI00' THEN
+        NULL;
+    END;
+    IF NOT one_stays THEN
         RAISE EXCEPTION 'a case needs at least one owner who is active, without an expiry date, and may manage it;'
             ' add another one first'
             USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',
