@@ -14,6 +14,10 @@ from src.services.history.seal_keys import SealKey
 from src.services.history.tree_heads import HeadFile
 from src.services.history.trusted_reading import as_text, stream
 
+# What each seal has; `previous_id` is null in the first, and the signature was made with a key.
+_REQUIRED = ("id", "month", "epoch", "low_xid", "high_xid", "next_xid", "entry_count", "sealed_at", "root", "leaves",
+             "seal_hash")  # fmt: skip
+
 _SEALS = f"""
     SELECT s.id, s.previous_id, {as_text("s.month")} AS month, s.epoch, {as_text("s.low_xid")} AS low_xid,
            {as_text("s.high_xid")} AS high_xid, {as_text("s.next_xid")} AS next_xid, s.entry_count,
@@ -37,6 +41,9 @@ def check_chain(
     hashes: dict[int, bytes] = {}
     for seal in stream(session, _SEALS):
         report.seals += 1
+        if absent := [name for name in _REQUIRED if getattr(seal, name) is None]:
+            yield Finding("chain", f"seal {seal.id} was changed: it has no {', '.join(absent)}", seal_id=seal.id)
+            continue
         hashes[seal.id] = bytes(seal.seal_hash)
         expected = previous.id + 1 if previous is not None else 1
         if seal.id != expected:
