@@ -27,6 +27,7 @@ from src.database.provisioning.safe_operations import PLUGINS, make_safe, render
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
 from src.errors import SpeechError
+from src.maintenance.terminal import say
 
 # SQLAlchemy does not know the type, and `alembic check` would ignore columns of it.
 ischema_names["xid8"] = TransactionId
@@ -140,7 +141,7 @@ def run() -> None:
         # A program of this layer reports the error itself; the command `alembic` prints one line.
         if "url" in config.attributes or "debug" in context.get_x_argument():
             raise
-        sys.stderr.write(f"alembic: {error}\n")
+        say(f"alembic: {error}", err=True)
         sys.exit(3)
 
 

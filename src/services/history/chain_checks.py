@@ -55,11 +55,7 @@ def check_chain(
         linked = seal_hash(fields, bytes(seal.root), hashes[previous.id] if previous else None) if fields else None
         if linked != hashes[seal.id]:
             yield Finding("chain", f"seal {seal.id} was changed: its fields do not match its hash", seal_id=seal.id)
-        leaves = [entry.leaf_hash for entry in unpack(bytes(seal.leaves))]
-        if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count or len(seal.leaves) % 40:
-            yield Finding("chain", f"seal {seal.id} was changed: its entries do not match its root", seal_id=seal.id)
-        if seal.details != "{}":
-            yield Finding("chain", f"seal {seal.id} was changed: seals have no details", seal_id=seal.id)
+        yield from _check_content(seal)
         low, high = int(seal.low_xid), int(seal.high_xid)
         # The seals of one batch, one per month, have the same range.
         if low != ends.get(seal.epoch, 0) and not (
@@ -73,6 +69,14 @@ def check_chain(
                                  fields.sealed_at, seal.pruned_at))  # fmt: skip
         previous = seal
     yield from _check_heads(hashes, heads)
+
+
+def _check_content(seal: Any) -> Iterator[Finding]:
+    leaves = [entry.leaf_hash for entry in unpack(bytes(seal.leaves))]
+    if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count or len(seal.leaves) % 40:
+        yield Finding("chain", f"seal {seal.id} was changed: its entries do not match its root", seal_id=seal.id)
+    if seal.details != "{}":
+        yield Finding("chain", f"seal {seal.id} was changed: seals have no details", seal_id=seal.id)
 
 
 def _fields(seal: Any) -> SealFields | None:

@@ -57,7 +57,8 @@ def read_columns(
         present[column.table][column.name] = column
     for table, columns in present.items():
         model = models[table]
-        trusted, withheld = [], []
+        trusted: list[str] = []
+        withheld: list[str] = []
         for name, column in columns.items():
             declared = None if model is None else model.columns.get(name)
             distrusted = [*_distrusted(column, declared)]

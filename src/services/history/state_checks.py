@@ -40,8 +40,11 @@ _CHECKS = (
     _Check(
         "the configurations of segments",
         "segments",
-        {"transcription_segments": ("id", "case_id", "transcription_id", "search_config"),
-         "transcriptions": ("id", "case_id", "language_id"), "languages": ("id", "search_config")},
+        {
+            "transcription_segments": ("id", "case_id", "transcription_id", "search_config"),
+            "transcriptions": ("id", "case_id", "language_id"),
+            "languages": ("id", "search_config"),
+        },
         """
         SELECT pg_catalog.format('segment %s of transcription %s is indexed as %s, its language as %s; if the language'
                                  ' was changed, run: search reindex', s.id, t.id, s.search_config, l.search_config)

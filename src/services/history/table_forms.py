@@ -80,7 +80,7 @@ class Forms:
 
     def lacking(self, needs: Mapping[str, Iterable[str]]) -> list[str]:
         """Return the tables and columns that are needed and cannot be read."""
-        missing = []
+        missing: list[str] = []
         for table, columns in needs.items():
             found = self.tables.get(table)
             absent = () if found is None else (f"{table}.{name}" for name in columns if name not in found.trusted)
@@ -97,22 +97,16 @@ def compare_forms(
     """
     relations = rows(session, _RELATIONS, {"names": list(models)})
     heads = {relation.name: relation for relation in relations if not relation.is_child}
-    distrusted = set()
-    for name, model in models.items():
-        if name not in heads:
-            if model is not None:
-                yield Finding("table", f"the table {name} is missing")
-            continue
-        hidden = [*_hidden(heads[name], model, is_owner=is_owner)]
-        for sentence in (*hidden, *_unusual(heads[name], model)):
-            yield Finding("table", sentence)
-        if hidden:
-            distrusted.add(name)
+    distrusted: set[str] = set()
+    for name in [name for name, model in models.items() if model is not None and name not in heads]:
+        yield Finding("table", f"the table {name} is missing")
     for relation in relations:
-        if relation.is_child:
-            for sentence in _of_child(relation, models[relation.head]):
-                yield Finding("table", sentence)
-                distrusted.add(relation.head)
+        model = models[relation.head]
+        hidden = [*(_of_child(relation, model) if relation.is_child else _hidden(relation, model, is_owner=is_owner))]
+        if hidden:
+            distrusted.add(relation.head)
+        for sentence in (*hidden, *(() if relation.is_child else _unusual(relation, model))):
+            yield Finding("table", sentence)
     ids = {relation.id: relation.head for relation in relations}
     if not is_owner:
         yield from _policies(session, {id_: head for id_, head in ids.items() if head == heads[head].name}, distrusted)
