@@ -16,14 +16,11 @@ from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
 from src.errors import Conflict, InvalidInput
 from src.maintenance.brief_waits import BRIEFLY
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
-from src.services.history.archive_checks import check_archives
 from src.storage import StorageBackend, keys
 
-__all__ = ["archive_month", "check_archives", "erase_archived", "forget_replaced"]
-
 BASELINES_AT_ONCE = 1_000
-# One archiving or erasing transaction at a time, and none during a verification (`keep_archives`).
-_ALONE = text("LOCK TABLE public.activity_archives IN SHARE ROW EXCLUSIVE MODE")
+# One archiving or erasing transaction at a time, and none during a verification, which has read the table.
+_ALONE = text("LOCK TABLE public.activity_archives IN ACCESS EXCLUSIVE MODE")
 # Indexes of fields in the JSON array that the leaf hash of an entry covers.
 _CASE, _ENTITY, _ENTITY_ID = 5, 6, 7
 

@@ -144,12 +144,13 @@ def test_writers_of_one_recording_still_take_turns(populated):
 
 
 def test_a_verification_keeps_archives_and_members_cannot(populated):
-    with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
-        session.execute(text("SELECT public.keep_archives()"))
+    keep = text("LOCK TABLE public.activity_archives IN ACCESS SHARE MODE")
+    with pytest.raises(DBAPIError, match="permission denied"), core(populated.db, Actor("alice")) as connection:
+        connection.execute(keep)
     with populated.db.session(actor="root") as reader:
-        reader.execute(text("SELECT public.keep_archives()"))
+        reader.execute(keep)
         with populated.db.session(actor="root") as session:
-            bounded(session).execute(text("SELECT public.keep_archives()"))
+            bounded(session).execute(keep)
         with pytest.raises(DBAPIError, match="lock timeout"), populated.owner.begin() as connection:
             bounded(connection).execute(_ALONE)
 
@@ -209,7 +210,7 @@ def test_sessions_that_only_work_are_not_ended(populated):
         session.execute(text("DELETE FROM case_notes"))
         session.execute(text("SELECT * FROM audio_files FOR UPDATE"))
         sealer.execute(text("SELECT * FROM public.begin_seal()"))
-        sealer.execute(text("SELECT public.keep_archives()"))
+        sealer.execute(text("LOCK TABLE public.activity_archives IN ACCESS SHARE MODE"))
         with Session(populated.owner) as owner:
             assert end_holders(owner, populated.db.engine.url) == []
             owner.execute(text("LOCK TABLE sentiments IN ACCESS EXCLUSIVE MODE"))

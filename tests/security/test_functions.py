@@ -42,7 +42,6 @@ KNOWN = {
     "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
     "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
-    "keep_archives": "test_attack_waiting_locks.py",
     "lock_in_case": "test_attack_waiting_locks.py",
     "lock_own": "test_attack_waiting_locks.py",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",

@@ -21,7 +21,7 @@ from src.maintenance.baselines import write_baselines
 from src.maintenance.ending_sessions import LONGEST_BLOCKING, LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
-from src.maintenance.retention import archive_month, check_archives
+from src.maintenance.retention import archive_month
 from src.maintenance.seal_schedule import (
     LONGEST_UNSEALED,
     heads_of,
@@ -97,9 +97,13 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
     """Recompute all hashes; exit 1 with a line for each finding."""
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
-        report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
-        if archives:
-            report.findings += check_archives(session, storage_of(settings))
+        report = verify_history(
+            session,
+            key=verifying_key(settings),
+            heads=heads_of(settings),
+            archives=archives,
+            storage=storage_of(settings) if archives else None,
+        )
     for line in report.lines():
         say(line)
     if report.in_default_partition:

@@ -61,12 +61,8 @@ SELECT count(*) >= 0 FROM public.unsealed_entries();
 SELECT count(*) >= 0 FROM public.seal_blockers('9223372036854775807');
 
 -- as alice
-SELECT public.keep_archives();
 SELECT public.lock_own(%(odd)s), public.lock_in_case(%(case)s, %(odd)s);
 SELECT public.lock_in_case(%(foreign)s, 'x');
-
--- as root
-SELECT public.keep_archives();
 
 -- as owner:alice
 SELECT public.is_receipt(public.read_receipt(%(case)s), %(alice)s, %(case)s),

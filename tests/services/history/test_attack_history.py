@@ -22,8 +22,8 @@ from src.database.schema.creation import execute
 from src.database.schema.revisions import BASELINE
 from src.database.testing import logins
 from src.errors import Conflict, Forbidden, NotFound
-from src.maintenance.retention import check_archives
 from src.services import activity, cases, history
+from src.services.history.archive_checks import check_archives
 from src.storage import MemoryStorage
 from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, server_of_our_own, start
 from tests.security.population import core
