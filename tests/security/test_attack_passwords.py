@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from src.database import Database
 from src.database.connection.actor_tokens import Actor
-from src.errors import Forbidden, InvalidInput, SpeechError
+from src.errors import InvalidInput, SignInFailed, SpeechError
 from src.services import accounts, activity, passwords
 from tests.security.population import core
 
@@ -113,7 +113,7 @@ def test_case_42_sign_in_with_a_damaged_hash_fails_like_a_wrong_password(lasting
     with lasting.owner.begin() as connection:
         connection.execute(text("DELETE FROM login_throttles"))
         connection.execute(text("UPDATE users SET password_hash = :h WHERE username = 'alice'"), {"h": stored})
-    with pytest.raises(Forbidden) as caught, lasting.db.session() as session:
+    with pytest.raises(SignInFailed) as caught, lasting.db.session() as session:
         accounts.authenticate(session, "alice", "right")
     assert str(caught.value) == WORDS
 
@@ -144,7 +144,7 @@ def test_case_43_known_unknown_and_disabled_users_cost_the_same_and_get_the_same
     monkeypatch.setattr(passwords.bcrypt, "checkpw", spy)
     for name, (user, password) in ATTEMPTS.items():
         work[name] = []
-        with pytest.raises(Forbidden) as caught, dana.db.session() as session:
+        with pytest.raises(SignInFailed) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, password)
         words.add(str(caught.value))
     assert work == {name: [f"$2b${COST:02}$".encode()] for name in ATTEMPTS}
@@ -206,14 +206,14 @@ def test_case_44_every_failure_is_logged_without_the_wrong_part(dana):
     secret = "a password that was tried"
     answers = set()
     for user in ("bob", "nobody-here", "dormant", secret) * 3:
-        with pytest.raises(Forbidden) as caught, dana.db.session() as session:
+        with pytest.raises(SignInFailed) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, secret)
         error = caught.value
         while error is not None:
             assert secret not in str(error)
             error = error.__cause__ or error.__context__
         answers.add((type(caught.value), str(caught.value)))
-    assert answers == {(Forbidden, WORDS)}
+    assert answers == {(SignInFailed, WORDS)}
     with dana.db.session(actor="root") as session:
         failed = activity.feed(session, type="login.failed")
     assert [entry.actor for entry in failed] == ["bob", "(unknown)", "dormant", "(unknown)"] * 3

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from src.database import ActivityLog, User
-from src.errors import Conflict, Forbidden, InvalidInput
+from src.errors import Conflict, Forbidden, InvalidInput, SignInFailed
 from src.services import accounts, activity
 from src.services.passwords import hash_password
 
@@ -28,7 +28,7 @@ def test_user_names_are_case_insensitive_at_sign_in(db, carol):
     with db.session() as session:
         signed_in = accounts.authenticate(session, "CAROL", "Pa$$wörd")
 
-    assert signed_in == accounts.SignedIn(carol.id, "carol")
+    assert signed_in == accounts.SignedIn(carol.id, "carol", 1)
     with db.session(actor="root") as session:
         assert session.get(User, carol.id).last_login is not None
 
@@ -43,7 +43,7 @@ def test_passwords_match_in_composed_and_decomposed_form(db, carol):
     [("carol", "wrong"), ("nobody", "Pa$$wörd"), ("transcriber", ""), ("carol", "x" * 500), ("a|b", "x"), ("", "")],
 )
 def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
-    with pytest.raises(Forbidden) as caught, db.session() as session:
+    with pytest.raises(SignInFailed) as caught, db.session() as session:
         accounts.authenticate(session, name, password)
     assert "Unknown user name, wrong password" in str(caught.value)
     assert name not in str(caught.value) or not name
@@ -52,12 +52,12 @@ def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
 def test_an_inactive_user_cannot_sign_in(db, carol):
     with db.session(actor="root") as session:
         session.get(User, carol.id).is_active = False
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "Pa$$wörd")
 
 
 def test_failed_sign_ins_are_logged_although_the_session_rolled_back(db, carol):
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     with db.session(actor="root") as session:
         entry = activity.feed(session, type="login.failed")[-1]
@@ -69,7 +69,7 @@ def sign_in(db, name, password):
     try:
         with db.session() as session:
             accounts.authenticate(session, name, password)
-    except Forbidden:
+    except SignInFailed:
         return False
     return True
 

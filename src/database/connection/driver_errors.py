@@ -37,7 +37,7 @@ _CONNECT_FAILURES: tuple[tuple[str, type[SpeechError], str], ...] = (
         _WRONG_OPTION,
     ),
     (r"no pg_hba.conf entry", errors.LoginRefused, _NO_HBA_ENTRY),
-    (r"too many connections|remaining connection slots|too many clients", errors.ServerUnreachable, _NO_SLOT),
+    (r"too many connections|remaining connection slots|too many clients", errors.Busy, _NO_SLOT),
     (
         r"timeout expired|Connection refused|No such file|could not connect|starting up",
         errors.ServerUnreachable,
@@ -75,11 +75,16 @@ def translate_connect(error: BaseException, url: URL) -> SpeechError:
     return errors.ServerUnreachable(f"Cannot connect to {details['where']}: {details['text']}.")
 
 
+# Of a BEGIN that asks for a transaction that can write: "during recovery".
+_STANDBY = {"0A000", "25006"}
+# They stay until somebody corrects something.
+_LASTING = {"25006", "53100"}
+
 # SQLSTATE → (error, message); `{text}` is the first line of the server's message, which names objects but no values.
 _Translation = tuple[type[SpeechError], str]
-_TIMEOUT: _Translation = (errors.Conflict, "Timeout: {text}. Repeat the transaction, or raise the timeout.")
+_TIMEOUT: _Translation = (errors.Busy, "Timeout: {text}. Repeat the transaction, or raise the timeout.")
 _SERIALIZATION: _Translation = (
-    errors.Conflict,
+    errors.Busy,
     "Conflict with a concurrent transaction: {text}. Repeat the whole transaction.",
 )
 _VALUE: _Translation = (errors.InvalidInput, "A value cannot be stored: {text}.")
@@ -94,9 +99,10 @@ _TRANSLATIONS: dict[str, _Translation] = {
     "54001": (errors.InvalidInput, "A value is nested too deeply: {text}. Flatten it."),
     "53100": (errors.ServerUnreachable, "The server's disk is full: {text}. Free space and repeat."),
     **dict.fromkeys(("40001", "40P01"), _SERIALIZATION),
-    **dict.fromkeys(("57014", "55P03", "25P03"), _TIMEOUT),
+    **dict.fromkeys(("57014", "55P03", "25P03", "25P04", "57P05"), _TIMEOUT),
+    **dict.fromkeys(("53200", "53300"), (errors.Busy, "The server has too much to do: {text}. Try again later.")),
     **dict.fromkeys(("22021", "22P05", "22P02", "22001", "22003", "22007", "22008", "22009", "22023"), _VALUE),
-    **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "53300"), _ENDED),
+    **dict.fromkeys(("57P01", "57P02", "57P03", "08006", "08003", "08001", "08007", "08P01"), _ENDED),
 }
 _POOL_EMPTY = "No connection of the pool became free in time; close sessions sooner or raise POSTGRES_POOL_SIZE."
 
@@ -107,7 +113,7 @@ def translate(error: BaseException) -> SpeechError | None:
     The caller raises it `from` the original. Values are omitted: PostgreSQL's DETAIL lines may contain sensitive ones.
     """
     if isinstance(error, PoolTimeout):
-        return errors.ServerUnreachable(_POOL_EMPTY)
+        return errors.Busy(_POOL_EMPTY)
     return _translate_driver_error(error)
 
 
@@ -121,11 +127,57 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
         return errors.InvalidInput(_constraint_message(original.diag, _INVALID_VALUES[state]))
     if state in _TRANSLATIONS:
         kind, message = _TRANSLATIONS[state]
-        return kind(message.format(text=first_line(original)))
+        translated = kind(message.format(text=first_line(original)))
+        return _final(translated) if state in _LASTING else translated
     if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
         # The server or the network closed the connection without an error message.
         return errors.ServerUnreachable(_ENDED[1].format(text=first_line(original)))
     return None
+
+
+def translate_begin(error: BaseException) -> SpeechError:
+    """Return the error of `src.errors` for a transaction that could not begin."""
+    state, text = getattr(error, "pgcode", None), first_line(error)
+    if state in _STANDBY:
+        return _final(errors.ServerUnreachable(f"The server is a standby: {text}. Connect to the primary server."))
+    kind, _ = _TRANSLATIONS.get(state or "", _ENDED)
+    kind = errors.Busy if kind is errors.Busy else errors.ServerUnreachable
+    return kind(f"A transaction could not begin: {text}. Try again.")
+
+
+def translate_aborted(failure: BaseException | None) -> errors.TransactionAborted:
+    """Return the error for a transaction that `failure` has ended, although the block went on."""
+    first = failure if isinstance(failure, SpeechError) else translate(failure) if failure is not None else None
+    original = getattr(failure, "orig", None) or failure
+    if first is not None:
+        reason = str(first).rstrip(".")
+    else:
+        reason = "unknown" if original is None else f"{type(original).__name__}: {first_line(original)}"
+    error = errors.TransactionAborted(
+        "Nothing of this transaction was saved, since an error inside the block was caught after it had ended the"
+        f" transaction ({reason}). Let errors leave the block, or catch them around session.begin_nested()."
+    )
+    error.retryable = first is not None and first.retryable
+    error.__cause__ = failure
+    return error
+
+
+def translate_commit(error: BaseException) -> SpeechError | None:
+    """Return the error of `src.errors` for a COMMIT that failed."""
+    original = getattr(error, "orig", None) or error
+    if getattr(original, "pgcode", None) is None:
+        # With an SQLSTATE the server had not committed. Without one its answer is lost.
+        return errors.OutcomeUnknown(
+            f"The connection ended during COMMIT ({first_line(original)}): whether the transaction is stored is"
+            " unknown. Check that before repeating it."
+        )
+    return translate(error)
+
+
+def _final(error: SpeechError) -> SpeechError:
+    """Return the error, marked as one that a repetition does not remove."""
+    error.retryable = False
+    return error
 
 
 def unstorable(error: BaseException) -> errors.InvalidInput | None:
