@@ -146,8 +146,10 @@ def test_an_unknown_or_inactive_actor_is_logged_as_a_warning(shared, name, caplo
     ):
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
-        f"No active user is named {name!r}; correct the name, or ask an administrator to create the user."
-        " This session reads no rows."
+        (
+            f"No active user is named {name!r}; correct the name, or ask an administrator to create the user."
+            " This session reads no rows."
+        )
     ]
 
 

@@ -128,7 +128,7 @@ LEFTOVERS = (
     "SET ROLE sti_wide",
     "SET ROLE NONE",
     "SET statement_timeout = '1ms'",
-    "SET idle_in_transaction_session_timeout = '1ms'",
+    "SET idle_in_transaction_session_timeout = '2s'",
     "SET row_security = off",
     "SET sti.actor = 'x'",
     "SET sti.reason = 'alices reason'",
@@ -155,6 +155,7 @@ def test_settings_left_behind_do_not_affect_the_next_session(reused, leftover):
         assert session.scalar(text("SELECT current_user")) == "sti_app"
         assert session.scalar(text("SHOW search_path")) == "public, pg_temp"
         assert session.scalar(text("SHOW statement_timeout")) == "1min"
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "5min"
         assert session.scalar(text("SHOW row_security")) == "on"
         session.add(Case(title="Ünïcödé \\ 'quoted'"))
         session.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Mapper, Session, SessionTransaction
 from sqlalchemy.orm.exc import DetachedInstanceError
 
@@ -13,7 +13,8 @@ from src.database.base import Base
 from src.database.connection.transaction_rules import BY_HAND
 from src.errors import SessionEnded, SessionMisused
 
-_ENDED = "This session has ended with its block; open another one with db.session(…)."
+_OPEN_ANOTHER = "open another one with db.session(…)."
+_ENDED = f"This session has ended with its block; {_OPEN_ANOTHER}"
 # What does nothing to a session that has ended.
 _STILL_ALLOWED = frozenset({"info", "close", "expunge_all"})
 
@@ -70,10 +71,25 @@ class EndedSession(ActorSession):
         """Do nothing: the session has no objects."""
 
 
-def end(session: ActorSession) -> None:
+class EndedConnection(Connection):
+    """What the connection of a session becomes: the error of SQLAlchemy would not say what to do."""
+
+    closed = True
+    invalidated = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"close", "closed", "invalidated"} or name.startswith("__"):
+            return super().__getattribute__(name)
+        raise SessionEnded(f"The session of this connection has ended with its block; {_OPEN_ANOTHER}")
+
+    def close(self) -> None:
+        """Do nothing: the connection is back in its pool."""
+
+
+def end(session: ActorSession, connection: Connection) -> None:
     """Close a session permanently: its objects are detached, and every use is refused with SessionEnded."""
     Session.close(session)
-    session.__class__ = EndedSession
+    session.__class__, connection.__class__ = EndedSession, EndedConnection
 
 
 def _refuse(method: str) -> NoReturn:

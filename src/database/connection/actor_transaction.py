@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.driver_errors import translate_begin
 from src.database.connection.pinned_settings import set_locally
-from src.database.connection.transaction_rules import CONNECTION_ENDED, DATE_STYLE_AFTERWARDS
+from src.database.connection.transaction_rules import DATE_STYLE_AFTERWARDS
 from src.database.schema.objects import ADMIN_ROLE
-from src.errors import AdminLoginRequired, SessionEnded, WrongLogin
+from src.errors import AdminLoginRequired, WrongLogin
 
 # Removes the state of the previous user of the connection: settings, holdable cursors and temporary tables could expose
 # or run another user's objects. All settings are then local to the transaction, so a pooler in transaction mode works
@@ -63,10 +63,8 @@ class ActorTransaction:
         """Set the actor of this transaction; no actor without a name, or with an unknown or inactive one.
 
         Raises ServerUnreachable or Busy when the server does not begin the transaction, WrongLogin when the login of
-        this connection may not take the role of the actor, SessionEnded for a connection whose session has ended.
+        this connection may not take the role of the actor.
         """
-        if connection.closed:
-            raise SessionEnded(CONNECTION_ENDED)
         info = connection.info
         driver = _driver_connection(connection)
         cursor = driver.cursor()

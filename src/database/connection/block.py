@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from src.database.connection.actor_session import ActorSession, end
-from src.database.connection.commits import ended_by_hand, require_transaction
+from src.database.connection.commits import ended_by_hand, lost, require_transaction
 from src.database.connection.driver_errors import translate, translate_aborted, translate_commit
 from src.database.connection.engine import mark_for_ping
 from src.database.connection.transaction_rules import FAILED_TRANSACTION
@@ -82,7 +82,7 @@ class Block:
             logger.debug("the connection ended before ROLLBACK", exc_info=True)
             Session.invalidate(self.session)
         finally:
-            end(self.session)
+            end(self.session, self.connection)
 
     def translate(self, error: BaseException) -> SpeechError | None:
         """Return the error of `src.errors` for one that left the block; None without a translation."""
@@ -93,7 +93,10 @@ class Block:
             return translate_aborted(self.driver.failure)
         if isinstance(error, PendingRollbackError) and self._failure is not None:
             return translate_aborted(self._failure)
-        return None if isinstance(error, InvalidRequestError) else translate(error)
+        if isinstance(error, InvalidRequestError):
+            return None
+        translated = translate(error)
+        return lost(error) if translated is None and self.driver.is_lost() else translated
 
     @property
     def _failure(self) -> BaseException | None:

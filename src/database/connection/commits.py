@@ -35,7 +35,7 @@ def require_transaction(driver: DriverConnection) -> None:
     if driver.is_aborted():
         raise translate_aborted(driver.failure)
     if driver.is_lost():
-        raise _lost(driver.failure) from driver.failure
+        raise lost(driver.failure) from driver.failure
     if driver.is_replaced():
         raise SessionMisused(_ENDED_BY_HAND)
 
@@ -45,7 +45,8 @@ def ended_by_hand() -> SpeechError:
     return SessionMisused(_ENDED_BY_HAND)
 
 
-def _lost(failure: BaseException | None) -> SpeechError:
+def lost(failure: BaseException | None) -> SpeechError:
+    """Return the error for a connection that ended inside the block, with the error that said so."""
     translated = translate(failure) if failure is not None else None
     if translated is not None:
         return translated

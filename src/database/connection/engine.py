@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, ResourceClosedError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 
 from src import errors
 from src.database.connection.actor_tokens import Actor, SigningKey
@@ -19,7 +19,6 @@ from src.database.connection.driver_errors import translate_connect, unstorable
 from src.database.connection.forks import leave_connections_to_the_parent
 from src.database.connection.inspection import inspect_connection
 from src.database.connection.pinned_settings import ISOLATION, pin
-from src.database.connection.transaction_rules import CONNECTION_ENDED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -153,8 +152,6 @@ def _translate_driver_errors(engine: Engine) -> None:
             raise translate_connect(original, engine.url) from original
         if isinstance(original, errors.SpeechError):
             raise original  # a column type refused a value; SQLAlchemy would wrap it
-        if isinstance(original, ResourceClosedError) and context.connection is not None and context.connection.closed:
-            raise errors.SessionEnded(CONNECTION_ENDED) from original
         invalid = unstorable(original)
         if invalid is not None:
             raise invalid from original

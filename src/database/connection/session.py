@@ -168,7 +168,7 @@ class Database:
             if isinstance(explained, Forbidden):
                 _note_denied(info, explained)
             raise explained from error
-        except (DBAPIError, PoolTimeout, InvalidRequestError) as error:
+        except (DBAPIError, PoolTimeout, InvalidRequestError, self.engine.dialect.loaded_dbapi.Error) as error:
             translated = block.translate(error) if "actor_id" in info else translate(error)
             if translated is None:
                 raise

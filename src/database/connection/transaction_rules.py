@@ -10,4 +10,3 @@ FAILED_TRANSACTION = "25P02"
 DATE_STYLE, DATE_STYLE_AFTERWARDS = "ISO, MDY", "ISO, YMD"
 
 BY_HAND = "Only leaving the block of db.session commits or rolls back: remove {what}, or use session.begin_nested()."
-CONNECTION_ENDED = "The session of this connection has ended with its block; open another one with db.session(…)."
