@@ -16,6 +16,7 @@ from src.database.base import Base
 from src.database.connection.session import actor_of
 from src.database.connection.session import note_read as add_read
 from src.database.models import ActivityLog, ActivityType, Case, User
+from src.database.schema.moments import require_moment
 from src.errors import InvalidInput
 from src.services.parameters import id_of
 from src.services.readable_rows import Unreadable, one_line, readable_rest, readable_rows
@@ -153,6 +154,8 @@ def feed(
     """
     if not 1 <= limit <= 10_000:
         raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
+    if since is not None:
+        require_moment(since, "since")
     query = (
         select(ActivityLog, ActivityType.code, ActivityType.name)
         .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)

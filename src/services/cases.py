@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
 from src.database.models.cases import PriorityCode
+from src.database.schema.moments import require_moment
 from src.database.schema.permissions import CaseRole, CaseVerb, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
@@ -95,13 +96,16 @@ def add_participant(
 
     `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` removes verbs and overrides
     `allow`. For a user who is already a participant, role, expiry and verbs are replaced. Raises NotFound for an
-    unknown user, InvalidInput for an unknown role or verb, Conflict when the case would lose its last owner, Forbidden
-    when the actor may not manage the case, does not hold a verb that is granted, removed or denied, would grant one for
-    longer than the own participation, or would change an owner without being an owner for at least as long.
+    unknown user, InvalidInput for an unknown role or verb or a time without a time zone, Conflict when the case would
+    lose its last owner, Forbidden when the actor may not manage the case, does not hold a verb that is granted, removed
+    or denied, would grant one for longer than the own participation, or would change an owner without being an owner
+    for at least as long.
     """
     case = row_of(Case, case)
     actor_of(session)
     require_choice(role, CaseRole, "role")
+    if expires_at is not None:
+        require_moment(expires_at, "expires_at")
     permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
     require_participation(permissions)
     person, participant = _participation(session, case, user)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -229,8 +231,8 @@ def test_rows_cannot_be_signed_as_another_user(unchanged, table, column):
     with unchanged.owner.connect() as connection:
         bob = connection.scalar(text("SELECT id FROM users WHERE username = 'bob'"))
     values[column] = bob
-    values |= {"released_by_id": {"released_at": "2026-01-01", "release_reason": "x"},
-               "accepted_by_id": {"accepted_at": "2026-01-01"}}.get(column, {})  # fmt: skip
+    values |= {"released_by_id": {"released_at": datetime(2026, 1, 1, tzinfo=UTC), "release_reason": "x"},
+               "accepted_by_id": {"accepted_at": datetime(2026, 1, 1, tzinfo=UTC)}}.get(column, {})  # fmt: skip
     if table == "audio_files":
         with unchanged.db.session(actor="alice") as session:
             pending = session.scalar(text("SELECT path FROM audio_files"))

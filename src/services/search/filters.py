@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, AudioStatus, Case
 from src.database.models.audio_files import StatusCode
+from src.database.schema.moments import require_moment
 from src.errors import InvalidInput
 from src.services.parameters import by_code, language_by_code, require_choice, validate_text
 from src.services.search import highlighting
@@ -101,6 +102,4 @@ def _milliseconds(time: Any) -> int:
 
 
 def _moment(value: Any, place: str) -> str:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInput(f"{place}: {value!r} is not a datetime with a time zone.")
-    return value.isoformat()
+    return require_moment(value, place).isoformat()
