@@ -128,7 +128,7 @@ def find_role(session: Session, code: str) -> UserRole:
     found = session.scalars(select(UserRole).where(UserRole.code == validate_text(code, "role"))).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
-        raise InvalidInput(f"role: {code!r} does not exist; use one of: {known}.")
+        raise InvalidInput(f"role: {code!r} does not exist; use one of: {known}.", field="role", value=code)
     return found
 
 
@@ -148,7 +148,7 @@ def create_role(
     """
     actor_of(session)
     if not isinstance(permissions, Mapping):
-        raise InvalidInput('permissions: not a mapping; give one such as {"case": ["open"]}.')
+        raise InvalidInput('permissions: not a mapping; give one such as {"case": ["open"]}.', field="permissions")
     named = {
         subject: list(verbs) if isinstance(verbs, (tuple, set, frozenset)) else verbs
         for subject, verbs in permissions.items()
@@ -209,7 +209,7 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     a wrong password, a user without a password, an inactive user and an attempt during the waiting time.
     """
     if not isinstance(username, str) or not isinstance(password, str):
-        raise InvalidInput("username and password: must be text.")
+        raise InvalidInput("username and password: must be text.", field="username")
     # An invalid name takes the same path as an unknown name.
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
     found = _credential(session, name)

@@ -101,7 +101,9 @@ def record(
     """
     actor_of(session)
     if not session.scalar(select(func.count()).select_from(ActivityType).where(ActivityType.code == type)):
-        raise InvalidInput(f"type: {type!r} is not an activity type; use a code of the table activity_types.")
+        raise InvalidInput(
+            f"type: {type!r} is not an activity type; use a code of the table activity_types.", field="type", value=type
+        )
     appended = func.public.record_activity(
         type,
         cast(id_of(Case, case) if case is not None else None, BigInteger),
@@ -153,7 +155,7 @@ def feed(
     recorded to the events. The detail of an entry that cannot be read is `{"unreadable": …}`, which names it.
     """
     if not 1 <= limit <= 10_000:
-        raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
+        raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.", field="limit", value=limit, limit=10000)
     if since is not None:
         require_moment(since, "since")
     query = (

@@ -40,7 +40,7 @@ def open_case(
     """
     actor_of(session)
     if not validate_text(title, "title").strip():
-        raise InvalidInput("title: empty; give the case a title.")
+        raise InvalidInput("title: empty; give the case a title.", field="title")
     case = Case(
         title=title,
         description=validate_text(description, "description"),
@@ -51,7 +51,9 @@ def open_case(
         if _GENERATED_CODE.match(unicodedata.normalize("NFKC", case_code)):
             raise InvalidInput(
                 f"case_code: {case_code!r} has the form that the database gives to cases without a code; choose"
-                " another one, or give none."
+                " another one, or give none.",
+                field="case_code",
+                value=case_code,
             )
     session.add(case)
     session.flush()  # the id is needed below and by the caller
@@ -144,7 +146,7 @@ def add_note(session: Session, case: Case | int, body: str) -> CaseNote:
     case = row_of(Case, case)
     actor_of(session)
     if not validate_text(body, "body").strip():
-        raise InvalidInput("body: empty; give the note a text.")
+        raise InvalidInput("body: empty; give the note a text.", field="body")
     note = CaseNote(case_id=case.id, body=body)
     session.add(note)
     session.flush()  # the caller needs the id
@@ -159,7 +161,7 @@ def place_hold(session: Session, case: Case | int, *, reason: str) -> LegalHold:
     case = row_of(Case, case)
     actor_of(session)
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: empty; a legal hold needs a reason.")
+        raise InvalidInput("reason: empty; a legal hold needs a reason.", field="reason")
     hold = LegalHold(case_id=case.id, reason=reason)
     session.add(hold)
     session.flush()  # the caller needs the id
@@ -175,7 +177,7 @@ def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> Leg
     if hold.released_at is not None:
         raise Conflict(f"Legal hold {hold.id} is already released.")
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: empty; releasing a legal hold needs a reason.")
+        raise InvalidInput("reason: empty; releasing a legal hold needs a reason.", field="reason")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # raises here, not at commit, if the actor may not release it
     activity.record(session, "hold.released", case=hold.case_id, entity=hold, detail={"reason": reason})

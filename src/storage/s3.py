@@ -165,7 +165,12 @@ class S3Storage:
         keys.validate(key)
         checked_choice("method", method, URL_METHODS)
         if not timedelta(seconds=1) <= expires_in <= _MAX_EXPIRES_IN:
-            raise InvalidInput(f"expires_in: {expires_in}; at least 1 second, at most 7 days.")
+            raise InvalidInput(
+                f"expires_in: {expires_in}; at least 1 second, at most 7 days.",
+                field="expires_in",
+                value=expires_in,
+                limit=1,
+            )
         parameters: dict[str, Any] = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
         if method == "GET":
             operation = "get_object"

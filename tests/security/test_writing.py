@@ -15,6 +15,7 @@ from src.database.schema.declaration import SIGNED, protection_of, with_mark
 from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import cases, recordings
 from tests.security.population import CASE_TABLES, core, insert_statement, refused, rows_written_by
+from tests.undone import undone
 
 pytestmark = pytest.mark.shared_database
 
@@ -253,12 +254,11 @@ def test_rows_cannot_be_accepted_or_released_as_another_user(unchanged, table, w
         session.execute(
             text(f"UPDATE {table} SET {when} = now(), {who} = (SELECT id FROM users WHERE username = 'bob'){rest}")
         )
-    with unchanged.db.session(actor="alice") as session:
+    with undone(unchanged.db, actor="alice") as session:
         mine = session.execute(
             text(f"UPDATE {table} SET {when} = now(), {who} = public.actor_id(){rest}"),
         )
         assert mine.rowcount == 1
-        session.rollback()
 
 
 def test_a_segment_is_never_edited(unchanged):

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from src import errors
+from src.database.connection.constraint_fields import column_of, limit_of
 from src.errors import SpeechError
 
 # A failed connection has no SQLSTATE, so these errors are recognised by their text.
@@ -124,7 +125,7 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
         name = original.diag.constraint_name
         return errors.Conflict(_constraint_message(original.diag, _CONFLICTS[state]), constraint=name)
     if state in _INVALID_VALUES:
-        return errors.InvalidInput(_constraint_message(original.diag, _INVALID_VALUES[state]))
+        return _invalid_value(original.diag, _INVALID_VALUES[state])
     if state in _TRANSLATIONS:
         kind, message = _TRANSLATIONS[state]
         translated = kind(message.format(text=first_line(original)))
@@ -191,6 +192,17 @@ def unstorable(error: BaseException) -> errors.InvalidInput | None:
             "A text contains a NUL or an unpaired surrogate, which PostgreSQL cannot store; remove it."
         )
     return None
+
+
+def _invalid_value(diagnostics: Any, reason: str) -> errors.InvalidInput:
+    table, constraint = diagnostics.table_name, diagnostics.constraint_name
+    limit = limit_of(table, constraint)
+    bound = "" if limit is None else f"; at most {limit}"
+    return errors.InvalidInput(
+        _constraint_message(diagnostics, f"{reason}{bound}"),
+        field=diagnostics.column_name or column_of(table, constraint),
+        limit=limit,
+    )
 
 
 def _constraint_message(diagnostics: Any, reason: str) -> str:

@@ -70,7 +70,7 @@ def as_of(
     snapshot = _snapshot(session, model, entry.new, at)
     if whole:
         if not isinstance(snapshot, Case):
-            raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.")
+            raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.", field="whole")
         _add_parts(session, snapshot, at)
     return snapshot
 
