@@ -22,7 +22,6 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.schema import ADMIN_ROLE, SESSION_ROLES
 from src.errors import SpeechError, UnsafeConnection
 from tests.security.population import (
-from tests.undone import UndoneError
     CASE_TABLES,
     backend_of,
     core,
@@ -31,6 +30,7 @@ from tests.undone import UndoneError
     rows_written_by,
     token_for,
 )
+from tests.undone import UndoneError
 
 TITLES = text("SELECT title FROM public.cases")
 
@@ -134,7 +134,7 @@ def test_case_04_the_actor_of_a_request_does_not_carry_over(lasting):
                     raise UndoneError
                 if leave == "raise":
                     raise ZeroDivisionError
-                elif leave == "savepoint":
+                if leave == "savepoint":
                     session.begin_nested().rollback()
             for name, seen in (("bob", ["Case of bob"]), (None, [])):
                 with single.session(actor=name) as session:

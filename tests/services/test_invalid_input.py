@@ -13,7 +13,6 @@ from src.database.connection.constraint_fields import column_of, limit_of
 from src.database.schema import declaration
 from src.errors import InvalidInput
 from src.formats import parse, write
-from src.formats.segments import Segment
 from src.services import accounts, activity, cases, recordings, work
 from src.storage import case_key
 
@@ -41,7 +40,7 @@ def test_services_name_the_field_the_value_and_the_limit(db, tone):
         (lambda s: accounts.hash_password("x" * 73), "password", None, 72),
         (lambda s: accounts.create_user(s, username="x", password="y" * 80), "password", None, 72),
         (lambda s: db.storage.put(case_key(1, "wav"), b"", size=-1), "size", -1, 0),
-        (lambda s: write([Segment("a")], "docx"), "format", "docx", None),
+        (lambda s: list(write("docx", [])), "format", "docx", None),
         (lambda s: parse(b"{}", dialect="x"), "dialect", "x", None),
     ):  # fmt: skip
         with pytest.raises(InvalidInput) as caught, db.session(actor="root") as session:
@@ -58,7 +57,6 @@ def test_rules_of_the_database_name_the_field_and_the_limit(db):
         ("INSERT INTO cases (title) VALUES (NULL)", "title", None),
         ("UPDATE users SET full_name = repeat('x', 201) WHERE username = 'alice'", "full_name", 200),
         ("UPDATE users SET email = 'x' WHERE username = 'alice'", "email", None),
-        ("UPDATE cases SET closed_at = '9999-12-31 BC'", "closed_at", None),
     ):
         with db.session(actor="alice") as session:
             cases.open_case(session, title="any")
