@@ -33,9 +33,9 @@ PINNED = {
     "lc_monetary": "C",
     "lc_numeric": "C",
     "lc_time": "C",
+    "quote_all_identifiers": "off",  # before the next one, which is stored quoted otherwise
     "default_text_search_config": "pg_catalog.simple",
     "gin_fuzzy_search_limit": "0",
-    "quote_all_identifiers": "off",
     "row_security": "on",
     "exit_on_error": "off",
     "restrict_nonsystem_relation_kind": "",
