@@ -108,7 +108,9 @@ def user_of(session: Session, user: User | str | int) -> User:
 
 
 def deactivate(session: Session, user: User | int) -> User:
-    """Deny a user access from the next transaction on; their data stays. Administrators only.
+    """Deny a user access from the next transaction on, and raise the epoch of sign-ins. Administrators only.
+
+    The data of the user stays.
 
     Also the last owner of a case, who then no longer counts as one: add another owner as an administrator. Raises
     Conflict for the last active administrator, Forbidden when the actor is not an administrator.

@@ -192,3 +192,66 @@ def test_only_administrators_create_users_and_user_names_are_unique(db, carol):
         accounts.create_user(session, username="Carol")
     with pytest.raises(InvalidInput, match="user, service, admin"), db.session(actor="root") as session:
         accounts.create_user(session, username="dave", role="king")
+
+
+@pytest.mark.own_database
+def test_the_epoch_of_sign_ins_is_raised_whatever_changes_the_user(db, carol, owner):
+    def signed_in(password="Pa$$wörd"):
+        with db.session() as session:
+            return accounts.authenticate(session, "carol", password).sign_in_epoch
+
+    def epoch():
+        with db.session(actor="root") as session:
+            return accounts.sign_in_epoch(session, "carol")
+
+    first = epoch()
+    assert signed_in() == first
+    with db.session(actor="carol") as session:
+        assert accounts.sign_in_epoch(session) == first
+        accounts.change_password(session, carol, "second one", current="Pa$$wörd")
+    assert (signed_in("second one"), epoch()) == (first + 1, first + 1)
+    with db.session(actor="root") as session:
+        accounts.change_password(session, carol, "third one")
+    with db.session(actor="root") as session:
+        accounts.deactivate(session, carol)
+    with db.session(actor="root") as session:
+        accounts.activate(session, carol)
+        accounts.assign_role(session, carol, "service")
+        session.get(User, carol.id).full_name = "Carol"
+    assert epoch() == first + 3
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE users SET password_hash = 'x' WHERE username = 'carol'"))
+        connection.execute(text("UPDATE users SET is_active = false, sign_in_epoch = 0 WHERE username = 'carol'"))
+    assert epoch() == first + 5
+
+
+def test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it(db, carol):
+    with pytest.raises(Forbidden, match="epoch"), db.session(actor="alice") as session:
+        accounts.sign_in_epoch(session, "carol")
+    for actor in ("carol", "root"):
+        for statement in (
+            "UPDATE users SET sign_in_epoch = 0",
+            "SELECT sign_in_epoch FROM users",
+            "INSERT INTO users (username, sign_in_epoch) VALUES ('x', 7)",
+        ):
+            with pytest.raises(Forbidden), db.session(actor=actor) as session:
+                session.execute(text(statement))
+    with db.session(actor="alice") as session:
+        assert session.scalar(text("SELECT public.login_epoch('1|2|3|4|login|carol')")) is None
+
+
+@pytest.mark.own_database
+def test_renewing_the_hash_of_the_same_password_keeps_the_epoch(db, carol, owner):
+    with owner.begin() as connection:
+        connection.execute(
+            text("UPDATE users SET password_hash = :hash WHERE username = 'carol'"),
+            {"hash": hash_password("Pa$$wörd", cost=11)},
+        )
+    with db.session() as session:
+        signed_in = accounts.authenticate(session, "carol", "Pa$$wörd")
+    with owner.connect() as connection:
+        renewed, epoch = connection.execute(
+            text("SELECT password_hash, sign_in_epoch FROM users WHERE username = 'carol'")
+        ).one()
+    assert renewed.startswith("bcrypt:$2b$10$")
+    assert epoch == signed_in.sign_in_epoch
