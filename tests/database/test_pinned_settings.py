@@ -1,4 +1,4 @@
-"""Settings that change what statements mean are the same in every transaction, whoever set them, and wherever."""
+"""Settings that change what statements mean are the same in every transaction."""
 
 from __future__ import annotations
 

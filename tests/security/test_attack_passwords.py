@@ -10,7 +10,7 @@ import unicodedata
 
 import bcrypt
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Database
@@ -177,13 +177,13 @@ def test_case_43_concurrent_sign_ins_that_renew_the_hash_all_succeed(dana, monke
 
 @pytest.fixture
 def read_only(dana):
-    """A database that rejects writes, like a standby."""
-    name = dana.owner.url.database
-    with dana.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    """A database that rejects writes, like a server whose disk became read-only."""
     with Database(
         dana.db.engine.url, signing_key=dana.db.signing_key, admin_url=dana.db.admin_engine.url, storage=dana.db.storage
     ) as db:
+        for engine in (db.engine, db.side_engine):
+            # The default of the database does not apply: every transaction begins with READ WRITE.
+            event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("SET TRANSACTION READ ONLY") and None)
         yield db
 
 
