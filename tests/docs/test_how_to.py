@@ -121,7 +121,7 @@ def test_the_web_api_of_the_guide_answers(carry_out, db):
         return answers[0], json.loads(answer)
 
     assert ask("/cases")[0] == 401
-    assert ask("/sign-in", username="carol", password="wrong")[0] == 403
+    assert ask("/sign-in", username="carol", password="wrong")[0] == 401
     token = ask("/sign-in", username="carol", password="correct horse")[1]["token"]
     status, opened = ask("/cases/open", token, title="Harbour")
     assert status == 200
