@@ -147,6 +147,13 @@ def users() -> None:
         sa.Column(
             "password_hash", sa.Text(), nullable=True, comment="bcrypt with a scheme prefix; null: cannot sign in"
         ),
+        sa.Column(
+            "sign_in_epoch",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="raised by a new password and by deactivation: what services handed out before is void",
+        ),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         moment("last_login", server_default=sa.FetchedValue(), nullable=True),
         sa.Column(

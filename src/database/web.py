@@ -20,7 +20,9 @@ from src.errors import (
     LeaseLost,
     NoSpace,
     NotFound,
+    NotSignedIn,
     ObjectNotFound,
+    SignInFailed,
     SpeechError,
     Unavailable,
     UnsupportedOperation,
@@ -31,6 +33,8 @@ PROBLEM = "application/problem+json"
 
 # The first class that fits.
 _STATUSES: tuple[tuple[type[SpeechError], HTTPStatus], ...] = (
+    (NotSignedIn, HTTPStatus.UNAUTHORIZED),
+    (SignInFailed, HTTPStatus.UNAUTHORIZED),
     (InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFound, HTTPStatus.NOT_FOUND),
     (Forbidden, HTTPStatus.FORBIDDEN),
@@ -59,6 +63,9 @@ def problem_of(error: SpeechError) -> dict[str, Any]:
     """
     status = status_of(error)
     problem: dict[str, Any] = {"title": status.phrase, "status": status.value, "type": "about:blank"}
+    problem["retryable"] = error.retryable
+    if isinstance(error, InvalidInput):
+        problem |= {"field": error.field, "limit": error.limit}
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         problem["detail"] = str(error)
     return problem

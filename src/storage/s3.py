@@ -173,7 +173,12 @@ class S3Storage:
         keys.validate(key)
         checked_choice("method", method, URL_METHODS)
         if not timedelta(seconds=1) <= expires_in <= _MAX_EXPIRES_IN:
-            raise InvalidInput(f"expires_in: {expires_in}; at least 1 second, at most 7 days.")
+            raise InvalidInput(
+                f"expires_in: {expires_in}; at least 1 second, at most 7 days.",
+                field="expires_in",
+                value=expires_in,
+                limit=1,
+            )
         if self._url_refusal is not None:
             raise UnsupportedOperation(
                 f"{self._bucket.place} rejects presigned addresses ({self._url_refusal}); use get() and put()."

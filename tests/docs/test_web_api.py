@@ -70,6 +70,7 @@ def token(service):
 
 def test_requests_are_answered_by_what_became_of_them(service, token):
     assert service.ask("GET", "/cases")[0] == 401
+    assert service.ask("POST", "/sign-in", body={"username": "carol", "password": "wrong"})[0] == 401
     assert service.ask("GET", "/health") == (200, {"status": "ready"})
     status, opened = service.ask("POST", "/cases?title=Harbour", token)
     assert status == 200
@@ -78,9 +79,17 @@ def test_requests_are_answered_by_what_became_of_them(service, token):
     assert service.ask("PUT", f"{title}&row_version=1", token) == (200, {"row_version": 2})
     status, problem = service.ask("PUT", f"{title}&row_version=1", token)
     assert (status, problem["detail"]) == (409, "The case was changed meanwhile; reload it.")
-    assert service.ask("POST", "/cases?title=", token)[0] == 422
+    status, problem = service.ask("POST", "/cases?title=", token)
+    assert (status, problem["field"], problem["retryable"]) == (422, "title", False)
     assert service.ask("PUT", "/cases/2147483646/title?title=Pier&row_version=1", token)[0] == 404
     assert service.ask("GET", "/search?query=harbour", token) == (200, {"total": 0, "next": None, "hits": []})
+
+
+def test_a_new_password_ends_earlier_sign_ins(service, token, prepared):
+    with prepared.db.session(actor="carol") as session:
+        accounts.change_password(session, "carol", "another horse", current="correct horse")
+
+    assert service.ask("GET", "/cases", token)[0] == 401
 
 
 def test_a_change_that_the_commit_refuses_is_not_answered_with_success(service, token):

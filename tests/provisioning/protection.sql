@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 20
+-- revision 1001, declarations of build 21
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -976,15 +976,15 @@ GRANT UPDATE ON public.user_roles TO sti_admin;
 
 -- users
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('sign_in_epoch');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.users
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', 'email,password_hash', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.users
-    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.users
-    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.users
     FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
@@ -992,6 +992,9 @@ ALTER TABLE public.users ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.users
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER refuse_truncate;
+CREATE OR REPLACE TRIGGER raise_sign_in_epoch BEFORE UPDATE ON public.users
+    FOR EACH ROW WHEN ((OLD.is_active AND NOT NEW.is_active OR OLD.password_hash IS DISTINCT FROM NEW.password_hash AND OLD.last_login IS NOT DISTINCT FROM NEW.last_login) AND public.triggers_act()) EXECUTE FUNCTION public.raise_sign_in_epoch();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER raise_sign_in_epoch;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
     FOR EACH ROW WHEN ((OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;

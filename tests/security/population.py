@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
@@ -207,8 +208,8 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
                               "sha256": "0" * 64, "entry_count": 0},
         "protected_tables": {"name": "cases", "declaration": "{}"},
         "name_locks": {"digest": "x"},
-        "log_overflows": {"counter": 1, "ends_at": "2026-01-01", "dropped": 1, "entry_id": 1},
-        "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
+        "log_overflows": {"counter": 1, "ends_at": datetime(2026, 1, 1, tzinfo=UTC), "dropped": 1, "entry_id": 1},
+        "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": datetime(2026, 1, 1, tzinfo=UTC)},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
         "users": {"username": "forged"},
         "user_roles": looked_up,

@@ -280,7 +280,7 @@ def test_the_search_functions_read_nothing(shared):
         assert session.scalars(text("SELECT search_spellings('x-y') ORDER BY 1")).all() == ["x y", "x-y"]
         assert session.scalar(text("SELECT search_stems('english', 'runnin')::text")) == "'run'"
         assert session.scalar(text("SELECT search_term('english', 'the', true)::text")) == "'the':*"
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="does not exist"):
+    with pytest.raises(DBAPIError, match="does not exist"), core(shared.db, Actor("alice")) as connection:
         connection.execute(text("SELECT search_vector_1('nonsense', 'x')"))
 
 
@@ -289,9 +289,9 @@ def test_code_id_reads_with_the_callers_rights(shared):
         assert session.scalar(text("SELECT code_id('case_statuses', 'active')")) > 0
         assert session.scalar(text("SELECT code_id('case_statuses', 'nonsense')")) is None
     for lookup in ("activity_seals", "actor_keys", "login_throttles"):
-        with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError), core(shared.db, Actor("alice")) as connection:
             connection.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="unknown lookup table"):
+    with pytest.raises(DBAPIError, match="unknown lookup table"), core(shared.db, Actor("alice")) as connection:
         connection.scalar(text("SELECT code_id('users; DROP TABLE cases --', 'x')"))
 
 

@@ -15,7 +15,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.logins import provide_logins
-from src.errors import AdminLoginRequired, Forbidden, LoginRefused, ServerUnreachable, UnsafeConnection
+from src.errors import AdminLoginRequired, Busy, LoginRefused, SignInFailed, UnsafeConnection
 from src.services import accounts, cases
 
 PASSWORD = "correct horse battery"
@@ -134,7 +134,7 @@ def test_no_statement_contains_a_hash(db):
         accounts.change_password(session, carol, f"{PASSWORD} staple")
     with db.session() as session:
         accounts.authenticate(session, "carol", f"{PASSWORD} staple")
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     assert any("COPY public.credential_changes" in statement for statement in sent)
     assert [statement for statement in sent if "$2b$" in statement or "bcrypt" in statement] == []
@@ -157,7 +157,7 @@ def test_the_statement_that_begins_the_actor_has_its_timeout(db, owner):
             pass
         with owner.begin() as connection:
             connection.execute(text("LOCK TABLE actor_keys IN ACCESS EXCLUSIVE MODE"))
-            with pytest.raises(ServerUnreachable, match="statement timeout"), impatient.session(actor="alice"):
+            with pytest.raises(Busy, match="statement timeout"), impatient.session(actor="alice"):
                 pass
 
 

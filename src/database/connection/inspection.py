@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src import errors
+from src.database.connection.transaction_rules import DATE_STYLE_AFTERWARDS
 from src.database.schema.objects import HARMLESS_SETTINGS
 from src.database.schema.revisions import require_revision
 
@@ -68,6 +69,9 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
                 f"SELECT public.schema_revision(), {'public.schema_oldest_code()' if says_oldest else 'NULL'}"
             )
             revision, oldest_code = cursor.fetchone()
+        # A transaction that rolls back returns to it: see driver_connection.py.
+        cursor.execute("SELECT pg_catalog.set_config('DateStyle', %s, false)", (DATE_STYLE_AFTERWARDS,))
+        connection.commit()
     finally:
         cursor.close()
         connection.rollback()

@@ -1,4 +1,4 @@
--- build 8 · sha256 5604c1a9cf7a
+-- build 9 · sha256 8a3f4e75b07c
 -- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens, each valid for one transaction on one backend: a token that was read in pg_stat_activity or in the log of
@@ -83,6 +83,14 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION public.verify_token(text, text) FROM PUBLIC;
+
+-- Whether a key of this database signed the token for this transaction: why a session has no actor.
+CREATE OR REPLACE FUNCTION public.is_valid_token(token text)
+RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT octet_length(token) <= 2000 AND public.key_of_token(string_to_array(token, '|')) IS NOT NULL
+$body$;
+REVOKE ALL ON FUNCTION public.is_valid_token(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.is_valid_token(text) TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.mint_actor(user_id bigint, key_id bigint)
 RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$

@@ -75,7 +75,9 @@ def list_recordings(
     """
     actor_of(session)
     if not 1 <= limit <= MOST_LISTED:
-        raise InvalidInput(f"limit: {limit}; pass a number from 1 to {MOST_LISTED}.")
+        raise InvalidInput(
+            f"limit: {limit}; pass a number from 1 to {MOST_LISTED}.", field="limit", value=limit, limit=MOST_LISTED
+        )
     marked = AudioFile.deleted_at.is_not(None) if deleted else AudioFile.deleted_at.is_(None)
     query = select(AudioFile).where(AudioFile.case_id == id_of(Case, case), marked).order_by(AudioFile.id).limit(limit)
     if after is not None:
