@@ -104,7 +104,7 @@ def test_an_owner_without_rights_can_do_everything_after_the_sql(administrator, 
     login = '"' + keys.login.replace('"', '""') + '"'
     options = f"GRANT sti_wide TO {login} WITH INHERIT TRUE;" if _is_16(administrator) else ""
     succeeds(administrator.run(
-        f"GRANT sti_admin TO {login}; GRANT sti_wide TO {login}{options}; ALTER ROLE {login} NOLOGIN;"
+        f"GRANT sti_admin TO {login}; {options} ALTER ROLE {login} NOLOGIN;"
         f" ALTER ROLE {login} SET search_path = x;"
     ))  # fmt: skip
     checked = operator.init_db("--check")

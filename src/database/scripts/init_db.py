@@ -79,7 +79,7 @@ def init_db(
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
         found = initialisation.check(engine, settings, say)
-        note = initialisation.optional(engine)
+        note = None if found else initialisation.optional(engine)
     if note is not None:
         say(note, err=True)
     for sentence in found:
