@@ -25,16 +25,18 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    event,
     func,
     text,
 )
 from sqlalchemy import inspect as inspect_mapped
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column, relationship
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, Mapper, declared_attr, mapped_column, relationship
 from sqlalchemy.types import UserDefinedType
 
 from src.database.schema import declaration
 from src.database.schema.declaration import Protected
+from src.database.schema.moments import Moment, require_assigned
 
 NAMING_CONVENTION = {
     "pk": "%(table_name)s_pkey",
@@ -47,7 +49,7 @@ NAMING_CONVENTION = {
 ACTOR = text("public.actor_id()")
 """The acting user, as a server default."""
 
-Timestamp = TIMESTAMP(timezone=True)
+Timestamp = Moment()
 LARGEST_DOCUMENT = 1 << 20
 """The limit of a JSON column that declares none, in bytes as text."""
 LARGEST_LIST = 16 << 10
@@ -91,6 +93,8 @@ class Base(DeclarativeBase):
         if table is not None:
             declaration.declare(table, cls.__protection__)
             for column in table.columns:
+                if isinstance(column.type, Moment):
+                    column.type = Moment(column.name)
                 if declaration.LENGTH in column.info:
                     least, most = column.info[declaration.LENGTH]
                     table.append_constraint(length_limit(column.name, most, least=least))
@@ -104,6 +108,14 @@ class Base(DeclarativeBase):
         state = inspect_mapped(self)
         identity = state.identity if state is not None else None
         return f"<{type(self).__name__} {'new' if identity is None else '/'.join(map(str, identity))}>"
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+def _check_moments(mapper: Mapper[Any], model: type[Any]) -> None:
+    """Refuse times without a time zone where they are assigned, which is where the mistake is."""
+    for attribute in mapper.column_attrs:
+        if isinstance(attribute.columns[0].type, Moment):
+            event.listen(getattr(model, attribute.key), "set", require_assigned)
 
 
 class Record(Base):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from sqlalchemy import select
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from src.database.models import ActivityArchive
 from src.errors import ConfigurationError
 from src.maintenance.served_storages import ServedStorages
 from src.services.recordings.registered import identify, read_register
 from src.storage import ObjectInfo, StorageBackend
+
+# Qualified: verification pins a search_path without public.
+_PLACE = text("SELECT a.storage_id, a.storage_type FROM public.activity_archives a WHERE a.storage_key = :key")
 
 
 class ArchiveStorage:
@@ -31,9 +33,7 @@ class ArchiveStorage:
 
     def get(self, key: str) -> BinaryIO:
         """Return the file of a month. Raises ConfigurationError when its storage is not described here."""
-        row = self._session.execute(
-            select(ActivityArchive.storage_id, ActivityArchive.storage_type).where(ActivityArchive.storage_key == key)
-        ).one_or_none()
+        row = self._session.execute(_PLACE, {"key": key}).one_or_none()
         storage = self.current if row is None else self._storages.find(*row)
         if storage is None:
             raise ConfigurationError(f"The storage of {key} is not described here; storage show names it.")

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import key_path, login_names, owner_url
+from src.database.connection.driver_errors import first_line
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference, Kind
-from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
-from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.migrate import LOCK_TIMEOUT, migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
+from src.database.provisioning.restored import require_own_tables, require_whole
+from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
-from src.errors import ConfigurationError, DatabaseMissing, InvalidInput, Quarantined
+from src.errors import ConfigurationError, DatabaseMissing, InvalidInput, Quarantined, SpeechError
 from src.maintenance.claiming import check_place, claim, registered, require_unclaimed
-from src.maintenance.ending_sessions import table_locks
+from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
+from src.maintenance.serving_checks import Report, check_sign_in, check_storage
 from src.services.history import unsealed
 from src.services.recordings.registered import identify, require_owned
 from src.storage import StorageBackend, open_backend
@@ -34,7 +38,8 @@ from src.storage import StorageBackend, open_backend
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
 
-Report = Callable[[str], None]
+# The flags of readable cases take a byte for each id up to the largest, in each statement (ADR 0012).
+MOST_BURNT_IDS = 1_000_000
 
 
 class Administrator(NamedTuple):
@@ -59,8 +64,8 @@ def initialise(
 
     `engine` connects as the owner; `report` receives one sentence for each step. `storage` is claimed for new
     recordings, unless the database is a copy: then the reason is among the differences. Safe to repeat, and
-    concurrently. A
-    database that newer code initialised keeps its schema: it only gets the login, the key and the administrator.
+    concurrently. A database that newer code initialised keeps its schema: it only gets the login, the key, the storage
+    and the administrator.
     """
     newer = _newer(engine)
     if newer is None:
@@ -68,22 +73,23 @@ def initialise(
         _apply_seeds(engine, settings, report, force=force)
     else:
         report(newer)
-    quarantine = _claim(engine, storage, report)
     keys = _provide_logins(engine, settings, report, reset_login=reset_login, rotate=rotate)
     if administrator is not None:
         report(_create_administrator(engine, administrator))
     if newer is not None:
-        return quarantine
+        return _claim(engine, storage, report)
     # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
     with migration_lock(engine):
         apply(engine, keys.roles_of_logins)
+    # Afterwards: `apply` sets the next ids of a restored database.
+    quarantine = _claim(engine, storage, report)
     with engine.connect() as connection:
         return quarantine + check_readiness(
             connection, logins=keys.roles_of_logins, keys=keys, extensions=settings.postgres_required_extensions
         )
 
 
-def check_storage(settings: Settings, storage: StorageBackend) -> bool:
+def require_own_place(settings: Settings, storage: StorageBackend) -> bool:
     """Raise ConfigurationError when the storage of the settings is another one than the database says, or of another
     database; nothing is changed, also where there is no database yet. Return whether it may be written to.
     """
@@ -94,16 +100,22 @@ def check_storage(settings: Settings, storage: StorageBackend) -> bool:
         return True
     try:
         with Session(engine) as session:
-            with session.begin():
-                has_register = session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL"))
-            if has_register:
+            if _has_register(session):
                 return check_place(session, storage)
     except DatabaseMissing:
         pass
+    except DBAPIError:
+        # A part of what is needed is missing, as after a restore that stopped: the next steps repair or name it.
+        return False
     finally:
         engine.dispose()
     require_unclaimed(storage)
     return True
+
+
+def _has_register(session: Session) -> bool:
+    with session.begin():
+        return bool(session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL")))
 
 
 def _claim(engine: Engine, storage: StorageBackend | None, report: Report) -> list[Difference]:
@@ -117,42 +129,64 @@ def _claim(engine: Engine, storage: StorageBackend | None, report: Report) -> li
     return []
 
 
-def check(engine: Engine, settings: Settings) -> list[str]:
-    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready."""
-    found: list[str] = []
-    found += _check_storage(engine, settings)
+def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
+    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready.
+
+    `report` receives notes that are not findings. Changes nothing: the storage gets temporary objects only, and none
+    when it is not that of this database.
+    """
     with engine.connect() as connection:
-        holders = table_locks(connection)
+        holders = lock_crowds(connection) + table_locks(connection)
         if holders:
-            # The comparison would wait for them.
+            # The comparison would wait for them, or find no lock.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
-            return [*found, *(f"{holder} ({ended})" for holder in holders)]
+            return [f"{holder} ({ended})" for holder in holders]
+        require_surroundings(connection)
+        require_own_tables(connection)
+        require_whole(connection)
         require_served(connection)
         newer = applied_by_newer(connection)
-        if newer is not None:
-            return [*found, f"{newer}; check with the newer version"]
-        found += [str(difference) for difference in _differences(connection, settings)]
-        return found + _unsealed(connection)
+    found = _check_storage(engine, settings, report)
+    if newer is not None:
+        return [*found, f"{newer}; check with the newer version"]
+    with engine.connect() as connection:
+        differences = [str(difference) for difference in _differences(connection, settings)]
+        refused = list(check_sign_in(connection, settings, sound=not differences))
+        return [*found, *differences, *refused, *_unsealed(connection), *burnt_case_ids(connection)]
 
 
-def _check_storage(engine: Engine, settings: Settings) -> list[str]:
+def optional(engine: Engine) -> str | None:
+    """Return a sentence about what would help an operator and is not required; None without such."""
+    with engine.connect() as connection:
+        return unused_statistics(connection)
+
+
+def _check_storage(engine: Engine, settings: Settings, report: Report) -> list[str]:
     """Return what is wrong with the storage of the settings; it is tried only when it is the right one."""
-    root = settings.audio_storage_root
-    storage = open_backend(settings.audio_storage_type, **settings.storage_options())
-    if settings.audio_storage_type == "local" and not root.is_dir():
-        return [f"the folder of the recordings, {root}, is missing"]
-    with Session(engine) as session:
-        with session.begin():
-            if not session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL")):
-                return []
-        register = registered(session)
-    if register.identity is None:
-        return ["the database has no identity, and owns no storage: init_db makes it"]
+    if settings.audio_storage_type == "local" and not settings.audio_storage_root.is_dir():
+        return check_storage(settings, report)
     try:
-        require_owned(register, storage, identify(register, storage))
+        with Session(engine) as session:
+            found = _check_owner(session, open_backend(settings.audio_storage_type, **settings.storage_options()))
+    except DBAPIError as error:
+        return [f"the storage was not tried, since its owner cannot be read: {first_line(error.orig or error)}"]
     except ConfigurationError as error:
         return [str(error)]
-    storage.probe()
+    except SpeechError as error:
+        return [f"the storage: {error}"]
+    return [*found, *check_storage(settings, report)]
+
+
+def _check_owner(session: Session, storage: StorageBackend) -> list[str]:
+    """Raise unless this database may write to the storage; return what else is wrong with its identity."""
+    if not _has_register(session):
+        require_unclaimed(storage)
+        return []
+    register = registered(session)
+    if register.identity is None:
+        require_unclaimed(storage)
+        return ["the database has no identity, and owns no storage: init_db makes it"]
+    require_owned(register, storage, identify(register, storage))
     return []
 
 
@@ -168,6 +202,8 @@ def _newer(engine: Engine) -> str | None:
 def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: bool) -> None:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
+        # A member's transaction may stay open, and all others queue behind a strong lock that waits for it.
+        connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
@@ -226,11 +262,27 @@ def _unsealed(connection: Connection) -> list[str]:
     return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
 
 
+def burnt_case_ids(connection: Connection, *, most: int = MOST_BURNT_IDS) -> list[str]:
+    """Return a sentence when so many ids belong to no case: a refused INSERT takes one too."""
+    if connection.scalar(text("SELECT to_regclass('public.cases_id_seq') IS NULL")):
+        return []
+    taken, kept = connection.execute(
+        text("SELECT s.last_value, (SELECT count(*) FROM public.cases) FROM public.cases_id_seq s")
+    ).one()
+    if taken - kept <= most:
+        return []
+    sentence = (
+        f"{taken - kept} of {taken} ids of cases belong to no case, and sessions get slower with the largest id: find"
+        " who inserts cases without end (docs/security.md)"
+    )
+    return [sentence]
+
+
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
-        same_name = func.lower(User.username) == administrator.name.lower()
+        same_name = func.lower(User.username) == func.lower(administrator.name)
         is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
         if is_administrator is None:
             _insert_with_hash(connection, administrator, connection.scalar(select(role)))

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from psycopg2.errors import LockNotAvailable
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -24,17 +23,16 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import ObjectNotFound, StorageError, StorageUnavailable
+from src.maintenance.brief_waits import brief_transaction, is_locked
 from src.maintenance.restored import Restoration, restoration_of
 from src.maintenance.served_storages import ServedStorages, Storages, raise_sequences, served, unserved
 from src.maintenance.superseded import Differs, compare
 from src.services.recordings.audit import log_as_owner
-from src.storage import StorageBackend
+from src.storage import StorageBackend, keys
 from src.storage.marker import require_recognised
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
-# A member may keep rows of a case locked: the sweep continues with others.
-_BRIEFLY = text("SET LOCAL lock_timeout = '2s'")
 
 
 @dataclass
@@ -139,14 +137,13 @@ def _compare(session: Session, by_name: ServedStorages, row_id: int, done: Sweep
 def _purge_or_report(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
     """Purge a recording, or leave it to the next sweep when another transaction keeps its rows locked."""
     try:
-        with session.begin():
-            session.execute(_BRIEFLY)
+        with brief_transaction(session):
             done.purged_recordings += _purge(session, row_id, grace)
     except IntegrityError as error:
         # A row from before a CHECK cannot be changed, and the object's row changes with its recording.
         done.failed[f"recording {row_id}"] = first_line(error.orig or error)
     except DBAPIError as error:
-        if not isinstance(error.orig, LockNotAvailable):
+        if not is_locked(error):
             raise
         done.kept_back += 1
 
@@ -178,7 +175,7 @@ def _remove(  # noqa: PLR0917 - what a removal needs
     restored: Restoration | None,
 ) -> None:
     try:
-        with session.begin():
+        with brief_transaction(session):
             found = _claim(session, row_id, older_than)
             storage = None if found is None else by_name.find(found.storage_id, found.backend)
             if found is None or storage is None:
@@ -186,19 +183,23 @@ def _remove(  # noqa: PLR0917 - what a removal needs
                 return
             key, size = found.key, found.size_bytes
             forgotten = restored is not None and found.state == "pending" and restored.may_be_live(found.created_at)
-            if forgotten and _is_stored(storage, key):
+            if forgotten and keys.is_valid(key) and _is_stored(storage, key):
                 done.offered.append(key)
                 return
             session.execute(delete(StorageObject).where(StorageObject.id == row_id))
-            existed = storage.delete(key)
-            if not existed:
+            # Earlier versions accepted keys that no storage does: no bytes can have such a key.
+            if keys.is_valid(key) and not storage.delete(key):
                 # Gone already, after a kill; or the disk is not mounted, and the transaction rolls back.
                 require_recognised(storage)
     except StorageError as error:
         done.failed[key] = str(error)
         with session.begin():
+            # A row that is locked meanwhile keeps the error before this one.
+            unlocked = select(StorageObject.id).where(StorageObject.id == row_id).with_for_update(skip_locked=True)
             values = {"attempts": StorageObject.attempts + 1, "last_error": str(error)[:4000]}
-            session.execute(update(StorageObject).where(StorageObject.id == row_id).values(values))
+            session.execute(
+                update(StorageObject).where(StorageObject.id.in_(unlocked.scalar_subquery())).values(values)
+            )
         if isinstance(error, StorageUnavailable) and storage is not None:
             # Its timeout is waited for once, not for each object.
             by_name.drop(storage)

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 17
+-- revision 1001, declarations of build 22
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -17,7 +17,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_log
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.activity_logs ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON public.activity_logs
-    FOR EACH ROW EXECUTE FUNCTION public.guard_entry();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_entry();
 ALTER TABLE public.activity_logs ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE public.activity_logs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS activity_logs_app_select ON public.activity_logs;
@@ -25,7 +25,7 @@ CREATE POLICY activity_logs_app_select ON public.activity_logs FOR SELECT TO sti
     USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id = ANY ((SELECT public.actor_case_ids())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_wide_select ON public.activity_logs;
 CREATE POLICY activity_logs_wide_select ON public.activity_logs FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)));
+    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_admin_select ON public.activity_logs;
 CREATE POLICY activity_logs_admin_select ON public.activity_logs FOR SELECT TO sti_admin
     USING ((SELECT public.actor_may('*', '*')));
@@ -37,7 +37,7 @@ ALTER INDEX public.activity_logs_entity_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_seals
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER guard_seal BEFORE UPDATE OR DELETE ON public.activity_seals
-    FOR EACH ROW EXECUTE FUNCTION public.guard_seal();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_seal();
 ALTER TABLE public.activity_seals ENABLE ALWAYS TRIGGER guard_seal;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_seals
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('seals are final');
@@ -52,25 +52,25 @@ GRANT SELECT ON public.activity_seals TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_types
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.activity_types
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.activity_types
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.activity_types
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.activity_types
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_types
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER keep_type BEFORE DELETE ON public.activity_types
-    FOR EACH ROW WHEN (OLD.code ~ '^(row|history|schema)[.]') EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
+    FOR EACH ROW WHEN ((OLD.code ~ '^(row|history|schema)[.]') AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_type;
 CREATE OR REPLACE TRIGGER keep_type_code BEFORE UPDATE OF code ON public.activity_types
-    FOR EACH ROW WHEN (OLD.code ~ '^(row|history|schema)[.]' AND OLD.code <> NEW.code) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
+    FOR EACH ROW WHEN ((OLD.code ~ '^(row|history|schema)[.]' AND OLD.code <> NEW.code) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_type_code;
 ALTER TABLE public.activity_types ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS activity_types_app_select ON public.activity_types;
@@ -97,16 +97,16 @@ ALTER TABLE public.actor_keys ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.analysis_results
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.analysis_results
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.analysis_results
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.analysis_results
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.analysis_results
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.analysis_results
     FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
@@ -116,7 +116,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.analysis_res
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.analysis_results
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.analysis_results ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS analysis_results_app_select ON public.analysis_results;
@@ -134,7 +134,7 @@ CREATE POLICY analysis_results_app_delete ON public.analysis_results FOR DELETE 
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS analysis_results_wide_select ON public.analysis_results;
 CREATE POLICY analysis_results_wide_select ON public.analysis_results FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS analysis_results_wide_insert ON public.analysis_results;
 CREATE POLICY analysis_results_wide_insert ON public.analysis_results FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -160,16 +160,16 @@ ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.audio_files
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.audio_files
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_files
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_processed_at BEFORE INSERT ON public.audio_files
     FOR EACH ROW WHEN (NEW.processed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('processed_at');
@@ -179,14 +179,14 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audio_files
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER adopt BEFORE INSERT ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER adopt_moved BEFORE UPDATE OF path ON public.audio_files
     FOR EACH ROW WHEN (OLD.path <> NEW.path) EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER release AFTER DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.release_object();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.release_object();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER release;
 CREATE OR REPLACE TRIGGER release_moved AFTER UPDATE OF path ON public.audio_files
     FOR EACH ROW WHEN (OLD.path <> NEW.path) EXECUTE FUNCTION public.release_object();
@@ -206,7 +206,7 @@ CREATE POLICY audio_files_app_delete ON public.audio_files FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS audio_files_wide_select ON public.audio_files;
 CREATE POLICY audio_files_wide_select ON public.audio_files FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS audio_files_wide_insert ON public.audio_files;
 CREATE POLICY audio_files_wide_insert ON public.audio_files FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
@@ -232,16 +232,16 @@ ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.audio_statuses
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.audio_statuses
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.audio_statuses
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.audio_statuses
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_statuses
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audio_statuses
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -276,22 +276,22 @@ ALTER TABLE public.case_accesses ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_notes
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_notes
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_notes
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_notes
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_notes
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_notes
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_notes
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.case_notes ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_notes_app_select ON public.case_notes;
@@ -309,7 +309,7 @@ CREATE POLICY case_notes_app_delete ON public.case_notes FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS case_notes_wide_select ON public.case_notes;
 CREATE POLICY case_notes_wide_select ON public.case_notes FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_notes_wide_insert ON public.case_notes;
 CREATE POLICY case_notes_wide_insert ON public.case_notes FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(author_id = (SELECT public.actor_id()), true));
@@ -335,37 +335,37 @@ ALTER INDEX public.case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_participants
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_participants
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_participants
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_participants
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
 CREATE OR REPLACE TRIGGER note_access AFTER INSERT OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.note_case_access();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access;
 CREATE OR REPLACE TRIGGER note_access_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.role IS DISTINCT FROM NEW.role OR OLD.permissions IS DISTINCT FROM NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at) EXECUTE FUNCTION public.note_case_access();
+    FOR EACH ROW WHEN ((OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.role IS DISTINCT FROM NEW.role OR OLD.permissions IS DISTINCT FROM NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at) AND public.triggers_act()) EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access_update;
 CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN ((OLD.role = 'owner') AND public.triggers_act()) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
 CREATE OR REPLACE TRIGGER guard_owners_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN ((OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
 ALTER TABLE public.case_participants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_participants_app_select ON public.case_participants;
@@ -383,7 +383,7 @@ CREATE POLICY case_participants_app_delete ON public.case_participants FOR DELET
     USING (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_wide_select ON public.case_participants;
 CREATE POLICY case_participants_wide_select ON public.case_participants FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_participants_wide_insert ON public.case_participants;
 CREATE POLICY case_participants_wide_insert ON public.case_participants FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(added_by_id = (SELECT public.actor_id()), true));
@@ -407,16 +407,16 @@ GRANT UPDATE (role, permissions, expires_at) ON public.case_participants TO sti_
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_priorities
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_priorities
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_priorities
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_priorities
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_priorities
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_priorities
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -441,16 +441,16 @@ GRANT UPDATE ON public.case_priorities TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_statuses
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_statuses
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_statuses
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_statuses
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_statuses
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_statuses
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -473,16 +473,16 @@ GRANT UPDATE ON public.case_statuses TO sti_admin;
 
 -- cases
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.cases
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,active_holds', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.cases
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_closed_at BEFORE INSERT ON public.cases
     FOR EACH ROW WHEN (NEW.closed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('closed_at');
@@ -492,7 +492,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.cases
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.cases
     FOR EACH ROW WHEN (OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds) EXECUTE FUNCTION public.touch_versioned_row();
@@ -501,7 +501,7 @@ CREATE OR REPLACE TRIGGER prepare BEFORE INSERT ON public.cases
 CREATE OR REPLACE TRIGGER own AFTER INSERT ON public.cases
     REFERENCING NEW TABLE AS new_cases FOR EACH STATEMENT EXECUTE FUNCTION public.own_case();
 CREATE OR REPLACE TRIGGER count_holds BEFORE INSERT OR UPDATE OF active_holds ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.count_holds();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.count_holds();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER count_holds;
 ALTER TABLE public.cases ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS cases_app_select ON public.cases;
@@ -519,7 +519,7 @@ CREATE POLICY cases_app_delete ON public.cases FOR DELETE TO sti_app
     USING (public.actor_may_in(id, 'delete'));
 DROP POLICY IF EXISTS cases_wide_select ON public.cases;
 CREATE POLICY cases_wide_select ON public.cases FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR opened_mark || '' = (SELECT public.actor_opening_mark())));
 DROP POLICY IF EXISTS cases_wide_insert ON public.cases;
 CREATE POLICY cases_wide_insert ON public.cases FOR INSERT TO sti_wide
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
@@ -539,6 +539,7 @@ GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
+ALTER INDEX public.cases_case_code_excl ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
@@ -551,16 +552,16 @@ ALTER TABLE public.database_identities ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.languages
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.languages
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.languages
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.languages
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.languages
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.languages
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -585,16 +586,16 @@ GRANT UPDATE ON public.languages TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.legal_holds
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.legal_holds
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.legal_holds
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.legal_holds
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_released_at BEFORE INSERT ON public.legal_holds
     FOR EACH ROW WHEN (NEW.released_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('released_at');
@@ -604,10 +605,10 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.legal_holds
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER announce_hold AFTER INSERT OR UPDATE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.announce_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.announce_hold();
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER announce_hold;
 ALTER TABLE public.legal_holds ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS legal_holds_app_select ON public.legal_holds;
@@ -622,7 +623,7 @@ CREATE POLICY legal_holds_app_update ON public.legal_holds FOR UPDATE TO sti_app
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_wide_select ON public.legal_holds;
 CREATE POLICY legal_holds_wide_select ON public.legal_holds FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS legal_holds_wide_insert ON public.legal_holds;
 CREATE POLICY legal_holds_wide_insert ON public.legal_holds FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
@@ -658,13 +659,13 @@ ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('lease_expires_at');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.processing_jobs
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.processing_jobs
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_started_at BEFORE INSERT ON public.processing_jobs
     FOR EACH ROW WHEN (NEW.started_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('started_at');
@@ -678,13 +679,15 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.processing_j
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER stamp_run_after BEFORE INSERT ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.run_after < now() AND public.readable_time_1(NEW.run_after)) EXECUTE FUNCTION public.stamp_moment('run_after');
 CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_outcome AFTER UPDATE ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN ((OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at) AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
@@ -698,7 +701,7 @@ CREATE POLICY processing_jobs_app_delete ON public.processing_jobs FOR DELETE TO
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS processing_jobs_wide_select ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_select ON public.processing_jobs FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS processing_jobs_wide_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_insert ON public.processing_jobs FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -724,16 +727,16 @@ GRANT SELECT (id) ON public.protected_tables TO sti_app, sti_wide, sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.sentiments
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.sentiments
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.sentiments
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.sentiments
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.sentiments
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.sentiments
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -758,31 +761,31 @@ GRANT UPDATE ON public.sentiments TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storage_objects
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storage_objects
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.storage_objects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.storage_objects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state <> 'pending' OR NEW.state <> 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_pending AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state = 'pending' AND NEW.state = 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending;
 CREATE OR REPLACE TRIGGER capture_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state <> 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_removal;
 CREATE OR REPLACE TRIGGER capture_pending_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state = 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending_removal;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN ((OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) AND public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.storage_objects ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS storage_objects_admin_all ON public.storage_objects;
@@ -809,13 +812,13 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_segments
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_new_parts AFTER INSERT ON public.transcription_segments
-    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_new_parts();
+    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_new_parts();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_new_parts;
 CREATE OR REPLACE TRIGGER guard_part BEFORE UPDATE OR DELETE ON public.transcription_segments
-    FOR EACH ROW EXECUTE FUNCTION public.guard_part();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_part();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_part;
 ALTER TABLE public.transcription_segments ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcription_segments_app_select ON public.transcription_segments;
@@ -826,7 +829,7 @@ CREATE POLICY transcription_segments_app_insert ON public.transcription_segments
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_segments_wide_select ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_select ON public.transcription_segments FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_segments_wide_insert ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_insert ON public.transcription_segments FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -845,13 +848,13 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_sources
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_new_parts AFTER INSERT ON public.transcription_sources
-    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_new_parts();
+    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_new_parts();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_new_parts;
 CREATE OR REPLACE TRIGGER guard_part BEFORE UPDATE OR DELETE ON public.transcription_sources
-    FOR EACH ROW EXECUTE FUNCTION public.guard_part();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_part();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_part;
 CREATE OR REPLACE TRIGGER place BEFORE INSERT ON public.transcription_sources
     FOR EACH ROW EXECUTE FUNCTION public.place_source();
@@ -864,7 +867,7 @@ CREATE POLICY transcription_sources_app_insert ON public.transcription_sources F
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_sources_wide_select ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_select ON public.transcription_sources FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_sources_wide_insert ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_insert ON public.transcription_sources FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -880,16 +883,16 @@ ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALT
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('content');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.transcriptions
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'content', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.transcriptions
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.transcriptions
     FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
@@ -899,17 +902,17 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_hold;
 DROP TRIGGER IF EXISTS finish_version ON public.transcriptions;
 CREATE CONSTRAINT TRIGGER finish_version AFTER INSERT ON public.transcriptions
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.finish_version();
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.finish_version();
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER finish_version;
 CREATE OR REPLACE TRIGGER guard_text BEFORE UPDATE OF content, case_id, audio_file_id, language_id, version ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.content IS DISTINCT FROM NEW.content OR OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.audio_file_id IS DISTINCT FROM NEW.audio_file_id OR OLD.language_id IS DISTINCT FROM NEW.language_id OR OLD.version IS DISTINCT FROM NEW.version) EXECUTE FUNCTION public.refuse_change('a version is never edited, add a new one');
+    FOR EACH ROW WHEN ((OLD.content IS DISTINCT FROM NEW.content OR OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.audio_file_id IS DISTINCT FROM NEW.audio_file_id OR OLD.language_id IS DISTINCT FROM NEW.language_id OR OLD.version IS DISTINCT FROM NEW.version) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('a version is never edited, add a new one');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_text;
 CREATE OR REPLACE TRIGGER guard_digest BEFORE UPDATE OF segments_sha256 ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256) EXECUTE FUNCTION public.refuse_change('a version is finished once');
+    FOR EACH ROW WHEN ((OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('a version is finished once');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_digest;
 ALTER TABLE public.transcriptions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcriptions_app_select ON public.transcriptions;
@@ -927,7 +930,7 @@ CREATE POLICY transcriptions_app_delete ON public.transcriptions FOR DELETE TO s
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS transcriptions_wide_select ON public.transcriptions;
 CREATE POLICY transcriptions_wide_select ON public.transcriptions FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcriptions_wide_insert ON public.transcriptions;
 CREATE POLICY transcriptions_wide_insert ON public.transcriptions FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -952,25 +955,25 @@ ALTER TABLE public.transcriptions ALTER COLUMN content SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.user_roles
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.user_roles
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.user_roles
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.user_roles
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.user_roles
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hierarchy BEFORE INSERT OR UPDATE OF parent_id, id ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hierarchy();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hierarchy();
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_hierarchy;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE OF parent_id, permissions ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_administrators;
 ALTER TABLE public.user_roles ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS user_roles_app_select ON public.user_roles;
@@ -990,30 +993,33 @@ GRANT UPDATE ON public.user_roles TO sti_admin;
 
 -- users
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('sign_in_epoch');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.users
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', 'email,password_hash', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.users
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.users
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.users
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER refuse_truncate;
+CREATE OR REPLACE TRIGGER raise_sign_in_epoch BEFORE UPDATE ON public.users
+    FOR EACH ROW WHEN ((OLD.is_active AND NOT NEW.is_active OR OLD.password_hash IS DISTINCT FROM NEW.password_hash AND OLD.last_login IS NOT DISTINCT FROM NEW.last_login) AND public.triggers_act()) EXECUTE FUNCTION public.raise_sign_in_epoch();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER raise_sign_in_epoch;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
-    FOR EACH ROW WHEN (OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN ((OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;
 CREATE OR REPLACE TRIGGER prepare_case_access AFTER INSERT ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.prepare_case_access();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.prepare_case_access();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER prepare_case_access;
 CREATE OR REPLACE TRIGGER guard_administrators_delete AFTER DELETE ON public.users
-    FOR EACH ROW WHEN (OLD.is_active) EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN ((OLD.is_active) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators_delete;
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS users_app_select ON public.users;

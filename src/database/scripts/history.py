@@ -20,10 +20,10 @@ from src.database.scripts.command import owner_engine, run_several, served_stora
 from src.errors import InvalidInput
 from src.maintenance.archive_storage import ArchiveStorage
 from src.maintenance.baselines import write_baselines
-from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
+from src.maintenance.ending_sessions import LONGEST_BLOCKING, LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
-from src.maintenance.retention import archive_month, check_archives
+from src.maintenance.retention import archive_month
 from src.maintenance.seal_schedule import (
     LONGEST_UNSEALED,
     heads_of,
@@ -49,6 +49,10 @@ def seal(
         float,
         typer.Option(help="End sessions whose transaction keeps entries from being sealed for so many minutes.", min=1),
     ] = LONGEST_TRANSACTION.total_seconds() / 60,
+    end_blocking_after: Annotated[
+        float,
+        typer.Option(help="End sessions whose transaction is so many minutes old while others wait for it.", min=0),
+    ] = LONGEST_BLOCKING.total_seconds() / 60,
 ) -> None:
     """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes.
 
@@ -59,7 +63,8 @@ def seal(
         if KeyFile.load(key_path(settings)) is not None:
             _, urls, _ = serving_logins(settings)
             for url in filter(None, (urls.members, urls.administrators)):
-                for ended in end_holders(session, url, longest=timedelta(minutes=end_after)):
+                longest, blocking = timedelta(minutes=end_after), timedelta(minutes=end_blocking_after)
+                for ended in end_holders(session, url, longest=longest, blocking=blocking):
                     say(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
         storages = serve(session, [storage_of(settings)])
@@ -102,9 +107,13 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
     with owner_engine(settings, "history") as engine, Session(engine) as session:
         storage = _archives(session, settings) if archives and _has_archives(session) else None
         with session.begin():
-            report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
-            if storage is not None:
-                report.findings += check_archives(session, storage)
+            report = verify_history(
+                session,
+                key=verifying_key(settings),
+                heads=heads_of(settings),
+                archives=archives,
+                storage=storage,
+            )
     for line in report.lines():
         say(line)
     if report.in_default_partition:
@@ -160,8 +169,11 @@ def _archives(session: Session, settings: Settings) -> StorageBackend:
 
 
 def _has_archives(session: Session) -> bool:
-    with session.begin():
-        return session.scalar(select(ActivityArchive.id).limit(1)) is not None
+    try:
+        with session.begin():
+            return session.scalar(select(ActivityArchive.id).limit(1)) is not None
+    except DBAPIError:
+        return False  # the verification says why the table cannot be read
 
 
 def _month(name: str) -> date:

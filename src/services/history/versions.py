@@ -66,7 +66,12 @@ def versions(
     see.
     """
     if not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
+        raise InvalidInput(
+            f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.",
+            field="limit",
+            value=limit,
+            limit=MOST_ON_A_PAGE,
+        )
     query = changes_of(session, *identity_of(thing)).limit(limit)
     if before is not None:
         query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
@@ -133,7 +138,9 @@ def diff(a: Version | Record | None, b: Version | Record | None) -> dict[str, Ch
     """
     models = {_model(state) for state in (a, b) if state is not None}
     if len(models) > 1:
-        raise InvalidInput(f"a and b: states of different models: {', '.join(sorted(m.__name__ for m in models))}.")
+        raise InvalidInput(
+            f"a and b: states of different models: {', '.join(sorted(m.__name__ for m in models))}.", field="a"
+        )
     old, new = _values(a), _values(b)
     names = [name for name in {**old, **new} if name not in STAMPS]
     # Compare only columns that both states have, unless one state is None.

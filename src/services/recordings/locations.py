@@ -25,6 +25,8 @@ class AudioLocation:
     backend: str
     size_bytes: int
     sha256: str
+    content_type: str | None
+    duration_ms: int | None
     is_archived: bool
     archive_reason: str | None
     deleted: bool
@@ -48,6 +50,8 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
             AudioFile.storage_type,
             AudioFile.size_bytes,
             AudioFile.sha256,
+            AudioFile.content_type,
+            AudioFile.duration_ms,
             AudioFile.is_archived,
             AudioFile.archive_reason,
             AudioFile.deleted_at.is_not(None),
@@ -56,7 +60,7 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
     ).one_or_none()
     if row is None:
         raise NotFound(f"Recording {audio_id} does not exist, or you may not see it.")
-    location = AudioLocation(*row)
+    location = AudioLocation(*row)  # type: ignore[call-arg]  # the plugin of SQLAlchemy's types stops at ten columns
     if location.deleted and not deleted:
         raise NotFound(f"Recording {audio_id} is deleted; restore() brings it back until a sweep removes it.")
     return location

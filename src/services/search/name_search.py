@@ -48,7 +48,9 @@ def _named(
 ) -> Page[R]:
     actor_of(session)
     if not validate_text(pattern, "pattern").strip() or len(pattern) > LONGEST_PATTERN:
-        raise InvalidInput(f"pattern: {len(pattern)} characters; give 1 to {LONGEST_PATTERN}.")
+        raise InvalidInput(
+            f"pattern: {len(pattern)} characters; give 1 to {LONGEST_PATTERN}.", field="pattern", limit=LONGEST_PATTERN
+        )
     return found_rows(session, model, pattern.strip(), asked, limit=require_limit(limit), after=after)
 
 

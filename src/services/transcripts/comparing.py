@@ -81,7 +81,9 @@ def diff(session: Session, before: Transcription | int, after: Transcription | i
     before = row_of(Transcription, before)
     before, after = in_session(session, before), in_session(session, after)
     if before.audio_file_id != after.audio_file_id:
-        raise InvalidInput("before and after: versions of two recordings; give versions of the same recording.")
+        raise InvalidInput(
+            "before and after: versions of two recordings; give versions of the same recording.", field="before"
+        )
     sides = []
     for transcription in (before, after):
         note_read(session, transcription)
