@@ -39,7 +39,8 @@ def ensure_identity(session: Session) -> UUID:
         identity = uuid4()
         session.execute(
             insert(DatabaseIdentity).values(
-                id=1,
+                # The only row has the id 1, and its sequence has given it.
+                id=func.setval(func.pg_get_serial_sequence("public.database_identities", "id"), 1),
                 identity=identity,
                 system_identifier=present.system_identifier,
                 database_oid=present.database_oid,
