@@ -26,7 +26,7 @@ from src.database.provisioning.readiness import check as check_readiness
 from src.database.provisioning.restored import require_own_tables, require_whole
 from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
-from src.errors import ConfigurationError, DatabaseMissing, InvalidInput, Quarantined, SpeechError
+from src.errors import DatabaseMissing, InvalidInput, Quarantined, SpeechError
 from src.maintenance.claiming import check_place, claim, registered, require_unclaimed
 from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
@@ -170,8 +170,6 @@ def _check_storage(engine: Engine, settings: Settings, report: Report) -> list[s
             found = _check_owner(session, open_backend(settings.audio_storage_type, **settings.storage_options()))
     except DBAPIError as error:
         return [f"the storage was not tried, since its owner cannot be read: {first_line(error.orig or error)}"]
-    except ConfigurationError as error:
-        return [str(error)]
     except SpeechError as error:
         return [f"the storage: {error}"]
     return [*found, *check_storage(settings, report)]
