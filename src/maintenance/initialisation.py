@@ -155,10 +155,14 @@ def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
         return [*found, *differences, *refused, *_unsealed(connection), *burnt_case_ids(connection)]
 
 
-def optional(engine: Engine) -> str | None:
-    """Return a sentence about what would help an operator and is not required; None without such."""
+def optional(engine: Engine) -> list[str]:
+    """Return a sentence for each thing that would help an operator and is not required."""
     with engine.connect() as connection:
-        return unused_statistics(connection)
+        statistics = unused_statistics(connection)
+    with Session(engine) as session:
+        is_known = registered(session).identity is not None
+    anonymous = "the database has no identity yet, so its storage has no marker: init_db makes both"
+    return [*([] if is_known else [anonymous]), *([] if statistics is None else [statistics])]
 
 
 def _check_storage(engine: Engine, settings: Settings, report: Report) -> list[str]:
@@ -167,25 +171,21 @@ def _check_storage(engine: Engine, settings: Settings, report: Report) -> list[s
         return check_storage(settings, report)
     try:
         with Session(engine) as session:
-            found = _check_owner(session, open_backend(settings.audio_storage_type, **settings.storage_options()))
+            _require_own(session, open_backend(settings.audio_storage_type, **settings.storage_options()))
     except DBAPIError as error:
         return [f"the storage was not tried, since its owner cannot be read: {first_line(error.orig or error)}"]
     except SpeechError as error:
         return [f"the storage: {error}"]
-    return [*found, *check_storage(settings, report)]
+    return check_storage(settings, report)
 
 
-def _check_owner(session: Session, storage: StorageBackend) -> list[str]:
-    """Raise unless this database may write to the storage; return what else is wrong with its identity."""
-    if not _has_register(session):
+def _require_own(session: Session, storage: StorageBackend) -> None:
+    """Raise unless this database may write to the storage; without an identity it may where there is no marker."""
+    register = registered(session) if _has_register(session) else None
+    if register is None or register.identity is None:
         require_unclaimed(storage)
-        return []
-    register = registered(session)
-    if register.identity is None:
-        require_unclaimed(storage)
-        return ["the database has no identity, and owns no storage: init_db makes it"]
-    require_owned(register, storage, identify(register, storage))
-    return []
+    else:
+        require_owned(register, storage, identify(register, storage))
 
 
 def _newer(engine: Engine) -> str | None:

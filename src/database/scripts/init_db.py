@@ -82,8 +82,8 @@ def init_db(
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
         found = initialisation.check(engine, settings, say)
-        note = None if found else initialisation.optional(engine)
-    if note is not None:
+        notes = [] if found else initialisation.optional(engine)
+    for note in notes:
         say(note, err=True)
     for sentence in found:
         say(sentence)

@@ -79,8 +79,9 @@ def verify(
 
     Trusts no object of the database but its tables, and these only in the form that the models declare: names resolve
     in `pg_catalog`, no function of `public` is called, nothing can be written meanwhile, and hashes are computed here.
-    An administrator sees the rows by policies, which call `actor_may`: as a proof, verify as the owner. Can run
-    concurrently with writers, does not depend on settings of the session, nor change them. Raises Forbidden unless the
+    An administrator sees the rows by policies, which call `actor_may`, and finds archived months in several storages by
+    `storage_register`: as a proof, verify as the owner. Can run concurrently with writers, does not depend on settings
+    of the session, nor change them. Raises Forbidden unless the
     actor is an administrator or the database's owner, since other actors do not see all entries.
     """
     report = Report()
