@@ -149,7 +149,9 @@ def test_a_proof_of_an_earlier_transaction_of_the_backend_is_rejected(populated,
 def test_a_token_of_a_retired_key_is_rejected(populated):
     with populated.owner.begin() as connection:
         connection.execute(text("UPDATE actor_keys SET retired_at = now() - interval '1 s'"))
-    with populated.db.session(actor="alice") as session:
+    with pytest.raises(NotSignedIn, match="does not know the signing key 1"), populated.db.session(actor="alice"):
+        pass
+    with populated.db.session(actor="alice", required=False) as session:
         assert session.scalar(select(func.public.actor_id())) is None
         assert session.scalars(select(Case)).all() == []
 

@@ -45,8 +45,8 @@ def init_db(
     settings = load_settings()
     if admin_sql:
         # The script, and nothing else, on stdout: names in it are checked, so it contains no control characters.
-        script = sql_for_administrator(settings, partial(say, err=True), reset_login=reset_login)
-        sys.stdout.write(script)
+        for line in sql_for_administrator(settings, partial(say, err=True), reset_login=reset_login).splitlines():
+            say(line)
         return
     if check:
         _check(settings)
