@@ -121,7 +121,10 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
         return errors.InvalidInput(_constraint_message(original.diag, _INVALID_VALUES[state]))
     if state in _TRANSLATIONS:
         kind, message = _TRANSLATIONS[state]
-        return kind(message.format(text=first_line(original)))
+        line = first_line(original)
+        # Messages of data exceptions quote the value, and no name of an object.
+        line = re.sub(r'".*', "(value left out)", line) if state.startswith("22") else line
+        return kind(message.format(text=line))
     if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
         # The server or the network closed the connection without an error message.
         return errors.ServerUnreachable(_ENDED[1].format(text=first_line(original)))

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import URL, BigInteger, Engine, Text, cast, func, select
+from sqlalchemy import URL, Engine, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 
+from src.database.connection.access_log import Reads, note_read, prove_reads, reads_of
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import sign
 from src.database.connection.driver_errors import translate
@@ -25,6 +26,8 @@ from src.errors import Forbidden, InvalidInput, ServerUnreachable, WrongLogin
 
 if TYPE_CHECKING:
     from src.config import Settings
+
+__all__ = ["Database", "actor_of", "database_of", "note_read"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +100,17 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, *, aside: bool = False) -> Iterator[Session]:
-        info = {"database": self, "actor": actor, "pending_writes": (), "reads": [], "receipts": {}}
+        reads = Reads()
+        info = {"database": self, "actor": actor, "pending_writes": (), "reads": reads, "receipts": reads.receipts}
         session = ActorSession(expire_on_commit=False, info=info)
         try:
             with session, self._entered(session, actor, aside=aside):
                 # Kept for the log of reads: the actor may be inactive, or have another name, when the session ends.
                 session.info["actor_id"] = session.connection().info["actor_id"]
-                yield session
+                try:
+                    yield session
+                finally:
+                    prove_reads(session)
         except StaleDataError as error:
             # In a new transaction, since the failed one has ended.
             with self._begin(actor, aside=True) as fresh:
@@ -123,8 +130,9 @@ class Database:
             raise
         finally:
             # Reads are logged even if the transaction rolled back.
-            if session.info["reads"] and session.info.get("actor_id") is not None:
-                self._log_reads(actor, session.info["actor_id"], session.info["reads"])
+            entries = reads.entries()
+            if entries and session.info.get("actor_id") is not None:
+                self._log_reads(actor, session.info["actor_id"], entries)
 
     def _entered(self, session: Session, actor: Actor, *, aside: bool) -> SessionTransaction:
         """Begin the transaction of the session with the login of its actor, and return it."""
@@ -183,25 +191,7 @@ def _begun(session: Session, engine: Engine) -> SessionTransaction:
 
 def _note_denied(session: Session, error: Forbidden) -> None:
     """Add the denied access to the reads: both are logged after a rollback."""
-    session.info["reads"].append({"type": "access.refused", "detail": {"refused": str(error)}})
-
-
-def note_read(session: Session, read: dict[str, Any]) -> None:
-    """Add a read to those that are logged when the session ends, with the right to its case at this moment.
-
-    The right is proved by a receipt of the database, one for each case of a session: it may have ended by then.
-    """
-    case_id, receipts = read.get("case_id"), session.info["receipts"]
-    if case_id is not None and case_id not in receipts:
-        connection = session.connection()
-        driver: Any = connection.connection.dbapi_connection
-        # In a failed transaction no statement runs.
-        statuses: Any = connection.dialect.loaded_dbapi.extensions
-        if driver.get_transaction_status() != statuses.TRANSACTION_STATUS_INERROR:
-            receipt = connection.scalar(select(func.public.read_receipt(cast(case_id, BigInteger))))
-            if receipt is not None:
-                receipts[case_id] = receipt
-    session.info["reads"].append({**read, "receipt": receipts.get(case_id)})
+    reads_of(session).noted.append({"type": "access.refused", "detail": {"refused": str(error)}})
 
 
 def database_of(session: Session) -> Database:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import Base
 from src.database.schema import captured_tables
-from src.database.schema.declaration import SENSITIVE, captured_columns, protection_of, with_mark
+from src.database.schema.declaration import SECRET, captured_columns, protection_of, with_mark
 from src.services.history.findings import Finding, Report
 from src.services.history.trusted_reading import identifier, stream
 
@@ -65,7 +65,7 @@ def _tables(session: Session, report: Report) -> Iterator[_Compared]:
     for name, table in known.items():
         skipped = set(protection_of(table).not_captured)
         # A model names its columns, so that a dropped one is reported.
-        declared = (*captured_columns(table), *with_mark(table.columns, SENSITIVE))
+        declared = (*captured_columns(table), *with_mark(table.columns, SECRET))
         present = _present(session, report, name)
         columns = [column for column in present if column not in skipped]
         unread = {what.partition(" (")[0] for what in report.not_read}
