@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from logging.config import fileConfig
+from pathlib import Path
 
 from alembic import context
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from src.config import load_settings
 from src.database.base import TransactionId
-from src.database.connection.addresses import owner_url
+from src.database.connection.addresses import describe, owner_url
+from src.database.connection.command_errors import explain
 from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.models import Base
 from src.database.provisioning.apply import applied_by_newer, apply, create_missing_functions
 from src.database.provisioning.autogenerate import include_layer_name
 from src.database.provisioning.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT, migration_lock, require_server
 from src.database.provisioning.offline import after_migrations, before_migrations
+from src.database.provisioning.restored import require_whole
 from src.database.provisioning.safe_operations import PLUGINS, make_safe, render_check
 from src.database.schema import head
 from src.database.schema.creation import execute, recorded
-from src.errors import SpeechError
+from src.maintenance.terminal import say
 
 # SQLAlchemy does not know the type, and `alembic check` would ignore columns of it.
 ischema_names["xid8"] = TransactionId
@@ -70,7 +74,7 @@ def run_offline() -> None:
 
 def run_online() -> None:
     passed_url = config.attributes.get("url")
-    url = normalise_url(passed_url) if passed_url is not None else owner_url(load_settings())
+    url = normalise_url(passed_url) if passed_url is not None else url_of_settings()
     engine = make_engine(url, PoolOptions(application_name="alembic", size=1))
     try:
         # The lock is held on a separate connection, so it survives commits of a migration.
@@ -85,11 +89,21 @@ def run_online() -> None:
         engine.dispose()
 
 
+def url_of_settings() -> URL:
+    """Say which database the settings name, and return its URL.
+
+    An embedded database is created only from the folder of the ini file: a job that runs elsewhere, without the `.env`
+    of its project, would migrate an empty one instead.
+    """
+    settings = load_settings()
+    say(f"alembic: {describe(settings)}", err=True)
+    at_home = config.config_file_name is not None and Path(config.config_file_name).absolute().parent == Path.cwd()
+    return owner_url(settings, create=at_home)
+
+
 def migrate(connection: Connection) -> tuple[str, ...]:
     """Run the command; return the revision of the tables afterwards, empty below the baseline."""
     require_server(connection)
-    if moves_revisions() and applied_by_newer(connection) is None:
-        create_missing_functions(connection)
     connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
     connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
     connection.commit()
@@ -104,6 +118,11 @@ def migrate(connection: Connection) -> tuple[str, ...]:
         render_item=render_check,
         process_revision_directives=make_safe,
     )
+    if command_name() == "upgrade":
+        require_whole(connection)
+    if moves_revisions() and applied_by_newer(connection) is None:
+        create_missing_functions(connection)
+    connection.commit()
     with context.begin_transaction():
         context.run_migrations()
     return tuple(context.get_context().get_current_heads())
@@ -111,7 +130,12 @@ def migrate(connection: Connection) -> tuple[str, ...]:
 
 def goes_down() -> bool:
     """Whether the command is a downgrade; one to the current revision reverts a change of functions."""
-    return getattr(context.get_context().opts.get("fn"), "__name__", "") == "downgrade"
+    return command_name() == "downgrade"
+
+
+def command_name() -> str:
+    """Return the name of the command that moves revisions: upgrade, downgrade, or another one."""
+    return getattr(context.get_context().opts.get("fn"), "__name__", "")
 
 
 def protect(engine: Engine, reached: tuple[str, ...]) -> None:
@@ -131,17 +155,22 @@ def leave_to_older_code(engine: Engine, reached: tuple[str, ...]) -> None:
 
 
 def run() -> None:
-    if context.is_offline_mode():
-        run_offline()
+    if "url" in config.attributes:
+        # A program of this layer, which reports errors itself.
+        (run_offline if context.is_offline_mode() else run_online)()
         return
     try:
-        run_online()
-    except SpeechError as error:
-        # A program of this layer reports the error itself; the command `alembic` prints one line.
-        if "url" in config.attributes or "debug" in context.get_x_argument():
-            raise
-        sys.stderr.write(f"alembic: {error}\n")
-        sys.exit(3)
+        (run_offline if context.is_offline_mode() else run_online)()
+    except KeyboardInterrupt:
+        say("alembic: interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - all end as one line
+        if "debug" in context.get_x_argument():
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                say(line, err=True)
+        sentence, code = explain(error, debug="Run it as alembic -x debug … for the traceback")
+        say(f"alembic: {sentence}", err=True)
+        sys.exit(code)
 
 
 run()

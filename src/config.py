@@ -1,29 +1,51 @@
 """The settings: read once, immutable.
 
-The environment takes precedence over `.env` in the current folder. Every variable is described in `.env.example` and
-in the README's table; a test keeps the three equal.
+The environment takes precedence over `.env`, which is looked for as `src.dot_env.find` says. Every variable is
+described in `.env.example` and in the table of the documentation; a test keeps the three equal.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from src import dot_env, setting_names
 from src.errors import ConfigurationError
 
 # PostgreSQL stores a timeout as a 32-bit number of milliseconds: at most 24 days.
 Seconds = Annotated[float, Field(gt=0, le=2_000_000, allow_inf_nan=False)]
 
 
+# Without a host these have no meaning, so they were meant for a server that is not named.
+SERVER_SETTINGS = (
+    "postgres_port",
+    "postgres_user",
+    "postgres_password",
+    "postgres_sslmode",
+    "postgres_app_user",
+    "postgres_app_password",
+    "postgres_admin_user",
+    "postgres_admin_password",
+    "postgres_login_passwords",
+)
+_BUCKET_SETTINGS = ("s3_prefix", "s3_region", "s3_endpoint_url", "s3_server_side_encryption", "s3_kms_key_id")
+_PATHS = ("key_file", "seal_key_file", "seal_heads_file", "embedded_postgres_dir", "audio_storage_root")
+# In place of the path of a file: look for it.
+_SEARCH = Path("/dev/null/.env")
+
+
 class Settings(BaseSettings):
-    """The settings, typed. Secrets are `SecretStr`: no repr, log or error shows them."""
+    """The settings, typed. Secrets are `SecretStr`: no repr, log or error shows them.
+
+    Relative paths, the defaults too, start at the folder of `.env`; without one at the current folder.
+    """
 
     model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
+        env_file=_SEARCH,
         # NAME= in a partly filled file means: not set.
         env_ignore_empty=True,
         extra="ignore",
@@ -69,6 +91,9 @@ class Settings(BaseSettings):
     embedded_postgres_dir: Path | None = Field(
         None, description="Folder of the embedded server; default: storage/postgres (as root: /var/lib)"
     )
+    embedded_postgres_locale: str | None = Field(
+        None, description="Locale of a new embedded server: de_DE.UTF-8, or de-DE with ICU; default: Unicode's order"
+    )
     audio_storage_root: Path = Field(Path("storage/audio"), description="Folder of recordings")
     audio_storage_type: Literal["local", "s3"] = Field("local", description="Storage of new recordings: local or s3")
     s3_bucket: str | None = Field(None, description="Bucket of recordings")
@@ -96,6 +121,116 @@ class Settings(BaseSettings):
     probe_timeout_seconds: Seconds = Field(300, description="Longest time to decode a recording at ingest")
     admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; default: a prompt")
 
+    _env_file_found: Path | None = PrivateAttr(None)
+    _folder: Path = PrivateAttr()
+
+    @property
+    def env_file(self) -> Path | None:
+        """The `.env` that was read, if any."""
+        return self._env_file_found
+
+    @property
+    def folder(self) -> Path:
+        """The folder at which relative paths start."""
+        return self._folder
+
+    @property
+    def has_server(self) -> bool:
+        """Whether these settings name a server; otherwise the embedded one is used."""
+        return self.postgres_host is not None or self.database_url is not None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        unknown_fields = sorted(set(getattr(init_settings, "init_kwargs", ())) - set(cls.model_fields))
+        if unknown_fields:
+            raise ConfigurationError(f"Settings has no field {', '.join(unknown_fields)}; correct the name.")
+        named = getattr(dotenv_settings, "env_file", None)
+        path = dot_env.find(os.environ) if named == _SEARCH else None if named is None else Path(named).absolute()
+        names = {name.upper() for name in cls.model_fields}
+        entries = {} if path is None else dot_env.read(path, names)
+        unknown = setting_names.unknown_in_file(entries, names)
+        if unknown:
+            raise ConfigurationError(
+                setting_names.sentence(unknown, {name: f"{path}, line {entries[name].line}" for name in unknown})
+            )
+        # An empty value means: not set.
+        values = {name.lower(): entry.value for name, entry in entries.items() if entry.value and name in names}
+        source = InitSettingsSource(settings_cls, init_kwargs={**values, "_read": (path, tuple(entries))})
+        return init_settings, env_settings, source
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _complete(cls, given: dict[str, Any], handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Make paths absolute, and reject settings that would be ignored."""
+        path, in_file = given.pop("_read", (None, ()))
+        if str(given.get("postgres_port", "")).startswith("tcp://"):
+            del given["postgres_port"]  # set by Kubernetes for a service with the name postgres
+        for name, value in given.items():
+            if isinstance(value, str) and value != value.strip() and not _is_secret(cls, name):
+                raise ConfigurationError(f"{name.upper()}: the value begins or ends with a blank; remove it.")
+        folder = Path.cwd() if path is None else path.parent
+        given.setdefault("audio_storage_root", cls.model_fields["audio_storage_root"].default)
+        for name in _PATHS:
+            value = given.get(name)
+            if value is None:
+                continue
+            if str(value).startswith("~") or "$" in str(value):
+                raise ConfigurationError(f"{name.upper()}: ~ and $ are not replaced; write the whole path.")
+            given[name] = folder / value
+        settings = handler(given)
+        return settings._completed(path, folder, given, in_file)  # noqa: SLF001 - of this class
+
+    def _completed(self, path: Path | None, folder: Path, given: dict[str, Any], in_file: tuple[str, ...]) -> Self:
+        self._env_file_found, self._folder = path, folder
+        self._require_sense(given, in_file)
+        return self
+
+    def _require_sense(self, given: dict[str, Any], in_file: tuple[str, ...]) -> None:
+        names = {name.upper() for name in type(self).model_fields}
+        unknown = setting_names.unknown_in_environment(
+            os.environ, names, [name.upper() for name in given], serverless=not self.has_server
+        )
+        if unknown:
+            raise ConfigurationError(setting_names.sentence(unknown, dict.fromkeys(unknown, "in the environment")))
+        spelled: dict[str, str] = {}
+        for name in os.environ:
+            other = spelled.setdefault(name.upper(), name)
+            if name.upper() in names and os.environ[other] != os.environ[name]:
+                raise ConfigurationError(f"{other} and {name} in the environment have different values; unset one.")
+        if self.s3_bucket is None:
+            orphans = [name.upper() for name in _BUCKET_SETTINGS if given.get(name)]
+            if orphans:
+                raise ConfigurationError(
+                    f"{', '.join(orphans)}: set, but S3_BUCKET is not ({self.where_from}). Set it or remove the others."
+                )
+        if self.has_server:
+            return
+        orphans = [name.upper() for name in SERVER_SETTINGS if given.get(name) is not None]
+        written = {*in_file, *(name.upper() for name in os.environ)}
+        empty = [name for name in ("POSTGRES_HOST", "DATABASE_URL") if name in written]
+        if empty and given.get("postgres_db") is not None:
+            orphans.append("POSTGRES_DB")
+        if orphans:
+            missing = f"{' and '.join(empty)} is empty" if empty else "POSTGRES_HOST is not"
+            raise ConfigurationError(
+                f"{', '.join(orphans)}: set, but {missing} ({self.where_from})."
+                " Set POSTGRES_HOST or DATABASE_URL, or remove the others for the embedded server."
+            )
+
+    @property
+    def where_from(self) -> str:
+        """Where the settings were read, for messages."""
+        if self._env_file_found is None:
+            return f"no .env in {self._folder}, only the environment"
+        return f"read from {self._env_file_found} and the environment"
+
     def storage_options(self) -> dict[str, Any]:
         """Return the options of `open_backend(audio_storage_type, …)`. Raises ConfigurationError without a bucket."""
         return self.s3_options() if self.audio_storage_type == "s3" else {"root": self.audio_storage_root}
@@ -117,6 +252,10 @@ class Settings(BaseSettings):
         }
 
 
+def _is_secret(settings: type[Settings], name: str) -> bool:
+    return name in settings.model_fields and "SecretStr" in str(settings.model_fields[name].annotation)
+
+
 def load_settings() -> Settings:
     """Read the settings. Raises ConfigurationError, which names each wrong variable and never its value."""
     try:
@@ -124,9 +263,3 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in error.errors())
         raise ConfigurationError(f"{wrong}. Correct it in .env or the environment.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError("The file .env is not UTF-8 text; save it as UTF-8.") from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"The file .env cannot be read ({error.strerror}); make it readable for this user."
-        ) from error

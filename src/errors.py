@@ -6,6 +6,8 @@ Every exception is a `SpeechError`; its message states what is wrong and what to
     ├── Unavailable                 an external requirement is missing or wrong: scripts exit with code 3
     │   ├── ConfigurationError      a setting or a key file
     │   ├── ServerUnreachable       unknown host, connection refused, or no answer in time
+    │   │   └── OutcomeUnknown      the connection ended during COMMIT: stored or not, nobody knows
+    │   ├── Busy                    a timeout, a deadlock, no free connection: the same may succeed a moment later
     │   ├── LoginRefused            unknown login or wrong password
     │   ├── DatabaseMissing         the server has no database of that name
     │   ├── ServerTooOld            PostgreSQL older than 15
@@ -16,6 +18,11 @@ Every exception is a `SpeechError`; its message states what is wrong and what to
     │   └── PackageMissing          an optional Python package is not installed
     ├── InvalidInput                an unacceptable value
     │   └── NotAudio                input that no decoder can read
+    ├── NotSignedIn                 no active user has the name of the actor, or the signing key is of another database
+    ├── SignInFailed                unknown user name, wrong password, or too many failed attempts
+    ├── TransactionAborted          an error inside the block was caught: nothing of the transaction was saved
+    ├── SessionMisused              a session committed by hand, left in a forked process, …
+    │   └── SessionEnded            a session, its connection or an object of it, used after its block
     ├── NotFound                    the object does not exist or is not visible: not distinguished on purpose
     ├── Forbidden                   the object is visible, but the actor may not do this
     ├── Conflict                    the change contradicts existing rows or a database rule
@@ -37,6 +44,9 @@ from __future__ import annotations
 class SpeechError(Exception):
     """Base of every error raised by this layer."""
 
+    retryable: bool = False
+    """Whether repeating the whole transaction, unchanged, may succeed: `db.run` does that."""
+
 
 class Unavailable(SpeechError):
     """An external requirement is missing or wrong."""
@@ -48,6 +58,21 @@ class ConfigurationError(Unavailable):
 
 class ServerUnreachable(Unavailable):
     """The database server does not answer."""
+
+    retryable = True
+
+
+class OutcomeUnknown(ServerUnreachable):
+    """The connection ended during COMMIT: whether the transaction is stored is unknown."""
+
+    # A repetition could do everything twice.
+    retryable = False
+
+
+class Busy(Unavailable):
+    """A timeout, a deadlock, a serialisation failure or no free connection: the same may succeed a moment later."""
+
+    retryable = True
 
 
 class LoginRefused(Unavailable):
@@ -91,11 +116,44 @@ class PackageMissing(Unavailable):
 
 
 class InvalidInput(SpeechError, ValueError):
-    """A value is not acceptable."""
+    """A value is not acceptable.
+
+    `field` names the parameter or column, `value` is what was given, `limit` what is allowed at most, at least or
+    instead; each is None where it is unknown. `value` is None for secrets and for texts of cases.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, value: object = None, limit: object = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.value = value
+        self.limit = limit
 
 
 class NotAudio(InvalidInput):
     """No decoder can read the input as audio."""
+
+
+class NotSignedIn(SpeechError):
+    """No active user has the name of the actor, or the signing key belongs to another database."""
+
+
+class SignInFailed(SpeechError):
+    """Unknown user name, wrong password, or too many failed attempts: not distinguished on purpose."""
+
+
+class TransactionAborted(SpeechError):
+    """An error inside the block was caught, and had ended the transaction: nothing of it was saved.
+
+    `__cause__` is that error; `retryable` is that of its translation.
+    """
+
+
+class SessionMisused(SpeechError):
+    """A session is used against its rules, for example committed by hand."""
+
+
+class SessionEnded(SessionMisused):
+    """A session, its connection, or an object that is not loaded, is used after the block of the session."""
 
 
 class NotFound(SpeechError, LookupError):
@@ -116,6 +174,9 @@ class Conflict(SpeechError):
 
 class LostUpdate(Conflict):
     """The row was changed by another transaction since it was read."""
+
+    # A repetition reads the row again.
+    retryable = True
 
 
 class LeaseLost(SpeechError):
@@ -148,6 +209,8 @@ class NoSpace(StorageError):
 
 class StorageUnavailable(StorageError, Unavailable):
     """The storage does not answer or is not writable; a retry may help."""
+
+    retryable = True
 
 
 class UnsupportedOperation(StorageError):

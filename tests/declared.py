@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, Table
@@ -64,5 +65,5 @@ def known_words(column: Column[Any]) -> list[str]:
 
 
 _SAMPLES: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False),
-                                             (DateTime, "2026-01-01"), (Date, "2026-01-01"),
+                                             (DateTime, datetime(2026, 1, 1, tzinfo=UTC)), (Date, "2026-01-01"),
                                              (Numeric, 1), (LargeBinary, b"x"), (ARRAY, []), (object, 1))  # fmt: skip

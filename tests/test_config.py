@@ -32,12 +32,12 @@ def empty(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_defaults_use_the_embedded_server():
+def test_the_defaults_use_the_embedded_server(empty):
     settings = load_settings()
     assert settings.postgres_host is None
     assert settings.database_url is None
     assert (settings.postgres_db, settings.postgres_port) == ("speech_to_info", 5432)
-    assert settings.audio_storage_root == Path("storage/audio")
+    assert settings.audio_storage_root == empty / "storage" / "audio"
 
 
 def test_variables_are_read_from_dot_env(empty):
@@ -58,16 +58,9 @@ def test_variables_are_read_from_dot_env(empty):
 
 
 def test_the_environment_takes_precedence_over_dot_env(empty, monkeypatch):
-    (empty / ".env").write_text("POSTGRES_DB=from_file\nPOSTGRES_PORT=1\n")
+    (empty / ".env").write_text("POSTGRES_DB=from_file\nPOSTGRES_POOL_SIZE=1\n")
     monkeypatch.setenv("POSTGRES_DB", "from_environment")
-    assert (load_settings().postgres_db, load_settings().postgres_port) == ("from_environment", 1)
-
-
-def test_the_url_takes_precedence_over_single_variables(monkeypatch):
-    monkeypatch.setenv("POSTGRES_HOST", "ignored")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h:5434/n")
-    url = addresses.owner_url(load_settings())
-    assert (url.drivername, url.host, url.database) == ("postgresql+psycopg2", "h", "n")
+    assert (load_settings().postgres_db, load_settings().postgres_pool_size) == ("from_environment", 1)
 
 
 def test_settings_are_immutable_and_show_no_secrets(monkeypatch):
@@ -109,7 +102,7 @@ def test_an_invalid_value_is_an_error_that_names_the_variable(monkeypatch, name,
         load_settings()
 
 
-def test_each_server_and_database_has_a_separate_key_file(monkeypatch):
+def test_each_server_and_database_has_a_separate_key_file(monkeypatch, tmp_path):
     paths = set()
     for variables in (
         {},
@@ -124,7 +117,7 @@ def test_each_server_and_database_has_a_separate_key_file(monkeypatch):
             for name, value in variables.items():
                 patch.setenv(name, value)
             path = addresses.key_path(load_settings())
-        assert path.parent == addresses.KEY_FOLDER
+        assert path.parent == tmp_path / addresses.KEY_FOLDER
         assert path.name == Path(path.name).name
         assert not path.name.startswith(".")
         paths.add(path)
@@ -145,12 +138,13 @@ def test_the_login_is_named_after_the_database_and_has_at_most_63_bytes(monkeypa
         assert len(names.members.encode()) <= 63
         assert len(names.administrators.encode()) <= 63
         assert names.members != names.administrators
+    monkeypatch.setenv("DATABASE_URL", "postgresql://owner@db/name")
     monkeypatch.setenv("POSTGRES_APP_USER", "mine")
     assert addresses.login_names(load_settings(), "case_files").members == "mine"
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch):
-    for name in ("POSTGRES_HOST", "DATABASE_URL", "ADMIN_PASSWORD", "POSTGRES_DB"):
+    for name in ("POSTGRES_HOST", "DATABASE_URL", "ADMIN_PASSWORD", "POSTGRES_DB", "POSTGRES_PORT"):
         monkeypatch.setenv(name, "")
 
     settings = load_settings()

@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import runpy
 import select
 import signal
@@ -23,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# The line in which every command says which database and storage it works on.
+ANNOUNCEMENT = re.compile(r"^\w+: database .*; recordings in .*\n")
 # Imported for their dependencies, then removed from sys.modules, since they run as `__main__`.
 PROGRAMS = (
     "alembic.__main__",

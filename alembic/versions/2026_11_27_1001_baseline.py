@@ -210,6 +210,13 @@ def users() -> None:
         sa.Column(
             "password_hash", sa.Text(), nullable=True, comment="bcrypt with a scheme prefix; null: cannot sign in"
         ),
+        sa.Column(
+            "sign_in_epoch",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="raised by a new password and by deactivation: what services handed out before is void",
+        ),
         sa.Column("is_active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         moment("last_login", server_default=sa.FetchedValue(), nullable=True),
         sa.Column(
@@ -909,10 +916,16 @@ def activity_log() -> None:
     )
     op.create_index("activity_logs_case_id_created_at_idx", "activity_logs", ["case_id", "created_at", "id"])
     op.create_index(
-        "activity_logs_case_id_entity_idx", "activity_logs", ["case_id", "entity", "entity_id", "created_at", "id"]
+        "activity_logs_case_id_entity_idx",
+        "activity_logs",
+        ["case_id", "entity", "entity_id", "created_at", "id"],
+        postgresql_where=sa.text("operation <> 'event' OR entity_id IS NULL"),
     )
     op.create_index(
-        "activity_logs_entity_idx", "activity_logs", [sa.text("(entity || '')"), "entity_id", "created_at", "id"]
+        "activity_logs_entity_idx",
+        "activity_logs",
+        [sa.text("(entity || '')"), "entity_id", "created_at", "id"],
+        postgresql_where=sa.text("operation <> 'event'"),
     )
     op.create_index("activity_logs_actor_id_idx", "activity_logs", [sa.text("(actor_id + 0)"), "created_at", "id"])
     op.create_index("activity_logs_transaction_id_idx", "activity_logs", [sa.text("(transaction_id::text::bigint)")])
@@ -1015,7 +1028,7 @@ def limits() -> None:
             "counter",
             sa.BigInteger(),
             nullable=False,
-            comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names",
+            comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names; plus 2^62: reads",
         ),
         moment("ends_at", nullable=False, comment="from then on entries are written again"),
         sa.Column("dropped", sa.BigInteger(), nullable=False, comment="entries that were counted and not written"),

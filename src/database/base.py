@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Double,
@@ -25,16 +26,18 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    event,
     func,
     text,
 )
 from sqlalchemy import inspect as inspect_mapped
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator, UserDefinedType
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, Mapper, declared_attr, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from src.database.schema import declaration
 from src.database.schema.declaration import Protected
+from src.database.schema.moments import Moment, require_assigned
 
 NAMING_CONVENTION = {
     "pk": "%(table_name)s_pkey",
@@ -47,7 +50,7 @@ NAMING_CONVENTION = {
 ACTOR = text("public.actor_id()")
 """The acting user, as a server default."""
 
-Timestamp = TIMESTAMP(timezone=True)
+Timestamp = Moment()
 LARGEST_DOCUMENT = 1 << 20
 """The limit of a JSON column that declares none, in bytes as text."""
 LARGEST_LIST = 16 << 10
@@ -109,6 +112,10 @@ class Base(DeclarativeBase):
         if table is not None:
             declaration.declare(table, cls.__protection__)
             for column in table.columns:
+                if isinstance(column.type, Moment):
+                    column.type = Moment(column.name)
+                elif isinstance(column.type, TypeDecorator) and isinstance(column.type.impl, Moment):
+                    column.type.impl = Moment(column.name)
                 if declaration.LENGTH in column.info:
                     least, most = column.info[declaration.LENGTH]
                     table.append_constraint(length_limit(column.name, most, least=least))
@@ -122,6 +129,19 @@ class Base(DeclarativeBase):
         state = inspect_mapped(self)
         identity = state.identity if state is not None else None
         return f"<{type(self).__name__} {'new' if identity is None else '/'.join(map(str, identity))}>"
+
+
+def stored_type(column: ColumnElement[Any]) -> TypeEngine[Any]:
+    """Return the type in which a column is stored, without the decorator that reads or writes it otherwise."""
+    return column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+
+
+@event.listens_for(Base, "mapper_configured", propagate=True)
+def _check_moments(mapper: Mapper[Any], model: type[Any]) -> None:
+    """Refuse times without a time zone where they are assigned, which is where the mistake is."""
+    for attribute in mapper.column_attrs:
+        if isinstance(stored_type(attribute.columns[0]), Moment):
+            event.listen(getattr(model, attribute.key), "set", require_assigned)
 
 
 class Record(Base):
@@ -257,8 +277,7 @@ def readable_limit(column: Column[Any]) -> CheckConstraint | None:
     PostgreSQL stores times and JSON that drivers cannot read: see src/database/sql/readable_values_1.sql.
     """
     name, size = column.name, column.info.get(declaration.SIZE)
-    kind = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
-    if isinstance(kind, DateTime):
+    if isinstance(stored_type(column), DateTime):
         return CheckConstraint(f"public.readable_time_1({name})", name=f"{name}_range")
     if isinstance(column.type, Date):
         return CheckConstraint(f"public.readable_date_1({name})", name=f"{name}_range")

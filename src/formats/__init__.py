@@ -50,7 +50,11 @@ def parse(source: Any, *, dialect: Dialect | None = None, expected_language: str
     Raises InvalidInput for invalid input; the message names the segment and the word.
     """
     if dialect is not None and dialect not in DIALECTS:
-        raise InvalidInput(f"dialect: unknown value {dialect!r:.40}; use one of {', '.join(sorted(DIALECTS))}.")
+        raise InvalidInput(
+            f"dialect: unknown value {dialect!r:.40}; use one of {', '.join(sorted(DIALECTS))}.",
+            field="dialect",
+            value=dialect,
+        )
     source = _content(source)
     try:
         parsed = _parse(source, dialect)
@@ -73,7 +77,9 @@ def _parse(source: Any, dialect: str | None) -> Parsed:
     found, document = detection.located(source)
     if dialect is not None and dialect != found:
         if not {dialect, found} <= detection.WHISPER_FAMILY:
-            raise InvalidInput(f"dialect: the result is {found}, not {dialect}; pass {found}, or None to detect it.")
+            raise InvalidInput(
+                f"dialect: the result is {found}, not {dialect}; pass {found}, or None to detect it.", field="dialect"
+            )
         found = dialect
     return _read(document, found)
 
@@ -97,7 +103,9 @@ def _is_content(source: Any) -> bool:
 def _content(source: Any) -> Any:
     """Return the content of a path or a file; return objects unchanged."""
     if isinstance(source, str):
-        raise InvalidInput("source: a str is ambiguous (path or content); pass a pathlib.Path or bytes.")
+        raise InvalidInput(
+            "source: a str is ambiguous (path or content); pass a pathlib.Path or bytes.", field="source"
+        )
     if isinstance(source, os.PathLike):
         with opened(source) as file:
             try:

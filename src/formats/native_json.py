@@ -18,7 +18,11 @@ SCHEMA = SCHEMA_FAMILY + "1"
 def parse(document: Mapping[str, Any]) -> Parsed:
     """Parse the output of `pieces` without loss. Raises InvalidInput for another version of the schema."""
     if document.get("schema") != SCHEMA:
-        raise InvalidInput(f"schema: unsupported version of {SCHEMA_FAMILY}; this program reads {SCHEMA}.")
+        raise InvalidInput(
+            f"schema: unsupported version of {SCHEMA_FAMILY}; this program reads {SCHEMA}.",
+            field="schema",
+            limit=SCHEMA,
+        )
     source = listed(document.get("segments"), "segments")
     segments = Segments(_segment(raw, index) for index, raw in enumerate(source))
     whole = Reading("the result")

@@ -93,7 +93,10 @@ class Reading:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InvalidInput(f"{self.place}{place}: the text is {type(value).__name__}; a str is required.")
+            raise InvalidInput(
+                f"{self.place}{place}: the text is {type(value).__name__}; a str is required.",
+                field=f"{self.place}{place}",
+            )
         if UNSTORABLE.search(value) is None:
             return value
         self.flag("replaced_characters")
@@ -149,15 +152,21 @@ class Reading:
             try:
                 value = value.item()
             except (TypeError, ValueError, RuntimeError) as error:
-                raise InvalidInput(f"{self.place}{place}: {value!r:.80} is not a {kind}; pass a number.") from error
+                raise InvalidInput(
+                    f"{self.place}{place}: {value!r:.80} is not a {kind}; pass a number.", field=f"{self.place}{place}"
+                ) from error
         if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
-            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.")
+            raise InvalidInput(
+                f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.", field=f"{self.place}{place}"
+            )
         try:
             return float(value)
         except OverflowError:
             return math.inf  # an integer larger than any float: not finite, the caller sets the flag
         except ValueError as error:
-            raise InvalidInput(f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.") from error
+            raise InvalidInput(
+                f"{self.place}{place}: {_short(value)} is not a {kind}; pass a number.", field=f"{self.place}{place}"
+            ) from error
 
 
 def _short(value: Any) -> str:
@@ -170,7 +179,7 @@ def listed(value: Any, place: str) -> Iterable[Any]:
     if value is None:
         return ()
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidInput(f"{place}: {type(value).__name__} found; a list is required.")
+        raise InvalidInput(f"{place}: {type(value).__name__} found; a list is required.", field=place)
     return value
 
 
@@ -213,7 +222,9 @@ def whole(file: Any, most: int = -1) -> bytes:
 def require_unused(value: Any, place: str) -> None:
     """Raise InvalidInput for a consumed generator, which would otherwise be read as a result without segments."""
     if isinstance(value, GeneratorType) and value.gi_frame is None:
-        raise InvalidInput(f"{place}: the generator is already consumed; run the recogniser again, or pass a list.")
+        raise InvalidInput(
+            f"{place}: the generator is already consumed; run the recogniser again, or pass a list.", field=place
+        )
 
 
 def filled(value: Any) -> bool:
@@ -236,7 +247,7 @@ def named(value: Any, place: str) -> Mapping[str, Any]:
         fields = _attributes(value)
         if _RESULT_FIELDS & fields.keys():
             return fields
-    raise InvalidInput(f"{place}: {type(value).__name__} found; an object with fields is required.")
+    raise InvalidInput(f"{place}: {type(value).__name__} found; an object with fields is required.", field=place)
 
 
 def _attributes(value: Any) -> Mapping[str, Any]:

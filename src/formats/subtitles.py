@@ -188,7 +188,11 @@ def _follows(number: str, other: str) -> bool:
 def _times(line: str, place: str) -> tuple[Reading, int | None, int | None]:
     found = TIMES.fullmatch(line)
     if found is None:
-        raise InvalidInput(f"{place}: {line!r:.80} is neither a time line nor text of a cue; remove or correct it.")
+        raise InvalidInput(
+            f"{place}: {line!r:.80} is neither a time line nor text of a cue; remove or correct it.",
+            field=place,
+            value=line,
+        )
     reading = Reading(place)
     start, end = _milliseconds(found.groups()[:5]), _milliseconds(found.groups()[5:])
     return reading, *reading.span(start, end, 1)

@@ -98,7 +98,10 @@ def _words(reading: Reading, tokens: Any) -> list[Word]:
         raw = named(value, reading.place + place)
         text = raw.get("text")
         if not isinstance(text, str):
-            raise InvalidInput(f"{reading.place}{place}: the token is {type(text).__name__}; a str is required.")
+            raise InvalidInput(
+                f"{reading.place}{place}: the token is {type(text).__name__}; a str is required.",
+                field=f"{reading.place}{place}",
+            )
         if _SPECIAL.fullmatch(text):
             continue
         if text[:1].isspace() or (UNSPACED.match(text) and not _broken("".join(part for part, _, _ in group))):

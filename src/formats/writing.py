@@ -67,9 +67,13 @@ def pieces(
     """Yield the text of `write` in pieces. `json` and `text` keep only one segment in memory at a time."""
     writer = FORMATS.get(format)
     if writer is None:
-        raise InvalidInput(f"format: unknown value {format!r:.40}; use one of {', '.join(FORMATS)}.")
+        raise InvalidInput(
+            f"format: unknown value {format!r:.40}; use one of {', '.join(FORMATS)}.", field="format", value=format
+        )
     if columns is not None and columns < FEWEST_COLUMNS:
-        raise InvalidInput(f"columns: {columns}; at least {FEWEST_COLUMNS}.")
+        raise InvalidInput(
+            f"columns: {columns}; at least {FEWEST_COLUMNS}.", field="columns", value=columns, limit=FEWEST_COLUMNS
+        )
     head = {
         "language": language,
         "language_probability": language_probability,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from src.maintenance.brief_waits import brief_transaction
+
 ROWS_AT_ONCE = 1_000
 
 
@@ -28,7 +30,7 @@ def write_baselines(session: Session) -> Baselines:
             with session.begin():
                 written = session.scalar(select(func.public.write_baseline(table, ROWS_AT_ONCE))) or 0
             entries += written
-    with session.begin():
+    with brief_transaction(session):
         digests = session.execute(
             text(
                 "UPDATE public.transcriptions t SET segments_sha256 = public.transcription_digest(t.id)"

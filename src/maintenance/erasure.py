@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import User
 from src.errors import InvalidInput
+from src.maintenance.brief_waits import brief_transaction
 from src.maintenance.retention import erase_archived, forget_replaced
 from src.storage import StorageBackend
 
@@ -19,9 +20,10 @@ def erase_everywhere(
     """Erase the payloads about a case, deleted or not, or about a user's own row; return how many entries it were.
 
     Commits. That the entries existed remains, and stays provable. Raises InvalidInput for an unknown user, or unless
-    exactly one of the two is given; Conflict while a legal hold is active in the case.
+    exactly one of the two is given; Conflict while a legal hold is active in the case. A session that keeps the case
+    locked is waited for briefly: then the error of the timeout.
     """
-    with session.begin():
+    with brief_transaction(session):
         session.execute(select(func.set_config("sti.reason", reason, True)))
         user_id = None
         if username is not None:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, StorageObject
+from src.maintenance.brief_waits import brief_transaction, is_locked
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import FAULTS, Check, read_again
 from src.storage import StorageBackend
@@ -30,7 +31,8 @@ def verify_all(
     """Check recordings not checked for that long, or a random sample of them; the longest unchecked first.
 
     Each check commits on its own: start a killed run again, and it continues. Recordings in backends that are not in
-    `storages` are skipped. The log gets an entry for each fault, and one with the counts.
+    `storages` are skipped. The log gets an entry for each fault, and one with the counts. The result of a recording
+    that a session keeps locked counts and is logged, but the next run checks it again.
     """
     counted: Counter[str] = Counter()
     with session.begin():
@@ -69,13 +71,16 @@ def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], au
     check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
     fault = {"name": name, "size_bytes": size, "outcome": check.outcome} if check.outcome != "sound" else None
     try:
-        with session.begin():
+        with brief_transaction(session):
             if not _note(session, check):
                 return None  # moved or removed while it was read; the next run checks it again
             if fault is not None:
                 log_as_owner(session, "audio.verified", case_id=case_id, audio_id=audio_id, detail=fault)
-    except IntegrityError as error:
-        # A row from before a CHECK cannot be changed. The result counts, and the next run checks the bytes again.
+    except DBAPIError as error:
+        # A row from before a CHECK cannot be changed, and a session may keep a row locked. The result counts, and the
+        # next run checks the bytes again.
+        if not (isinstance(error, IntegrityError) or is_locked(error)):
+            raise
         logger.warning("The check of recording %s cannot be stored: %s.", audio_id, first_line(error.orig or error))
         if fault is not None:
             with session.begin():

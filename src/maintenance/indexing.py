@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 from src.database.provisioning.extensions import create_name_indexes
+from src.maintenance.brief_waits import BRIEFLY
 
 # Segments whose index entry is current are not written, so repeating the statement costs only reads.
 _REINDEX = text("""
@@ -44,6 +45,7 @@ def reindex(engine: Engine, *, batch: int = 5000, since: int = 0) -> Iterator[Ba
     """
     while True:
         with engine.begin() as connection:
+            connection.execute(BRIEFLY)
             done = connection.execute(_REINDEX, {"since": since, "max_rows": batch}).one()
         if done.last_id is None:
             return

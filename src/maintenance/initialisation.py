@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -16,21 +15,24 @@ from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference
-from src.database.provisioning.extensions import create_extensions, create_name_indexes
+from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
-from src.database.provisioning.migrate import migration_lock, upgrade
+from src.database.provisioning.migrate import LOCK_TIMEOUT, migration_lock, upgrade
 from src.database.provisioning.readiness import check as check_readiness
+from src.database.provisioning.restored import require_own_tables, require_whole
+from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
 from src.errors import InvalidInput
-from src.maintenance.ending_sessions import table_locks
+from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
+from src.maintenance.serving_checks import Report, check_sign_in, check_storage
 from src.services.history import unsealed
-from src.storage import open_backend
 
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
 
-Report = Callable[[str], None]
+# The flags of readable cases take a byte for each id up to the largest, in each statement (ADR 0012).
+MOST_BURNT_IDS = 1_000_000
 
 
 class Administrator(NamedTuple):
@@ -75,26 +77,34 @@ def initialise(
         )
 
 
-def check(engine: Engine, settings: Settings) -> list[str]:
-    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready."""
-    found: list[str] = []
-    root = settings.audio_storage_root
-    if root.is_dir():
-        open_backend("local", root=root).probe()
-    else:
-        found.append(f"the folder of the recordings, {root}, is missing")
+def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
+    """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready.
+
+    `report` receives notes that are not findings. Changes nothing: the storage gets temporary objects only.
+    """
+    found = check_storage(settings, report)
     with engine.connect() as connection:
-        holders = table_locks(connection)
+        holders = lock_crowds(connection) + table_locks(connection)
         if holders:
-            # The comparison would wait for them.
+            # The comparison would wait for them, or find no lock.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
             return [*found, *(f"{holder} ({ended})" for holder in holders)]
+        require_surroundings(connection)
+        require_own_tables(connection)
+        require_whole(connection)
         require_served(connection)
         newer = applied_by_newer(connection)
         if newer is not None:
             return [*found, f"{newer}; check with the newer version"]
-        found += [str(difference) for difference in _differences(connection, settings)]
-        return found + _unsealed(connection)
+        differences = [str(difference) for difference in _differences(connection, settings)]
+        refused = list(check_sign_in(connection, settings, sound=not differences))
+        return [*found, *differences, *refused, *_unsealed(connection), *burnt_case_ids(connection)]
+
+
+def optional(engine: Engine) -> str | None:
+    """Return a sentence about what would help an operator and is not required; None without such."""
+    with engine.connect() as connection:
+        return unused_statistics(connection)
 
 
 def _newer(engine: Engine) -> str | None:
@@ -109,6 +119,8 @@ def _newer(engine: Engine) -> str | None:
 def _apply_seeds(engine: Engine, settings: Settings, report: Report, *, force: bool) -> None:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
+        # A member's transaction may stay open, and all others queue behind a strong lock that waits for it.
+        connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
         present = create_extensions(connection, settings.postgres_required_extensions)
         create_name_indexes(connection)
         months = connection.scalar(text("SELECT public.ensure_activity_partitions(3)"))
@@ -167,11 +179,27 @@ def _unsealed(connection: Connection) -> list[str]:
     return [] if waiting.age <= LONGEST_UNSEALED else [f"the log: {waiting}"]
 
 
+def burnt_case_ids(connection: Connection, *, most: int = MOST_BURNT_IDS) -> list[str]:
+    """Return a sentence when so many ids belong to no case: a refused INSERT takes one too."""
+    if connection.scalar(text("SELECT to_regclass('public.cases_id_seq') IS NULL")):
+        return []
+    taken, kept = connection.execute(
+        text("SELECT s.last_value, (SELECT count(*) FROM public.cases) FROM public.cases_id_seq s")
+    ).one()
+    if taken - kept <= most:
+        return []
+    sentence = (
+        f"{taken - kept} of {taken} ids of cases belong to no case, and sessions get slower with the largest id: find"
+        " who inserts cases without end (docs/security.md)"
+    )
+    return [sentence]
+
+
 def _create_administrator(engine: Engine, administrator: Administrator) -> str:
     with engine.begin() as connection:
         seeding.hold_lock(connection)
         role = select(UserRole.id).where(UserRole.code == "admin").scalar_subquery()
-        same_name = func.lower(User.username) == administrator.name.lower()
+        same_name = func.lower(User.username) == func.lower(administrator.name)
         is_administrator = connection.scalar(select(User.role_id == role).where(same_name))
         if is_administrator is None:
             _insert_with_hash(connection, administrator, connection.scalar(select(role)))

@@ -14,15 +14,13 @@ from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
 from src.errors import Conflict, InvalidInput
+from src.maintenance.brief_waits import BRIEFLY
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
-from src.services.history.archive_checks import check_archives
 from src.storage import StorageBackend, keys
 
-__all__ = ["archive_month", "check_archives", "erase_archived", "forget_replaced"]
-
 BASELINES_AT_ONCE = 1_000
-# One archiving or erasing transaction at a time, and none during a verification (`keep_archives`).
-_ALONE = text("LOCK TABLE public.activity_archives IN SHARE ROW EXCLUSIVE MODE")
+# One archiving or erasing transaction at a time, and none during a verification, which has read the table.
+_ALONE = text("LOCK TABLE public.activity_archives IN ACCESS EXCLUSIVE MODE")
 # Indexes of fields in the JSON array that the leaf hash of an entry covers.
 _CASE, _ENTITY, _ENTITY_ID = 5, 6, 7
 
@@ -76,6 +74,7 @@ def erase_archived(
     """
     if (case_id is None) == (user_id is None):
         raise InvalidInput("Give either case_id or user_id.")
+    session.execute(BRIEFLY)
     session.execute(_ALONE)
     if session.scalar(select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True)):
         raise Conflict(f"Case {case_id} has an active legal hold, which forbids erasing; release it first.")

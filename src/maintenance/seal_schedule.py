@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from src.config import Settings
 from src.database.connection.addresses import key_path
 from src.errors import ConfigurationError
+from src.maintenance.brief_waits import brief_transaction
 from src.services.history import HeadFile, SealKey, Unsealed, unsealed
 from src.services.history.sealing import export_heads, head_of, seal_in
 from src.storage import StorageBackend, keys
@@ -60,7 +61,7 @@ def verifying_key(settings: Settings) -> SealKey | None:
 
 def seal_as_owner(session: Session, key: SealKey, heads: HeadFile, storage: StorageBackend | None = None) -> int:
     """Seal in the owner's session, commit, export the heads to the file and the storage; return the number of seals."""
-    with session.begin():
+    with brief_transaction(session):
         sealed = [head_of(created) for created in seal_in(session, key=key)]
     # Export only after the seals are committed.
     with session.begin():

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import Conflict, LostUpdate, NotFound, StorageError
+from src.maintenance.brief_waits import brief_transaction, is_locked
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import Outcome, read_again
 from src.storage import StorageBackend
@@ -58,8 +60,8 @@ def compare(
 ) -> Differs | Unread | Literal["kept back"] | None:
     """Compare a replaced object and its successor with the recording; if both have its bytes, queue it for removal.
 
-    An object whose bytes are gone is queued too. Returns "kept back" under a legal hold and for a backend that is not
-    in `storages`, None when the object was queued, or changed while it was read. Commits.
+    An object whose bytes are gone is queued too. Returns "kept back" under a legal hold, for locked rows and for a
+    backend that is not in `storages`, None when the object was queued, or changed while it was read. Commits.
     """
     pair = _pair(session, object_id)
     if not isinstance(pair, _Pair):
@@ -75,20 +77,29 @@ def compare(
         result = now_there, read_again(storages[reading], pair.key, pair.size_bytes, pair.sha256)
     except StorageError as error:
         result = error
-    with session.begin():
-        if not _is_unchanged(session, pair):
-            return None
-        if isinstance(result, StorageError):
-            _note(session, pair, str(result))
-            return Unread(pair.key, reading, result)
-        finding = _finding(pair, *result)
-        if finding is None:
-            _queue(session, pair)
-            return None
-        if _note(session, pair, finding):
-            # Once, and not in each sweep.
-            detail = {"name": pair.name, "size_bytes": pair.size_bytes, "outcome": result[0]}
-            log_as_owner(session, "audio.verified", case_id=pair.case_id, audio_id=pair.audio_id, detail=detail)
+    try:
+        with brief_transaction(session):
+            if not _is_unchanged(session, pair):
+                return None
+            if isinstance(result, StorageError):
+                _note(session, pair, str(result))
+                return Unread(pair.key, reading, result)
+            return _settled(session, pair, *result)
+    except DBAPIError as error:
+        if not is_locked(error):
+            raise
+        return "kept back"
+
+
+def _settled(session: Session, pair: _Pair, now_there: Outcome, before: Outcome) -> Differs | None:
+    finding = _finding(pair, now_there, before)
+    if finding is None:
+        _queue(session, pair)
+        return None
+    if _note(session, pair, finding):
+        # Once, and not in each sweep.
+        detail = {"name": pair.name, "size_bytes": pair.size_bytes, "outcome": now_there}
+        log_as_owner(session, "audio.verified", case_id=pair.case_id, audio_id=pair.audio_id, detail=detail)
     return Differs(pair.key, finding)
 
 
@@ -97,7 +108,8 @@ def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_i
 
     Returns the key. The object with the wrong bytes is queued for removal; one in a backend that is not in `storages`
     counts as missing, and is kept. Commits. Raises NotFound for an unknown recording, Conflict when its object is sound
-    or none of those before has its bytes, LostUpdate when the recording is moved meanwhile, and a StorageError.
+    or none of those before has its bytes, or a session keeps it locked, LostUpdate when the recording is moved
+    meanwhile, and a StorageError.
     """
     with session.begin():
         pairs = _pairs(session, audio_id)
@@ -110,7 +122,15 @@ def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_i
     for pair in pairs:
         known = storages.get(pair.backend)
         if known is not None and read_again(known, pair.key, pair.size_bytes, pair.sha256) == "sound":
-            _switch(session, pair, is_wrong=is_known)
+            try:
+                _switch(session, pair, is_wrong=is_known)
+            except DBAPIError as error:
+                if not is_locked(error):
+                    raise
+                raise Conflict(
+                    f"A session keeps recording {audio_id} locked; end it (history seal --end-blocking-after 0), and"
+                    " repeat."
+                ) from error
             return pair.key
     raise Conflict(f"No kept object has the bytes of recording {audio_id}; ingest the original file again.")
 
@@ -197,7 +217,7 @@ def _note(session: Session, pair: _Pair, error: str) -> bool:
 def _switch(session: Session, pair: _Pair, *, is_wrong: bool) -> None:
     archived = pair.key.startswith("archive/")
     reason = func.coalesce(AudioFile.archive_reason, "pointed back to its object in the archive") if archived else None
-    with session.begin():
+    with brief_transaction(session):
         # The triggers make the old object live and set the wrong one to superseded.
         switched = session.execute(
             update(AudioFile)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from psycopg2.errors import LockNotAvailable
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -25,15 +24,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import StorageError, StorageUnavailable
+from src.maintenance.brief_waits import brief_transaction, is_locked
 from src.maintenance.superseded import Differs, compare
 from src.services.recordings.audit import log_as_owner
-from src.storage import StorageBackend
+from src.storage import StorageBackend, keys
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
 _AT_ONCE = 1_000
-# A member may keep rows of a case locked: the sweep continues with others.
-_BRIEFLY = text("SET LOCAL lock_timeout = '2s'")
 _AREAS = ("archive", "cases")
 
 
@@ -173,14 +171,13 @@ def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, 
 def _purge_or_report(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
     """Purge a recording, or leave it to the next sweep when another transaction keeps its rows locked."""
     try:
-        with session.begin():
-            session.execute(_BRIEFLY)
+        with brief_transaction(session):
             done.purged_recordings += _purge(session, row_id, grace)
     except IntegrityError as error:
         # A row from before a CHECK cannot be changed, and the object's row changes with its recording.
         done.failed[f"recording {row_id}"] = first_line(error.orig or error)
     except DBAPIError as error:
-        if not isinstance(error.orig, LockNotAvailable):
+        if not is_locked(error):
             raise
         done.kept_back += 1
 
@@ -207,19 +204,25 @@ def _remove(
     session: Session, by_name: dict[str, StorageBackend], row_id: int, older_than: timedelta, done: Sweep
 ) -> None:
     try:
-        with session.begin():
+        with brief_transaction(session):
             found = _claim(session, row_id, older_than)
             if found is None or found.backend not in by_name:
                 done.kept_back += 1
                 return
             key, backend, size, *_ = found
             session.execute(delete(StorageObject).where(StorageObject.id == row_id))
-            by_name[backend].delete(key)
+            # Earlier versions accepted keys that no storage does: no bytes can have such a key.
+            if keys.is_valid(key):
+                by_name[backend].delete(key)
     except StorageError as error:
         done.failed[key] = str(error)
         with session.begin():
+            # A row that is locked meanwhile keeps the error before this one.
+            unlocked = select(StorageObject.id).where(StorageObject.id == row_id).with_for_update(skip_locked=True)
             values = {"attempts": StorageObject.attempts + 1, "last_error": str(error)[:4000]}
-            session.execute(update(StorageObject).where(StorageObject.id == row_id).values(values))
+            session.execute(
+                update(StorageObject).where(StorageObject.id.in_(unlocked.scalar_subquery())).values(values)
+            )
         if isinstance(error, StorageUnavailable):
             # Its timeout is waited for once, not for each object.
             by_name.pop(backend)

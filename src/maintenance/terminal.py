@@ -6,6 +6,8 @@ them, a line break add one.
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 
 import typer
@@ -22,6 +24,18 @@ def printable(value: object) -> str:
 def say(value: object, *, err: bool = False) -> None:
     """Print a sentence to stdout, or to stderr; every script prints with this function."""
     typer.echo(printable(value), err=err)
+
+
+def flush() -> None:
+    """Write what is buffered. Raises BrokenPipeError when the reader of the output has gone."""
+    sys.stdout.flush()  # raises here and not when the interpreter exits
+
+
+def discard_output() -> None:
+    """Write the rest of the output nowhere: the interpreter would fail on it again when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _visible(character: str) -> str:

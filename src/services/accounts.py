@@ -14,7 +14,7 @@ from src.database.connection.credentials import read_credential, send_credential
 from src.database.connection.session import actor_of, database_of
 from src.database.models import Case, PermissionSubject, User, UserRole
 from src.database.schema.permissions import require_role_permissions
-from src.errors import Forbidden, InvalidInput, NotFound
+from src.errors import Forbidden, InvalidInput, NotFound, SignInFailed
 from src.services import activity
 from src.services.parameters import id_of, in_session, row_of, validate_text
 from src.services.passwords import DEFAULT_COST, hash_password, renewed, verify
@@ -34,6 +34,7 @@ __all__ = [
     "hash_password",
     "permissions",
     "registered_subjects",
+    "sign_in_epoch",
 ]
 
 _LONGEST_NAME = 64
@@ -41,10 +42,11 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class SignedIn:
-    """An authenticated user: the name to open sessions with."""
+    """An authenticated user: the name to open sessions with, and the epoch to store in what the service hands out."""
 
     user_id: int
     username: str
+    sign_in_epoch: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def create_user(
 
 def find_user(session: Session, username: str) -> User:
     """Return the user with this name, ignoring case. Raises NotFound."""
-    name = validate_text(username, "username").lower()
+    # Folded by the database, like the name that is compared: Python folds some letters differently.
+    name = func.lower(validate_text(username, "username"))
     user = session.scalars(select(User).where(func.lower(User.username) == name)).one_or_none()
     if user is None:
         raise NotFound(f"User {username!r} does not exist.")
@@ -107,7 +110,9 @@ def user_of(session: Session, user: User | str | int) -> User:
 
 
 def deactivate(session: Session, user: User | int) -> User:
-    """Deny a user access from the next transaction on; their data stays. Administrators only.
+    """Deny a user access from the next transaction on, and raise the epoch of sign-ins. Administrators only.
+
+    The data of the user stays.
 
     Also the last owner of a case, who then no longer counts as one: add another owner as an administrator. Raises
     Conflict for the last active administrator, Forbidden when the actor is not an administrator.
@@ -127,7 +132,7 @@ def find_role(session: Session, code: str) -> UserRole:
     found = session.scalars(select(UserRole).where(UserRole.code == validate_text(code, "role"))).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(UserRole.code).order_by(UserRole.id)))
-        raise InvalidInput(f"role: {code!r} does not exist; use one of: {known}.")
+        raise InvalidInput(f"role: {code!r} does not exist; use one of: {known}.", field="role", value=code)
     return found
 
 
@@ -147,7 +152,7 @@ def create_role(
     """
     actor_of(session)
     if not isinstance(permissions, Mapping):
-        raise InvalidInput('permissions: not a mapping; give one such as {"case": ["open"]}.')
+        raise InvalidInput('permissions: not a mapping; give one such as {"case": ["open"]}.', field="permissions")
     named = {
         subject: list(verbs) if isinstance(verbs, (tuple, set, frozenset)) else verbs
         for subject, verbs in permissions.items()
@@ -210,12 +215,12 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
 
     Success and failure are logged in a separate transaction, which a rollback of this one does not undo. After five
     consecutive failures, each further attempt has to wait, longer each time. A hash whose cost differs from the
-    configured one is renewed, and so is the bare bcrypt hash (`$2b$…`) of an imported user. Raises Forbidden, with the
-    same message and after the same work, for an unknown name, a wrong password, a user without a password, an inactive
-    user and an attempt during the waiting time.
+    configured one is renewed, and so is the bare bcrypt hash (`$2b$…`) of an imported user. Raises SignInFailed, with
+    the same message and after the same work, for an unknown name, a wrong password, a user without a password, an
+    inactive user and an attempt during the waiting time.
     """
     if not isinstance(username, str) or not isinstance(password, str):
-        raise InvalidInput("username and password: must be text.")
+        raise InvalidInput("username and password: must be text.", field="username")
     # An invalid name takes the same path as an unknown name.
     name = username if username.isprintable() and "|" not in username and len(username) <= _LONGEST_NAME else ""
     found = _credential(session, name)
@@ -228,8 +233,23 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     with database_of(session).side_session(session) as side:
         send_credential(side, "outcome", f"{outcome} {_digest(new_hash)} {name}", new_hash)
     if found is None or outcome != "succeeded":
-        raise Forbidden("Unknown user name, wrong password, or too many failed attempts; wait and try again.")
-    return SignedIn(found.user_id, found.username)
+        raise SignInFailed("Unknown user name, wrong password, or too many failed attempts; wait and try again.")
+    return SignedIn(found.user_id, found.username, found.sign_in_epoch)
+
+
+def sign_in_epoch(session: Session, user: User | str | int | None = None) -> int:
+    """Return the generation of the sign-ins of a user, by default of the actor: for the user and administrators.
+
+    A new password and a deactivation raise it, and nothing lowers it. A service stores the epoch of `authenticate` in
+    the tokens that it hands out, and rejects a token with another one. Raises NotFound for a user who does not exist,
+    Forbidden for another user when the actor is not an administrator.
+    """
+    actor = actor_of(session)
+    id_ = actor if user is None else user_of(session, user).id
+    epoch = session.scalar(select(func.public.sign_in_epoch(cast(id_, BigInteger))))
+    if epoch is None:
+        raise Forbidden("Only the user and administrators may read the epoch of sign-ins.")
+    return int(epoch)
 
 
 def change_password(session: Session, user: User | int, new: str, *, current: str | None = None) -> None:
@@ -272,6 +292,7 @@ class _Credential(NamedTuple):
     password_hash: str | None
     is_active: bool
     wait_seconds: float
+    sign_in_epoch: int
 
 
 def _credential(session: Session, name: str) -> _Credential | None:

@@ -16,6 +16,7 @@ from src.database.base import Base
 from src.database.connection.access_log import note_read as add_read
 from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, ActivityType, Case, User
+from src.database.schema.moments import require_moment
 from src.errors import InvalidInput
 from src.services.parameters import id_of
 from src.services.readable_rows import Unreadable, one_line, readable_rest, readable_rows
@@ -108,7 +109,9 @@ def record(
     """
     actor_of(session)
     if not session.scalar(select(func.count()).select_from(ActivityType).where(ActivityType.code == type)):
-        raise InvalidInput(f"type: {type!r} is not an activity type; use a code of the table activity_types.")
+        raise InvalidInput(
+            f"type: {type!r} is not an activity type; use a code of the table activity_types.", field="type", value=type
+        )
     appended = func.public.record_activity(
         type,
         cast(id_of(Case, case) if case is not None else None, BigInteger),
@@ -160,7 +163,9 @@ def feed(
     recorded to the events. The detail of an entry that cannot be read is `{"unreadable": …}`, which names it.
     """
     if not 1 <= limit <= 10_000:
-        raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.")
+        raise InvalidInput(f"limit: {limit}; give a number from 1 to 10000.", field="limit", value=limit, limit=10000)
+    if since is not None:
+        require_moment(since, "since")
     query = (
         select(ActivityLog, ActivityType.code, ActivityType.name)
         .join(ActivityType, ActivityType.id == ActivityLog.activity_type_id)

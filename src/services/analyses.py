@@ -46,7 +46,12 @@ def add(
     audio = row_of(AudioFile, audio)
     actor_of(session)
     if sentiment_score is not None and (type(sentiment_score) not in {int, float} or not -1 <= sentiment_score <= 1):
-        raise InvalidInput(f"sentiment_score: {sentiment_score!r}; give a number from -1 to 1.")
+        raise InvalidInput(
+            f"sentiment_score: {sentiment_score!r}; give a number from -1 to 1.",
+            field="sentiment_score",
+            value=sentiment_score,
+            limit=1,
+        )
     plain = checked(details, schema)
     found = session.scalars(select(AudioFile).where(AudioFile.id == audio.id)).one_or_none()
     if found is None:
@@ -55,7 +60,9 @@ def add(
     if isinstance(transcription, int):
         transcription = in_session(session, row_of(Transcription, transcription))
     if transcription is not None and transcription.audio_file_id != found.id:
-        raise InvalidInput("transcription: belongs to another recording; give a version of this recording.")
+        raise InvalidInput(
+            "transcription: belongs to another recording; give a version of this recording.", field="transcription"
+        )
     newest = select(func.max(AnalysisResult.version)).where(AnalysisResult.audio_file_id == found.id)
     analysis = AnalysisResult(
         case_id=found.case_id,

@@ -33,15 +33,19 @@ def register_schema(name: str, schema: Mapping[str, Any]) -> None:
             "Schemas need the Python package jsonschema; install it with: pip install 'speech-to-information[schemas]'."
         ) from error
     if not validate_text(name, "name") or len(name) > LONGEST_NAME:
-        raise InvalidInput(f"name: {len(name)} characters; give 1 to {LONGEST_NAME}.")
+        raise InvalidInput(f"name: {len(name)} characters; give 1 to {LONGEST_NAME}.", field="name", limit=LONGEST_NAME)
     try:
         content = json.dumps(schema, sort_keys=True)
         Draft202012Validator.check_schema(json.loads(content))
     except (SchemaError, TypeError, ValueError, RecursionError) as error:
         message = error.message if isinstance(error, SchemaError) else error
-        raise InvalidInput(f"schema: {name!r} is not a valid JSON Schema: {message!s:.200}.") from error
+        raise InvalidInput(
+            f"schema: {name!r} is not a valid JSON Schema: {message!s:.200}.", field="schema", value=name
+        ) from error
     if name in _schemas and _schemas[name][0] != content:
-        raise InvalidInput(f"name: {name!r} is registered for a different schema; use another name.")
+        raise InvalidInput(
+            f"name: {name!r} is registered for a different schema; use another name.", field="name", value=name
+        )
     # An empty registry: by default a reference would be fetched from the network.
     _schemas[name] = content, Draft202012Validator(json.loads(content), registry=Registry())
 
@@ -49,20 +53,24 @@ def register_schema(name: str, schema: Mapping[str, Any]) -> None:
 def checked(details: Mapping[str, Any] | None, schema: str | None) -> dict[str, Any]:
     """Return the details as they are stored. Raises InvalidInput, which names the path of an invalid value."""
     if details is not None and not isinstance(details, Mapping):
-        raise InvalidInput(f"details: {type(details).__name__} is not a mapping; give a dict.")
+        raise InvalidInput(f"details: {type(details).__name__} is not a mapping; give a dict.", field="details")
     try:
         plain = _plain(dict(details or {}), "details")
         if schema is not None:
             _require(plain, schema)
     except RecursionError as error:
-        raise InvalidInput("details: nested too deeply to be stored as JSON; flatten them.") from error
+        raise InvalidInput("details: nested too deeply to be stored as JSON; flatten them.", field="details") from error
     return dict(plain)
 
 
 def _require(details: dict[str, Any], schema: str) -> None:
     if schema not in _schemas:
         known = ", ".join(sorted(_schemas)) or "none"
-        raise InvalidInput(f"schema: {schema!r:.210} is not registered (register_schema); registered are: {known}.")
+        raise InvalidInput(
+            f"schema: {schema!r:.210} is not registered (register_schema); registered are: {known}.",
+            field="schema",
+            value=schema,
+        )
     from jsonschema.exceptions import best_match  # noqa: PLC0415 - installed, since a schema is registered
     from referencing.exceptions import Unresolvable  # noqa: PLC0415 - the same
 
@@ -70,13 +78,15 @@ def _require(details: dict[str, Any], schema: str) -> None:
         error = best_match(_schemas[schema][1].iter_errors(details))
     except Unresolvable as unresolvable:
         raise InvalidInput(
-            f"schema: {schema!r} has an unresolvable reference ({unresolvable.ref}); include its target in the schema."
+            f"schema: {schema!r} has an unresolvable reference ({unresolvable.ref}); include its target in the schema.",
+            field="schema",
+            value=schema,
         ) from unresolvable
     if error is not None:
         place = error.json_path.replace("$", "details", 1)
         # The validator quotes the value, and details are personal.
         problem = error.message.replace(repr(error.instance), "the value", 1)
-        raise InvalidInput(f"{place}: {problem:.200} (schema {schema}).")
+        raise InvalidInput(f"{place}: {problem:.200} (schema {schema}).", field=place)
 
 
 def _plain(value: Any, place: str) -> Any:
@@ -86,16 +96,18 @@ def _plain(value: Any, place: str) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidInput(f"{place}: {value!r} is not a JSON number; leave it out.")
+            raise InvalidInput(f"{place}: {value!r} is not a JSON number; leave it out.", field=place, value=value)
         return value
     if isinstance(value, Mapping):
         return {_key(key, place): _plain(item, f"{place}.{key!s:.60}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    raise InvalidInput(f"{place}: {type(value).__name__} is not a JSON type; convert it to text or a number.")
+    raise InvalidInput(
+        f"{place}: {type(value).__name__} is not a JSON type; convert it to text or a number.", field=place
+    )
 
 
 def _key(key: Any, place: str) -> str:
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise InvalidInput(f"{place}: {key!r:.60} is not a valid JSON key; give text.")
+        raise InvalidInput(f"{place}: {key!r:.60} is not a valid JSON key; give text.", field=place, value=key)
     return validate_text(str(key), f"{place}, a key")

@@ -101,7 +101,9 @@ def update(
     def check(row: Row) -> None:
         unknown = row.keys() - names.keys()
         if type(row.get("id", 0)) is not int:
-            raise InvalidInput(f"id: {row['id']!r:.40} is not an id of {model.__tablename__}; ids are integers.")
+            raise InvalidInput(
+                f"id: {row['id']!r:.40} is not an id of {model.__tablename__}; ids are integers.", field="id"
+            )
         if unknown or "id" not in row or not row.keys() - {"id", "row_version"}:
             problem = f"has no column {min(unknown)!r}" if unknown else "needs an id and a column to set"
             raise InvalidInput(f"{model.__tablename__} {problem}.")
@@ -129,7 +131,9 @@ def delete(
     for ids in _pages(task, which) if isinstance(which, Select) else _pieces(which, task.chunk):
         invalid = [each for each in ids if type(each) is not int]
         if invalid:
-            raise InvalidInput(f"id: {invalid[0]!r:.40} is not an id of {model.__tablename__}; ids are integers.")
+            raise InvalidInput(
+                f"id: {invalid[0]!r:.40} is not an id of {model.__tablename__}; ids are integers.", field="id"
+            )
         with database.session(actor=actor) as session:
             actor_of(session)
             deleted = session.scalars(sql_delete(model).where(model.id.in_(ids)).returning(model.id)).all()
@@ -155,7 +159,9 @@ class _Task:
 
     def __post_init__(self) -> None:
         if not 1 <= self.chunk <= LARGEST_CHUNK:
-            raise InvalidInput(f"chunk: {self.chunk}; give a number from 1 to {LARGEST_CHUNK}.")
+            raise InvalidInput(
+                f"chunk: {self.chunk}; give a number from 1 to {LARGEST_CHUNK}.", field="chunk", limit=LARGEST_CHUNK
+            )
 
     def report(self, done: int) -> None:
         if self.progress is not None:
@@ -289,7 +295,7 @@ def _pages(task: _Task, query: Select[Any]) -> Iterator[list[int]]:
     last = 0
     ids, *others = query.subquery().c
     if others and ids.key != "id":
-        raise InvalidInput(f"which: the query selects {ids.key!r} first; select only ids.")
+        raise InvalidInput(f"which: the query selects {ids.key!r} first; select only ids.", field="which")
     while True:
         with task.database.session(actor=task.actor) as session:
             page = list(session.scalars(select(ids).where(ids > last).order_by(ids).limit(task.chunk)))

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
 from src.database.models.cases import PriorityCode, StatusCode
+from src.database.schema.moments import require_moment
 from src.database.schema.permissions import CASE_VERBS, CaseRole, CaseVerb, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
@@ -42,7 +43,7 @@ def open_case(
     """
     actor_of(session)
     if not validate_text(title, "title").strip():
-        raise InvalidInput("title: empty; give the case a title.")
+        raise InvalidInput("title: empty; give the case a title.", field="title")
     case = Case(
         title=title,
         description=validate_text(description, "description"),
@@ -53,7 +54,9 @@ def open_case(
         if _GENERATED_CODE.match(unicodedata.normalize("NFKC", case_code)):
             raise InvalidInput(
                 f"case_code: {case_code!r} has the form that the database gives to cases without a code; choose"
-                " another one, or give none."
+                " another one, or give none.",
+                field="case_code",
+                value=case_code,
             )
     session.add(case)
     session.flush()  # the id is needed below and by the caller
@@ -139,13 +142,16 @@ def add_participant(
     `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` removes verbs and overrides
     `allow`. `subjects` are verbs of subjects that services registered: `{"report": ["read"]}`. For a user who is
     already a participant, role, expiry and verbs are replaced. Raises NotFound for an unknown user, InvalidInput for an
-    unknown role, subject or verb, Conflict when the case would lose its last owner, Forbidden when the actor may not
-    manage the case, does not hold a verb that is granted, removed or denied, would grant one for longer than the own
-    participation, or would change an owner without being an owner for at least as long.
+    unknown role, subject or verb or a time without a time zone, Conflict when the case would lose its last owner,
+    Forbidden when the actor may not manage the case, does not hold a verb that is granted, removed or denied, would
+    grant one for longer than the own participation, or would change an owner without being an owner for at least as
+    long.
     """
     case = row_of(Case, case)
     actor_of(session)
     require_choice(role, CaseRole, "role")
+    if expires_at is not None:
+        require_moment(expires_at, "expires_at")
     named: dict[str, Iterable[str]] = {**(subjects or {}), "allow": allow, "deny": deny}
     permissions = {key: list(verbs) for key, verbs in named.items() if verbs}
     require_participation(permissions, registered_subjects(session) if subjects else {})
@@ -185,7 +191,7 @@ def add_note(session: Session, case: Case | int, body: str) -> CaseNote:
     case = row_of(Case, case)
     actor_of(session)
     if not validate_text(body, "body").strip():
-        raise InvalidInput("body: empty; give the note a text.")
+        raise InvalidInput("body: empty; give the note a text.", field="body")
     note = CaseNote(case_id=case.id, body=body)
     session.add(note)
     session.flush()  # the caller needs the id
@@ -200,7 +206,7 @@ def place_hold(session: Session, case: Case | int, *, reason: str) -> LegalHold:
     case = row_of(Case, case)
     actor_of(session)
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: empty; a legal hold needs a reason.")
+        raise InvalidInput("reason: empty; a legal hold needs a reason.", field="reason")
     hold = LegalHold(case_id=case.id, reason=reason)
     session.add(hold)
     session.flush()  # the caller needs the id
@@ -216,7 +222,7 @@ def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> Leg
     if hold.released_at is not None:
         raise Conflict(f"Legal hold {hold.id} is already released.")
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: empty; releasing a legal hold needs a reason.")
+        raise InvalidInput("reason: empty; releasing a legal hold needs a reason.", field="reason")
     hold.released_at, hold.released_by_id, hold.release_reason = moment, actor, reason
     session.flush()  # raises here, not at commit, if the actor may not release it
     activity.record(session, "hold.released", case=hold.case_id, entity=hold, detail={"reason": reason})

@@ -35,7 +35,7 @@ def id_of(model: type[Record], row: Record | int | None) -> int:
     value = row.id if isinstance(row, model) else row
     if isinstance(value, bool) or not isinstance(value, int):
         what = f"{type(row).__name__} without an id" if isinstance(row, model) else f"{type(row).__name__}"
-        raise InvalidInput(f"{model.__name__}: pass a row or its id, not {what}.")
+        raise InvalidInput(f"{model.__name__}: pass a row or its id, not {what}.", field=model.__name__)
     return value
 
 
@@ -51,7 +51,9 @@ def require_choice(value: object, choices: Any, field: str) -> None:
     """Raise InvalidInput with the choices when a value is not one of a `Literal` type."""
     known = get_args(choices)
     if value not in known:
-        raise InvalidInput(f"{field}: {value!r}; pass one of {', '.join(map(repr, known))}.")
+        raise InvalidInput(
+            f"{field}: {value!r}; pass one of {', '.join(map(repr, known))}.", field=field, value=value, limit=known
+        )
 
 
 def by_code(session: Session, table: type[L], code: str | L) -> L:
@@ -62,7 +64,9 @@ def by_code(session: Session, table: type[L], code: str | L) -> L:
     if isinstance(code, table):
         return in_session(session, code)
     if not isinstance(code, str):
-        raise InvalidInput(f"{table.__tablename__}: pass a code or a row, not {type(code).__name__}.")
+        raise InvalidInput(
+            f"{table.__tablename__}: pass a code or a row, not {type(code).__name__}.", field=table.__tablename__
+        )
     found = session.scalars(select(table).where(table.code == code)).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(table.code).where(table.is_active).order_by(table.id)))
@@ -84,13 +88,19 @@ def language_by_code(session: Session, code: str) -> Language:
     for candidate in candidates:
         if candidate in rows:
             return rows[candidate]
-    raise InvalidInput(f"language: {code!r} is unknown; give a BCP 47 code such as en, pt-BR or zh (table languages).")
+    raise InvalidInput(
+        f"language: {code!r} is unknown; give a BCP 47 code such as en, pt-BR or zh (table languages).",
+        field="language",
+        value=code,
+    )
 
 
 def validate_text(value: str, place: str) -> str:
     """Return the text if the database can store it. Raises InvalidInput, which names the place, otherwise."""
     if not isinstance(value, str):
-        raise InvalidInput(f"{place}: {type(value).__name__} is not text.")
+        raise InvalidInput(f"{place}: {type(value).__name__} is not text.", field=place)
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInput(f"{place}: the text contains a NUL character or an unpaired surrogate; remove it.")
+        raise InvalidInput(
+            f"{place}: the text contains a NUL character or an unpaired surrogate; remove it.", field=place
+        )
     return value

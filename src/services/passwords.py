@@ -68,13 +68,17 @@ def _as_imported(password: str) -> bytes:
 
 def _encoded(password: str) -> bytes:
     if not password:
-        raise InvalidInput("password: empty; choose a password.")
+        raise InvalidInput("password: empty; choose a password.", field="password")
     try:
         encoded = unicodedata.normalize("NFKC", password).encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidInput("password: contains an unpaired surrogate; choose another.") from None
+        raise InvalidInput("password: contains an unpaired surrogate; choose another.", field="password") from None
     if len(encoded) > MOST_BYTES:
-        raise InvalidInput(f"password: {len(encoded)} bytes in UTF-8; at most {MOST_BYTES}. Shorten it.")
+        raise InvalidInput(
+            f"password: {len(encoded)} bytes in UTF-8; at most {MOST_BYTES}. Shorten it.",
+            field="password",
+            limit=MOST_BYTES,
+        )
     return encoded
 
 

@@ -88,7 +88,9 @@ def claim(
     """
     actor_of(session)
     if not kinds:
-        raise InvalidInput("kinds: empty; give the kinds of jobs that this worker runs, such as 'transcribe'.")
+        raise InvalidInput(
+            "kinds: empty; give the kinds of jobs that this worker runs, such as 'transcribe'.", field="kinds"
+        )
     _require_lease_seconds(lease_seconds)
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
     claiming = select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
@@ -138,7 +140,11 @@ def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True
     a week.
     """
     if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
-        raise InvalidInput(f"delay_seconds: {delay_seconds}; give a number from 0 to {LONGEST_DELAY_SECONDS}.")
+        raise InvalidInput(
+            f"delay_seconds: {delay_seconds}; give a number from 0 to {LONGEST_DELAY_SECONDS}.",
+            field="delay_seconds",
+            value=delay_seconds,
+        )
     state: JobState = session.scalars(
         select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
     ).one()
@@ -148,4 +154,6 @@ def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True
 
 def _require_lease_seconds(given: int) -> None:
     if not 1 <= given <= 86_400:
-        raise InvalidInput(f"lease_seconds: {given}; give a number from 1 to 86400.")
+        raise InvalidInput(
+            f"lease_seconds: {given}; give a number from 1 to 86400.", field="lease_seconds", value=given, limit=86400
+        )

@@ -7,7 +7,6 @@ does not support that, one with an exclusive name in a folder of its own, which 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from src.storage import file_system
 from src.storage.contract import SweepReport
 
 INCOMPLETE = ".incomplete"
 
 _NAME = re.compile("[0-9a-f]{32}")
 _WRITABLE_BY_OWNER = 0o600
-_NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+_NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 
 
 class AtomicFile(Protocol):
@@ -68,7 +68,7 @@ class NamedFile:
         except OSError:
             os.close(self._incomplete)
             raise
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        self.unlocked = file_system.lock(self.descriptor)  # why it has no lock, if so
 
     def publish(self, folder: int, name: str) -> None:
         os.link(self._name, name, src_dir_fd=self._incomplete, dst_dir_fd=folder, follow_symlinks=False)
@@ -94,6 +94,25 @@ def open_unnamed(folder: int) -> UnnamedFile | None:
         raise
 
 
+def links_unnamed(incomplete: int) -> bool:
+    """Return whether a file without a name can be created and get one: some sandboxes and file systems refuse the link.
+
+    `incomplete` is the folder of incomplete files. Raises OSError.
+    """
+    file = open_unnamed(incomplete)
+    if file is None:
+        return False
+    name = uuid4().hex
+    try:
+        file.publish(incomplete, name)
+        os.unlink(name, dir_fd=incomplete)
+    except OSError:  # a named file shows whether linking itself fails
+        return False
+    finally:
+        file.close()
+    return True
+
+
 def sweep(incomplete: int, older_than: timedelta, *, dry_run: bool) -> SweepReport:
     """Remove named files without a live writer whose last write is `older_than` ago or longer. Raises OSError."""
     found = removed = found_bytes = 0
@@ -117,9 +136,6 @@ def sweep(incomplete: int, older_than: timedelta, *, dry_run: bool) -> SweepRepo
 def _is_being_written(incomplete: int, name: str) -> bool:
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=incomplete)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return file_system.is_locked(descriptor)
     finally:
         os.close(descriptor)
-    return False

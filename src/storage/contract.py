@@ -164,5 +164,9 @@ class StorageBackend(Protocol):
         ...
 
     def probe(self) -> Capabilities:
-        """Test the storage by writing and removing objects. Raises StorageUnavailable when it cannot be used."""
+        """Do with temporary objects what real work does: put, read whole and in part, copy, list, delete.
+
+        Raises StorageUnavailable or ConfigurationError, with the reason of the server, when one of these is not
+        possible; what the backend compensates for is in the notes.
+        """
         ...

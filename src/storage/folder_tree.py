@@ -12,12 +12,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.errors import NoSpace, StorageError, StorageUnavailable
+from src.storage.file_system import sync_folder
 
 FOLDER_MODE = 0o750
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OTHER_FILE_SYSTEM = "use a file system with hard links, such as ext4, XFS, Btrfs, ZFS or NFS"
 _ADVICE = {
+    errno.EOPNOTSUPP: _OTHER_FILE_SYSTEM,
+    errno.ENOSYS: _OTHER_FILE_SYSTEM,
+    errno.EINVAL: _OTHER_FILE_SYSTEM,
+    errno.ENOTCONN: "the program that serves its mount has ended; mount it again",
+    errno.ESTALE: "its server has replaced the folder; mount it again",
     errno.EACCES: "grant the user of this process read and write access, or set AUDIO_STORAGE_ROOT to another folder",
     errno.EPERM: "grant the user of this process read and write access, on a file system with hard links",
     errno.EROFS: "mount it for writing, or set AUDIO_STORAGE_ROOT to another folder",
@@ -109,7 +116,7 @@ def make_durable_folder(name: str, *, parent: int) -> None:
     """Create the folder unless it exists; sync its entry in the parent in both cases."""
     with suppress(FileExistsError):  # created by another writer, whose fsync may be pending
         os.mkdir(name, FOLDER_MODE, dir_fd=parent)
-    os.fsync(parent)
+    sync_folder(parent)
 
 
 def _make_durable_folders(path: Path) -> None:

@@ -15,14 +15,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from uuid import uuid4
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
 from src.storage import keys
 from src.storage.arguments import checked_choice, checked_size, checked_window, size_mismatch
-from src.storage.atomic_file import INCOMPLETE, AtomicFile, NamedFile, open_unnamed, sweep
+from src.storage.atomic_file import INCOMPLETE, AtomicFile, NamedFile, links_unnamed, open_unnamed, sweep
 from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
+from src.storage.file_system import drop_from_cache, make_read_only, reserve, sync_folder
 from src.storage.folder_tree import FolderTree, as_storage_error
+from src.storage.local_probe import LocalWork
 from src.storage.streams import CHUNK_BYTES, Window, buffered, chunks
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class LocalStorage:
         self.name = name
         self._tree = FolderTree(root)
         self._use_tmpfile = use_tmpfile
+        self._unnamed: bool | None = None  # whether files without a name work here; tried at the first write
 
     @property
     def root(self) -> Path:
@@ -106,7 +108,7 @@ class LocalStorage:
                 with self._tree.folder(area, owner) as folder:
                     existed = _unlink(folder, name)
                     # Also when it was gone: the process that removed it may have died before this line.
-                    os.fsync(folder)
+                    sync_folder(folder)
             except FileNotFoundError:
                 return False
         return existed
@@ -148,22 +150,27 @@ class LocalStorage:
                 return SweepReport(found=0, removed=0, found_bytes=0)
 
     def probe(self) -> Capabilities:
-        """See `StorageBackend.probe`; writes, syncs, links and removes an empty file."""
-        notes: tuple[str, ...] = ()
-        with as_storage_error(self.root), self._tree.folder(INCOMPLETE, create=True) as incomplete:
-            create_only = _link_is_create_only(incomplete)
-            unnamed = open_unnamed(incomplete) if self._use_tmpfile else None
-            if unnamed is None:
-                notes = (f"Interrupted writes leave files in {INCOMPLETE}; sweep_incomplete() removes them.",)
-            else:
-                unnamed.close()
-        return Capabilities(conditional_create=create_only, verified_checksums=True, presigned_urls=False, notes=notes)
+        """See `StorageBackend.probe`; does in a folder of incomplete files what real work does, with 16 MiB."""
+
+        def store(folder: int, name: str, data: bytes) -> ObjectInfo:
+            return self._store_in(folder, name, "an object of the probe", data, len(data), read_back=True)
+
+        work = LocalWork(self._tree, self._open_new, store, mode=_READ_ONLY, reserved_bytes=_RESERVED_FROM_BYTES)
+        with as_storage_error(self.root):
+            return work.probe()
 
     def _store(self, key: str, source: BinaryIO | bytes, size: int | None, *, read_back: bool) -> ObjectInfo:
         area, owner, name = key.split("/")
         with ExitStack() as stack:
             with as_storage_error(self.root):
                 folder = stack.enter_context(self._tree.folder(area, owner, create=True))
+            return self._store_in(folder, name, key, source, size, read_back=read_back)
+
+    def _store_in(
+        self, folder: int, name: str, key: str, source: BinaryIO | bytes, size: int | None, *, read_back: bool
+    ) -> ObjectInfo:
+        with ExitStack() as stack:
+            with as_storage_error(self.root):
                 if _exists(folder, name):
                     raise _object_exists(key)
                 new = stack.enter_context(closing(self._open_new(folder)))
@@ -171,7 +178,7 @@ class LocalStorage:
             # Not translated: an OSError of the source is not an error of this storage.
             written, digest = self._fill(new.descriptor, key, source, size)
             with as_storage_error(self.root):
-                os.fchmod(new.descriptor, _READ_ONLY)
+                make_read_only(new.descriptor, _READ_ONLY)
                 os.fsync(new.descriptor)
                 if read_back:
                     _compare(new.descriptor, key, written, digest)
@@ -179,15 +186,24 @@ class LocalStorage:
                     new.publish(folder, name)
                 except FileExistsError as error:
                     raise _object_exists(key) from error
-                os.fsync(folder)
+                sync_folder(folder)
                 return _info(key, os.fstat(new.descriptor), digest)
 
     def _open_new(self, folder: int) -> AtomicFile:
-        unnamed = open_unnamed(folder) if self._use_tmpfile else None
-        if unnamed is not None:
-            return unnamed
+        if self._use_tmpfile and self._unnamed is not False:
+            unnamed = open_unnamed(folder)
+            if unnamed is not None and self._links_unnamed():
+                return unnamed
+            if unnamed is not None:
+                unnamed.close()
         with self._tree.folder(INCOMPLETE, create=True) as incomplete:
             return NamedFile(incomplete)
+
+    def _links_unnamed(self) -> bool:
+        if self._unnamed is None:
+            with self._tree.folder(INCOMPLETE, create=True) as incomplete:
+                self._unnamed = links_unnamed(incomplete)
+        return self._unnamed
 
     def _reserve(self, descriptor: int, size: int | None) -> None:
         if not size:
@@ -200,7 +216,7 @@ class LocalStorage:
                 f"size: {size:,} bytes; {free:,} are free in the storage at {self.root}. Free space and try again."
             )
         if size >= _RESERVED_FROM_BYTES:
-            os.posix_fallocate(descriptor, 0, size)
+            reserve(descriptor, size)
 
     def _fill(self, descriptor: int, key: str, source: BinaryIO | bytes, size: int | None) -> tuple[int, str]:
         digest = hashlib.sha256()
@@ -303,7 +319,7 @@ def _unlink(folder: int, name: str) -> bool:
 def _compare(descriptor: int, key: str, size: int, sha256: str) -> None:
     """Read the file back. Raises IntegrityFailure unless it has that size and SHA-256."""
     # Drop the synced pages from the page cache; otherwise the comparison would read memory, not the device.
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    drop_from_cache(descriptor)
     digest = hashlib.sha256()
     position = 0
     while chunk := os.pread(descriptor, CHUNK_BYTES, position):
@@ -313,18 +329,3 @@ def _compare(descriptor: int, key: str, size: int, sha256: str) -> None:
         raise IntegrityFailure(
             f"{key} differs from the written bytes when read back; nothing was stored. Check the disk."
         )
-
-
-def _link_is_create_only(folder: int) -> bool:
-    name = uuid4().hex  # the form of an incomplete file, which a sweep removes after a kill
-    with closing(NamedFile(folder)) as file:
-        os.fsync(file.descriptor)
-        file.publish(folder, name)
-        try:
-            file.publish(folder, name)
-        except FileExistsError:
-            return True
-        finally:
-            _unlink(folder, name)
-            os.fsync(folder)
-    return False

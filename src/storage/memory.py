@@ -92,7 +92,12 @@ class MemoryStorage:
         with self._lock:
             info, data = self._find(key)
             if not data:
-                raise InvalidInput(f"key: {key} is empty; only objects of at least 1 byte can be corrupted.")
+                raise InvalidInput(
+                    f"key: {key} is empty; only objects of at least 1 byte can be corrupted.",
+                    field="key",
+                    value=key,
+                    limit=1,
+                )
             self._objects[key] = (info, bytes([data[0] ^ 1]) + data[1:])
 
     def put(

@@ -26,11 +26,16 @@ def register_backend(name: str, factory: BackendFactory) -> None:
     """
     if not _NAME.fullmatch(name):
         raise InvalidInput(
-            f"name: {name!a} is not valid for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first."
+            f"name: {name!a} is not valid for a backend; use 1 to 32 of a-z, 0-9, _ and -, a letter first.",
+            field="name",
+            value=name,
+            limit=32,
         )
     if _factories.setdefault(name, factory) is not factory:
         raise InvalidInput(
-            f"name: {name!a} is registered for another backend, and rows of recordings use it; choose another name."
+            f"name: {name!a} is registered for another backend, and rows of recordings use it; choose another name.",
+            field="name",
+            value=name,
         )
 
 

@@ -23,8 +23,11 @@ from src.storage import keys
 from src.storage.arguments import checked_choice, checked_content_type, checked_size, checked_window
 from src.storage.content_disposition import content_disposition
 from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
-from src.storage.s3_bucket import Bucket, ObjectReader
-from src.storage.s3_probe import PROBES, WriteGuards, probe
+from src.storage.s3_bucket import Bucket, StoredObject
+from src.storage.s3_guards import PROBES, WriteGuards, observe
+from src.storage.s3_listing import objects, uploaded_parts, uploads
+from src.storage.s3_probe import encryption_headers, probe
+from src.storage.s3_reader import ObjectReader
 from src.storage.s3_upload import Uploader
 from src.storage.streams import CHUNK_BYTES, Window, buffered
 
@@ -35,15 +38,15 @@ Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 """The server-side encryption of new objects."""
 _MAX_EXPIRES_IN = timedelta(days=7)  # the limit of signature version 4
 _SHA256 = re.compile("[0-9a-f]{64}")
-_AMAZON = WriteGuards(conditional_put=True, conditional_complete=True, checksums=True)
+_AMAZON = WriteGuards(conditional_put=True, conditional_complete=True, checksums=True, metadata=True, server_copy=True)
 
 
 class S3Storage:
     """A `StorageBackend` on S3; the constructor connects to nothing and does not import boto3 yet.
 
-    `endpoint_url` names a compatible server; it is probed before the first write. Without credentials boto3
-    searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the bucket,
-    or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
+    `endpoint_url` names a compatible server, whose guards are observed before the first write. Without credentials
+    boto3 searches as usual (environment, profile, role of the machine). Objects are encrypted by the rules of the
+    bucket, or by `server_side_encryption` (`AES256`, `aws:kms`, `aws:kms:dsse`) and `kms_key_id`. The object of a key
     is stored at `prefix` + key. Directory buckets, which do not list in order, are not supported.
 
     Raises ConfigurationError for invalid settings; so does every operation for credentials or a bucket that the server
@@ -77,6 +80,7 @@ class S3Storage:
         )
         self._encryption = _encryption(server_side_encryption, kms_key_id)
         self._guards = _AMAZON if endpoint_url is None else None
+        self._url_refusal: str | None = None  # why the server rejects presigned addresses, if a probe found that
         self._uploader = Uploader(
             self._bucket,
             encryption=self._encryption,
@@ -111,7 +115,7 @@ class S3Storage:
         """See `StorageBackend.head`; `sha256` is known for objects of one part and for copies."""
         keys.validate(key)
         found = self._bucket.head(key)
-        return ObjectInfo(key, found["ContentLength"], _recorded_sha256(found), found["LastModified"])
+        return ObjectInfo(key, found.size, _recorded_sha256(found), found.modified)
 
     def list(self, prefix: str = "", *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See `StorageBackend.list`; one request for each 1,000 objects, `sha256` is None."""
@@ -126,9 +130,13 @@ class S3Storage:
         keys.validate(source_key)
         keys.validate(target_key)
         found = self._bucket.head(source_key)
-        size = found["ContentLength"]
+        size = found.size
         sha256 = _recorded_sha256(found) or self._digest(found, source_key)[1]
-        self._uploader.copy(source_key, target_key, found, sha256)
+        if self._known_guards().server_copy:
+            self._uploader.copy(source_key, target_key, found, sha256)
+        else:
+            with self._open(found, source_key, 0, None) as source:
+                self._uploader.put(target_key, source, size=size, content_type=found.content_type)
         if self._read_back(target_key) != (size, sha256):
             self._bucket.call("delete_object", target_key)
             raise IntegrityFailure(
@@ -165,21 +173,22 @@ class S3Storage:
         keys.validate(key)
         checked_choice("method", method, URL_METHODS)
         if not timedelta(seconds=1) <= expires_in <= _MAX_EXPIRES_IN:
-            raise InvalidInput(f"expires_in: {expires_in}; at least 1 second, at most 7 days.")
-        parameters: dict[str, Any] = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
-        if method == "GET":
-            operation = "get_object"
-            parameters["ResponseContentDisposition"] = content_disposition(filename)
-        else:
-            operation = "put_object"
-            parameters |= {"IfNoneMatch": "*", **self._encryption}
-            parameters |= {} if content_type is None else {"ContentType": checked_content_type(content_type)}
-            parameters |= {} if size is None else {"ContentLength": checked_size(size)}
-        with self._bucket.failures(key):
-            signed = self._bucket.client.generate_presigned_url(
-                operation, Params=parameters, ExpiresIn=int(expires_in.total_seconds())
+            raise InvalidInput(
+                f"expires_in: {expires_in}; at least 1 second, at most 7 days.",
+                field="expires_in",
+                value=expires_in,
+                limit=1,
             )
-        return str(signed)
+        if self._url_refusal is not None:
+            raise UnsupportedOperation(
+                f"{self._bucket.place} rejects presigned addresses ({self._url_refusal}); use get() and put()."
+            )
+        if method == "GET":
+            return self._sign("get_object", key, expires_in, ResponseContentDisposition=content_disposition(filename))
+        parameters: dict[str, Any] = {"IfNoneMatch": "*", **self._encryption}
+        parameters |= {} if content_type is None else {"ContentType": checked_content_type(content_type)}
+        parameters |= {} if size is None else {"ContentLength": checked_size(size)}
+        return self._sign("put_object", key, expires_in, **parameters)
 
     def upload_headers(self, *, size: int | None = None, content_type: str | None = None) -> dict[str, str]:
         """See `StorageBackend.upload_headers`; `If-None-Match` always, encryption where it is configured."""
@@ -187,8 +196,7 @@ class S3Storage:
             "If-None-Match": "*",
             "Content-Type": content_type,
             "Content-Length": None if size is None else str(size),
-            "x-amz-server-side-encryption": self._encryption.get("ServerSideEncryption"),
-            "x-amz-server-side-encryption-aws-kms-key-id": self._encryption.get("SSEKMSKeyId"),
+            **encryption_headers(self._encryption),
         }
         return {header: value for header, value in headers.items() if value is not None}
 
@@ -204,8 +212,10 @@ class S3Storage:
         """
         newest = datetime.now(UTC) - older_than
         found = removed = found_bytes = 0
-        for key, upload, started in self._uploads():
-            last, size = self._parts(key, upload)
+        for key, upload, started in uploads(self._bucket):
+            if not (keys.is_valid(key) or key.startswith(PROBES)):
+                continue
+            last, size = uploaded_parts(self._bucket, key, upload)
             if upload in self._uploader.in_progress or (last or started) > newest:
                 continue
             found += 1
@@ -216,27 +226,36 @@ class S3Storage:
         return SweepReport(found=found, removed=removed, found_bytes=found_bytes)
 
     def probe(self) -> Capabilities:
-        """See `StorageBackend.probe`; a dozen requests, also to Amazon S3."""
-        findings = probe(self._bucket)
+        """See `StorageBackend.probe`; about fifty requests and 8 MiB, also to Amazon S3."""
+        findings = probe(self._bucket, self._encryption, self._sign)
         self._guards = findings.guards
+        self._url_refusal = findings.url_refusal
         return findings.capabilities
 
     def _known_guards(self) -> WriteGuards:
         if self._guards is None:
-            self._guards = probe(self._bucket).guards
+            self._guards = observe(self._bucket, self._encryption)
         return self._guards
 
-    def _open(self, found: Any, key: str, offset: int, length: int | None) -> BinaryIO:
-        size = found["ContentLength"]
-        rest = max(size - offset, 0)
+    def _sign(self, operation: str, key: str, expires_in: timedelta, **parameters: Any) -> str:
+        with self._bucket.failures(key):
+            signed = self._bucket.client.generate_presigned_url(
+                operation,
+                Params={"Bucket": self._bucket.name, "Key": self._bucket.prefix + key, **parameters},
+                ExpiresIn=int(expires_in.total_seconds()),
+            )
+        return str(signed)
+
+    def _open(self, found: StoredObject, key: str, offset: int, length: int | None) -> BinaryIO:
+        rest = max(found.size - offset, 0)
         window = rest if length is None else min(rest, length)
-        reader = ObjectReader(self._bucket, key, end=offset + window, etag=found["ETag"])
+        reader = ObjectReader(self._bucket, key, found, end=offset + window)
         return buffered(Window(offset, window, reader.read_at, reader.close))
 
     def _read_back(self, key: str) -> tuple[int, str]:
         return self._digest(self._bucket.head(key), key)
 
-    def _digest(self, found: Any, key: str) -> tuple[int, str]:
+    def _digest(self, found: StoredObject, key: str) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         with self._open(found, key, 0, None) as stream:
             while chunk := stream.read(CHUNK_BYTES):
@@ -245,49 +264,14 @@ class S3Storage:
         return size, digest.hexdigest()
 
     def _listed(self, prefixes: Iterable[str], start: str) -> Iterator[ObjectInfo]:
-        root = self._bucket.prefix
         for prefix in prefixes:
-            previous = ""
-            for entry in self._pages("list_objects_v2", "Contents", Prefix=f"{root}{prefix}/", StartAfter=root + start):
-                key = entry["Key"].removeprefix(root)
-                if key <= previous:
-                    raise UnsupportedOperation(
-                        f"{self._bucket.place} does not list in order; use a general purpose bucket."
-                    )
-                previous = key
-                if keys.is_valid(key) and key > start:  # some servers ignore StartAfter
-                    yield ObjectInfo(key, entry["Size"], None, entry["LastModified"])
-
-    def _uploads(self) -> Iterator[tuple[str, str, datetime]]:
-        root = self._bucket.prefix
-        for entry in self._pages("list_multipart_uploads", "Uploads", Prefix=root):
-            key = entry["Key"].removeprefix(root)
-            if keys.is_valid(key) or key.startswith(PROBES):
-                yield key, entry["UploadId"], entry["Initiated"]
-
-    def _parts(self, key: str, upload: str) -> tuple[datetime | None, int]:
-        last, size = None, 0
-        try:
-            for part in self._pages("list_parts", "Parts", key, UploadId=upload):
-                last = part["LastModified"] if last is None else max(last, part["LastModified"])
-                size += part["Size"]
-        except ObjectNotFound:  # completed in the meantime
-            return datetime.max.replace(tzinfo=UTC), 0
-        return last, size
+            yield from (found for found in objects(self._bucket, f"{prefix}/", start) if keys.is_valid(found.key))
 
     def _abort_upload(self, key: str, upload: str) -> None:
         try:
             self._bucket.call("abort_multipart_upload", key, UploadId=upload)
         except (ObjectNotFound, ObjectExists):  # completed by its writer, or aborted by another sweep
             return
-
-    def _pages(self, operation: str, field: str, key: str | None = None, **parameters: Any) -> Iterator[Any]:
-        pages = self._bucket.client.get_paginator(operation)
-        if key is not None:
-            parameters["Key"] = self._bucket.prefix + key
-        with self._bucket.failures(key):
-            for page in pages.paginate(Bucket=self._bucket.name, **parameters):
-                yield from page.get(field, ())
 
 
 def _encryption(algorithm: Encryption | None, kms_key_id: str | None) -> dict[str, str]:
@@ -301,6 +285,6 @@ def _encryption(algorithm: Encryption | None, kms_key_id: str | None) -> dict[st
     return {option: value for option, value in chosen.items() if value is not None}
 
 
-def _recorded_sha256(found: Any) -> str | None:
-    sha256 = found.get("Metadata", {}).get("sha256", "")
+def _recorded_sha256(found: StoredObject) -> str | None:
+    sha256 = found.metadata.get("sha256", "")
     return sha256 if _SHA256.fullmatch(sha256) else None

@@ -1,4 +1,4 @@
-"""A bucket: one client for each process, requests with translated errors, and reading objects in ranges."""
+"""A bucket: one client for each process, and requests with translated errors."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from src.errors import ConfigurationError, IntegrityFailure, ObjectExists, StorageUnavailable
-from src.storage.s3_client import failures, open_client, status_of, storage_error
+from src.errors import ConfigurationError, SpeechError, StorageUnavailable
+from src.storage.s3_client import open_client
+from src.storage.s3_errors import failures, lacks_reason, missing_field, status_of, storage_error
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
     from pydantic import SecretStr
 
 _PREFIX = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}/)*")
-# Requested at first and after every seek; doubled while reading is sequential.
-_FIRST_REQUEST_BYTES = 256 * 1024
-_MAX_REQUEST_BYTES = 32 * 1024 * 1024
-_ATTEMPTS = 5  # without a byte, before reading fails
+# HEAD answers these without a reason: the body of the same GET has it. A failed condition needs none.
+_UNEXPLAINED = set(range(300, 500)) - {HTTPStatus.PRECONDITION_FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """The response to HEAD. `etag` is None on servers that send none."""
+
+    size: int
+    modified: datetime
+    etag: str | None
+    content_type: str | None
+    metadata: dict[str, str]
 
 
 class Bucket:
@@ -77,29 +89,86 @@ class Bucket:
 
     def call(self, operation: str, key: str | None = None, **parameters: Any) -> Any:
         """Send one request, about the object `key` if given, and return the response of boto3."""
-        client = self.client
         if key is not None:
             parameters["Key"] = self.prefix + key
         with self.failures(key):
-            return getattr(client, operation)(Bucket=self.name, **parameters)
+            return self._send(operation, parameters)
 
-    def head(self, key: str) -> Any:
-        """Return the response to HEAD. Raises ObjectNotFound; ConfigurationError when the bucket does not exist."""
+    def field(self, response: Any, operation: str, name: str) -> Any:
+        """Return that field of a response. Raises StorageUnavailable when the server did not send it."""
+        value = response.get(name)
+        if value is None:
+            raise missing_field(self.place, operation, name)
+        return value
+
+    def etag(self, response: Any) -> str | None:
+        """Return the ETag of a response; None when the server sent none, or an empty one."""
+        value = str(response.get("ETag") or "")
+        return value if value.strip('"') else None
+
+    def head(self, key: str) -> StoredObject:
+        """Return size, time and metadata. Raises ObjectNotFound; ConfigurationError when the bucket does not exist."""
         client = self.client
         try:
-            return client.head_object(Bucket=self.name, Key=self.prefix + key)
+            found = client.head_object(Bucket=self.name, Key=self.prefix + key)
         except failures() as error:
-            if status_of(error) in {403, 404}:
-                # A response to HEAD has no body: a missing bucket looks like a missing object, a wrong secret like a
-                # missing permission. Listing distinguishes them.
-                self.call("list_objects_v2", Prefix=self.prefix + key, MaxKeys=1)
-            raise storage_error(error, self.place, key) from error
+            if status_of(error) in _UNEXPLAINED:
+                self._ask_for_the_reason(key)
+            raise storage_error(error, self.place, key, bodiless=True) from error
+        return StoredObject(
+            self.field(found, "HEAD", "ContentLength"),
+            self.field(found, "HEAD", "LastModified"),
+            self.etag(found),
+            found.get("ContentType"),
+            found.get("Metadata", {}),
+        )
+
+    def request(self, method: str, address: str, headers: dict[str, str] | None = None, data: bytes = b"") -> bytes:
+        """Send a request to a presigned address, without credentials, and return the body of the response."""
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - an optional package, slow to load
+
+        with self.failures(None):
+            prepared = AWSRequest(method, address, headers or {}, data or None).prepare()
+            # The session of the client, so that certificates and proxies are those of all other requests.
+            response = self.client._endpoint.http_session.send(prepared)  # noqa: SLF001 - boto3 has no public name
+            content = bytes(response.content)
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            code = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", content)
+            raise StorageUnavailable(
+                f"{self.place} answers a presigned {method} with {response.status_code}"
+                f" {code[1].decode() if code else 'and no code of S3'}."
+            )
+        return content
+
+    def _ask_for_the_reason(self, key: str) -> None:
+        """Raise the error of a GET: a response to HEAD has no body.
+
+        Without it a missing bucket looks like a missing object, and an expired token like an invalid request.
+        """
+        try:
+            found = self._send("get_object", {"Key": self.prefix + key, "Range": "bytes=0-0"})
+            found["Body"].close()
+        except failures() as error:
+            if status_of(error) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # an empty object
+                raise storage_error(error, self.place, key) from error
+
+    def _send(self, operation: str, parameters: dict[str, Any]) -> Any:
+        send = getattr(self.client, operation)
+        try:
+            return send(Bucket=self.name, **parameters)
+        except failures() as error:
+            if not lacks_reason(error):
+                raise
+            # Where the connection broke within the document of an error, the second response has it.
+            return send(Bucket=self.name, **parameters)
 
     @contextmanager
     def failures(self, key: str | None) -> Iterator[None]:
         """Translate errors of boto3 in the body into those of `src.errors`."""
         try:
             yield
+        except SpeechError:  # some are also a ValueError
+            raise
         except failures() as error:
             raise storage_error(error, self.place, key) from error
 
@@ -117,79 +186,3 @@ def _host(endpoint_url: str) -> str:
             "S3_ENDPOINT_URL must not contain credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     return parts.netloc
-
-
-class ObjectReader:
-    """Reads the object with that ETag, up to `end`, by range requests; holds at most one connection.
-
-    After a broken connection, reading continues at the same position on a new one.
-    """
-
-    def __init__(self, bucket: Bucket, key: str, *, end: int, etag: str) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._end = end
-        self._etag = etag
-        self._body: Any = None
-        self._position = -1  # of the next byte of the body
-        self._until = -1
-        self._ahead = _FIRST_REQUEST_BYTES
-        self._process = os.getpid()
-
-    def read_at(self, buffer: WriteableBuffer, position: int) -> int:
-        """Fill the buffer from that position on and return the number of bytes, at least 1 before the end.
-
-        Raises ObjectNotFound when the object was removed, IntegrityFailure when it was replaced, StorageUnavailable.
-        """
-        view = memoryview(buffer).cast("B")
-        if not view:
-            return 0
-        last_error: StorageUnavailable | None = None
-        for _ in range(_ATTEMPTS):
-            if self._body is None or self._position != position or self._process != os.getpid():
-                self._request(position, len(view))
-            try:
-                return self._read_body(view)
-            except StorageUnavailable as error:
-                last_error = error
-                self.close()
-        raise StorageUnavailable(
-            f"{self._bucket.place} closed the connection {_ATTEMPTS} times while {self._key} was read; try again."
-        ) from last_error
-
-    def close(self) -> None:
-        """Close the connection."""
-        # The connection of a parent process stays open.
-        if self._body is not None and self._process == os.getpid():
-            self._body.close()
-        self._body = None
-
-    def _request(self, position: int, size: int) -> None:
-        self._ahead = min(self._ahead * 2, _MAX_REQUEST_BYTES) if position == self._until else _FIRST_REQUEST_BYTES
-        self.close()
-        until = min(position + max(size, self._ahead), self._end)
-        try:
-            response = self._bucket.call(
-                "get_object", self._key, Range=f"bytes={position}-{until - 1}", IfMatch=self._etag
-            )
-        except ObjectExists as error:  # how `storage_error` translates a failed condition, here IfMatch
-            raise IntegrityFailure(
-                f"{self._key} was replaced while it was read; find out which program replaced it."
-            ) from error
-        if response["ContentLength"] != until - position:
-            response["Body"].close()
-            raise StorageUnavailable(f"{self._bucket.place} ignores range requests; use a server that supports them.")
-        self._body, self._position, self._until, self._process = response["Body"], position, until, os.getpid()
-
-    def _read_body(self, view: memoryview) -> int:
-        with self._bucket.failures(self._key):
-            count = int(self._body.readinto(view[: self._until - self._position]))
-            if count == 0:
-                raise StorageUnavailable(
-                    f"{self._bucket.place} sent fewer bytes of {self._key} than announced; try again."
-                )
-            self._position += count
-            if self._position == self._until:
-                self._body.read()  # no bytes are left; reading the end returns the connection to the pool
-                self._body = None
-        return count

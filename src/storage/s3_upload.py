@@ -13,91 +13,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
-from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, SpeechError, StorageUnavailable
-from src.storage.arguments import size_mismatch
-from src.storage.streams import chunks
+from src.errors import IntegrityFailure, ObjectExists, ObjectNotFound, SpeechError, StorageUnavailable
+from src.storage.s3_parts import MAX_PARTS, PART_BYTES, SourceDigest, check_size, split_source
 
 if TYPE_CHECKING:
-    from src.storage.s3_bucket import Bucket
-    from src.storage.s3_probe import WriteGuards
+    from src.storage.s3_bucket import Bucket, StoredObject
+    from src.storage.s3_guards import WriteGuards
 
-MIB = 1024 * 1024
-PART_BYTES = 8 * MIB
-MAX_PARTS = 10_000
-_MAX_OBJECT_BYTES = 5 * 1024**4
 _IN_FLIGHT = 3  # parts being sent while the next one is read: at most four parts in memory
 _IN_FLIGHT_BYTES = _IN_FLIGHT * PART_BYTES
 # The server makes the copy, which costs no memory in this process; a part must finish within the read timeout.
 _COPY_PART_BYTES = 256 * 1024 * 1024
 _MD5 = re.compile('"?([0-9a-f]{32})"?')
-
-
-@dataclass(slots=True)
-class SourceDigest:
-    """Size and SHA-256 of the bytes read from a source so far."""
-
-    size: int = 0
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    @property
-    def sha256(self) -> str:
-        return str(self.digest.hexdigest())
-
-
-def split_source(
-    source: BinaryIO | bytes, key: str, size: int | None, source_digest: SourceDigest
-) -> Iterator[bytearray]:
-    """The rest of the source in parts; counts and hashes them in `source_digest`.
-
-    Raises IntegrityFailure unless it holds exactly `size` bytes, NoSpace above 5 TiB, and the exceptions of `chunks`.
-    """
-    pending = (memoryview(chunk) for chunk in chunks(source))
-    rest = empty = memoryview(b"")
-    for part_size in part_sizes(size):
-        part = bytearray()
-        while len(part) < part_size:
-            if not rest:
-                rest = next(pending, empty)
-                if not rest:
-                    break
-                source_digest.digest.update(rest)
-                source_digest.size += len(rest)
-                check_size(key, source_digest.size, size, complete=False)
-            missing = part_size - len(part)
-            part += rest[:missing]
-            rest = rest[missing:]
-        if not part:
-            check_size(key, source_digest.size, size, complete=True)
-            return
-        yield part
-    if rest or next(pending, empty):
-        raise NoSpace(f"The source of {key} is larger than 5 TiB, the limit of an S3 object; split the recording.")
-    check_size(key, source_digest.size, size, complete=True)
-
-
-def part_sizes(size: int | None) -> Iterator[int]:
-    """The sizes of at most 10,000 parts that can hold `size` bytes, or 5 TiB when it is unknown.
-
-    Equal for a known size, which some servers require. Otherwise doubled every 1,000 parts: constant memory up to
-    8 GiB, and parts of 64 MiB for an object of 100 GB.
-    """
-    for number in range(MAX_PARTS):
-        if size is None:
-            yield PART_BYTES << number // 1000
-        else:
-            yield max(PART_BYTES, -(-size // MAX_PARTS // MIB) * MIB)
-
-
-def check_size(key: str, read: int, size: int | None, *, complete: bool) -> None:
-    """Compare the bytes read so far, or all of them, with the announced size. Raises IntegrityFailure, NoSpace."""
-    if read > _MAX_OBJECT_BYTES:
-        raise NoSpace(f"The source of {key} is larger than 5 TiB, the limit of an S3 object; split the recording.")
-    if size is not None and (read > size or (complete and read != size)):
-        raise size_mismatch(key, read, size)
 
 
 class Uploader:
@@ -135,10 +65,16 @@ class Uploader:
             self._put_parts(key, _all_of(first_parts, parts), source_digest, headers)
         return source_digest.size, source_digest.sha256
 
-    def copy(self, source_key: str, target_key: str, head: Any, sha256: str) -> None:
-        """Copy an object inside the server; `head` is the response to HEAD for it. Raises as `StorageBackend.copy`."""
-        size, etag = head["ContentLength"], head["ETag"]
-        headers = {"ContentType": head["ContentType"]} if head.get("ContentType") else {}
+    def put_parts(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Store `data` in parts, also where one request would be enough."""
+        source_digest = SourceDigest()
+        headers = {"ContentType": content_type}
+        self._put_parts(key, split_source(data, key, len(data), source_digest), source_digest, headers)
+
+    def copy(self, source_key: str, target_key: str, found: StoredObject, sha256: str) -> None:
+        """Copy an object inside the server; `found` is what HEAD says about it. Raises as `StorageBackend.copy`."""
+        size = found.size
+        headers = {"ContentType": found.content_type} if found.content_type else {}
         if size == 0:
             self._put_whole(target_key, bytearray(), sha256, headers)
             return
@@ -147,7 +83,8 @@ class Uploader:
 
         source = {
             "CopySource": {"Bucket": self._bucket.name, "Key": self._bucket.prefix + source_key},
-            "CopySourceIfMatch": etag,
+            # Without an ETag a source that is replaced meanwhile is detected when the copy is read back.
+            **({"CopySourceIfMatch": found.etag} if found.etag else {}),
         }
 
         def send(upload: str) -> list[dict[str, Any]]:
@@ -163,7 +100,7 @@ class Uploader:
             ]
 
         # Servers ignore conditions of CopyObject, but apply those of CompleteMultipartUpload, here of copied parts.
-        self._upload(target_key, {"sha256": sha256}, headers, send, lambda: size)
+        self._upload(target_key, {"sha256": sha256}, headers, send, lambda: (size, sha256))
 
     def _put_whole(self, key: str, data: bytearray, sha256: str, headers: Mapping[str, str]) -> None:
         guards = self._guards()
@@ -186,9 +123,9 @@ class Uploader:
                 **headers,
                 **self._encryption,
             )
-            verified = guards.checksums or _etag_matches(response["ETag"], data)
+            verified = guards.checksums or _etag_matches(self._bucket.etag(response), data)
         except ObjectExists as error:
-            self._settle(key, token, error)
+            self._settle(key, token, (len(data), sha256), error)
             verified = guards.checksums
         if not verified:
             self._verify(key, token, len(data), sha256)
@@ -202,7 +139,7 @@ class Uploader:
         def send(upload: str) -> list[dict[str, Any]]:
             return self._send(key, upload, parts, unverified)
 
-        token = self._upload(key, {}, headers, send, lambda: source_digest.size)
+        token = self._upload(key, {}, headers, send, lambda: (source_digest.size, source_digest.sha256))
         if unverified:
             self._verify(key, token, source_digest.size, source_digest.sha256)
 
@@ -212,9 +149,12 @@ class Uploader:
         metadata: Mapping[str, str],
         headers: Mapping[str, str],
         send: Callable[[str], list[dict[str, Any]]],
-        size: Callable[[], int],
+        content: Callable[[], tuple[int, str]],
     ) -> str:
-        """Create an upload, send its parts with `send`, complete it; abort it on any error."""
+        """Create an upload, send its parts with `send`, complete it; abort it on any error.
+
+        `content` returns size and SHA-256 of the object, known after the parts were sent.
+        """
         guards, token = self._guards(), uuid4().hex
         algorithm = {"ChecksumAlgorithm": "SHA256"} if guards.checksums else {}
         created = self._bucket.call(
@@ -225,13 +165,13 @@ class Uploader:
             **headers,
             **self._encryption,
         )
-        upload = created["UploadId"]
+        upload = self._bucket.field(created, "CreateMultipartUpload", "UploadId")
         self.in_progress.add(upload)
         try:
             sent = send(upload)
             if not guards.conditional_complete:
                 self._check_free(key)
-            self._complete(key, upload, sent, size(), token)
+            self._complete(key, upload, sent, content(), token)
         except BaseException:
             # The first error is raised; sweep_incomplete() removes an upload that could not be aborted.
             with suppress(SpeechError):
@@ -261,18 +201,20 @@ class Uploader:
         guards = self._guards()
         checksum = _checksum(guards, hashlib.sha256(part).digest() if guards.checksums else b"")
         response = self._bucket.call("upload_part", key, UploadId=upload, PartNumber=number, Body=part, **checksum)
-        if guards.checksums:
-            return {"PartNumber": number, "ETag": response["ETag"], **checksum}
-        if not _etag_matches(response["ETag"], part):
+        etag = self._bucket.field(response, "UploadPart", "ETag")
+        if not guards.checksums and not _etag_matches(etag, part):
             unverified.append(number)
-        return {"PartNumber": number, "ETag": response["ETag"]}
+        return {"PartNumber": number, "ETag": etag, **checksum}
 
     def _copy_part(self, key: str, **parameters: Any) -> dict[str, Any]:
-        response = self._bucket.call("upload_part_copy", key, **parameters)["CopyPartResult"]
-        checksum = {name: response[name] for name in ("ChecksumSHA256",) if name in response}
-        return {"PartNumber": parameters["PartNumber"], "ETag": response["ETag"], **checksum}
+        result = self._bucket.call("upload_part_copy", key, **parameters).get("CopyPartResult", {})
+        checksum = {name: result[name] for name in ("ChecksumSHA256",) if name in result}
+        etag = self._bucket.field(result, "UploadPartCopy", "ETag")
+        return {"PartNumber": parameters["PartNumber"], "ETag": etag, **checksum}
 
-    def _complete(self, key: str, upload: str, sent: list[dict[str, Any]], size: int, token: str) -> None:
+    def _complete(
+        self, key: str, upload: str, sent: list[dict[str, Any]], content: tuple[int, str], token: str
+    ) -> None:
         try:
             self._bucket.call(
                 "complete_multipart_upload",
@@ -280,10 +222,10 @@ class Uploader:
                 UploadId=upload,
                 MultipartUpload={"Parts": sent},
                 IfNoneMatch="*",
-                MpuObjectSize=size,
+                MpuObjectSize=content[0],
             )
         except (ObjectExists, ObjectNotFound) as error:  # ObjectNotFound: the upload was completed or aborted
-            self._settle(key, token, error)
+            self._settle(key, token, content, error)
 
     def _check_free(self, key: str) -> None:
         try:
@@ -292,22 +234,26 @@ class Uploader:
             return
         raise _object_exists(key)
 
-    def _settle(self, key: str, token: str, error: SpeechError) -> None:
-        """Return if the object has that token: it was stored, and only the response to the first attempt was lost."""
+    def _settle(self, key: str, token: str, content: tuple[int, str], error: SpeechError) -> None:
+        """Return if the object is that of this write: only the response to its first attempt was lost."""
         try:
-            head = self._bucket.head(key)
+            found = self._bucket.head(key)
         except ObjectNotFound:
             raise StorageUnavailable(
                 f"Another program wrote {key} or aborted its upload at the same time; nothing was stored, try again."
             ) from error
-        if head.get("Metadata", {}).get("put") != token:
+        if self._guards().metadata:
+            stored = found.metadata.get("put") == token
+        else:  # keys are never used twice: the same bytes are those of this write
+            stored = found.size == content[0] and self._read_back(key) == content
+        if not stored:
             raise _object_exists(key) from error
 
     def _verify(self, key: str, token: str, size: int, sha256: str) -> None:
         """Read the object back. Raises IntegrityFailure, after removing the object, when it differs."""
         if self._read_back(key) == (size, sha256):
             return
-        if self._bucket.head(key).get("Metadata", {}).get("put") == token:
+        if not self._guards().metadata or self._bucket.head(key).metadata.get("put") == token:
             self._bucket.call("delete_object", key)
         raise IntegrityFailure(f"{key} differs from the written bytes when read back; nothing was stored, try again.")
 
@@ -327,7 +273,7 @@ def _checksum(guards: WriteGuards, sha256: bytes) -> dict[str, str]:
     return {"ChecksumSHA256": base64.b64encode(sha256).decode()} if guards.checksums else {}
 
 
-def _etag_matches(etag: str, data: bytearray) -> bool:
+def _etag_matches(etag: str | None, data: bytearray) -> bool:
     """Return whether the ETag is the MD5 of the sent bytes; with KMS it is not an MD5."""
-    match = _MD5.fullmatch(etag)
+    match = _MD5.fullmatch(etag or "")
     return match is not None and match[1] == hashlib.md5(data, usedforsecurity=False).hexdigest()

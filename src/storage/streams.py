@@ -25,11 +25,15 @@ def chunks(source: BinaryIO | bytes) -> Iterator[bytes | memoryview]:
         return
     read = getattr(source, "read", None)
     if read is None:
-        raise InvalidInput(f"source: pass bytes or a file opened with 'rb', not {type(source).__name__}.")
+        raise InvalidInput(
+            f"source: pass bytes or a file opened with 'rb', not {type(source).__name__}.", field="source"
+        )
     while True:
         chunk = read(CHUNK_BYTES)
         if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise InvalidInput(f"source: read() returned {type(chunk).__name__}, not bytes; open the file with 'rb'.")
+            raise InvalidInput(
+                f"source: read() returned {type(chunk).__name__}, not bytes; open the file with 'rb'.", field="source"
+            )
         if not chunk:
             return
         yield bytes(chunk)
@@ -88,7 +92,12 @@ class Window(io.RawIOBase):
         self._check_open()
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
         if base + offset < 0:
-            raise InvalidInput(f"offset: {offset} leads to position {base + offset}; at least 0.")
+            raise InvalidInput(
+                f"offset: {offset} leads to position {base + offset}; at least 0.",
+                field="offset",
+                value=offset,
+                limit=0,
+            )
         self._position = base + offset
         return self._position
 

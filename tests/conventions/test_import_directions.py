@@ -9,6 +9,7 @@ from tests.conventions.sources import FILES, MODULES, imports_of, module_name, p
 # From the lowest to the highest. A module belongs to the layer with the longest matching prefix.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("src.errors",),
+    ("src.dot_env", "src.setting_names"),
     ("src.config", "src.audio", "src.storage", "src.formats"),
     ("src.database.schema", "src.database.embedded"),
     ("src.database.base",),

@@ -7,12 +7,17 @@ import ast
 from tests.conventions.sources import FILES, calls_of, path_name
 
 SESSION_FILE = "src/database/connection/session.py"
+# The transaction of a session: its class, and the block that begins and ends it.
+BLOCK_FILES = {"src/database/connection/actor_session.py", "src/database/connection/block.py"}
+# They set what holds for later transactions of a new connection.
+COMMITTING_FILES = {"src/database/connection/inspection.py", "src/database/connection/pinned_settings.py"}
 
 # Files that connect as the owner of the database, or before the schema exists: without a session and an actor.
 OWNER_FILES = {
     "src/database/embedded/server.py": "creates a database on the embedded server",
     "src/database/embedded/postmaster.py": "connects to a socket, to check whether a server listens",
     "src/database/connection/inspection.py": "ends the transaction of its queries before the connection is used",
+    "src/database/connection/pinned_settings.py": "sets the settings of a new connection",
     "src/database/provisioning/migrate.py": "holds the migration lock",
     "src/database/provisioning/apply.py": "applies differences as the owner, in a transaction for each table",
     "src/database/provisioning/comparison.py": "compares in a savepoint, and rolls it back",
@@ -49,14 +54,14 @@ def test_only_db_session_and_owner_files_begin_and_end_transactions():
     others = {
         path: lines
         for path, lines in uses(OPENERS).items()
-        if path not in {SESSION_FILE, *OWNER_FILES} and not path.startswith("src/maintenance/")
+        if path not in {SESSION_FILE, *BLOCK_FILES, *OWNER_FILES} and not path.startswith("src/maintenance/")
     }
 
     assert others == {}
 
 
-def test_commit_is_never_called():
-    assert uses({"commit"}) == {}
+def test_commit_is_called_by_the_block_and_on_new_connections_only():
+    assert uses({"commit"}).keys() == {SESSION_FILE, "src/database/connection/block.py", *COMMITTING_FILES}
 
 
 def test_the_list_of_owner_files_has_no_stale_entry():

@@ -16,9 +16,15 @@ from src.config import load_settings
 from src.database.connection.addresses import login_names
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import SpeechServer
-from tests.warm import WarmPython
+from tests.warm import ANNOUNCEMENT, WarmPython
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Ended(subprocess.CompletedProcess[str]):
+    """A command that has ended: `announced` is the line about its database and storage, `stderr` the rest."""
+
+    announced = ""
 
 
 @dataclass
@@ -30,8 +36,16 @@ class Operator:
     warm: WarmPython
     variables: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **variables: str | None) -> Ended:
         """Run a command without a terminal on standard input; None removes a variable."""
+        done = self._run(*command, **variables)
+        ended = Ended(done.args, done.returncode, done.stdout, done.stderr)
+        line = ANNOUNCEMENT.match(done.stderr)
+        if line:
+            ended.announced, ended.stderr = line[0], done.stderr[line.end() :]
+        return ended
+
+    def _run(self, *command: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
         settings = {
             "DATABASE_URL": self.url.render_as_string(hide_password=False),
             "PATH": os.environ["PATH"],
@@ -56,10 +70,10 @@ class Operator:
             check=False,
         )
 
-    def init_db(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def init_db(self, *arguments: str, **variables: str | None) -> Ended:
         return self.run("-m", "src.database.scripts.init_db", *arguments, **variables)
 
-    def alembic(self, *arguments: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    def alembic(self, *arguments: str, **variables: str | None) -> Ended:
         return self.run("-m", "alembic", "-c", str(REPOSITORY / "alembic.ini"), *arguments, **variables)
 
     @property

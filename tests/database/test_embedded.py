@@ -266,7 +266,7 @@ def test_data_of_another_major_version_is_rejected(stopped_server):
 
 
 def test_a_large_log_is_renamed(stopped_server, monkeypatch):
-    monkeypatch.setattr("src.database.embedded.server.LARGEST_LOG", 10)
+    monkeypatch.setattr("src.database.embedded.server_log.LARGEST_LOG", 10)
     for _ in range(2):
         with stopped_server:
             pass

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from src.database import Database
 from src.database.connection.engine import PoolOptions, make_engine, normalise_url
 from src.database.schema import head, revisions
-from src.errors import ConfigurationError, Conflict, SchemaMismatch, ServerUnreachable, UnsafeConnection
+from src.errors import Busy, ConfigurationError, SchemaMismatch, ServerUnreachable, UnsafeConnection
 
 
 def backend(session):
@@ -55,7 +55,7 @@ def test_the_pool_uses_the_options(speech_server, owner_url):
         with db.session(actor="alice") as first, db.session(actor="bob") as second:
             assert first.scalar(text("SHOW application_name")) == "my service alice"
             assert backend(first) != backend(second)
-            with pytest.raises(ServerUnreachable, match="POSTGRES_POOL_SIZE"), db.session(actor="alice") as third:
+            with pytest.raises(Busy, match="POSTGRES_POOL_SIZE"), db.session(actor="alice") as third:
                 backend(third)
 
 
@@ -82,11 +82,11 @@ def test_timeouts_are_local_to_the_transaction(speech_server, owner_url):
         raw.close()
 
 
-def test_a_statement_timeout_is_a_conflict(speech_server, owner_url):
+def test_a_statement_timeout_is_busy(speech_server, owner_url):
     pool = PoolOptions(statement_timeout_seconds=0.05)
     with (
         speech_server.database(owner_url, pool=pool) as db,
-        pytest.raises(Conflict, match=r"Timeout: .*statement timeout"),
+        pytest.raises(Busy, match=r"Timeout: .*statement timeout"),
         db.session(actor="alice") as session,
     ):
         session.execute(text("SELECT pg_sleep(10)"))

@@ -222,7 +222,7 @@ def run(code: str, names: dict[str, Any], place: str) -> None:
         module = ast.Module([statement], type_ignores=[])
         expected = VALUE.search(lines[statement.end_lineno - 1])
         if expected is None:
-            exec(compile(module, place, "exec"), names)
+            exec(compile(module, place, "exec", dont_inherit=True), names)
             continue
         assert isinstance(statement, ast.Expr), (
             f"{place}: only an expression has a value: {lines[statement.lineno - 1]}"

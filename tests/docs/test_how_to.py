@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import urllib.request
 from pathlib import Path
-from wsgiref.util import setup_testing_defaults
 
 import pytest
 
@@ -103,33 +100,3 @@ def test_the_tests_of_the_guide_to_tests_pass(carry_out, db):
     assert len(tests) == 3
     for test in tests:
         test(db)
-
-
-def test_the_web_api_of_the_guide_answers(carry_out, db):
-    application = carry_out(HOW_TO / "web-api.md")["application"]
-    with db.session(actor="root") as session:
-        accounts.create_user(session, username="carol", password="correct horse")
-
-    def ask(path, token="", **body):
-        content = json.dumps(body).encode()
-        environ = {"PATH_INFO": path, "CONTENT_LENGTH": str(len(content)), "wsgi.input": io.BytesIO(content)}
-        if token:
-            environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
-        setup_testing_defaults(environ)
-        answers = []
-        (answer,) = application(environ, lambda status, _headers: answers.append(int(status.split()[0])))
-        return answers[0], json.loads(answer)
-
-    assert ask("/cases")[0] == 401
-    assert ask("/sign-in", username="carol", password="wrong")[0] == 403
-    token = ask("/sign-in", username="carol", password="correct horse")[1]["token"]
-    status, opened = ask("/cases/open", token, title="Harbour")
-    assert status == 200
-    assert ask("/cases/open", token, title="")[0] == 400
-    assert [case["id"] for case in ask("/cases", token)[1]] == [opened["id"]]
-    renamed = ask("/cases/rename", token, case_id=opened["id"], row_version=1, title="Quay")
-    assert renamed == (200, {"row_version": 2})
-    assert ask("/cases/rename", token, case_id=opened["id"], row_version=1, title="Pier")[0] == 409
-    assert ask("/cases/rename", token, case_id=2**31 - 1, row_version=1, title="Pier")[0] == 404
-    assert ask("/search", token, query="harbour") == (200, {"total": 0, "next": None, "hits": []})
-    assert ask("/nowhere", token)[0] == 404

@@ -51,6 +51,7 @@ QUERIES = {
     "relation": f"""
         SELECT c.relname, concat_ws(' | ', 'kind ' || c.relkind::text, 'persistence ' || c.relpersistence::text,
                    'row security ' || c.relrowsecurity, 'forced ' || c.relforcerowsecurity,
+                   'replica identity ' || c.relreplident::text,
                    pg_get_partkeydef(c.oid), array_to_string(c.reloptions, ','),
                    CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
                    obj_description(c.oid, 'pg_class'),
@@ -67,6 +68,8 @@ QUERIES = {
                    CASE WHEN a.attnotnull THEN 'not null' END, 'default ' || pg_get_expr(d.adbin, d.adrelid),
                    'identity ' || nullif(a.attidentity, '')::text, 'generated ' || nullif(a.attgenerated, '')::text,
                    'collation ' || nullif(a.attcollation, t.typcollation)::regcollation::text,
+                   'storage ' || a.attstorage::text, 'compression ' || nullif(a.attcompression, '')::text,
+                   'statistics ' || coalesce(a.attstattarget, -1),
                    col_description(c.oid, a.attnum), {rights("a.attacl", "c.relowner")})
           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
           JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
@@ -87,6 +90,11 @@ QUERIES = {
     """,
     "index": f"""
         SELECT i.indexrelid::regclass::text, concat_ws(' | ', pg_get_indexdef(i.indexrelid),
+                   obj_description(i.indexrelid, 'pg_class'),
+                   (SELECT 'classes ' || string_agg(o.opcname, ' ' ORDER BY k.place)
+                      FROM unnest(i.indclass) WITH ORDINALITY AS k (class, place) JOIN pg_opclass o ON o.oid = k.class),
+                   (SELECT 'statistics ' || string_agg(coalesce(a.attstattarget, -1)::text, ' ' ORDER BY a.attnum)
+                      FROM pg_attribute a WHERE a.attrelid = i.indexrelid),
                    CASE WHEN NOT i.indisvalid THEN 'invalid' END, CASE WHEN i.indisreplident THEN 'identity' END)
           FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE {RELATIONS}
     """,

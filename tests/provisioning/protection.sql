@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 16
+-- revision 1001, declarations of build 22
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -17,7 +17,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_log
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.activity_logs ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON public.activity_logs
-    FOR EACH ROW EXECUTE FUNCTION public.guard_entry();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_entry();
 ALTER TABLE public.activity_logs ENABLE ALWAYS TRIGGER refuse_change;
 ALTER TABLE public.activity_logs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS activity_logs_app_select ON public.activity_logs;
@@ -25,7 +25,7 @@ CREATE POLICY activity_logs_app_select ON public.activity_logs FOR SELECT TO sti
     USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id = ANY ((SELECT public.actor_case_ids())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_wide_select ON public.activity_logs;
 CREATE POLICY activity_logs_wide_select ON public.activity_logs FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)));
+    USING ((((SELECT public.actor_case_flags()))[case_id] OR (case_id IS NULL AND ((SELECT public.actor_key()))[actor_id] IS NOT NULL)) AND (case_id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR (case_id IS NULL AND actor_id = (SELECT public.actor_id()))));
 DROP POLICY IF EXISTS activity_logs_admin_select ON public.activity_logs;
 CREATE POLICY activity_logs_admin_select ON public.activity_logs FOR SELECT TO sti_admin
     USING ((SELECT public.actor_may('*', '*')));
@@ -37,7 +37,7 @@ ALTER INDEX public.activity_logs_entity_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_seals
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER guard_seal BEFORE UPDATE OR DELETE ON public.activity_seals
-    FOR EACH ROW EXECUTE FUNCTION public.guard_seal();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_seal();
 ALTER TABLE public.activity_seals ENABLE ALWAYS TRIGGER guard_seal;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_seals
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('seals are final');
@@ -52,25 +52,25 @@ GRANT SELECT ON public.activity_seals TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_types
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.activity_types
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.activity_types
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.activity_types
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.activity_types
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.activity_types
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER keep_type BEFORE DELETE ON public.activity_types
-    FOR EACH ROW WHEN (OLD.code ~ '^(row|history|schema)[.]') EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
+    FOR EACH ROW WHEN ((OLD.code ~ '^(row|history|schema)[.]') AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_type;
 CREATE OR REPLACE TRIGGER keep_type_code BEFORE UPDATE OF code ON public.activity_types
-    FOR EACH ROW WHEN (OLD.code ~ '^(row|history|schema)[.]' AND OLD.code <> NEW.code) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
+    FOR EACH ROW WHEN ((OLD.code ~ '^(row|history|schema)[.]' AND OLD.code <> NEW.code) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the database itself writes entries of this type');
 ALTER TABLE public.activity_types ENABLE ALWAYS TRIGGER keep_type_code;
 ALTER TABLE public.activity_types ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS activity_types_app_select ON public.activity_types;
@@ -98,16 +98,16 @@ ALTER TABLE public.actor_keys ALTER COLUMN inner_pad SET STATISTICS 0, ALTER COL
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.analysis_results
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.analysis_results
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.analysis_results
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.analysis_results
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.analysis_results
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.analysis_results
     FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
@@ -117,7 +117,7 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.analysis_res
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.analysis_results
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.analysis_results ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.analysis_results ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS analysis_results_app_select ON public.analysis_results;
@@ -135,7 +135,7 @@ CREATE POLICY analysis_results_app_delete ON public.analysis_results FOR DELETE 
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS analysis_results_wide_select ON public.analysis_results;
 CREATE POLICY analysis_results_wide_select ON public.analysis_results FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS analysis_results_wide_insert ON public.analysis_results;
 CREATE POLICY analysis_results_wide_insert ON public.analysis_results FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -161,16 +161,16 @@ ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.audio_files
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.audio_files
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_files
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_processed_at BEFORE INSERT ON public.audio_files
     FOR EACH ROW WHEN (NEW.processed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('processed_at');
@@ -180,20 +180,20 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audio_files
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER follow_status BEFORE INSERT OR UPDATE OF status_id, processed_at ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.follow_audio_status();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.follow_audio_status();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER follow_status;
 CREATE OR REPLACE TRIGGER guard_sensitive BEFORE UPDATE OF is_sensitive, sensitive_reason ON public.audio_files
-    FOR EACH ROW WHEN (OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) EXECUTE FUNCTION public.guard_sensitive();
+    FOR EACH ROW WHEN ((OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_sensitive();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_sensitive;
 CREATE OR REPLACE TRIGGER adopt BEFORE INSERT ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER adopt_moved BEFORE UPDATE OF path ON public.audio_files
     FOR EACH ROW WHEN (OLD.path <> NEW.path) EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER release AFTER DELETE ON public.audio_files
-    FOR EACH ROW EXECUTE FUNCTION public.release_object();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.release_object();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER release;
 CREATE OR REPLACE TRIGGER release_moved AFTER UPDATE OF path ON public.audio_files
     FOR EACH ROW WHEN (OLD.path <> NEW.path) EXECUTE FUNCTION public.release_object();
@@ -213,7 +213,7 @@ CREATE POLICY audio_files_app_delete ON public.audio_files FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS audio_files_wide_select ON public.audio_files;
 CREATE POLICY audio_files_wide_select ON public.audio_files FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS audio_files_wide_insert ON public.audio_files;
 CREATE POLICY audio_files_wide_insert ON public.audio_files FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(uploaded_by_id = (SELECT public.actor_id()), true));
@@ -239,16 +239,16 @@ ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.audio_statuses
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.audio_statuses
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.audio_statuses
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.audio_statuses
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.audio_statuses
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.audio_statuses ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.audio_statuses
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -283,22 +283,22 @@ ALTER TABLE public.case_accesses ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_notes
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_notes
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_notes
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_notes
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'write');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_notes
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_notes
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_notes
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_notes ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.case_notes ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_notes_app_select ON public.case_notes;
@@ -316,7 +316,7 @@ CREATE POLICY case_notes_app_delete ON public.case_notes FOR DELETE TO sti_app
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS case_notes_wide_select ON public.case_notes;
 CREATE POLICY case_notes_wide_select ON public.case_notes FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_notes_wide_insert ON public.case_notes;
 CREATE POLICY case_notes_wide_insert ON public.case_notes FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(author_id = (SELECT public.actor_id()), true));
@@ -342,40 +342,40 @@ ALTER INDEX public.case_notes_search_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_participants
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_participants
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_participants
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_participants
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_participants
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER check_permissions BEFORE INSERT OR UPDATE OF permissions ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.check_permissions('case');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.check_permissions('case');
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER check_permissions;
 CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.guard_grant();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
 CREATE OR REPLACE TRIGGER note_access AFTER INSERT OR DELETE ON public.case_participants
-    FOR EACH ROW EXECUTE FUNCTION public.note_case_access();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access;
 CREATE OR REPLACE TRIGGER note_access_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.role IS DISTINCT FROM NEW.role OR OLD.permissions IS DISTINCT FROM NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at) EXECUTE FUNCTION public.note_case_access();
+    FOR EACH ROW WHEN ((OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.user_id IS DISTINCT FROM NEW.user_id OR OLD.role IS DISTINCT FROM NEW.role OR OLD.permissions IS DISTINCT FROM NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at) AND public.triggers_act()) EXECUTE FUNCTION public.note_case_access();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER note_access_update;
 CREATE OR REPLACE TRIGGER guard_owners AFTER DELETE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner') EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN ((OLD.role = 'owner') AND public.triggers_act()) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners;
 CREATE OR REPLACE TRIGGER guard_owners_update AFTER UPDATE ON public.case_participants
-    FOR EACH ROW WHEN (OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) EXECUTE FUNCTION public.guard_owners();
+    FOR EACH ROW WHEN ((OLD.role = 'owner' AND (NEW.role <> 'owner' OR NEW.expires_at IS NOT NULL OR NEW.permissions <> OLD.permissions OR NEW.case_id <> OLD.case_id OR NEW.user_id <> OLD.user_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_owners();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_owners_update;
 ALTER TABLE public.case_participants ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS case_participants_app_select ON public.case_participants;
@@ -393,7 +393,7 @@ CREATE POLICY case_participants_app_delete ON public.case_participants FOR DELET
     USING (public.actor_may_in(case_id, 'manage'));
 DROP POLICY IF EXISTS case_participants_wide_select ON public.case_participants;
 CREATE POLICY case_participants_wide_select ON public.case_participants FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS case_participants_wide_insert ON public.case_participants;
 CREATE POLICY case_participants_wide_insert ON public.case_participants FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(added_by_id = (SELECT public.actor_id()), true));
@@ -417,16 +417,16 @@ GRANT UPDATE (role, permissions, expires_at) ON public.case_participants TO sti_
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_priorities
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_priorities
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_priorities
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_priorities
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_priorities
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_priorities ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_priorities
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -451,16 +451,16 @@ GRANT UPDATE ON public.case_priorities TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_status_moves
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_status_moves
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_status_moves
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_status_moves
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_status_moves
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_status_moves
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -485,16 +485,16 @@ GRANT UPDATE ON public.case_status_moves TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_statuses
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_statuses
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_statuses
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_statuses
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_statuses
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.case_statuses ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_statuses
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -517,16 +517,16 @@ GRANT UPDATE ON public.case_statuses TO sti_admin;
 
 -- cases
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.cases
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,active_holds', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.cases
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('id', 'opened_mark,active_holds', '', 'write');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.cases
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_closed_at BEFORE INSERT ON public.cases
     FOR EACH ROW WHEN (NEW.closed_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('closed_at');
@@ -536,13 +536,13 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.cases
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER follow_status BEFORE INSERT OR UPDATE OF status_id, closed_at ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.follow_case_status();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.follow_case_status();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER follow_status;
 CREATE OR REPLACE TRIGGER guard_sensitive BEFORE UPDATE OF is_sensitive, sensitive_reason ON public.cases
-    FOR EACH ROW WHEN (OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) EXECUTE FUNCTION public.guard_sensitive();
+    FOR EACH ROW WHEN ((OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_sensitive();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_sensitive;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.cases
     FOR EACH ROW WHEN (OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds) EXECUTE FUNCTION public.touch_versioned_row();
@@ -551,7 +551,7 @@ CREATE OR REPLACE TRIGGER prepare BEFORE INSERT ON public.cases
 CREATE OR REPLACE TRIGGER own AFTER INSERT ON public.cases
     REFERENCING NEW TABLE AS new_cases FOR EACH STATEMENT EXECUTE FUNCTION public.own_case();
 CREATE OR REPLACE TRIGGER count_holds BEFORE INSERT OR UPDATE OF active_holds ON public.cases
-    FOR EACH ROW EXECUTE FUNCTION public.count_holds();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.count_holds();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER count_holds;
 ALTER TABLE public.cases ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS cases_app_select ON public.cases;
@@ -569,7 +569,7 @@ CREATE POLICY cases_app_delete ON public.cases FOR DELETE TO sti_app
     USING (public.actor_may_in(id, 'delete'));
 DROP POLICY IF EXISTS cases_wide_select ON public.cases;
 CREATE POLICY cases_wide_select ON public.cases FOR SELECT TO sti_wide
-    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL));
+    USING ((((SELECT public.actor_case_flags()))[id] OR ((SELECT public.actor_opening()))[opened_mark] IS NOT NULL) AND (id >= ANY ((SELECT public.actor_wide_from())::integer[]) OR opened_mark || '' = (SELECT public.actor_opening_mark())));
 DROP POLICY IF EXISTS cases_wide_insert ON public.cases;
 CREATE POLICY cases_wide_insert ON public.cases FOR INSERT TO sti_wide
     WITH CHECK (opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open')));
@@ -589,6 +589,7 @@ GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at, is_sensitive, sensitive_reason) ON public.cases TO sti_app, sti_wide, sti_admin;
 ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN sensitive_reason SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
+ALTER INDEX public.cases_case_code_excl ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
@@ -596,16 +597,16 @@ ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.languages
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.languages
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.languages
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.languages
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.languages
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.languages ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.languages
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -630,16 +631,16 @@ GRANT UPDATE ON public.languages TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.legal_holds
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.legal_holds
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.legal_holds
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', 'manage');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.legal_holds
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_released_at BEFORE INSERT ON public.legal_holds
     FOR EACH ROW WHEN (NEW.released_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('released_at');
@@ -649,10 +650,10 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.legal_holds
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER announce_hold AFTER INSERT OR UPDATE ON public.legal_holds
-    FOR EACH ROW EXECUTE FUNCTION public.announce_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.announce_hold();
 ALTER TABLE public.legal_holds ENABLE ALWAYS TRIGGER announce_hold;
 ALTER TABLE public.legal_holds ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS legal_holds_app_select ON public.legal_holds;
@@ -667,7 +668,7 @@ CREATE POLICY legal_holds_app_update ON public.legal_holds FOR UPDATE TO sti_app
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(released_by_id = (SELECT public.actor_id()), true));
 DROP POLICY IF EXISTS legal_holds_wide_select ON public.legal_holds;
 CREATE POLICY legal_holds_wide_select ON public.legal_holds FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS legal_holds_wide_insert ON public.legal_holds;
 CREATE POLICY legal_holds_wide_insert ON public.legal_holds FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'manage') AND coalesce(placed_by_id = (SELECT public.actor_id()), true) AND coalesce(released_by_id = (SELECT public.actor_id()), true));
@@ -703,22 +704,22 @@ ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.permission_subjects
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.permission_subjects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.permission_subjects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.permission_subjects
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.permission_subjects
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.permission_subjects
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER keep_granted BEFORE UPDATE OR DELETE ON public.permission_subjects
-    FOR EACH ROW EXECUTE FUNCTION public.keep_granted_verbs();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.keep_granted_verbs();
 ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER keep_granted;
 ALTER TABLE public.permission_subjects ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS permission_subjects_app_select ON public.permission_subjects;
@@ -740,13 +741,13 @@ GRANT UPDATE ON public.permission_subjects TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('lease_expires_at');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.processing_jobs
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.processing_jobs
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_started_at BEFORE INSERT ON public.processing_jobs
     FOR EACH ROW WHEN (NEW.started_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('started_at');
@@ -760,13 +761,15 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.processing_j
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER stamp_run_after BEFORE INSERT ON public.processing_jobs
+    FOR EACH ROW WHEN (NEW.run_after < now() AND public.readable_time_1(NEW.run_after)) EXECUTE FUNCTION public.stamp_moment('run_after');
 CREATE OR REPLACE TRIGGER capture_change AFTER DELETE ON public.processing_jobs
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_outcome AFTER UPDATE ON public.processing_jobs
-    FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
+    FOR EACH ROW WHEN ((OLD.state IS DISTINCT FROM NEW.state OR OLD.lease IS DISTINCT FROM NEW.lease OR OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at) AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'lease_expires_at', '', '');
 ALTER TABLE public.processing_jobs ENABLE ALWAYS TRIGGER capture_outcome;
 ALTER TABLE public.processing_jobs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS processing_jobs_app_select ON public.processing_jobs;
@@ -780,7 +783,7 @@ CREATE POLICY processing_jobs_app_delete ON public.processing_jobs FOR DELETE TO
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS processing_jobs_wide_select ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_select ON public.processing_jobs FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS processing_jobs_wide_insert ON public.processing_jobs;
 CREATE POLICY processing_jobs_wide_insert ON public.processing_jobs FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND state = 'queued' AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -806,16 +809,16 @@ GRANT SELECT (id) ON public.protected_tables TO sti_app, sti_wide, sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.sentiments
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.sentiments
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.sentiments
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.sentiments
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.sentiments
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.sentiments ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.sentiments
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
@@ -840,31 +843,31 @@ GRANT UPDATE ON public.sentiments TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storage_objects
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storage_objects
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.storage_objects
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.storage_objects
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR NEW.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state <> 'pending' OR NEW.state <> 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER capture_pending AFTER UPDATE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state = 'pending' AND NEW.state = 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending;
 CREATE OR REPLACE TRIGGER capture_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending') EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state <> 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_removal;
 CREATE OR REPLACE TRIGGER capture_pending_removal AFTER DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state = 'pending') EXECUTE FUNCTION public.capture_change('', '', '', '');
+    FOR EACH ROW WHEN ((OLD.state = 'pending') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', '');
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER capture_pending_removal;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.storage_objects
-    FOR EACH ROW WHEN (OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN ((OLD.state <> 'pending' OR starts_with(OLD.key, 'archive/')) AND public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.storage_objects ENABLE ALWAYS TRIGGER guard_hold;
 ALTER TABLE public.storage_objects ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS storage_objects_admin_all ON public.storage_objects;
@@ -879,13 +882,13 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_segments
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_new_parts AFTER INSERT ON public.transcription_segments
-    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_new_parts();
+    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_new_parts();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_new_parts;
 CREATE OR REPLACE TRIGGER guard_part BEFORE UPDATE OR DELETE ON public.transcription_segments
-    FOR EACH ROW EXECUTE FUNCTION public.guard_part();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_part();
 ALTER TABLE public.transcription_segments ENABLE ALWAYS TRIGGER guard_part;
 ALTER TABLE public.transcription_segments ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcription_segments_app_select ON public.transcription_segments;
@@ -896,7 +899,7 @@ CREATE POLICY transcription_segments_app_insert ON public.transcription_segments
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_segments_wide_select ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_select ON public.transcription_segments FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_segments_wide_insert ON public.transcription_segments;
 CREATE POLICY transcription_segments_wide_insert ON public.transcription_segments FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -915,13 +918,13 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcription_sources
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_hold;
 CREATE OR REPLACE TRIGGER guard_new_parts AFTER INSERT ON public.transcription_sources
-    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_new_parts();
+    REFERENCING NEW TABLE AS new_parts FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_new_parts();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_new_parts;
 CREATE OR REPLACE TRIGGER guard_part BEFORE UPDATE OR DELETE ON public.transcription_sources
-    FOR EACH ROW EXECUTE FUNCTION public.guard_part();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_part();
 ALTER TABLE public.transcription_sources ENABLE ALWAYS TRIGGER guard_part;
 CREATE OR REPLACE TRIGGER place BEFORE INSERT ON public.transcription_sources
     FOR EACH ROW EXECUTE FUNCTION public.place_source();
@@ -934,7 +937,7 @@ CREATE POLICY transcription_sources_app_insert ON public.transcription_sources F
     WITH CHECK (public.actor_may_in(case_id, 'write'));
 DROP POLICY IF EXISTS transcription_sources_wide_select ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_select ON public.transcription_sources FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcription_sources_wide_insert ON public.transcription_sources;
 CREATE POLICY transcription_sources_wide_insert ON public.transcription_sources FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write'));
@@ -950,16 +953,16 @@ ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALT
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('content');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.transcriptions
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('case_id', 'content', '', '');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.transcriptions
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('case_id', 'content', '', '');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER stamp_accepted_at BEFORE INSERT ON public.transcriptions
     FOR EACH ROW WHEN (NEW.accepted_at IS NOT NULL) EXECUTE FUNCTION public.stamp_moment('accepted_at');
@@ -969,17 +972,17 @@ CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcriptio
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.transcriptions
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hold();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_hold;
 DROP TRIGGER IF EXISTS finish_version ON public.transcriptions;
 CREATE CONSTRAINT TRIGGER finish_version AFTER INSERT ON public.transcriptions
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.finish_version();
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.finish_version();
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER finish_version;
 CREATE OR REPLACE TRIGGER guard_text BEFORE UPDATE OF content, case_id, audio_file_id, language_id, version ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.content IS DISTINCT FROM NEW.content OR OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.audio_file_id IS DISTINCT FROM NEW.audio_file_id OR OLD.language_id IS DISTINCT FROM NEW.language_id OR OLD.version IS DISTINCT FROM NEW.version) EXECUTE FUNCTION public.refuse_change('a version is never edited, add a new one');
+    FOR EACH ROW WHEN ((OLD.content IS DISTINCT FROM NEW.content OR OLD.case_id IS DISTINCT FROM NEW.case_id OR OLD.audio_file_id IS DISTINCT FROM NEW.audio_file_id OR OLD.language_id IS DISTINCT FROM NEW.language_id OR OLD.version IS DISTINCT FROM NEW.version) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('a version is never edited, add a new one');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_text;
 CREATE OR REPLACE TRIGGER guard_digest BEFORE UPDATE OF segments_sha256 ON public.transcriptions
-    FOR EACH ROW WHEN (OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256) EXECUTE FUNCTION public.refuse_change('a version is finished once');
+    FOR EACH ROW WHEN ((OLD.segments_sha256 IS NOT NULL AND OLD.segments_sha256 IS DISTINCT FROM NEW.segments_sha256) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('a version is finished once');
 ALTER TABLE public.transcriptions ENABLE ALWAYS TRIGGER guard_digest;
 ALTER TABLE public.transcriptions ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS transcriptions_app_select ON public.transcriptions;
@@ -997,7 +1000,7 @@ CREATE POLICY transcriptions_app_delete ON public.transcriptions FOR DELETE TO s
     USING (public.actor_may_in(case_id, 'delete'));
 DROP POLICY IF EXISTS transcriptions_wide_select ON public.transcriptions;
 CREATE POLICY transcriptions_wide_select ON public.transcriptions FOR SELECT TO sti_wide
-    USING (((SELECT public.actor_case_flags()))[case_id]);
+    USING (((SELECT public.actor_case_flags()))[case_id] AND case_id >= ANY ((SELECT public.actor_wide_from())::integer[]));
 DROP POLICY IF EXISTS transcriptions_wide_insert ON public.transcriptions;
 CREATE POLICY transcriptions_wide_insert ON public.transcriptions FOR INSERT TO sti_wide
     WITH CHECK (public.actor_may_in(case_id, 'write') AND coalesce(accepted_by_id = (SELECT public.actor_id()), true) AND coalesce(created_by_id = (SELECT public.actor_id()), true));
@@ -1022,28 +1025,28 @@ ALTER TABLE public.transcriptions ALTER COLUMN content SET STATISTICS 0;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.user_roles
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.user_roles
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.user_roles
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.user_roles
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.user_roles
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER check_permissions BEFORE INSERT OR UPDATE OF permissions ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.check_permissions('role');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.check_permissions('role');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER check_permissions;
 CREATE OR REPLACE TRIGGER guard_hierarchy BEFORE INSERT OR UPDATE OF parent_id, id ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.guard_hierarchy();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hierarchy();
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_hierarchy;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE OF parent_id, permissions ON public.user_roles
-    FOR EACH ROW EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_administrators;
 ALTER TABLE public.user_roles ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS user_roles_app_select ON public.user_roles;
@@ -1063,33 +1066,36 @@ GRANT UPDATE ON public.user_roles TO sti_admin;
 
 -- users
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row();
+    FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('sign_in_epoch');
 CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.users
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.capture_new_rows('', '', 'email,password_hash', 'write');
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture;
 CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.users
-    FOR EACH ROW WHEN (pg_catalog.current_setting('session_replication_role') = 'replica') EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_replicated;
 CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.capture_change('', '', 'email,password_hash', 'write');
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', 'sign_in_epoch', 'email,password_hash', 'write');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER capture_change;
 CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.users
-    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.users
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER refuse_truncate;
+CREATE OR REPLACE TRIGGER raise_sign_in_epoch BEFORE UPDATE ON public.users
+    FOR EACH ROW WHEN ((OLD.is_active AND NOT NEW.is_active OR OLD.password_hash IS DISTINCT FROM NEW.password_hash AND OLD.last_login IS NOT DISTINCT FROM NEW.last_login) AND public.triggers_act()) EXECUTE FUNCTION public.raise_sign_in_epoch();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER raise_sign_in_epoch;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
-    FOR EACH ROW WHEN (OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN ((OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;
 CREATE OR REPLACE TRIGGER guard_address BEFORE INSERT OR UPDATE OF email ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.guard_address();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_address();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_address;
 CREATE OR REPLACE TRIGGER prepare_case_access AFTER INSERT ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.prepare_case_access();
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.prepare_case_access();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER prepare_case_access;
 CREATE OR REPLACE TRIGGER guard_administrators_delete AFTER DELETE ON public.users
-    FOR EACH ROW WHEN (OLD.is_active) EXECUTE FUNCTION public.guard_administrators();
+    FOR EACH ROW WHEN ((OLD.is_active) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators_delete;
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS users_app_select ON public.users;

@@ -149,6 +149,7 @@ def probe_constraints(intruder: Intruder) -> None:
         ("audio_files", "SELECT mark_deleted({id}, true)"),
         ("audio_files", "SELECT note_check({id}, 'x', 'lost')"),
         ("cases", "SELECT record_activity('note', {id}, NULL, NULL, '{{}}')"),
+        ("audio_files", "SELECT record_activity('note', NULL, 'audio_files', {id}, '{{}}') > 0"),
         ("cases", "SELECT actor_may_in({id}, 'read')"),
         ("cases", "SELECT case_of_entries('cases', {id})"),
         ("cases", "SELECT * FROM storage_usage({id}::integer)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
@@ -207,8 +208,8 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
                               "sha256": "0" * 64, "entry_count": 0},
         "protected_tables": {"name": "cases", "declaration": "{}"},
         "name_locks": {"digest": "x"},
-        "log_overflows": {"counter": 1, "ends_at": "2026-01-01", "dropped": 1, "entry_id": 1},
-        "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": "2026-01-01"},
+        "log_overflows": {"counter": 1, "ends_at": datetime(2026, 1, 1, tzinfo=UTC), "dropped": 1, "entry_id": 1},
+        "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": datetime(2026, 1, 1, tzinfo=UTC)},
         "actor_keys": {"inner_pad": b"0" * 64, "outer_pad": b"0" * 64},
         "users": {"username": "forged"},
         "user_roles": looked_up,
@@ -252,6 +253,24 @@ def core(db: Database, actor: Actor, role: str | None = None) -> Iterator[Connec
         if role is not None:
             connection.execute(text(f"SET LOCAL ROLE {role}"))
         yield connection
+
+
+@contextmanager
+def wide(owner: Engine, *names: str) -> Iterator[None]:
+    """Let these members be given the role of wide members, as if they had very many cases, for the block."""
+    change = text("UPDATE public.case_accesses a SET is_wide = :wide FROM public.users u"
+                  " WHERE u.id = a.user_id AND u.username = ANY (:names)")  # fmt: skip
+    with owner.begin() as connection:
+        connection.execute(
+            text("SELECT public.store_case_access(u.id, s.system_identifier) FROM public.users u, pg_control_system() s"
+                 " WHERE u.username = ANY (:names)"), {"names": list(names)}
+        )  # fmt: skip
+        connection.execute(change, {"wide": True, "names": list(names)})
+    try:
+        yield
+    finally:
+        with owner.begin() as connection:
+            connection.execute(change, {"wide": False, "names": list(names)})
 
 
 @contextmanager

@@ -91,14 +91,17 @@ def test_events_beyond_the_limit_are_counted_and_the_log_says_so(populated):
         assert written in [found.id for found in activity.feed(session, type="note")]
 
 
-def test_reads_beyond_the_limit_of_a_call_are_counted(populated):
+def test_reads_beyond_the_limit_of_a_call_are_stated_together(populated):
     set_limit(populated, "most_reads", 10)
-    reads = [{"type": "search.made", "detail": {"query": str(number)}} for number in range(1000)]
+    own = populated.case_of["alice"]
+    reads = [{"type": "search.made", "case_id": own if number % 2 else None, "detail": {"query": str(number)}}
+             for number in range(1000)]  # fmt: skip
     with populated.db.session(actor="alice") as session:
         session.execute(text("SELECT public.record_reads(CAST(:reads AS jsonb))"), {"reads": json.dumps(reads)})
     with populated.db.session(actor="alice") as session:
-        assert len(activity.feed(session, type="search.made")) == 10
-    assert refusals(populated, "alice")[-1]["dropped"] == 990
+        found = activity.feed(session, type="search.made")
+    assert len(found) == 12
+    assert {(entry.case_id, entry.detail["entries"]) for entry in found[10:]} == {(own, 495), (None, 495)}
 
 
 def test_a_long_detail_is_refused_or_replaced_by_its_length(populated):

@@ -10,12 +10,12 @@ import unicodedata
 
 import bcrypt
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from src.database import Database
 from src.database.connection.actor_tokens import Actor
-from src.errors import Forbidden, InvalidInput, SpeechError
+from src.errors import InvalidInput, SignInFailed, SpeechError
 from src.services import accounts, activity, passwords
 from tests.security.population import core
 
@@ -112,7 +112,7 @@ def test_case_42_sign_in_with_a_damaged_hash_fails_like_a_wrong_password(lasting
     with lasting.owner.begin() as connection:
         connection.execute(text("DELETE FROM login_throttles"))
         connection.execute(text("UPDATE users SET password_hash = :h WHERE username = 'alice'"), {"h": stored})
-    with pytest.raises(Forbidden) as caught, lasting.db.session() as session:
+    with pytest.raises(SignInFailed) as caught, lasting.db.session() as session:
         accounts.authenticate(session, "alice", "right")
     assert str(caught.value) == WORDS
 
@@ -143,7 +143,7 @@ def test_case_43_known_unknown_and_disabled_users_cost_the_same_and_get_the_same
     monkeypatch.setattr(passwords.bcrypt, "checkpw", spy)
     for name, (user, password) in ATTEMPTS.items():
         work[name] = []
-        with pytest.raises(Forbidden) as caught, dana.db.session() as session:
+        with pytest.raises(SignInFailed) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, password)
         words.add(str(caught.value))
     assert work == {name: [f"$2b${COST:02}$".encode()] for name in ATTEMPTS}
@@ -176,13 +176,13 @@ def test_case_43_concurrent_sign_ins_that_renew_the_hash_all_succeed(dana, monke
 
 @pytest.fixture
 def read_only(dana):
-    """A database that rejects writes, like a standby."""
-    name = dana.owner.url.database
-    with dana.owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    """A database that rejects writes, like a server whose disk became read-only."""
     with Database(
         dana.db.engine.url, signing_key=dana.db.signing_key, admin_url=dana.db.admin_engine.url, storage=dana.db.storage
     ) as db:
+        for engine in (db.engine, db.side_engine):
+            # The default of the database does not apply: every transaction begins with READ WRITE.
+            event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("SET TRANSACTION READ ONLY") and None)
         yield db
 
 
@@ -205,14 +205,14 @@ def test_case_44_every_failure_is_logged_without_the_wrong_part(dana):
     secret = "a password that was tried"
     answers = set()
     for user in ("bob", "nobody-here", "dormant", secret) * 3:
-        with pytest.raises(Forbidden) as caught, dana.db.session() as session:
+        with pytest.raises(SignInFailed) as caught, dana.db.session() as session:
             accounts.authenticate(session, user, secret)
         error = caught.value
         while error is not None:
             assert secret not in str(error)
             error = error.__cause__ or error.__context__
         answers.add((type(caught.value), str(caught.value)))
-    assert answers == {(Forbidden, WORDS)}
+    assert answers == {(SignInFailed, WORDS)}
     with dana.db.session(actor="root") as session:
         failed = activity.feed(session, type="login.failed")
     assert [entry.actor for entry in failed] == ["bob", "(unknown)", "dormant", "(unknown)"] * 3

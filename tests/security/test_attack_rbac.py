@@ -157,7 +157,7 @@ HOSTILE_JSON = {
 @pytest.mark.parametrize("table", ["user_roles", "case_participants"])
 def test_case_33_invalid_permissions_are_rejected_by_the_database(shared, table, document):
     """And by Python in the same way, for arbitrary documents: tests/services/test_permissions.py."""
-    with core(shared.db, Actor("root")) as connection, pytest.raises(DBAPIError) as caught:
+    with pytest.raises(DBAPIError) as caught, core(shared.db, Actor("root")) as connection:
         connection.execute(text(f"UPDATE {table} SET permissions = CAST(:p AS jsonb)"), {"p": document})
     assert caught.value.orig.pgcode in {"23514", "54001"}
 

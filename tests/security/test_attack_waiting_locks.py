@@ -15,7 +15,7 @@ from src.database import AudioFile, Base, Case, User
 from src.database.connection.actor_tokens import Actor
 from src.database.provisioning import migrate, seeding
 from src.database.schema.derivation import derived
-from src.errors import Conflict, Forbidden, NotFound
+from src.errors import Busy, Conflict, Forbidden, NotFound
 from src.maintenance.ending_sessions import end_holders, table_locks
 from src.maintenance.retention import _ALONE
 from src.maintenance.sweeping import sweep
@@ -117,9 +117,9 @@ def test_a_name_is_held_until_its_transaction_ends_and_no_name_is_that_of_anothe
         holder.execute(lock, {"case": case, "name": "x"})
         holder.execute(lock, {"case": case, "name": "x"})
         holder.execute(text("SELECT public.lock_own('x')"))
-        with pytest.raises(Conflict, match="lock timeout"), populated.db.session(actor="alice") as session:
+        with pytest.raises(Busy, match="lock timeout"), populated.db.session(actor="alice") as session:
             bounded(session).execute(lock, {"case": case, "name": "x"})
-        with pytest.raises(Conflict, match="lock timeout"), populated.db.session(actor="alice") as session:
+        with pytest.raises(Busy, match="lock timeout"), populated.db.session(actor="alice") as session:
             bounded(session).execute(text("SELECT public.lock_own('x')"))
         with populated.db.session(actor="bob") as session:
             bounded(session).execute(text("SELECT public.lock_own('x')"))
@@ -144,12 +144,13 @@ def test_writers_of_one_recording_still_take_turns(populated):
 
 
 def test_a_verification_keeps_archives_and_members_cannot(populated):
-    with pytest.raises(Forbidden), populated.db.session(actor="alice") as session:
-        session.execute(text("SELECT public.keep_archives()"))
+    keep = text("LOCK TABLE public.activity_archives IN ACCESS SHARE MODE")
+    with pytest.raises(DBAPIError, match="permission denied"), core(populated.db, Actor("alice")) as connection:
+        connection.execute(keep)
     with populated.db.session(actor="root") as reader:
-        reader.execute(text("SELECT public.keep_archives()"))
+        reader.execute(keep)
         with populated.db.session(actor="root") as session:
-            bounded(session).execute(text("SELECT public.keep_archives()"))
+            bounded(session).execute(keep)
         with pytest.raises(DBAPIError, match="lock timeout"), populated.owner.begin() as connection:
             bounded(connection).execute(_ALONE)
 
@@ -165,8 +166,9 @@ def test_sessions_lock_only_tables_from_which_they_may_delete(shared, actor):
         for mode in MODES[1:]:
             with core(shared.db, Actor(actor)) as connection:
                 try:
-                    connection.execute(text(f"LOCK TABLE public.{table} IN {mode} MODE"))
-                    lockable.add(table)
+                    with connection.begin_nested():
+                        connection.execute(text(f"LOCK TABLE public.{table} IN {mode} MODE"))
+                        lockable.add(table)
                 except DBAPIError as error:
                     assert error.orig.pgcode == "42501"  # noqa: PT017 - both outcomes are expected
     assert lockable <= deletable
@@ -209,7 +211,7 @@ def test_sessions_that_only_work_are_not_ended(populated):
         session.execute(text("DELETE FROM case_notes"))
         session.execute(text("SELECT * FROM audio_files FOR UPDATE"))
         sealer.execute(text("SELECT * FROM public.begin_seal()"))
-        sealer.execute(text("SELECT public.keep_archives()"))
+        sealer.execute(text("LOCK TABLE public.activity_archives IN ACCESS SHARE MODE"))
         with Session(populated.owner) as owner:
             assert end_holders(owner, populated.db.engine.url) == []
             owner.execute(text("LOCK TABLE sentiments IN ACCESS EXCLUSIVE MODE"))
@@ -265,7 +267,7 @@ def test_a_user_who_keeps_the_own_row_locked_is_deactivated_after_the_session_is
     own = select(User).where(User.username == "alice")
     with ended_session(populated, "alice") as holder:
         holder.execute(text("SELECT id FROM users FOR UPDATE"))
-        with pytest.raises(Conflict, match="lock timeout"), populated.db.session(actor="root") as session:
+        with pytest.raises(Busy, match="lock timeout"), populated.db.session(actor="root") as session:
             accounts.deactivate(bounded(session), session.scalars(own).one())
         with Session(populated.owner) as session:
             end_holders(session, populated.db.engine.url, longest=timedelta(0))

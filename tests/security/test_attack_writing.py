@@ -18,6 +18,7 @@ from src.errors import Forbidden, NotFound, SpeechError
 from src.services import cases, recordings
 from src.storage import keys
 from tests.security.population import ALL_TABLES, CASE_TABLES, MODELS, core, one_connection, refused
+from tests.undone import undone
 
 pytestmark = pytest.mark.shared_database
 
@@ -71,12 +72,11 @@ def test_case_16_an_object_announced_in_a_foreign_case_is_invisible_and_not_held
     bob, key = populated.case_of["bob"], keys.case_key(populated.case_of["bob"], "wav")
     with populated.db.session(actor="alice") as session:
         session.execute(select(func.public.announce_object(bob, key, "memory")))
-    with populated.db.session(actor="bob") as session:
+    with undone(populated.db, actor="bob") as session:
         cases.place_hold(session, session.get(Case, bob), reason="court order")
         assert {usage.objects for usage in recordings.storage_usage(session, bob)} == {1}
         with pytest.raises(DBAPIError, match="permission denied"):
             session.scalars(select(StorageObject.id).where(StorageObject.key == key)).all()
-        session.rollback()
     with populated.owner.begin() as connection:
         assert connection.execute(text("DELETE FROM storage_objects WHERE key = :key"), {"key": key}).rowcount == 1
 

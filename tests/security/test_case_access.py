@@ -11,6 +11,7 @@ from src.database import Case
 from src.database.connection.actor_tokens import Actor
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
+from src.errors import ServerUnreachable
 from tests.security.population import core
 
 NUMBER_OF_CASES = 30
@@ -61,7 +62,6 @@ def test_a_stored_set_equals_the_participations(with_cases, owner):
     rng = random.Random(seed)
     for _ in range(60):
         name = rng.choice(("alice", "alice", "bob"))
-        isolation = rng.choice(("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"))
         change = {"name": name, "case": rng.randint(1, NUMBER_OF_CASES)}
         with core(with_cases, Actor(name)) as connection, owner.connect() as changing:
             before = visible(connection)
@@ -73,11 +73,18 @@ def test_a_stored_set_equals_the_participations(with_cases, owner):
             changing.rollback()
             # Committed: an open transaction sees it in its next statement.
             assert visible(connection) == expected, seed
-        engine = with_cases.engine.execution_options(isolation_level=isolation, actor=Actor(name))
-        with engine.begin() as connection:
+        with core(with_cases, Actor(name)) as connection:
             assert visible(connection) == expected, seed
         with owner.connect() as connection:
             assert connection.scalars(text("SELECT wrong_case_accesses()")).all() == [], seed
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_no_actor_acts_on_an_old_snapshot(with_cases, isolation):
+    """Rights that were withdrawn meanwhile would still be seen as they were."""
+    engine = with_cases.engine.execution_options(isolation_level=isolation, actor=Actor("alice"))
+    with pytest.raises(ServerUnreachable, match=f"are READ COMMITTED, not {isolation}"):
+        engine.connect().begin()
 
 
 def test_a_participation_that_expires_ends_although_the_set_is_stored(with_cases, owner):

@@ -25,7 +25,8 @@ PLAIN = {
 ASKED = (
     "cases WHERE title < '{}'", "cases WHERE lower(title) < '{}'", "cases WHERE title = '{}'",
     "cases WHERE title ^@ '{}'",
-    "cases WHERE case_code < '{}'", "case_notes WHERE body < '{}'",
+    "cases WHERE case_code < '{}'", "cases WHERE lower(case_code) < '{}'",
+    "case_notes WHERE body < '{}'",
     "case_notes WHERE public.search_vector_1('simple', body) @@ '{}'::tsquery",
 )  # fmt: skip
 

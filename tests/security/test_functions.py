@@ -18,6 +18,7 @@ from tests.security.population import core, token_for
 KNOWN = {
     "actor_case_ids": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_case_flags": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_wide_from": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_key": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_may_in": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_opening": "test_functions_about_the_actor_reveal_nothing_else",
@@ -43,7 +44,6 @@ KNOWN = {
     "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
     "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
-    "keep_archives": "test_attack_waiting_locks.py",
     "lock_in_case": "test_attack_waiting_locks.py",
     "lock_own": "test_attack_waiting_locks.py",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",
@@ -248,6 +248,7 @@ def test_functions_about_the_actor_reveal_nothing_else(shared):
         assert session.scalar(select(func.public.actor_may_in(None, "read"))) is False
         own_id = session.scalar(select(func.public.actor_id()))
         assert session.scalar(select(func.public.actor_key())) == {str(own_id): 1}
+        assert session.scalar(select(func.public.actor_wide_from())) == []
         assert session.scalar(select(func.public.actor_opening())) == {}
         assert session.scalar(select(func.public.actor_opening_mark())) is None
         assert session.scalar(select(func.public.open_job_kind_1("queued", "x"))) == "x"
@@ -288,7 +289,7 @@ def test_the_search_functions_read_nothing(shared):
         assert session.scalars(text("SELECT search_spellings('x-y') ORDER BY 1")).all() == ["x y", "x-y"]
         assert session.scalar(text("SELECT search_stems('english', 'runnin')::text")) == "'run'"
         assert session.scalar(text("SELECT search_term('english', 'the', true)::text")) == "'the':*"
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="does not exist"):
+    with pytest.raises(DBAPIError, match="does not exist"), core(shared.db, Actor("alice")) as connection:
         connection.execute(text("SELECT search_vector_1('nonsense', 'x')"))
 
 
@@ -297,9 +298,9 @@ def test_code_id_reads_with_the_callers_rights(shared):
         assert session.scalar(text("SELECT code_id('case_statuses', 'active')")) > 0
         assert session.scalar(text("SELECT code_id('case_statuses', 'nonsense')")) is None
     for lookup in ("activity_seals", "actor_keys", "login_throttles"):
-        with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError), core(shared.db, Actor("alice")) as connection:
             connection.scalar(text("SELECT code_id(:lookup, 'x')"), {"lookup": lookup})
-    with core(shared.db, Actor("alice")) as connection, pytest.raises(DBAPIError, match="unknown lookup table"):
+    with pytest.raises(DBAPIError, match="unknown lookup table"), core(shared.db, Actor("alice")) as connection:
         connection.scalar(text("SELECT code_id('users; DROP TABLE cases --', 'x')"))
 
 

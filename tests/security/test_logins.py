@@ -15,7 +15,7 @@ from src.database.connection.engine import PoolOptions, make_engine
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.database.provisioning.logins import provide_logins
-from src.errors import AdminLoginRequired, Forbidden, LoginRefused, ServerUnreachable, UnsafeConnection
+from src.errors import AdminLoginRequired, Busy, LoginRefused, SignInFailed, UnsafeConnection
 from src.services import accounts, cases
 
 PASSWORD = "correct horse battery"
@@ -81,6 +81,20 @@ def test_a_setting_of_our_roles_is_refused_named_and_repaired(db, owner, speech_
         assert session.scalars(select(User.username).where(User.username == "alice")).one() == "alice"
 
 
+def test_a_setting_of_a_role_without_login_stops_nobody_and_is_named(db, owner, speech_server):
+    """A session can change the settings of its own role too; PostgreSQL applies those of logins only."""
+    with db.session(actor="alice") as session:
+        session.execute(text("ALTER ROLE sti_app SET work_mem = '64kB'"))
+    try:
+        with members_only(db) as fresh, fresh.session(actor="bob") as session:
+            assert session.scalar(text("SHOW work_mem")) != "64kB"
+        with owner.connect() as connection:
+            found = [str(one) for one in compare(connection, speech_server.keys.roles_of_logins)]
+        assert found == ["the setting work_mem of the role sti_app applies to all its sessions"]
+    finally:
+        assert apply(owner, speech_server.keys.roles_of_logins) == []
+
+
 def test_init_db_sets_the_passwords_again(db, owner, owner_url, speech_server, tmp_path):
     login = make_engine(db.engine.url, PoolOptions(size=1))
     with login.begin() as connection:
@@ -120,7 +134,7 @@ def test_no_statement_contains_a_hash(db):
         accounts.change_password(session, carol, f"{PASSWORD} staple")
     with db.session() as session:
         accounts.authenticate(session, "carol", f"{PASSWORD} staple")
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     assert any("COPY public.credential_changes" in statement for statement in sent)
     assert [statement for statement in sent if "$2b$" in statement or "bcrypt" in statement] == []
@@ -143,7 +157,7 @@ def test_the_statement_that_begins_the_actor_has_its_timeout(db, owner):
             pass
         with owner.begin() as connection:
             connection.execute(text("LOCK TABLE actor_keys IN ACCESS EXCLUSIVE MODE"))
-            with pytest.raises(ServerUnreachable, match="statement timeout"), impatient.session(actor="alice"):
+            with pytest.raises(Busy, match="statement timeout"), impatient.session(actor="alice"):
                 pass
 
 

@@ -8,9 +8,9 @@ import logging
 import pytest
 from sqlalchemy import func, select, text
 
-from src.database import Case
-from src.database.connection.actor_tokens import Actor
-from src.errors import Forbidden, InvalidInput, NotFound, SpeechError
+from src.database import Case, Database
+from src.database.connection.actor_tokens import Actor, SigningKey
+from src.errors import Forbidden, InvalidInput, NotFound, NotSignedIn, SpeechError
 from src.services import accounts, activity, analyses, cases, recordings, search, transcripts, work
 from tests.security.population import (
     ALL_TABLES,
@@ -58,7 +58,7 @@ def test_every_table_is_empty_for_every_way_of_reading(shared, name):
 
 @nobodies
 def test_the_orm_finds_nothing(shared, name):
-    with shared.db.session(actor=name) as session:
+    with shared.db.session(actor=name, required=False) as session:
         for table, model in MODELS.items():
             if table not in HIDDEN_TABLES:
                 assert session.scalars(select(model)).all() == [], table
@@ -70,7 +70,10 @@ def test_every_insert_is_rejected(unchanged, name):
     rows = rows_written_by(unchanged, "alice", unchanged.case_of["alice"])
     assert set(rows) == set(ALL_TABLES)
     for table, values in rows.items():
-        with pytest.raises((Forbidden, SpeechError)) as caught, unchanged.db.session(actor=name) as session:
+        with (
+            pytest.raises((Forbidden, SpeechError)) as caught,
+            unchanged.db.session(actor=name, required=False) as session,
+        ):
             session.execute(*insert_statement(table, values))
         # Rejected for lack of permission, not for invalid values; except that an object must be announced first.
         refused_earlier = table == "audio_files" and "path_fkey" in str(caught.value)
@@ -82,7 +85,7 @@ def test_updates_and_deletes_affect_no_rows(unchanged, name):
     for table in ALL_TABLES:
         for statement in (f"UPDATE {table} SET id = id", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
             try:
-                with unchanged.db.session(actor=name) as session:
+                with unchanged.db.session(actor=name, required=False) as session:
                     assert session.execute(text(statement)).rowcount == 0, statement
             except Forbidden:
                 continue
@@ -90,7 +93,7 @@ def test_updates_and_deletes_affect_no_rows(unchanged, name):
 
 @nobodies
 def test_writes_allowed_by_a_grant_affect_no_rows(unchanged, name):
-    with unchanged.db.session(actor=name) as session:
+    with unchanged.db.session(actor=name, required=False) as session:
         assert session.execute(text("UPDATE cases SET title = 'x'")).rowcount == 0
         assert session.execute(text("DELETE FROM cases")).rowcount == 0
         assert session.execute(text("UPDATE users SET full_name = 'x'")).rowcount == 0
@@ -127,10 +130,10 @@ def test_services_raise_forbidden_with_a_clear_message(unchanged, name, tone):
         "change_password": lambda s: accounts.change_password(s, alice, "a new password"),
     }
     for called, call in calls.items():
-        with pytest.raises(Forbidden) as caught, unchanged.db.session(actor=name) as session:
+        with pytest.raises(Forbidden) as caught, unchanged.db.session(actor=name, required=False) as session:
             call(session)
         assert sentence in str(caught.value), (called, str(caught.value))
-    with unchanged.db.session(actor=name) as session:
+    with unchanged.db.session(actor=name, required=False) as session:
         assert activity.feed(session, changes=True) == []
         assert transcripts.latest(session, audio) is None
         with pytest.raises(NotFound):
@@ -139,11 +142,37 @@ def test_services_raise_forbidden_with_a_clear_message(unchanged, name, tone):
 
 @pytest.mark.parametrize("name", ["mallory", "dormant"])
 def test_an_unknown_or_inactive_actor_is_logged_as_a_warning(shared, name, caplog):
-    with caplog.at_level(logging.WARNING, logger="src.database"), shared.db.session(actor=name) as session:
+    with (
+        caplog.at_level(logging.WARNING, logger="src.database"),
+        shared.db.session(actor=name, required=False) as session,
+    ):
         session.execute(select(1))
     assert [record.getMessage() for record in caplog.records] == [
-        f"No active user is named {name!r}, or the key file belongs to another database: this session reads no rows."
+        (
+            f"No active user is named {name!r}; correct the name, or ask an administrator to create the user."
+            " This session reads no rows."
+        )
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in NOBODIES.values() if name is not None])
+def test_a_session_for_an_unknown_or_inactive_actor_is_refused(shared, name):
+    with pytest.raises(NotSignedIn, match="No active user is named") as caught, shared.db.session(actor=name):
+        pytest.fail("the session opened")
+    assert repr(name) in str(caught.value)
+    with pytest.raises(NotSignedIn):
+        shared.db.run(lambda session: pytest.fail("the session opened"), actor=name)
+
+
+def test_a_key_of_another_database_is_named(shared):
+    key = SigningKey.generate(shared.db.signing_key.id)
+    with (
+        Database(shared.db.engine.url, signing_key=key) as stranger,
+        pytest.raises(NotSignedIn, match=r"does not know the signing key .*KEY_FILE") as caught,
+        stranger.session(actor="alice"),
+    ):
+        pytest.fail("the session opened")
+    assert str(shared.db.engine.url.database) in str(caught.value)
 
 
 def test_a_session_without_an_actor_logs_no_warning(shared, caplog):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from src.database import AudioFile, Case, CaseNote, User, UserRole
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions
-from src.errors import Forbidden, ServerUnreachable, SpeechError
+from src.errors import ServerUnreachable, SignInFailed, SpeechError
 from src.services import accounts, recordings
 from src.storage import MemoryStorage
 from tests.security.bouncer import PROGRAM
@@ -226,7 +226,7 @@ def test_sign_in_works_and_is_logged(peopled, owner):
             accounts.create_user(session, username="erin", password="correct horse")
         with db.session() as session:
             assert accounts.authenticate(session, "erin", "correct horse").username == "erin"
-        with pytest.raises(Forbidden), db.session() as session:
+        with pytest.raises(SignInFailed), db.session() as session:
             accounts.authenticate(session, "erin", "wrong horse")
         with db.session(actor="erin") as session:
             accounts.change_password(session, accounts.find_user(session, "erin"), "battery", current="correct horse")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
@@ -10,7 +12,7 @@ from src.database import Case, Database
 from src.database.connection.actor_tokens import Actor
 from src.database.schema import APP_ROLE, WIDE_ROLE
 from tests.declared import POLICIES
-from tests.security.population import CASE_TABLES, Populated, core
+from tests.security.population import CASE_TABLES, Populated, core, wide
 
 # The thresholds of src/database/sql/case_access.sql.
 WIDE_CASES = 1000
@@ -34,7 +36,7 @@ def add_alice_to_cases(owner: Engine, most: int, *, expired: bool = False) -> No
 
 
 def role_of(db: Database, name: str) -> str:
-    with db.session(actor=name) as session:
+    with db.session(actor=name, required=False) as session:
         return session.scalar(select(func.current_user()))
 
 
@@ -71,9 +73,11 @@ def test_a_member_of_a_small_share_of_many_cases_is_not_wide(db, owner):
 @pytest.mark.parametrize("table", CASE_TABLES)
 def test_both_roles_show_the_same_rows(shared: Populated, table):
     rows = {}
-    for role in (APP_ROLE, WIDE_ROLE):
-        with core(shared.db, Actor("alice"), role) as connection:
-            rows[role] = set(connection.scalars(text(f"SELECT id FROM public.{table}")))
+    for given in (nullcontext(), wide(shared.owner, "alice")):
+        with given, core(shared.db, Actor("alice")) as connection:
+            rows[connection.scalar(select(func.current_user()))] = set(
+                connection.scalars(text(f"SELECT id FROM public.{table}"))
+            )
     assert rows[WIDE_ROLE] == rows[APP_ROLE]
     assert table == "legal_holds" or rows[WIDE_ROLE]
 
@@ -87,15 +91,31 @@ def test_an_expired_or_denied_participation_shows_nothing(db, owner):
             text("INSERT INTO case_participants (case_id, user_id, role, permissions) SELECT c.id, u.id, 'viewer',"
                  " '{\"deny\": [\"read\"]}' FROM cases c, users u WHERE c.title = 'denied' AND u.username = 'alice'")
         )  # fmt: skip
-    with core(db, Actor("alice"), WIDE_ROLE) as connection:
+    with wide(owner, "alice"), core(db, Actor("alice")) as connection:
+        assert connection.scalar(select(func.current_user())) == WIDE_ROLE
         assert connection.scalars(text("SELECT id FROM public.cases")).all() == []
 
 
-@pytest.mark.parametrize("actor", [None, "mallory"])
-def test_the_role_without_an_active_actor_shows_nothing(shared, actor):
+@pytest.mark.parametrize("actor", [None, "mallory", "alice", "transcriber"])
+def test_the_role_shows_nothing_to_those_who_were_not_given_it(shared, actor):
     with core(shared.db, Actor(actor), WIDE_ROLE) as connection:
         for table in CASE_TABLES:
-            assert connection.scalar(text(f"SELECT count(*) FROM public.{table}")) == 0, table
+            # Their own entries of no case are always theirs.
+            where = "WHERE case_id IS NOT NULL" if table == "activity_logs" else ""
+            assert connection.scalar(text(f"SELECT count(*) FROM public.{table} {where}")) == 0, table
+
+
+def test_a_member_who_takes_the_role_learns_nothing_from_an_index(shared):
+    """The condition of the caller is part of the scan of the index (case_id, sha256)."""
+    plans = set()
+    with core(shared.db, Actor("alice"), WIDE_ROLE) as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        for least in ("", "zzz"):
+            asked = f"SELECT id FROM audio_files WHERE case_id = {shared.case_of['bob']} AND sha256 >= '{least}'"
+            explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF)"
+            plan = connection.scalars(text(f"{explain} {asked}")).all()
+            plans.add("\n".join(plan).replace("'zzz'", "''"))
+    assert len(plans) == 1, plans
 
 
 def test_a_manager_without_delete_cannot_add_an_owner_with_either_role(db, owner):
@@ -103,9 +123,10 @@ def test_a_manager_without_delete_cannot_add_an_owner_with_either_role(db, owner
     with owner.begin() as connection:
         connection.execute(text("UPDATE case_participants p SET permissions = '{\"allow\": [\"manage\"]}' FROM users u"
                                 " WHERE u.id = p.user_id AND u.username = 'alice'"))  # fmt: skip
-    for role in (APP_ROLE, WIDE_ROLE):
+    for given in (nullcontext(), wide(owner, "alice")):
         with (
-            core(db, Actor("alice"), role) as connection,
+            given,
+            core(db, Actor("alice")) as connection,
             pytest.raises(DBAPIError, match="permissions that you hold"),
             connection.begin_nested(),
         ):

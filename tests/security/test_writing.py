@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +15,7 @@ from src.database.schema.declaration import SIGNED, protection_of, with_mark
 from src.errors import Conflict, Forbidden, InvalidInput, NotFound, SpeechError
 from src.services import cases, recordings
 from tests.security.population import CASE_TABLES, core, insert_statement, refused, rows_written_by
+from tests.undone import undone
 
 pytestmark = pytest.mark.shared_database
 
@@ -229,8 +232,8 @@ def test_rows_cannot_be_signed_as_another_user(unchanged, table, column):
     with unchanged.owner.connect() as connection:
         bob = connection.scalar(text("SELECT id FROM users WHERE username = 'bob'"))
     values[column] = bob
-    values |= {"released_by_id": {"released_at": "2026-01-01", "release_reason": "x"},
-               "accepted_by_id": {"accepted_at": "2026-01-01"}}.get(column, {})  # fmt: skip
+    values |= {"released_by_id": {"released_at": datetime(2026, 1, 1, tzinfo=UTC), "release_reason": "x"},
+               "accepted_by_id": {"accepted_at": datetime(2026, 1, 1, tzinfo=UTC)}}.get(column, {})  # fmt: skip
     if table == "audio_files":
         with unchanged.db.session(actor="alice") as session:
             pending = session.scalar(text("SELECT path FROM audio_files"))
@@ -251,12 +254,11 @@ def test_rows_cannot_be_accepted_or_released_as_another_user(unchanged, table, w
         session.execute(
             text(f"UPDATE {table} SET {when} = now(), {who} = (SELECT id FROM users WHERE username = 'bob'){rest}")
         )
-    with unchanged.db.session(actor="alice") as session:
+    with undone(unchanged.db, actor="alice") as session:
         mine = session.execute(
             text(f"UPDATE {table} SET {when} = now(), {who} = public.actor_id(){rest}"),
         )
         assert mine.rowcount == 1
-        session.rollback()
 
 
 def test_a_segment_is_never_edited(unchanged):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from src.database import ActivityLog, User
-from src.errors import Conflict, Forbidden, InvalidInput
+from src.errors import Conflict, Forbidden, InvalidInput, SignInFailed
 from src.services import accounts, activity
 from src.services.passwords import hash_password
 
@@ -28,7 +28,7 @@ def test_user_names_are_case_insensitive_at_sign_in(db, carol):
     with db.session() as session:
         signed_in = accounts.authenticate(session, "CAROL", "Pa$$wörd")
 
-    assert signed_in == accounts.SignedIn(carol.id, "carol")
+    assert signed_in == accounts.SignedIn(carol.id, "carol", 1)
     with db.session(actor="root") as session:
         assert session.get(User, carol.id).last_login is not None
 
@@ -43,7 +43,7 @@ def test_passwords_match_in_composed_and_decomposed_form(db, carol):
     [("carol", "wrong"), ("nobody", "Pa$$wörd"), ("transcriber", ""), ("carol", "x" * 500), ("a|b", "x"), ("", "")],
 )
 def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
-    with pytest.raises(Forbidden) as caught, db.session() as session:
+    with pytest.raises(SignInFailed) as caught, db.session() as session:
         accounts.authenticate(session, name, password)
     assert "Unknown user name, wrong password" in str(caught.value)
     assert name not in str(caught.value) or not name
@@ -52,12 +52,12 @@ def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
 def test_an_inactive_user_cannot_sign_in(db, carol):
     with db.session(actor="root") as session:
         session.get(User, carol.id).is_active = False
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "Pa$$wörd")
 
 
 def test_failed_sign_ins_are_logged_although_the_session_rolled_back(db, carol):
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     with db.session(actor="root") as session:
         entry = activity.feed(session, type="login.failed")[-1]
@@ -69,7 +69,7 @@ def sign_in(db, name, password):
     try:
         with db.session() as session:
             accounts.authenticate(session, name, password)
-    except Forbidden:
+    except SignInFailed:
         return False
     return True
 
@@ -218,3 +218,66 @@ def test_a_password_that_another_program_cut_at_72_bytes_signs_in_and_keeps_its_
         assert accounts.authenticate(session, "carol", "x" * 100).username == "carol"
     with owner.connect() as connection:
         assert connection.scalar(text("SELECT password_hash FROM users WHERE username = 'carol'")) == bare
+
+
+@pytest.mark.own_database
+def test_the_epoch_of_sign_ins_is_raised_whatever_changes_the_user(db, carol, owner):
+    def signed_in(password="Pa$$wörd"):
+        with db.session() as session:
+            return accounts.authenticate(session, "carol", password).sign_in_epoch
+
+    def epoch():
+        with db.session(actor="root") as session:
+            return accounts.sign_in_epoch(session, "carol")
+
+    first = epoch()
+    assert signed_in() == first
+    with db.session(actor="carol") as session:
+        assert accounts.sign_in_epoch(session) == first
+        accounts.change_password(session, carol, "second one", current="Pa$$wörd")
+    assert (signed_in("second one"), epoch()) == (first + 1, first + 1)
+    with db.session(actor="root") as session:
+        accounts.change_password(session, carol, "third one")
+    with db.session(actor="root") as session:
+        accounts.deactivate(session, carol)
+    with db.session(actor="root") as session:
+        accounts.activate(session, carol)
+        accounts.assign_role(session, carol, "service")
+        session.get(User, carol.id).full_name = "Carol"
+    assert epoch() == first + 3
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE users SET password_hash = 'x' WHERE username = 'carol'"))
+        connection.execute(text("UPDATE users SET is_active = false, sign_in_epoch = 0 WHERE username = 'carol'"))
+    assert epoch() == first + 5
+
+
+def test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it(db, carol):
+    with pytest.raises(Forbidden, match="epoch"), db.session(actor="alice") as session:
+        accounts.sign_in_epoch(session, "carol")
+    for actor in ("carol", "root"):
+        for statement in (
+            "UPDATE users SET sign_in_epoch = 0",
+            "SELECT sign_in_epoch FROM users",
+            "INSERT INTO users (username, sign_in_epoch) VALUES ('x', 7)",
+        ):
+            with pytest.raises(Forbidden), db.session(actor=actor) as session:
+                session.execute(text(statement))
+    with db.session(actor="alice") as session:
+        assert session.scalar(text("SELECT public.login_epoch('1|2|3|4|login|carol')")) is None
+
+
+@pytest.mark.own_database
+def test_renewing_the_hash_of_the_same_password_keeps_the_epoch(db, carol, owner):
+    with owner.begin() as connection:
+        connection.execute(
+            text("UPDATE users SET password_hash = :hash WHERE username = 'carol'"),
+            {"hash": hash_password("Pa$$wörd", cost=11)},
+        )
+    with db.session() as session:
+        signed_in = accounts.authenticate(session, "carol", "Pa$$wörd")
+    with owner.connect() as connection:
+        renewed, epoch = connection.execute(
+            text("SELECT password_hash, sign_in_epoch FROM users WHERE username = 'carol'")
+        ).one()
+    assert renewed.startswith("bcrypt:$2b$10$")
+    assert epoch == signed_in.sign_in_epoch

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from src.database import ActivityLog, Case, CaseNote, CaseParticipant
-from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound, SpeechError
+from src.errors import Conflict, Forbidden, InvalidInput, LostUpdate, NotFound, NotSignedIn, SpeechError
 from src.services import activity, bulk, cases
 
 pytestmark = pytest.mark.shared_database
@@ -199,7 +199,7 @@ def test_permissions_and_legal_holds_apply_to_bulk_operations(db, case):
     with pytest.raises(Conflict, match="legal hold"):
         bulk.delete(db, CaseNote, ids, actor="alice")
     assert len(bodies(db)) == 12
-    with pytest.raises(Forbidden, match="No active user"):
+    with pytest.raises(NotSignedIn, match="No active user"):
         bulk.insert(db, CaseNote, notes(case, 1), actor="nobody-here")
 
 

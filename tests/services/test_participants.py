@@ -119,6 +119,26 @@ def test_an_owner_for_an_hour_grants_and_takes_nothing_for_longer(db, case, ids,
         session.execute(text(statement), {**ids, "case": case.id})
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'UPDATE case_participants SET permissions = \'{"deny": ["read"]}\' WHERE user_id = :root',
+        "UPDATE case_participants SET permissions = '{}' WHERE user_id = :transcriber",
+        'UPDATE case_participants SET permissions = \'{"deny": ["write"]}\' WHERE user_id = :transcriber',
+        "UPDATE case_participants SET expires_at = now() WHERE user_id = :transcriber",
+        "DELETE FROM case_participants WHERE user_id = :transcriber",
+    ],
+)
+def test_an_owner_for_an_hour_denies_and_lifts_nothing_for_longer(db, case, ids, soon, unchanged, statement):  # noqa: PLR0917 - fixtures
+    """A denial also takes rights from leases and from participations of later, so it outlasts the one who made it."""
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="owner", expires_at=soon)
+        cases.add_participant(session, case, "transcriber", role="viewer", deny=["read", "write"])
+        cases.add_participant(session, case, "root", role="editor")
+    with unchanged(LONGER), db.session(actor="bob") as session:
+        session.execute(text(statement), {**ids, "case": case.id})
+
+
 def test_an_owner_for_an_hour_grants_until_then(db, case, carol, soon, unchanged):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="owner", expires_at=soon)
@@ -388,7 +408,6 @@ def overlapping(owner, isolation, first, second):
         raise errors[0]
 
 
-@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -396,12 +415,12 @@ def overlapping(owner, isolation, first, second):
         "UPDATE case_participants SET expires_at = now() + interval '1 hour' WHERE case_id = :case AND user_id = :bob",
     ],
 )
-def test_an_old_snapshot_does_not_still_grant(db, case, carol, ids, isolation, change):  # noqa: PLR0917 - fixtures
+def test_an_old_snapshot_does_not_still_grant(db, case, carol, ids, change):
     with db.session(actor="alice") as session:
         cases.add_participant(session, case, "bob", role="owner")
     insert = "INSERT INTO case_participants (case_id, user_id, role) VALUES (:case, :carol, 'owner')"
     values = {**ids, "case": case.id, "carol": carol.id}
-    engine = db.engine.execution_options(actor=Actor("bob"), isolation_level=isolation)
+    engine = db.engine.execution_options(actor=Actor("bob"))
     with engine.connect() as connection:
         assert connection.scalar(select(Case.title).where(Case.id == case.id)) is not None  # takes the snapshot
         with db.session(actor="alice") as session:

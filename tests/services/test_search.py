@@ -14,6 +14,7 @@ from src.services import cases, recordings, search, transcripts
 from src.services.transcripts import Segment
 from tests.security.population import add_audio
 from tests.services.searching import SENTENCES, copied
+from tests.undone import undone
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -173,7 +174,7 @@ def test_suggestions_are_words_of_visible_transcripts(spoken):
 
 
 def test_global_search_and_search_by_name(spoken):
-    with spoken.session(actor="alice") as session:
+    with undone(spoken, actor="alice") as session:
         case = cases.open_case(session, title="100% Harbour_light", case_code="H-7")
         cases.add_note(session, case, "the harbour was déserté")
         found = search.everything(session, "harbour")
@@ -197,7 +198,6 @@ def test_global_search_and_search_by_name(spoken):
         for wrong in ("", " ", "x" * 201):
             with pytest.raises(InvalidInput):
                 search.cases(session, wrong)
-        session.rollback()
 
 
 def test_name_search_uses_trigram_indexes_and_works_without_the_extension(world):

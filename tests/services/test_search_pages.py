@@ -15,6 +15,7 @@ from src.services import cases, search, transcripts
 from src.services.transcripts import Segment
 from tests.security.population import add_audio
 from tests.services.searching import copied
+from tests.undone import undone
 
 WORDS = ("harbour", "light", "master", "東京", "élève")
 
@@ -138,7 +139,7 @@ def test_no_query_breaks_search_suggestions_or_names(crowded, query):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_marks_do_not_change_the_text(crowded, said):
     """A snippet without its marks is a part of the text."""
-    with crowded.session(actor="alice") as session:
+    with undone(crowded, actor="alice") as session:
         audio = add_audio(session, cases.open_case(session, title="Any").id, "any.wav")
         transcripts.add(session, audio, [Segment(f"{said} harbour élève 東京")], language="fr")
         (hit,) = search.transcripts(session, "harbour eleve 東京", recording=audio)
@@ -146,7 +147,6 @@ def test_marks_do_not_change_the_text(crowded, said):
         assert "[東京]" in hit.snippet
         if not set("[]\x02\x03") & set(said):
             assert hit.snippet.replace("[", "").replace("]", "") == f"{said} harbour élève 東京".strip()
-        session.rollback()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_marking_many_pairs_of_words_is_fast(crowded, query):
 
 
 def test_pieces_distinguish_marks_from_brackets_in_the_text(crowded):
-    with crowded.session(actor="alice") as session:
+    with undone(crowded, actor="alice") as session:
         audio = add_audio(session, cases.open_case(session, title="Brackets").id, "brackets.wav")
         long = "[light] harbour [inaudible] " * 1_000
         transcripts.add(session, audio, [Segment("[light] <b>x</b> [inaudible]", 0), Segment(long, 10)], language="en")
@@ -170,7 +170,6 @@ def test_pieces_distinguish_marks_from_brackets_in_the_text(crowded):
         assert short.pieces == [("[", False), ("light", True), ("] <b>x</b> [inaudible]", False)]
         assert {text for text, matched in cut.pieces if matched} == {"light"}
         assert "[[light]]" in cut.snippet
-        session.rollback()
 
 
 @pytest.mark.parametrize("query", ["light", "ライト", "éclair"])

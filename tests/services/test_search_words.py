@@ -12,6 +12,7 @@ from src.services import cases, search, transcripts
 from src.services.transcripts import Segment
 from tests.security.population import add_audio
 from tests.services.searching import copied
+from tests.undone import undone
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -102,7 +103,7 @@ def test_marks_enclose_the_match(spoken, query, marked):
 def test_composed_and_decomposed_letters_match_each_other(spoken, query):
     """Keyboards and files use different normalization forms."""
     parts = unicodedata.normalize("NFD", query)
-    with spoken.session(actor="alice") as session:
+    with undone(spoken, actor="alice") as session:
         found = search.transcripts(session, query)
         assert found
         assert [hit.snippet for hit in search.transcripts(session, parts)] == [hit.snippet for hit in found]
@@ -112,7 +113,6 @@ def test_composed_and_decomposed_letters_match_each_other(spoken, query):
         (hit,) = search.transcripts(session, query, recording=audio)
         assert hit.text == said.text
         assert unicodedata.normalize("NFC", hit.snippet) == found[0].snippet
-        session.rollback()
 
 
 REAL = {
@@ -126,7 +126,7 @@ def test_phrases_of_real_transcripts_are_found_at_their_times(spoken, name):
     source = DATA / name
     if not source.exists():
         pytest.skip("the real results in ../shared/data are missing")
-    with spoken.session(actor="alice") as session:
+    with undone(spoken, actor="alice") as session:
         case = cases.open_case(session, title=name)
         made = transcripts.import_result(session, add_audio(session, case.id, "real.wav"), source, language=REAL[name])
         asked = 0
@@ -141,4 +141,3 @@ def test_phrases_of_real_transcripts_are_found_at_their_times(spoken, name):
                 hits = search.transcripts(session, query, case=case, limit=1000, include_flagged=True)
                 assert (segment.start_ms, segment.end_ms) in [(hit.start_ms, hit.end_ms) for hit in hits], query
         assert asked >= 7
-        session.rollback()

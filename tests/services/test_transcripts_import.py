@@ -326,7 +326,7 @@ def test_500_damaged_results_are_stored_completely_or_not_at_all(db, audio, shar
 
 def test_imports_raise_only_errors_of_this_package(db, audio):
     for source in (b"\xff\xfe", b"[" * 100_000, b'{"segments": 5}', {"segments": [{"text": ["x"]}]}):
-        with db.session(actor="alice") as session, pytest.raises(SpeechError):
+        with pytest.raises(SpeechError), db.session(actor="alice") as session:
             transcripts.import_result(session, audio, source)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, text
 
 from src.database import ActivityLog, Case, CaseParticipant, User
 from src.database.schema.permissions import CASE_VERBS, PARTICIPANT_ROLES, ROLE_PERMISSIONS
-from src.errors import Conflict, Forbidden, InvalidInput, NotFound
+from src.errors import Conflict, Forbidden, InvalidInput, NotFound, NotSignedIn
 from src.services import accounts, activity, cases, work
 
 pytestmark = pytest.mark.shared_database
@@ -103,7 +103,7 @@ def test_an_inactive_user_has_no_permissions(db, case):
     with db.session(actor="root") as session:
         accounts.deactivate(session, accounts.find_user(session, "bob"))
     assert {p.why for p in answers(db, "alice", "bob", case).values()} == {"the user is not active"}
-    with pytest.raises(Forbidden, match="No active user"):
+    with pytest.raises(NotSignedIn, match="No active user"):
         answers(db, "bob", "bob", case)
     with db.session(actor="root") as session:
         accounts.activate(session, accounts.find_user(session, "bob"))

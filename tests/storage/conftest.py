@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from src.storage import LocalStorage, S3Storage
 from tests.storage.s3_proxy import running_proxy
 from tests.storage.s3_server import isolated_moto
+from tests.storage.seaweed_server import running_seaweed
 
 pytest.register_assert_rewrite("src.storage.conformance")
 
@@ -24,6 +25,14 @@ def moto_url():
     """An S3 server for the whole run; each test uses its own bucket or prefix."""
     pytest.importorskip("moto.server", reason="moto's server is not installed")
     with isolated_moto() as url:
+        _storage(url)._bucket.client.create_bucket(Bucket="speech")
+        yield url
+
+
+@pytest.fixture(scope="session")
+def seaweed_url(moto_url):  # whose fixture hides the AWS settings of the machine
+    """A server of SeaweedFS for the whole run."""
+    with running_seaweed() as url:
         _storage(url)._bucket.client.create_bucket(Bucket="speech")
         yield url
 
@@ -52,6 +61,12 @@ def _clients():
 def s3(moto_url, _clients):
     """A function that returns a storage on moto with its own empty prefix."""
     return _maker(moto_url, _clients)
+
+
+@pytest.fixture
+def seaweed(seaweed_url, _clients):
+    """The same function for storages on SeaweedFS."""
+    return _maker(seaweed_url, _clients)
 
 
 @pytest.fixture

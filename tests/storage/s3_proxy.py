@@ -13,7 +13,8 @@ LOST = "lost"  # the server executes the request; the response is lost
 CUT = "cut"  # the connection is closed after half of the body
 FLIPPED = "flipped"  # one bit of the request body is flipped
 
-_NOT_FORWARDED = {"host", "connection", "expect", "transfer-encoding", "content-length"}
+# The name of the host is forwarded: it is part of the signature.
+_NOT_FORWARDED = {"connection", "expect", "transfer-encoding", "content-length"}
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Request:
     body: bytes = b""
     fate: object = None
     drop: set = field(default_factory=set)
+    hide: set = field(default_factory=set)
+    rewrite: object = None
 
     @property
     def query(self):
@@ -52,7 +55,10 @@ def _spare(request):
 
 
 class FaultProxy:
-    """`spoil(request)` may set `request.fate` to a fault above or to (status, code), and may change the request."""
+    """`spoil(request)` may set `request.fate` to a fault above or to (status, code[, headers, xml]), or change it.
+
+    `request.hide` are headers that the response loses; `request.rewrite(body)` returns another body for it.
+    """
 
     def __init__(self, upstream):
         self.upstream = urlsplit(upstream).netloc
@@ -110,9 +116,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_any  # noqa: N815 - names that http.server requires
 
-    def _send_error(self, status, code):
-        body = b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    def _send_error(self, status, code, headers=(), message="<Message>no</Message>"):
+        document = f"<Error><Code>{code}</Code>{message}</Error>"
+        # Without a code: the page of a proxy or of another server.
+        body = b"" if self.command == "HEAD" else (document if code else "<html><h1>Hello</h1><br></html>").encode()
         self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -124,11 +134,13 @@ class _Handler(BaseHTTPRequestHandler):
                 response.read()
                 self.close_connection = True
                 return
+            if request.rewrite is None and self.command != "HEAD" and "Content-Length" not in response.headers:
+                request.rewrite = bytes  # a response in chunks: sent whole
+            if request.rewrite is not None:
+                self._send_rewritten(request, response)
+                return
             length = int(response.headers.get("Content-Length", 0))
-            self.send_response(response.status)
-            for name, value in response.headers.items():
-                if name.lower() not in {"connection", "transfer-encoding", "date", "server"}:
-                    self.send_header(name, value)
+            self._send_headers(request, response)
             if "Content-Length" not in response.headers:
                 self.send_header("Content-Length", "0")
             self.end_headers()
@@ -140,6 +152,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = self.close_connection or request.fate == CUT
         finally:
             connection.close()
+
+    def _send_headers(self, request, response, hide=frozenset()):
+        self.send_response(response.status)
+        for name, value in response.headers.items():
+            if name.lower() not in {"connection", "transfer-encoding", "date", "server"} | request.hide | hide:
+                self.send_header(name, value)
+
+    def _send_rewritten(self, request, response):
+        body = request.rewrite(response.read())
+        self._send_headers(request, response, {"content-length"})
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_):
         """No log: tests use `requests`."""

@@ -16,7 +16,12 @@ import pytest
 def running_moto():
     """Yield the address of a new server."""
     with subprocess.Popen(
-        [sys.executable, Path(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, Path(__file__)],
+        # Some tests send small parts, to be fast.
+        env={**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1024"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as server:
         try:
             yield f"http://127.0.0.1:{int(server.stdout.readline())}"

@@ -18,7 +18,7 @@ from src.config import Settings, load_settings
 from src.errors import ConfigurationError, IntegrityFailure, InvalidInput, InvalidKey, NoSpace, ObjectNotFound
 from src.storage import Encryption, S3Storage, archive_key, case_key, open_backend
 from src.storage.keys import AREAS
-from src.storage.s3_upload import MAX_PARTS, PART_BYTES, SourceDigest, part_sizes, split_source
+from src.storage.s3_parts import MAX_PARTS, PART_BYTES, SourceDigest, part_sizes, split_source
 from tests.storage.conftest import SECRET
 from tests.storage.hostile_names import HOSTILE_NAMES
 
@@ -301,7 +301,7 @@ def test_parts_hold_five_tebibytes_for_known_and_unknown_sizes():
 def test_more_than_five_tebibytes_is_rejected(monkeypatch):
     with pytest.raises(NoSpace, match="5 TiB"):
         S3Storage("speech").put(case_key(1, "wav"), b"", size=5 * 1024**4 + 1)
-    monkeypatch.setattr("src.storage.s3_upload.part_sizes", lambda _size: iter([3, 3]))
+    monkeypatch.setattr("src.storage.s3_parts.part_sizes", lambda _size: iter([3, 3]))
     assert list(split_source(b"123456", "k", None, SourceDigest())) == [b"123", b"456"]
     with pytest.raises(NoSpace, match="5 TiB"):
         list(split_source(b"1234567", "k", None, SourceDigest()))

@@ -83,6 +83,9 @@ def run_batch(stage: Stage, seeds: list[int], counts: Counter[str]) -> list[str]
         while not finished.is_set():
             with core(stage.db, Actor("bob")) as connection:
                 assert connection.scalar(text("SELECT count(*) FROM case_notes")) == 1
+                # No event of the intruder takes the history of the case from its owner.
+                own = text("SELECT public.case_of_entries('cases', :case)")
+                assert connection.scalar(own, {"case": stage.other}) == stage.other
             rounds += 1
         return rounds
 
@@ -110,7 +113,7 @@ def probe_conditions(db: Database, owner: Engine, rng: random.Random, most: int)
                 for condition, shape in chosen:
                     row = hidden[condition.table]
                     difference = difference_of(connection, condition, shape, row)
-                    if difference is not None and not remains(condition, shape, role):
+                    if difference is not None and not remains(condition, shape, is_wide=False):
                         findings.append(f"{name}, {role}, {shape.name}: {condition}: {difference}")
                     if shape.name == "scan":
                         for holds in (True, False):

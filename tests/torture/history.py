@@ -18,6 +18,8 @@ from src.services.history import HeadFile, SealKey
 from src.storage import MemoryStorage
 from tests.services.history import tampering
 from tests.services.history.conftest import Sealed, live
+from tests.services.history.damaged import DAMAGED
+from tests.services.history.hidden import HIDDEN
 from tests.services.history.program import Program
 from tests.services.history.replay import complaints
 from tests.services.history.tampering_kinds import Tampering, populate, tamper
@@ -363,11 +365,11 @@ ROWS = (
         "row, a hidden child table",
         "CREATE TABLE more_notes () INHERITS (case_notes); INSERT INTO more_notes (id, case_id,"
         " author_id, body) SELECT 999999, case_id, author_id, 'x' FROM case_notes LIMIT 1",
-        ("row",),
-        words="has no log entry",
+        ("table",),
+        words="more_notes inherits from case_notes",
     ),
     Tampering(
-        "row, a column dropped", "ALTER TABLE audio_files DROP COLUMN recorded_at", ("row",), words="lacks the column"
+        "row, a column dropped", "ALTER TABLE audio_files DROP COLUMN recorded_at", ("table",), words="lacks the column"
     ),
     Tampering(
         "row, an object without a recording",
@@ -548,7 +550,7 @@ BLINDED = tuple(
     )
 )
 # A blind in front of all verifications is worth one kind: what it is combined with is counted elsewhere.
-TAMPERINGS: tuple[Tampering, ...] = (*ENTRIES, *CHAIN, *ROWS, *PARTS, *BLINDED)
+TAMPERINGS: tuple[Tampering, ...] = (*ENTRIES, *CHAIN, *ROWS, *PARTS, *BLINDED, *HIDDEN, *DAMAGED)
 KINDS = len(TAMPERINGS) - len(BLINDED) + len(BLINDS)
 
 # Ten thousand findings that are not those of the tampering: rows without an entry.

@@ -8,6 +8,8 @@ Statements outside the ORM are not noted: docs/security.md.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +17,16 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ARRAY, BigInteger, BindParameter, Column, cast, event, func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression
 
-from src.database.connection.stale_writes import ActorSession
+from src.database.connection.actor_session import ActorSession
 from src.database.schema.declaration import PERSONAL
+from src.errors import SpeechError
+
+logger = logging.getLogger(__name__)
 
 MOST_IDS = 1_000
 """Ids in one entry: more objects of a case give more entries."""
@@ -45,6 +51,7 @@ class Reads:
         self.unproved: set[int] = set()
         self.asked_in_statement = False
         self.silent = 0
+        self.process = os.getpid()
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the entries to log: those of services, then those of loaded objects that no service noted."""
@@ -93,8 +100,22 @@ def note_read(session: Session, read: dict[str, Any]) -> None:
     reads.named.add((str(read.get("entity")), read.get("entity_id")))
 
 
-def prove_reads(session: Session) -> None:
-    """Get the missing receipts for the cases of loaded objects: called before the session ends."""
+@contextmanager
+def proved_reads(session: Session) -> Iterator[None]:
+    """Get the missing receipts when this block ends, also by an error, as long as its transaction works."""
+    try:
+        yield
+    except BaseException:
+        try:
+            _prove_loaded(session)
+        except (DBAPIError, SpeechError):
+            # The error of the block counts; without receipts, the rights when the entries are written.
+            logger.debug("the connection ended before the receipts of the reads", exc_info=True)
+        raise
+    _prove_loaded(session)
+
+
+def _prove_loaded(session: Session) -> None:
     reads = reads_of(session)
     if reads.unproved and session.in_transaction() and session.is_active:
         _prove(session, set(reads.unproved))
@@ -130,15 +151,17 @@ def notes_itself(service: Callable[Concatenate[Session, P], R]) -> Callable[Conc
 
 
 def _prove(session: Session, case_ids: set[int]) -> None:
-    receipts = reads_of(session).receipts
+    reads = reads_of(session)
+    receipts = reads.receipts
     wanted = [case_id for case_id in case_ids if case_id not in receipts]
-    if not wanted:
+    if not wanted or reads.process != os.getpid():
         return
     connection = session.connection()
+    if connection.invalidated:
+        return
     driver: Any = connection.connection.dbapi_connection
-    # In a failed transaction no statement runs.
-    statuses: Any = connection.dialect.loaded_dbapi.extensions
-    if driver.get_transaction_status() != statuses.TRANSACTION_STATUS_INERROR:
+    # Without the transaction of the block no statement runs, or it would run without the actor.
+    if not (driver.is_aborted() or driver.is_lost() or driver.is_replaced()):
         found = connection.scalar(select(func.public.read_receipts(cast(wanted, ARRAY(BigInteger)))))
         receipts.update({int(case_id): receipt for case_id, receipt in (found or {}).items()})
 
@@ -177,7 +200,7 @@ def _note_loaded(session: Session, instance: Any) -> None:
 def _note_columns(state: ORMExecuteState) -> None:
     reads = reads_of(state.session)
     if reads.unproved:
-        prove_reads(state.session)
+        _prove_loaded(state.session)
     reads.asked_in_statement = False
     if (
         reads.silent

@@ -30,13 +30,17 @@ class Actor:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise InvalidInput(f"{field_name}: must be text, not {type(value).__name__}.")
+                raise InvalidInput(f"{field_name}: must be text, not {type(value).__name__}.", field=field_name)
             if len(value) > limit:
-                raise InvalidInput(f"{field_name}: {len(value)} characters; at most {limit}.")
+                raise InvalidInput(
+                    f"{field_name}: {len(value)} characters; at most {limit}.", field=field_name, limit=limit
+                )
             if not value.isprintable() and field_name != "reason":
-                raise InvalidInput(f"{field_name}: contains a control character; remove it.")
+                raise InvalidInput(f"{field_name}: contains a control character; remove it.", field=field_name)
             if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-                raise InvalidInput(f"{field_name}: contains a NUL or an unpaired surrogate; remove it.")
+                raise InvalidInput(
+                    f"{field_name}: contains a NUL or an unpaired surrogate; remove it.", field=field_name
+                )
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class SigningKey:
         cannot contain.
         """
         if "|" in subject or "\0" in subject:
-            raise InvalidInput("actor: contains '|' or NUL, which a user name cannot contain.")
+            raise InvalidInput("actor: contains '|' or NUL, which a user name cannot contain.", field="actor")
         body = f"{self.id}|{backend_pid}|{started}|{purpose}|{subject}"
         body += "" if cluster is None else f"|{cluster}"
         mac = hmac.new(self.secret, body.encode("utf-8"), sha256).hexdigest()

@@ -24,10 +24,14 @@ _TRAILER = struct.pack("!h", -1)
 
 
 def read_credential(session: Session, username: str) -> tuple[Any, ...] | None:
-    """Return the row of the function `credential` for this user name; None for an unknown one."""
+    """Return the row of the function `credential` for this user name, and the epoch; None for an unknown one.
+
+    In one statement: with an older hash, a newer epoch would let a changed password in.
+    """
+    token = _sign(session, "login", username)
     with _driver_connection(session).cursor() as cursor:
         try:
-            cursor.execute("SELECT * FROM public.credential(%s)", (_sign(session, "login", username),))
+            cursor.execute("SELECT c.*, public.login_epoch(%s) FROM public.credential(%s) AS c", (token, token))
         except _error_class(session) as error:
             raise translate(error) or error from error
         row: tuple[Any, ...] | None = cursor.fetchone()

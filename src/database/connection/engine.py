@@ -15,8 +15,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from src import errors
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import ActorTransaction
+from src.database.connection.commits import require_commit
 from src.database.connection.driver_errors import translate_connect, unstorable
+from src.database.connection.forks import leave_connections_to_the_parent
 from src.database.connection.inspection import inspect_connection
+from src.database.connection.libpq_environment import require_plain
+from src.database.connection.pinned_settings import ISOLATION, pin
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -66,6 +70,9 @@ def normalise_url(url: str | URL) -> URL:
 
 
 def connect_arguments(options: PoolOptions) -> dict[str, Any]:
+    # Loads the driver.
+    from src.database.connection.driver_connection import DriverConnection, DriverCursor  # noqa: PLC0415
+
     return {
         "connect_timeout": options.connect_timeout_seconds,
         # Overrides PGCLIENTENCODING and the settings of the server; the driver reads the encoding only on connect.
@@ -74,13 +81,22 @@ def connect_arguments(options: PoolOptions) -> dict[str, Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "connection_factory": DriverConnection,
+        "cursor_factory": DriverCursor,
     }
 
 
 def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
-    """Return an engine with a small pool; it survives a restart of the server and a fork of the process."""
+    """Return an engine with a small pool; it survives a restart of the server and a fork of the process.
+
+    Its transactions are READ COMMITTED and can write, with the settings of `pinned_settings`. A commit raises
+    TransactionAborted where PostgreSQL would only roll back, since an error in the transaction was caught.
+
+    Raises ConfigurationError for a wrong URL, and when an environment variable of libpq would redirect its connections.
+    """
     options = options or PoolOptions()
     normalised = normalise_url(url)
+    require_plain(normalised, os.environ)
     engine = create_engine(
         normalised,
         pool_size=options.size,
@@ -89,11 +105,14 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
         pool_recycle=options.recycle_seconds,
         pool_use_lifo=True,
         hide_parameters=True,
+        isolation_level=ISOLATION,
         connect_args=connect_arguments(options),
     )
+    _pin_settings(engine)
     _translate_driver_errors(engine)
     _ping_after_a_pause(engine)
-    _leave_connections_to_the_parent(engine)
+    leave_connections_to_the_parent(engine)
+    event.listen(engine, "commit", require_commit)
     return engine
 
 
@@ -119,16 +138,39 @@ def serve_sessions(engine: Engine, key: SigningKey, options: PoolOptions | None 
         transaction.enter(connection, connection.get_execution_options().get("actor", NOBODY))
 
 
+def _pin_settings(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def pin_settings(connection: DBAPIConnection, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+        try:
+            pin(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise translate_connect(error, engine.url) from error
+
+
 def _translate_driver_errors(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def explain(context: Any) -> None:
         # Errors of connecting and errors that the driver does not raise itself; errors of statements are translated by
         # db.session.
+        original = context.original_exception
         if context.connection is None and isinstance(context.sqlalchemy_exception, DBAPIError):
-            raise translate_connect(context.original_exception, engine.url) from context.original_exception
-        invalid = unstorable(context.original_exception)
+            raise translate_connect(original, engine.url) from original
+        if isinstance(original, errors.SpeechError):
+            raise original  # a column type refused a value; SQLAlchemy would wrap it
+        invalid = unstorable(original)
         if invalid is not None:
-            raise invalid from context.original_exception
+            raise invalid from original
+        _note_failure(context)
+
+
+def _note_failure(context: Any) -> None:
+    """Keep the exception that the caller gets in place of the driver's, as the failure of its connection."""
+    connection = context.connection
+    if connection is None or connection.closed or connection.invalidated:
+        return
+    driver: Any = connection.connection.dbapi_connection
+    if driver.failure is context.original_exception:
+        driver.failure = context.sqlalchemy_exception
 
 
 def mark_for_ping(engine: Engine) -> None:
@@ -152,15 +194,3 @@ def _ping_after_a_pause(engine: Engine) -> None:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise InvalidatePoolError("the server ended the connection") from error
-
-
-def _leave_connections_to_the_parent(engine: Engine) -> None:
-    # A forked process must not use the sockets of its parent. `close=False` only drops the references.
-    reference = weakref.ref(engine)
-
-    def forget() -> None:
-        alive = reference()
-        if alive is not None:
-            alive.dispose(close=False)
-
-    os.register_at_fork(after_in_child=forget)

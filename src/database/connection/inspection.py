@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src import errors
+from src.database.connection.transaction_rules import DATE_STYLE_AFTERWARDS
 from src.database.schema.objects import HARMLESS_SETTINGS
 from src.database.schema.revisions import require_revision
 
@@ -33,7 +34,8 @@ SELECT pg_catalog.to_regprocedure('public.schema_revision()') IS NOT NULL,
                            pg_catalog.current_database()) END, pg_catalog.split_part(c.setting, '=', 1)), ' ')
               FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles g ON g.oid = s.setrole,
                    pg_catalog.unnest(s.setconfig) AS c (setting)
-             WHERE (g.oid = r.oid OR g.rolname IN ('sti_app', 'sti_wide', 'sti_admin'))
+             -- Only those of the login take effect; any session can make settings of the roles that it takes.
+             WHERE g.oid = r.oid
                AND pg_catalog.split_part(c.setting, '=', 1) <> ALL (%s)
                AND (s.setdatabase = 0 OR s.setdatabase = (SELECT d.oid FROM pg_catalog.pg_database d
                                                            WHERE d.datname = pg_catalog.current_database()))),
@@ -67,6 +69,9 @@ def inspect_connection(connection: Any) -> dict[str, Any]:
                 f"SELECT public.schema_revision(), {'public.schema_oldest_code()' if says_oldest else 'NULL'}"
             )
             revision, oldest_code = cursor.fetchone()
+        # A transaction that rolls back returns to it: see driver_connection.py.
+        cursor.execute("SELECT pg_catalog.set_config('DateStyle', %s, false)", (DATE_STYLE_AFTERWARDS,))
+        connection.commit()
     finally:
         cursor.close()
         connection.rollback()

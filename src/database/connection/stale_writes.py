@@ -13,6 +13,7 @@ from sqlalchemy import event, select
 from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.orm import Mapper, Session
 
+from src.database.connection.actor_session import ActorSession
 from src.errors import Forbidden, LostUpdate, NotFound, SpeechError
 
 
@@ -24,12 +25,9 @@ class PendingWrite(NamedTuple):
     version: int | None
 
 
-class ActorSession(Session):
-    """The session of `db.session`: records the rows of its last flush in `info["pending_writes"]`."""
-
-
 @event.listens_for(ActorSession, "before_flush")
 def _record_pending(session: Session, _context: Any, _instances: Any) -> None:
+    """Record the rows of this flush in `info["pending_writes"]`."""
     pending = []
     for instance in (*session.dirty, *session.deleted):
         state = inspect_mapped(instance)

@@ -20,6 +20,7 @@ from typing import IO
 
 from src.errors import ConfigurationError, ServerUnreachable
 
+LONGEST_PATH = 900  # bytes: MAXPGPATH of PostgreSQL, 1024, without the longest path below the folder
 PATIENCE = 60.0  # timeout of one step of the server, in seconds
 
 # The environment of the server: that of the caller could contain PGPORT or PGDATA, secrets, which would stay in it for
@@ -97,6 +98,18 @@ def server_account(folder: Path) -> Account:
     )
 
 
+def require_name(account: Account) -> None:
+    """Raise ConfigurationError for an account without a name: `initdb` does not run without one."""
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError as error:
+        raise ConfigurationError(
+            f"The uid {account.uid} has no entry in /etc/passwd, without which PostgreSQL creates no data. Add one (for"
+            f" example: echo 'speech:x:{account.uid}:{account.gid}::/:/sbin/nologin' >> /etc/passwd), run as a user"
+            " with one, or set POSTGRES_HOST in .env to a running server."
+        ) from error
+
+
 def default_folder(project_folder: Path) -> Path:
     """Return the folder of a project's server: in the project; for root below /var/lib, which the server can access."""
     if os.geteuid() != 0:
@@ -107,6 +120,16 @@ def default_folder(project_folder: Path) -> Path:
 def digest(folder: Path) -> str:
     """Return a short identifier of this folder."""
     return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+
+
+def require_usable_path(folder: Path) -> None:
+    """Raise ConfigurationError for a path that the server cannot use: it is a line of its pid file."""
+    name = str(folder)
+    if len(os.fsencode(folder)) > LONGEST_PATH or any(ord(character) < 32 for character in name):
+        raise ConfigurationError(
+            f"The path {name!r} has control characters or more than {LONGEST_PATH} bytes, which the embedded server"
+            " cannot use. Set EMBEDDED_POSTGRES_DIR to another folder."
+        )
 
 
 def make_folder(folder: Path, account: Account) -> None:

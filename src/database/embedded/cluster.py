@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -28,8 +29,12 @@ CONFIGURATION = {
 }
 
 
-def initialise(folder: Path, account: Account, binaries: Path, major: int, *, log: int, lock: int, sync: bool) -> int:
+def initialise(
+    folder: Path, account: Account, binaries: Path, major: int, *, log: int, lock: int, sync: bool, locale: str | None
+) -> int:
     """Create `folder/data` with the output in `log`; return the exit code. Only one process may do this at a time.
+
+    `locale` is the name of one of the C library or of ICU; without it, letters are folded and sorted by Unicode.
 
     `initdb` inherits `lock`: if this process is killed, the lock is held until `initdb` has exited too, so that no
     other process removes its files. Without `sync` the files may be incomplete after a power failure.
@@ -38,12 +43,10 @@ def initialise(folder: Path, account: Account, binaries: Path, major: int, *, lo
         shutil.rmtree(abandoned)
     _ensure_password(folder, account)
     partial = Path(f"data.partial-{secrets.token_hex(4)}")
-    # Case mapping of Unicode, and no indexes that an update of the C library would corrupt.
-    builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     code = account.run(
         [
             *(binaries / "initdb", "--pgdata", partial, "--username", SUPERUSER, "--pwfile=password"),
-            *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--lc-messages=C", *builtin),
+            *("--auth=scram-sha-256", "--encoding=UTF8", *_locale_options(major, locale), "--lc-messages=C"),
             *("--text-search-config=simple", "--data-checksums", "--no-instructions", *([] if sync else ["--no-sync"])),
         ],
         folder=folder,
@@ -58,6 +61,36 @@ def initialise(folder: Path, account: Account, binaries: Path, major: int, *, lo
         (folder / partial).rename(folder / "data")
         _sync_folder(folder)
     return code
+
+
+def _locale_options(major: int, locale: str | None) -> list[str]:
+    of_library = _library_locales()
+    # Of the C library, for text search before PostgreSQL 18: letters are folded by any locale for UTF-8.
+    unicode = next((name for name in ("C.UTF-8", *of_library) if _plain(name) in map(_plain, of_library)), "C.UTF-8")
+    if locale is None:
+        # Case mapping of Unicode, and no indexes that an update of the C library would corrupt.
+        builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
+        return [f"--locale={unicode}", *builtin]
+    if _plain(locale) in map(_plain, of_library):
+        return [f"--locale={locale}"]
+    return [f"--locale={unicode}", "--locale-provider=icu", f"--icu-locale={locale}"]
+
+
+def _library_locales() -> list[str]:
+    """Return the locales of the C library for UTF-8, Turkic ones excepted, which fold `I` to another letter."""
+    try:
+        listed = subprocess.run(
+            ["locale", "-a"],  # noqa: S607 - where it is depends on the system
+            capture_output=True, text=True, errors="replace", check=False, timeout=10,
+        ).stdout  # fmt: skip
+    except OSError:
+        return []
+    names = [name for name in listed.splitlines() if _plain(name).endswith("utf8")]
+    return [name for name in names if not name.startswith(("tr_", "az_", "crh_", "tt_"))]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "")
 
 
 def _ensure_password(folder: Path, account: Account) -> None:

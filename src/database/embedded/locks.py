@@ -34,6 +34,34 @@ def try_exclusive(descriptor: int) -> bool:
     return True
 
 
+def is_alone(descriptor: int) -> bool:
+    """Return whether no other process holds the lock, of which this one holds a share; it keeps its share."""
+    alone = try_exclusive(descriptor)
+    # A process that stops the server may hold it exclusively in between, for a minute at most.
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return alone
+
+
+def lock_data(data: Path) -> int | None:
+    """Return a descriptor that locks the files of a cluster, to be inherited by its server; None when another has it.
+
+    The kernel keeps the lock until the last process that inherited the descriptor has exited: the server and all its
+    children, in whatever container and however they end. Pids and shared memory, by which PostgreSQL itself finds
+    another server, are not visible from another container. The file is one that exists as long as the cluster and is
+    never replaced.
+    """
+    descriptor = os.open(data / "PG_VERSION", os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[int]:
     """Hold an exclusive lock and yield its descriptor. Raises ServerUnreachable when it is not free within 150 s."""

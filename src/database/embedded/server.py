@@ -7,10 +7,9 @@ import os
 import re
 import shlex
 import signal
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,18 +19,30 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from src.database.embedded import postmaster
-from src.database.embedded.account import PATIENCE, digest, make_folder, refuse_strangers, server_account
+from src.database.embedded.account import (
+    PATIENCE,
+    digest,
+    make_folder,
+    refuse_strangers,
+    require_name,
+    require_usable_path,
+    server_account,
+)
 from src.database.embedded.cluster import SUPERUSER, initialise
-from src.database.embedded.locks import exclusive, lock_shared, try_exclusive, unlock
+from src.database.embedded.locks import exclusive, is_alone, lock_data, lock_shared, try_exclusive, unlock
 from src.database.embedded.programs import PROGRAMS, copy_installation, find_binaries, major_version
+from src.database.embedded.server_log import error_message, open_log, read_since
+from src.database.embedded.socket_path import socket_directory
 from src.errors import ConfigurationError, InvalidInput, ServerUnreachable
 
-LONGEST_SOCKET_PATH = 107  # bytes: sun_path of Linux without its NUL
-LARGEST_LOG = 10_000_000  # bytes: a larger log is renamed at the next start, replacing the log renamed before
+ELSEWHERE_PATIENCE = 15.0  # seconds for a server to exit that this process cannot see
+HELD_ELSEWHERE = (
+    "The data in {folder} is open in a server that this process cannot reach, probably in another container. End it"
+    " there, or use a path of at most 90 plain characters, so that its socket lies beside the data."
+)
 
 # Errors on start that are temporary: another server is starting, or one is still shutting down.
 TEMPORARY_ERROR = re.compile(r'lock file ".*" already exists|pre-existing shared memory block')
-ERROR_LINE = re.compile(r"\b(?:FATAL|PANIC|ERROR|error):\s+(.+)")
 
 
 class EmbeddedServer:
@@ -40,24 +51,31 @@ class EmbeddedServer:
     It runs from `start` (or entering the `with` block) until `stop`, or the end of the block or of the process; the
     last process that uses it stops it. A killed process may leave it running: the next process finds it. It listens on
     a unix socket only and has one random password. Committed transactions survive a power failure, unless `settings`
-    (server parameters for this start) change that; they have no effect if the server is already running.
+    (server parameters for this start) change that; they have no effect if the server is already running. `locale` is
+    that of a new cluster: one of the C library, or of ICU if the programs support it.
     """
 
     superuser = SUPERUSER
     port = postmaster.PORT
 
     def __init__(
-        self, folder: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        binaries: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        locale: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.log = self.folder / "server.log"
         self._binaries = binaries
+        self._locale = locale
         self._settings = dict(settings or {})
         self._data = self.folder / "data"
         self._account = server_account(self.folder)
         # An argument that identifies the server of this folder; it is also part of the titles of its processes.
         self._mark = f"cluster_name=speech-{digest(self.folder)}"
-        self._socket_directory = self._choose_socket_directory()
+        self._socket_directory = socket_directory(self.folder)
         self._lock: int | None = None
         self._user = 0  # the pid of the process that took the lock, to detect forked children
 
@@ -161,6 +179,7 @@ class EmbeddedServer:
             # Inherited by a fork: close it without unlocking, since the parent still holds the lock.
             os.close(self._lock)
             self._lock = None
+        require_usable_path(self.folder)
         make_folder(self.folder, self._account)
         self._lock, self._user = lock_shared(self.folder / "users.lock"), os.getpid()
 
@@ -169,43 +188,58 @@ class EmbeddedServer:
             unlock(self._lock)
             self._lock = None
 
-    def _choose_socket_directory(self) -> Path:
-        # PostgreSQL and libpq interpret some characters in this path as separators of a list.
-        plain = re.fullmatch(r"[\w./+-]+", str(self.folder), re.ASCII)
-        if plain and len(os.fsencode(self.folder / postmaster.SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
-            return self.folder
-        return Path(tempfile.gettempdir()).resolve() / f"speech-{digest(self.folder)}"
-
     def _status(self) -> str | None:
         # The status in the pid file of the running server: starting, ready, stopping; None without a running server.
         found = postmaster.read_pid_file(self._data / "postmaster.pid")
         if found is None:
             return None
-        # The process that started it may have another TMPDIR than this one.
-        directory = found.socket_directory or self._socket_directory
-        listens = postmaster.listens(directory)
-        if not listens and not postmaster.has_argument(found.pid, self._mark):
-            return None
-        self._socket_directory = directory
-        return found.status if listens else "starting"
+        # The process that started it may have another TMPDIR than this one, or see the folder by another path.
+        directories = [each for each in (found.socket_directory, socket_directory(self.folder)) if each is not None]
+        listening = next(filter(postmaster.listens, directories), None)
+        if listening is None:
+            if not postmaster.has_argument(found.pid, self._mark):
+                return None
+            return "unreachable" if found.status == "ready" else "starting"
+        self._socket_directory = listening
+        return found.status
 
     def _ready(self) -> bool:
         return self._status() == "ready"
 
     def _start_server(self, lock: int) -> None:
         deadline = time.monotonic() + PATIENCE
-        with self._open_log() as log:
+        with open_log(self.log, rotate=self._status() is None) as log:
             log_start = os.fstat(log).st_size
             binaries: Path | None = None
+            elsewhere: float | None = None  # since when another server holds the data and cannot be reached
             while (status := self._status()) != "ready":
-                if status is None:
+                if status == "unreachable":
+                    self._stop_unreachable()
+                elif status is None:
                     binaries = binaries or self._prepare(log, lock)
                     log_start = os.fstat(log).st_size
-                    if not self._launch(binaries, log) and not TEMPORARY_ERROR.search(self._log_since(log_start)):
-                        raise ServerUnreachable(self._error_message("does not start", log_start))
+                    started = self._launch(binaries, log)
+                    if started is False and not TEMPORARY_ERROR.search(read_since(self.log, log_start)):
+                        raise ServerUnreachable(error_message(self.log, "does not start", log_start))
+                    elsewhere = None if started is not None else elsewhere or time.monotonic()
+                if elsewhere is not None and time.monotonic() > elsewhere + ELSEWHERE_PATIENCE:
+                    raise ServerUnreachable(HELD_ELSEWHERE.format(folder=self.folder))
                 if time.monotonic() > deadline:
-                    raise ServerUnreachable(self._error_message(f"is not ready after {PATIENCE:.0f} s", log_start))
+                    raise ServerUnreachable(error_message(self.log, f"is not ready after {PATIENCE:.0f} s", log_start))
                 time.sleep(0.02)
+
+    def _stop_unreachable(self) -> None:
+        """Stop a running server whose socket was removed, so that it can be started again with a new one."""
+        found = postmaster.read_pid_file(self._data / "postmaster.pid")
+        if self._status() != "unreachable" or found is None:
+            return
+        if self._lock is None or not is_alone(self._lock):
+            raise ServerUnreachable(
+                f"The socket of the embedded server in {self.folder} was removed while other processes use the server:"
+                " end them (the last one stops it), then start again."
+            )
+        if not postmaster.stop_process(found.pid, self._mark, signal.SIGINT, patience=PATIENCE):
+            raise ServerUnreachable(f"The embedded server (process {found.pid}) does not stop; see {self.log}.")
 
     def _prepare(self, log: int, lock: int) -> Path:
         # Returns programs that the account of the server can run, after creating a missing cluster with them.
@@ -215,7 +249,10 @@ class EmbeddedServer:
                 "use a folder that does not exist yet, below folders that this user may enter."
             )
         version = self._data / "PG_VERSION"
-        cluster_major = int(version.read_text()) if version.exists() else None
+        created_by = version.read_text(errors="replace").strip() if version.exists() else None
+        if created_by is not None and not created_by.isdecimal():
+            raise ConfigurationError(f"{version} does not contain a version; restore {self._data} from a backup.")
+        cluster_major = None if created_by is None else int(created_by)
         binaries = self._binaries or find_binaries(cluster_major)
         major = major_version(binaries)
         if cluster_major not in (None, major):
@@ -235,12 +272,27 @@ class EmbeddedServer:
             for pid in postmaster.processes_with(self._mark):
                 postmaster.stop_process(pid, self._mark, signal.SIGQUIT, patience=PATIENCE)
             log_start = os.fstat(log).st_size
+            require_name(self._account)
             sync = self._settings.get("fsync") != "off"
-            if initialise(self.folder, self._account, binaries, major, log=log, lock=lock, sync=sync) != 0:
-                raise ServerUnreachable(self._error_message("cannot be created", log_start))
+            code = initialise(
+                self.folder, self._account, binaries, major, log=log, lock=lock, sync=sync, locale=self._locale
+            )
+            if code != 0:
+                raise ServerUnreachable(error_message(self.log, "cannot be created", log_start))
         return binaries
 
-    def _launch(self, binaries: Path, log: int) -> bool:
+    def _launch(self, binaries: Path, log: int) -> bool | None:
+        """Start the server; return whether it is running, and None when another one holds the data."""
+        held = lock_data(self._data)
+        if held is None:
+            return None
+        try:
+            return self._launch_holding(held, binaries, log)
+        finally:
+            # Not unlocked: the server has inherited the lock.
+            os.close(held)
+
+    def _launch_holding(self, held: int, binaries: Path, log: int) -> bool:
         for stale in (self._data / "postmaster.pid", self._socket_directory / f"{postmaster.SOCKET_NAME}.lock"):
             found = postmaster.read_pid_file(stale)
             if found and postmaster.belongs_to_another(found.pid, self._mark):
@@ -265,25 +317,5 @@ class EmbeddedServer:
         # pg_ctl passes the data folder to a shell without quoting it, so a relative path is used.
         command = ["start", "--pgdata=data", "--silent", "--wait", f"--timeout={PATIENCE:.0f}"]
         command += ["-o", shlex.join(options)]
-        return self._account.run([binaries / "pg_ctl", *command], folder=self.folder, output=log) == 0
-
-    @contextmanager
-    def _open_log(self) -> Iterator[int]:
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG and self._status() is None:
-            self.log.rename(self.log.with_suffix(".log.1"))
-        log = os.open(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            yield log
-        finally:
-            os.close(log)
-
-    def _log_since(self, start: int) -> str:
-        with self.log.open("rb") as log:
-            log.seek(start)
-            return log.read().decode(errors="replace")
-
-    def _error_message(self, problem: str, start: int) -> str:
-        lines = [line.strip() for line in self._log_since(start).splitlines() if line.strip()]
-        reported = [match[1] for match in map(ERROR_LINE.search, lines) if match]
-        reason = (reported or lines or ["no message in the log"])[-1].rstrip(".")
-        return f"The embedded server {problem}: {reason}. For details see {self.log}."
+        code = self._account.run([binaries / "pg_ctl", *command], folder=self.folder, output=log, pass_fds=[held])
+        return code == 0

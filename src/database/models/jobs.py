@@ -34,6 +34,15 @@ class ProcessingJob(Versioned, Record):
         restorable=None,
         in_snapshot=False,
         triggers=(
+            # Jobs run in this order: a session cannot place one before those that wait already.
+            Trigger(
+                "stamp_run_after",
+                "BEFORE INSERT",
+                "stamp_moment",
+                ("run_after",),
+                when="NEW.run_after < now() AND public.readable_time_1(NEW.run_after)",
+                always=False,
+            ),
             Trigger("capture_change", "AFTER DELETE", "capture_change", CAPTURED),
             Trigger(
                 "capture_outcome",

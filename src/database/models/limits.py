@@ -30,7 +30,8 @@ class LogOverflow(Record):
     __protection__ = CLOSED
 
     counter: Mapped[int] = mapped_column(
-        unique=True, comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names"
+        unique=True,
+        comment="id of the user; negative: failed sign-ins of the user; 0: those with unknown names; plus 2^62: reads",
     )
     ends_at: Mapped[datetime] = mapped_column(comment="from then on entries are written again")
     dropped: Mapped[int] = mapped_column(comment="entries that were counted and not written")

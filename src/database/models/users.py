@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Column, FetchedValue, ForeignKey, Index, Text, func, text
+from sqlalchemy import CheckConstraint, Column, FetchedValue, ForeignKey, Index, Integer, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
@@ -65,7 +65,17 @@ class User(Versioned, Record):
         members=KNOWN_ACTOR,
         member_update="id = (SELECT public.actor_id())",
         in_snapshot=False,
+        # The log has what raises it.
+        not_captured=("sign_in_epoch",),
         triggers=(
+            Trigger(
+                "raise_sign_in_epoch",
+                "BEFORE UPDATE",
+                "raise_sign_in_epoch",
+                # A hash that changes with a sign-in is that of the same password, renewed.
+                when="OLD.is_active AND NOT NEW.is_active OR OLD.password_hash IS DISTINCT FROM NEW.password_hash"
+                " AND OLD.last_login IS NOT DISTINCT FROM NEW.last_login",
+            ),
             Trigger(
                 "guard_administrators",
                 "AFTER UPDATE",
@@ -85,6 +95,15 @@ class User(Versioned, Record):
             comment="bcrypt with a scheme prefix; null: cannot sign in",
             info={**UNREADABLE, declaration.ASSIGNED: True, declaration.LENGTH: (0, 255)},
         ),
+        # Not mapped either: the function `sign_in_epoch` returns it to the user and to administrators.
+        Column(
+            "sign_in_epoch",
+            Integer,
+            nullable=False,
+            server_default="0",
+            comment="raised by a new password and by deactivation: what services handed out before is void",
+            info={declaration.UNREADABLE: True, declaration.ASSIGNED: True},
+        ),
         CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
         CheckConstraint("email LIKE '%_@_%'", name="email_form"),
         Index("users_username_lower_key", func.lower(text("username")), unique=True),
@@ -95,7 +114,7 @@ class User(Versioned, Record):
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
-        return {**versioned_by(cls), "exclude_properties": {"password_hash"}}
+        return {**versioned_by(cls), "exclude_properties": {"password_hash", "sign_in_epoch"}}
 
     __plain__ = frozenset({"username", "full_name"})
 

@@ -53,6 +53,39 @@ def _compare_login(connection: Connection, login: str, roles: tuple[str, ...]) -
         yield difference(f"the login {login} is not a member of {lacking}", f'GRANT {lacking} TO "{login}"')
     for extra in sorted(set(groups) - set(roles)):
         yield difference(f"the login {login} is a member of {extra}", f'REVOKE "{extra}" FROM "{login}"')
+    yield from _compare_memberships(connection, login)
+
+
+def _compare_memberships(connection: Connection, login: str) -> Iterator[Difference]:
+    """Yield memberships of a login in a role of sessions with other options than those of init_db."""
+    # Since PostgreSQL 16 each membership says whether it inherits and permits SET ROLE; before, the attribute of the
+    # login says the former. to_jsonb reads columns that only exist in some versions.
+    memberships = connection.execute(
+        text(
+            "SELECT g.rolname::text, bool_or(m.admin_option),"
+            " bool_or(coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, false)),"
+            " bool_or(coalesce((to_jsonb(m) ->> 'set_option')::boolean, true))"
+            " FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member"
+            " WHERE r.rolname = :login AND g.rolname = ANY (:roles) GROUP BY g.rolname ORDER BY 1"
+        ),
+        {"login": login, "roles": list(SESSION_ROLES)},
+    )
+    for role, administers, inherits, may_set in memberships:
+        if administers:
+            yield Difference(
+                Kind.LOGIN, login, f"the login {login} may make others members of {role}",
+                left=f'REVOKE ADMIN OPTION FOR {role} FROM "{login}"',
+            )  # fmt: skip
+        if inherits:
+            yield Difference(
+                Kind.LOGIN, login, f"the login {login} inherits privileges of {role}",
+                left=f'GRANT {role} TO "{login}" WITH INHERIT FALSE',
+            )  # fmt: skip
+        if not may_set:
+            yield Difference(
+                Kind.LOGIN, login, f"the login {login} may not take the role {role}",
+                left=f'GRANT {role} TO "{login}" WITH SET TRUE',
+            )  # fmt: skip
 
 
 def _compare_members(connection: Connection, logins: Roles) -> Iterator[Difference]:

@@ -80,23 +80,67 @@ def compare_schema(connection: Connection, logins: Roles) -> Iterator[Difference
     )
     if outside:
         yield Difference(Kind.SCHEMA, "public", f"{', '.join(outside)} may not use the schema public", (USAGE,))
+    yield from _compare_defaults(connection, roles)
+    yield from _compare_large_objects(connection, roles)
+
+
+_OBJECTS = {"r": "TABLES", "S": "SEQUENCES", "f": "FUNCTIONS", "T": "TYPES", "n": "SCHEMAS", "L": "LARGE OBJECTS"}
+
+
+def _compare_defaults(connection: Connection, roles: list[str]) -> Iterator[Difference]:
+    """Privileges that our roles get on new objects, and those that they give: every role may set its own defaults."""
     defaults = connection.execute(
         text(
-            "SELECT DISTINCT d.defaclrole::regrole::text, d.defaclobjtype::text, coalesce(r.rolname::text, 'PUBLIC'),"
-            " d.defaclnamespace <> 0 FROM pg_default_acl d, aclexplode(d.defaclacl) a"
-            " LEFT JOIN pg_roles r ON r.oid = a.grantee"
-            " WHERE (d.defaclnamespace = 0 OR d.defaclnamespace = 'public'::regnamespace)"
-            " AND d.defaclobjtype IN ('r', 'S') AND (a.grantee = 0 OR r.rolname = ANY (:roles)) ORDER BY 1, 2, 3"
+            "SELECT DISTINCT o.rolname::text, d.defaclobjtype::text, coalesce(r.rolname::text, 'PUBLIC'),"
+            " coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), o.rolname = ANY (:roles),"
+            " pg_has_role(d.defaclrole, 'USAGE')"
+            " FROM pg_default_acl d CROSS JOIN aclexplode(d.defaclacl) a JOIN pg_roles o ON o.oid = d.defaclrole"
+            " LEFT JOIN pg_roles r ON r.oid = a.grantee LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace"
+            # Everybody has rights on new functions and types without any setting.
+            " WHERE a.grantee <> d.defaclrole AND NOT (a.grantee = 0 AND d.defaclobjtype IN ('f', 'T'))"
+            " AND (o.rolname = ANY (:roles) OR (n.nspname IS NULL OR n.nspname = 'public')"
+            "      AND (r.rolname = ANY (:roles) OR a.grantee = 0 AND d.defaclobjtype IN ('r', 'S'))) ORDER BY 1, 2, 3"
         ),
         {"roles": roles},
     )
-    for owner, kind, role, in_schema in defaults:
-        what = {"r": "TABLES", "S": "SEQUENCES"}[kind]
-        where = " IN SCHEMA public" if in_schema else ""
-        yield Difference(
-            Kind.SCHEMA, "public", f"{role} gets privileges on all new {what.lower()} of {owner}",
-            (f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{where} REVOKE ALL ON {what} FROM {role_name(role)};",),
-        )  # fmt: skip
+    for owner, kind, role, where, is_ours, is_allowed in defaults:
+        what = _OBJECTS[kind]
+        sentence = f"{role} gets privileges on all new {what.lower()} of {owner}"
+        if is_ours:
+            sentence = f"{owner} gives {role} privileges on all its new {what.lower()}"
+        mend = (
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {role_name(owner)}{where} REVOKE ALL ON {what} FROM {role_name(role)};"
+        )
+        if is_allowed:
+            yield Difference(Kind.SCHEMA, "public", sentence, (mend,))
+        else:
+            yield Difference(Kind.SCHEMA, "public", sentence, left=f"as a superuser: {mend}")
+
+
+# Each takes a lock until the transaction ends.
+_UNLINKED_AT_ONCE = 1_000
+
+
+def _compare_large_objects(connection: Connection, roles: list[str]) -> Iterator[Difference]:
+    """Large objects of our roles: every role may create them, and all sessions of the role read and change them."""
+    found = connection.execute(
+        text(
+            "SELECT r.rolname::text, count(*), pg_has_role(r.oid, 'USAGE')"
+            " FROM pg_largeobject_metadata m JOIN pg_roles r ON r.oid = m.lomowner WHERE r.rolname = ANY (:roles)"
+            " GROUP BY r.oid, r.rolname ORDER BY 1"
+        ),
+        {"roles": roles},
+    )
+    for role, count, is_allowed in found:
+        mend = (
+            f"SELECT lo_unlink(o.oid) FROM (SELECT m.oid FROM pg_largeobject_metadata m WHERE m.lomowner ="
+            f" '{role_name(role)}'::regrole LIMIT {_UNLINKED_AT_ONCE}) o;"
+        )
+        sentence = f"{role} has stored {count} large objects, which no policy protects and no log contains"
+        if is_allowed:
+            yield Difference(Kind.OBJECT, "pg_largeobject", sentence, (mend,))
+        else:
+            yield Difference(Kind.OBJECT, "pg_largeobject", sentence, left=f"as a superuser: {mend}")
 
 
 def role_name(name: str) -> str:

@@ -104,6 +104,10 @@ def _constraint(key: Key, found: str | None, wanted: str) -> str:
 
 
 def _index(key: Key, found: str | None, wanted: str) -> str:
+    if " ON ONLY " in wanted:
+        # Of the partitioned log: PostgreSQL creates it concurrently on single partitions only.
+        create = wanted.replace(" ON ONLY ", " ON ", 1)
+        return create if found is None else f"DROP INDEX public.{key.name}; {create}"
     if found == f"{wanted} INVALID":
         return f"REINDEX INDEX CONCURRENTLY public.{key.name}"
     create = wanted.replace("INDEX", "INDEX CONCURRENTLY", 1)

@@ -14,6 +14,7 @@ from src.database.models import Base
 from src.database.provisioning.catalog import read_catalog, read_rights
 from src.database.provisioning.compare_case_access import compare_case_access
 from src.database.provisioning.compare_credential_view import compare_credential_view
+from src.database.provisioning.compare_details import compare_added_indexes, compare_completeness, compare_details
 from src.database.provisioning.compare_functions import compare_functions
 from src.database.provisioning.compare_logins import compare_logins, compare_role_settings
 from src.database.provisioning.compare_protection import (
@@ -23,9 +24,11 @@ from src.database.provisioning.compare_protection import (
     compare_triggers_of_partitions,
 )
 from src.database.provisioning.compare_rights import Roles, compare_rights, compare_schema
+from src.database.provisioning.compare_subscriptions import compare_subscriptions
 from src.database.provisioning.compare_tables import compare_partitions, compare_statistics, compare_tables
 from src.database.provisioning.differences import Difference
 from src.database.provisioning.expectation import expected_catalog
+from src.database.provisioning.restored import compare_restored
 from src.database.schema import derived, functions
 from src.database.schema.service_tables import registered
 
@@ -54,8 +57,13 @@ def compare(connection: Connection, logins: Roles | None = None) -> list[Differe
         expected = expected_catalog(connection, functions(), tables, services)
         return [
             *compare_functions(connection, present, expected),
+            *compare_restored(present, expected),
             *compare_tables(present, expected, services),
+            *compare_details(present, expected),
+            *compare_added_indexes(connection, present, expected),
+            *compare_completeness(connection, present),
             *compare_partitions(connection),
+            *compare_subscriptions(connection),
             *compare_row_security(connection, present, protected),
             *compare_triggers(present, expected, protected),
             *compare_triggers_of_partitions(connection),

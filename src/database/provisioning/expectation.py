@@ -13,7 +13,7 @@ from functools import cache
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, SetColumnComment, SetTableComment
 
 from src.database.models import Base
 from src.database.provisioning.catalog import Catalog, read_catalog
@@ -64,6 +64,9 @@ def _table_statements() -> tuple[str, ...]:
     for table in temporary.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=_DIALECT)))
         statements += (str(CreateIndex(index).compile(dialect=_DIALECT)) for index in table.indexes)
+        statements += (str(SetColumnComment(each).compile(dialect=_DIALECT)) for each in table.columns if each.comment)
+        if table.comment:
+            statements.append(str(SetTableComment(table).compile(dialect=_DIALECT)))
     return tuple(statements)
 
 

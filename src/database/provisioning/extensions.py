@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from src import errors
+from src.database.schema.creation import execute
 from src.database.schema.derivation import unsampled_index
 
 EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
@@ -19,7 +20,7 @@ NAME_INDEXES = {
 }
 
 # All actors share one database role, and the view shows all statements of the role, including words of other cases.
-_HIDE_STATEMENTS = """
+HIDE_STATEMENTS = """
 DO $body$
 DECLARE
     part record;
@@ -28,16 +29,16 @@ BEGIN
         SELECT c.oid::regclass::text AS name, 'TABLE' AS kind FROM pg_extension e
           JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e'
           JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'v'
-         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+         WHERE e.extname = 'pg_stat_statements' AND pg_get_userbyid(e.extowner) = current_user
         UNION ALL
         SELECT p.oid::regprocedure::text, 'FUNCTION' FROM pg_extension e
           JOIN pg_depend d ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON p.oid = d.objid
-         WHERE e.extname = 'pg_stat_statements' AND e.extowner = current_user::regrole
+         WHERE e.extname = 'pg_stat_statements' AND pg_get_userbyid(e.extowner) = current_user
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM PUBLIC', part.kind, part.name);
     END LOOP;
 END $body$
-""".replace("%", "%%")  # the driver replaces %% with %
+"""
 
 
 def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
@@ -60,8 +61,25 @@ def create_extensions(connection: Connection, required: str) -> dict[str, bool]:
                     " postgresql-contrib) and ask its administrator to run: CREATE EXTENSION " + quoted
                 ) from error
             present[name] = False
-    connection.exec_driver_sql(_HIDE_STATEMENTS)
+    execute(connection, HIDE_STATEMENTS)
     return present
+
+
+def unused_statistics(connection: Connection) -> str | None:
+    """Return a sentence when the server collects statistics of statements that nobody can read here; else None."""
+    # The setting exists only where the library is loaded.
+    is_unused = connection.scalar(
+        text(
+            "SELECT current_setting('pg_stat_statements.max', true) IS NOT NULL"
+            " AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')"
+        )
+    )
+    if not is_unused:
+        return None
+    return (
+        "the server has loaded pg_stat_statements, but its extension is missing here; what init_db --admin-sql prints"
+        " creates it (optional)"
+    )
 
 
 def create_name_indexes(connection: Connection, *, concurrently: bool = False) -> bool:

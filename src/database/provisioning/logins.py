@@ -59,6 +59,7 @@ def provide_logins(
                 " with: init_db --reset-login"
             )
         chosen[login.name] = (secret or secrets.token_urlsafe(32)) if passwords else ""
+    _require_alterable(connection, [login for login in logins if reset and present[login.name]])
     keys = KeyFile(
         members.name,
         chosen[members.name],
@@ -83,8 +84,30 @@ def provide_logins(
         raise errors.RightMissing(
             f"This login may not create or change the logins {members.name} and {administrators.name}. Ask the"
             f" administrator of the server to run: {statements} and set POSTGRES_APP_USER, POSTGRES_APP_PASSWORD,"
-            " POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD."
+            " POSTGRES_ADMIN_USER and POSTGRES_ADMIN_PASSWORD; or to run what this prints: init_db --admin-sql"
         ) from error
+    return keys
+
+
+def prepare_keys(
+    path: Path, members: Login, administrators: Login, *, passwords: bool = True, reset: bool = False
+) -> KeyFile:
+    """Return the key file for logins that the administrator of the server creates, before there is a database.
+
+    Missing passwords are random, and the file is written when it changes; a new signing key is used by the first
+    init_db. `reset` replaces passwords that are not configured.
+    """
+    known = KeyFile.load(path)
+    stored = {known.login: known.password, known.admin_login: known.admin_password} if known and not reset else {}
+    chosen = [
+        (login.password or stored.get(login.name) or secrets.token_urlsafe(32)) if passwords else ""
+        for login in (members, administrators)
+    ]
+    keys = KeyFile(
+        members.name, chosen[0], known.signing_key if known else SigningKey.generate(), administrators.name, chosen[1]
+    )
+    if keys != known:
+        keys.save(path)
     return keys
 
 
@@ -162,6 +185,16 @@ def _verifier(connection: Connection, login: str, password: str) -> str:
     # Hashed on the client, so that the password does not appear in the log of the server.
     driver: Any = connection.connection.dbapi_connection
     return str(encrypt_password(password, login, driver, "scram-sha-256"))
+
+
+def _require_alterable(connection: Connection, logins: list[Login]) -> None:
+    """Raise RightMissing unless this login may set their passwords: the key file would have others than the server."""
+    for login in logins:
+        if not _may_alter(connection, login.name):
+            raise errors.RightMissing(
+                f"This login may not change the password of {login.name}. Ask the administrator of the server to run"
+                " what this prints: init_db --admin-sql --reset-login"
+            )
 
 
 def _may_alter(connection: Connection, login: str) -> bool:

@@ -12,6 +12,8 @@ from sqlalchemy import URL, Connection, Engine, text
 from src import errors
 from src.database.connection.inspection import OLDEST_SERVER
 from src.database.provisioning.operator_locks import require_operator
+from src.database.provisioning.restored import require_own_tables
+from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema import SESSION_ROLES, head, migrations_folder
 from src.database.schema.revisions import BASELINE
 
@@ -48,22 +50,22 @@ def migration_lock(engine: Engine, *, wait_seconds: float = LOCK_WAIT_SECONDS) -
 
 
 def require_server(connection: Connection) -> None:
-    """Raise ServerTooOld, RightMissing or SchemaMismatch when the schema cannot be installed on this server."""
+    """Raise a subclass of Unavailable when the schema cannot be installed in this database; nothing is changed."""
     version = connection.connection.dbapi_connection.server_version  # type: ignore[union-attr] # psycopg2's own attribute
     if version < OLDEST_SERVER:
         raise errors.ServerTooOld(
             f"The server is PostgreSQL {version // 10_000}; this layer needs version 15 or newer."
         )
+    require_surroundings(connection)
     row = connection.execute(
         text(
-            "SELECT rolsuper OR rolcreaterole, has_schema_privilege('public', 'CREATE'), current_user,"
-            " current_database(), to_regprocedure('public.schema_revision()') IS NOT NULL,"
+            "SELECT rolsuper OR rolcreaterole, current_user, to_regprocedure('public.schema_revision()') IS NOT NULL,"
             " ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (:roles))"
             " FROM pg_roles WHERE rolname = current_user"
         ),
         {"roles": list(SESSION_ROLES)},
     ).one()
-    may_create_roles, may_create_tables, user, database, has_schema, present = row
+    may_create_roles, user, has_schema, present = row
     revision = connection.scalar(text("SELECT public.schema_revision()")) if has_schema else None
     connection.rollback()
     if revision is not None and (revision > head() or revision < BASELINE):
@@ -73,11 +75,8 @@ def require_server(connection: Connection) -> None:
             + (" It is from before the first release and cannot be upgraded; create a new one with init_db."
                if revision < BASELINE else " Install the newer version of this package.")
         )  # fmt: skip
-    if not may_create_tables:
-        raise errors.RightMissing(
-            f"{user} may not create tables in {database}. Ask the administrator of the server to run:"
-            f' ALTER DATABASE "{database}" OWNER TO "{user}"'
-        )
+    require_own_tables(connection)
+    connection.rollback()
     missing = [role for role in SESSION_ROLES if role not in present]
     if missing and not may_create_roles:
         statements = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)

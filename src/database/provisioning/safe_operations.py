@@ -12,6 +12,8 @@ from alembic.autogenerate.render import render_op, renderers
 from alembic.operations import ops
 from sqlalchemy import CheckConstraint, TextClause
 
+from src.database.schema.moments import Moment
+
 # Compares CHECKs by name, which Alembic does only with this plugin.
 PLUGINS = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")
 
@@ -47,8 +49,14 @@ def make_safe(context: Any, revision: Any, directives: list[ops.MigrationScript]
                     op.if_not_exists = True
 
 
-def render_check(kind: str, thing: Any, autogen_context: AutogenContext) -> Any:  # noqa: ARG001 - Alembic's signature
-    """Render a CHECK of a new table with its short name and unescaped percent signs: `render_item=` of Alembic."""
+def render_check(kind: str, thing: Any, autogen_context: AutogenContext) -> Any:
+    """Render types and CHECKs of new tables: `render_item=` of Alembic.
+
+    A moment as PostgreSQL's type, a CHECK with its short name and unescaped percent signs.
+    """
+    if kind == "type" and isinstance(thing, Moment):
+        autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
+        return "postgresql.TIMESTAMP(timezone=True)"
     if kind != "check" or not isinstance(thing, CheckConstraint):
         return False
     return f"sa.CheckConstraint({_condition(thing)!r}, name={_short_name(thing)!r})"

@@ -39,7 +39,11 @@ class Trigger:
         kind = "CONSTRAINT TRIGGER" if self.deferred else "OR REPLACE TRIGGER"
         deferral = "DEFERRABLE INITIALLY DEFERRED " if self.deferred else ""
         transition = f"REFERENCING NEW TABLE AS {self.transition} " if self.transition else ""
-        when = f" WHEN ({self.when})" if self.when else ""
+        condition = self.when
+        if self.always and "TRUNCATE" not in self.event:
+            # Those of the publisher have done their work for what its replicas receive.
+            condition = f"({condition}) AND public.triggers_act()" if condition else "public.triggers_act()"
+        when = f" WHEN ({condition})" if condition else ""
         return (
             f"CREATE {kind} {self.name} {self.event} ON public.{self.table}\n"
             f"    {deferral}{transition}FOR EACH {self.each}{when}"

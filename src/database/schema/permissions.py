@@ -45,14 +45,18 @@ def require_participation(permissions: Mapping[str, Any], registered: Registered
 
 def _require(permissions: Mapping[str, Any], known: Mapping[str, tuple[str, ...]], what: str) -> None:
     if not isinstance(permissions, Mapping):
-        raise InvalidInput('permissions: must be an object such as {"case": ["open"]}.')
+        raise InvalidInput('permissions: must be an object such as {"case": ["open"]}.', field="permissions")
     for subject, verbs in permissions.items():
         if subject not in known:
-            raise InvalidInput(f"permissions: unknown {what} {subject!r}; use one of: {', '.join(known)}.")
+            raise InvalidInput(
+                f"permissions: unknown {what} {subject!r}; use one of: {', '.join(known)}.", field="permissions"
+            )
         if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
-            raise InvalidInput(f"permissions: {subject!r} must be a list of verbs.")
+            raise InvalidInput(f"permissions: {subject!r} must be a list of verbs.", field="permissions", value=subject)
         for verb in verbs:
             if verb not in known[subject]:
                 raise InvalidInput(
-                    f"permissions: {subject!r} has no verb {verb!r}; use one of: {', '.join(known[subject])}."
+                    f"permissions: {subject!r} has no verb {verb!r}; use one of: {', '.join(known[subject])}.",
+                    field="permissions",
+                    value=subject,
                 )

@@ -3,7 +3,8 @@
 The deciding condition for reading costs nothing to the planner, so it is evaluated before any condition of the caller
 (src/database/sql/case_access.sql); a test family holds this for all tables. The condition after it repeats the rule in
 a form that can use an index. Members of a large part of all cases have a role without it, since an index would be
-slower for them; the role of a member changes the cost of a query, never its result.
+slower for them; which of the two roles a member is given changes the cost of a query, never its result. In the role of
+wide members, other actors see nothing: their conditions could otherwise use an index on rows of others.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ ADMINISTRATOR = "(SELECT public.actor_may('*', '*'))"
 
 READABLE = "((SELECT public.actor_case_flags()))[{column}]"
 IN_READABLE_CASES = "{column} = ANY ((SELECT public.actor_case_ids())::integer[])"
+# As an index condition it excludes everything unless the actor was given the role of wide members. ANY, since the
+# planner then estimates that it excludes nothing.
+ACTOR_IS_WIDE = "{column} >= ANY ((SELECT public.actor_wide_from())::integer[])"
 
 
 def readable(role: str, declared: Protected, column: str) -> str:
     """Return the condition that the actor may read the row, in the form that suits the role."""
-    decides, indexed = READABLE.format(column=column), IN_READABLE_CASES.format(column=column)
+    decides = READABLE.format(column=column)
+    indexed = (ACTOR_IS_WIDE if role == WIDE_ROLE else IN_READABLE_CASES).format(column=column)
     if declared.also_visible:
         decides = f"({decides} OR {declared.also_visible})"
         indexed = f"({indexed} OR {declared.also_indexed or declared.also_visible})"
-    if role == WIDE_ROLE:
-        indexed = ""
     return " AND ".join(part for part in (decides, indexed, declared.visible) if part)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Text, case, func, literal_column, null, or_
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.types import TypeDecorator
+
+from src.database.schema.moments import Moment
 
 # Evaluated once for a query, so that the function is called for the rows only that it returns something for.
 _ACTOR: Any = literal_column("(SELECT public.actor_id())")
@@ -42,7 +43,7 @@ class PrivateText(_Private, TypeDecorator[str]):
 
 
 class PrivateMoment(_Private, TypeDecorator[Any]):
-    """A time that members read by a function."""
+    """A moment that members read by a function."""
 
-    impl = TIMESTAMP(timezone=True)
+    impl = Moment
     cache_ok = True

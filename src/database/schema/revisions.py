@@ -36,6 +36,12 @@ def head() -> str:
 
 
 @cache
+def known() -> frozenset[str]:
+    """Return all revisions of this code."""
+    return frozenset(_revisions_in(migrations_folder()))
+
+
+@cache
 def oldest_code() -> str:
     """Return the oldest revision whose code can serve a database at `head()`.
 

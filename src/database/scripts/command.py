@@ -1,6 +1,7 @@
 """What every script shares: the owner's connection, the storage, error handling and exit codes.
 
-Exit codes: 0 done, 1 findings or rejected, 2 wrong arguments, 3 something outside is missing.
+Exit codes: 0 done, 1 findings or rejected, 2 wrong arguments, 3 something outside is missing, 130 interrupted, 141 the
+reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -16,26 +17,36 @@ from types import TracebackType
 from typing import Annotated, Any
 
 import typer
+from click import ClickException
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from src.config import Settings
-from src.database.connection.addresses import owner_url
-from src.database.connection.driver_errors import translate
+from src.database.connection.addresses import describe, owner_url
+from src.database.connection.command_errors import explain
 from src.database.connection.engine import PoolOptions, make_engine
-from src.errors import SpeechError, Unavailable
-from src.maintenance.terminal import printable, say
+from src.maintenance.terminal import discard_output, flush, printable, say
 from src.storage import StorageBackend, open_backend
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def announce(settings: Settings, name: str) -> None:
+    """Say in one line on stderr which database and which storage the program `name` works on.
+
+    Raises ConfigurationError for settings that contradict each other, before anything is started or changed.
+    """
+    say(f"{name}: {describe(settings)}", err=True)
+
+
 @contextmanager
-def owner_engine(settings: Settings, name: str) -> Iterator[Engine]:
+def owner_engine(settings: Settings, name: str, *, announced: bool = False) -> Iterator[Engine]:
     """Yield an engine of the database's owner, with one connection whose application name is `name`.
 
-    Raises DatabaseMissing when the embedded database does not exist yet; it is not created here.
+    Announces both, unless the caller did. Raises DatabaseMissing when the embedded database does not exist yet; it is
+    not created here.
     """
+    if not announced:
+        announce(settings, name)
     engine = make_engine(owner_url(settings, create=False), PoolOptions(application_name=name, size=1))
     try:
         yield engine
@@ -93,14 +104,21 @@ def _command(function: Callable[..., None], name: str) -> Callable[..., None]:
     def command(*arguments: Any, debug: bool = False, **options: Any) -> None:
         try:
             function(*arguments, **options)
-        except (SpeechError, DBAPIError) as error:
-            translated = translate(error) if isinstance(error, DBAPIError) else error
-            if translated is None:
-                raise
+            flush()
+        except (typer.Exit, typer.Abort, ClickException):
+            raise
+        except BrokenPipeError:
+            discard_output()
+            raise typer.Exit(141) from None
+        except KeyboardInterrupt:
+            say(f"{name}: interrupted", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
             if debug:
                 _unhandled(type(error), error, error.__traceback__)
-            say(f"{name}: {translated}", err=True)
-            raise typer.Exit(3 if isinstance(translated, Unavailable) else 1) from error
+            sentence, code = explain(error)
+            say(f"{name}: {sentence}", err=True)
+            raise typer.Exit(code) from error
 
     # Typer reads both; `wraps` copied those of the function.
     signature = inspect.signature(function, eval_str=True)

@@ -18,10 +18,10 @@ from src.database.connection.key_file import KeyFile
 from src.database.scripts.command import owner_engine, run_several, storage_of
 from src.errors import InvalidInput
 from src.maintenance.baselines import write_baselines
-from src.maintenance.ending_sessions import LONGEST_TRANSACTION, end_holders
+from src.maintenance.ending_sessions import LONGEST_BLOCKING, LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
 from src.maintenance.log_archives import write_month
-from src.maintenance.retention import archive_month, check_archives
+from src.maintenance.retention import archive_month
 from src.maintenance.seal_schedule import (
     LONGEST_UNSEALED,
     heads_of,
@@ -45,6 +45,10 @@ def seal(
         float,
         typer.Option(help="End sessions whose transaction keeps entries from being sealed for so many minutes.", min=1),
     ] = LONGEST_TRANSACTION.total_seconds() / 60,
+    end_blocking_after: Annotated[
+        float,
+        typer.Option(help="End sessions whose transaction is so many minutes old while others wait for it.", min=0),
+    ] = LONGEST_BLOCKING.total_seconds() / 60,
 ) -> None:
     """Seal the entries of finished transactions, sign the seals, and export their heads. Run every few minutes.
 
@@ -55,7 +59,8 @@ def seal(
         if KeyFile.load(key_path(settings)) is not None:
             _, urls, _ = serving_logins(settings)
             for url in filter(None, (urls.members, urls.administrators)):
-                for ended in end_holders(session, url, longest=timedelta(minutes=end_after)):
+                longest, blocking = timedelta(minutes=end_after), timedelta(minutes=end_blocking_after)
+                for ended in end_holders(session, url, longest=longest, blocking=blocking):
                     say(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
@@ -92,9 +97,13 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
     """Recompute all hashes; exit 1 with a line for each finding."""
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
-        report = verify_history(session, key=verifying_key(settings), heads=heads_of(settings))
-        if archives:
-            report.findings += check_archives(session, storage_of(settings))
+        report = verify_history(
+            session,
+            key=verifying_key(settings),
+            heads=heads_of(settings),
+            archives=archives,
+            storage=storage_of(settings) if archives else None,
+        )
     for line in report.lines():
         say(line)
     if report.in_default_partition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,9 +11,10 @@ import typer
 from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
 from src.database.provisioning.databases import create_database
-from src.database.scripts.command import owner_engine, run, storage_of
+from src.database.scripts.command import announce, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
+from src.maintenance.administration import sql_for_administrator
 from src.maintenance.terminal import say
 from src.services.passwords import hash_password
 
@@ -34,19 +36,30 @@ def init_db(
     rotate: Annotated[
         bool, typer.Option("--rotate-key", help="Sign actors with a new key; the old one stays valid for a day.")
     ] = False,
+    admin_sql: Annotated[
+        bool,
+        typer.Option("--admin-sql", help="Only print the SQL that the administrator of the server runs once."),
+    ] = False,
 ) -> None:  # fmt: skip
     """Make the database of the settings ready to serve sessions, or check that it is."""
     settings = load_settings()
+    if admin_sql:
+        # The script, and nothing else, on stdout: names in it are checked, so it contains no control characters.
+        script = sql_for_administrator(settings, partial(say, err=True), reset_login=reset_login)
+        sys.stdout.write(script)
+        return
     if check:
         _check(settings)
         return
+    announce(settings, "init_db")
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
-    storage_of(settings).probe()
+    for note in storage_of(settings).probe().notes:
+        say(f"storage: {note}")
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
         say(f"database {url.database}: created")
-    with owner_engine(settings, "init_db") as engine:
+    with owner_engine(settings, "init_db", announced=True) as engine:
         left = initialisation.initialise(
             engine,
             settings,
@@ -65,7 +78,10 @@ def init_db(
 
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
-        found = initialisation.check(engine, settings)
+        found = initialisation.check(engine, settings, say)
+        note = None if found else initialisation.optional(engine)
+    if note is not None:
+        say(note, err=True)
     for sentence in found:
         say(sentence)
     if found:

@@ -1,4 +1,4 @@
--- build 11 · sha256 a79c265656dd
+-- build 13 · sha256 96cc3e5b8f52
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -82,6 +82,26 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.require_detail(jsonb, text) FROM PUBLIC;
 
+-- Whether an entry of this case may name this row: false for one of another case. A row that does not exist may be named,
+-- since an entry outlives its row, and so may one that the actor does not see, which must look the same. So no reader may
+-- take the case of a row from an event.
+CREATE OR REPLACE FUNCTION public.may_be_named(entity text, entity_id bigint, case_id bigint)
+RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    case_column text := nullif((public.capture_arguments(entity))[1], '');
+    owning_case bigint;
+BEGIN
+    IF entity_id IS NULL OR case_column IS NULL THEN
+        RETURN true;
+    END IF;
+    EXECUTE format('SELECT t.%I FROM public.%I t WHERE t.id = $1', case_column, entity)
+       INTO owning_case USING entity_id;
+    RETURN owning_case IS NULL OR owning_case IS NOT DISTINCT FROM case_id
+        OR NOT public.actor_may_in(owning_case, 'read');
+END
+$body$;
+REVOKE ALL ON FUNCTION public.may_be_named(text, bigint, bigint) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.record_activity(
     type_code text, case_id bigint, entity text, entity_id bigint, detail jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
@@ -98,6 +118,10 @@ BEGIN
     PERFORM public.require_detail(detail, entity);
     IF case_id IS NOT NULL AND NOT public.actor_may_in(case_id, 'write') THEN
         RAISE EXCEPTION 'case % does not exist, or you may not write in it', case_id USING ERRCODE = 'no_data_found';
+    END IF;
+    IF NOT public.may_be_named(entity, entity_id, case_id) THEN
+        RAISE EXCEPTION 'entity: row % of % does not belong to the case of this entry', entity_id, entity
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     excess := public.excess_event(public.actor_id(), public.actor_name());
     IF excess IS NOT NULL THEN
@@ -162,30 +186,36 @@ BEGIN
        AND part[4]::bigint > extract(epoch FROM clock_timestamp() - interval '1 day') * 1000000
        AND (EXISTS (SELECT FROM public.cases c WHERE c.id = is_receipt.case_id)
             OR EXISTS (SELECT FROM public.activity_logs l
-                        WHERE l.entity || '' = 'cases' AND l.entity_id = is_receipt.case_id));
+                        WHERE l.entity || '' = 'cases' AND l.entity_id = is_receipt.case_id
+                          AND l.operation <> 'event'));
 END
 $body$;
 REVOKE ALL ON FUNCTION public.is_receipt(text, bigint, bigint) FROM PUBLIC;
 
 -- Writes the entries of reads by a user. An entry names its case if it is one of `readable`, or has a receipt for it.
-CREATE OR REPLACE FUNCTION public.write_reads(entries jsonb, acting bigint, everything boolean, readable integer[])
+--
+-- What raw SQL records counts as events of the actor. Reads that the program signed have their own, larger limit, so that
+-- no flood of events hides a read; beyond it, and beyond the limit of one call, one entry states the number of reads of
+-- each type in each case.
+CREATE OR REPLACE FUNCTION public.write_reads(
+    entries jsonb, acting bigint, everything boolean, readable integer[], signed boolean)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     acting_name text := (SELECT u.username FROM public.users u WHERE u.id = acting);
+    combined boolean;
+    summary text[];
+    counts jsonb := '{}';
     given integer := 0;
+    named_case bigint;
     e record;
 BEGIN
     IF acting_name IS NULL THEN
         RAISE EXCEPTION 'this session has no actor, and an entry needs one' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    combined := signed AND public.excess_reads(acting, acting_name, jsonb_array_length(entries));
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
                  AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb, receipt text) LOOP
         given := given + 1;
-        IF given > public.most_reads() THEN
-            PERFORM public.count_dropped(acting, acting, acting_name,
-                jsonb_array_length(entries) - public.most_reads());
-            EXIT;
-        END IF;
         IF e.type NOT IN ('audio.opened', 'transcript.read', 'note.read', 'analysis.read', 'history.read',
                           'search.made', 'export.made', 'access.refused')
            -- A failed operation rolls back, but its entry must stay.
@@ -198,21 +228,33 @@ BEGIN
             e.detail := jsonb_build_object('dropped_bytes', octet_length(e.detail::text));
         END IF;
         PERFORM public.require_detail(e.detail, e.entity);
-        IF public.excess_event(acting, acting_name) IS NULL THEN
-            PERFORM public.append_activity(e.type, 'event', acting, acting_name,
-                CASE WHEN everything OR e.case_id = ANY (readable) OR public.is_receipt(e.receipt, acting, e.case_id)
-                     THEN e.case_id END, left(e.entity, 63), e.entity_id, NULL, e.detail, NULL);
+        named_case := CASE WHEN everything OR e.case_id = ANY (readable)
+                                OR public.is_receipt(e.receipt, acting, e.case_id) THEN e.case_id END;
+        IF combined OR given > public.most_reads() THEN
+            summary := ARRAY[e.type, named_case::text, e.detail ->> 'outcome'];
+            counts := counts || jsonb_build_object(summary::text,
+                                                   coalesce((counts ->> summary::text)::bigint, 0) + 1);
+        ELSIF signed OR public.excess_event(acting, acting_name) IS NULL THEN
+            PERFORM public.append_activity(e.type, 'event', acting, acting_name, named_case, left(e.entity, 63),
+                e.entity_id, NULL, e.detail, NULL);
+        END IF;
+    END LOOP;
+    FOR e IN SELECT c.key::text[] AS named, c.value FROM jsonb_each(counts) c LOOP
+        IF signed OR public.excess_event(acting, acting_name) IS NULL THEN
+            PERFORM public.append_activity(e.named[1], 'event', acting, acting_name, e.named[2]::bigint, NULL, NULL,
+                NULL, jsonb_strip_nulls(jsonb_build_object('entries', e.value, 'outcome', e.named[3],
+                    'refused', CASE e.named[1] WHEN 'access.refused' THEN format('%s operations', e.value) END)), NULL);
         END IF;
     END LOOP;
 END
 $body$;
-REVOKE ALL ON FUNCTION public.write_reads(jsonb, bigint, boolean, integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.write_reads(jsonb, bigint, boolean, integer[], boolean) FROM PUBLIC;
 
 -- By the rights of the actor at this moment, and by receipts.
 CREATE OR REPLACE FUNCTION public.record_reads(entries jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
-    PERFORM public.write_reads(entries, public.actor_id(), public.actor_may('*', '*'), public.actor_case_ids());
+    PERFORM public.write_reads(entries, public.actor_id(), public.actor_may('*', '*'), public.actor_case_ids(), false);
 END
 $body$;
 REVOKE ALL ON FUNCTION public.record_reads(jsonb) FROM PUBLIC;
@@ -225,9 +267,9 @@ DECLARE
     acting bigint := public.verify_token(proof, 'reads')::bigint;
 BEGIN
     IF acting = public.actor_id() THEN
-        PERFORM public.record_reads(entries);
+        PERFORM public.write_reads(entries, acting, public.actor_may('*', '*'), public.actor_case_ids(), true);
     ELSE
-        PERFORM public.write_reads(entries, acting, false, '{}');
+        PERFORM public.write_reads(entries, acting, false, '{}', true);
     END IF;
 END
 $body$;
@@ -242,7 +284,8 @@ DECLARE
 BEGIN
     SELECT l.case_id INTO found_case FROM public.activity_logs l
      WHERE l.entity || '' = case_of_entries.entity AND l.entity_id = case_of_entries.entity_id
-       AND l.case_id IS NOT NULL ORDER BY l.created_at DESC, l.id DESC LIMIT 1;
+       -- Only entries of triggers: an event names what a session says.
+       AND l.operation <> 'event' AND l.case_id IS NOT NULL ORDER BY l.created_at DESC, l.id DESC LIMIT 1;
     RETURN CASE WHEN public.actor_may_in(found_case, 'read') THEN found_case END;
 END
 $body$;

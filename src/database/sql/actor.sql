@@ -1,4 +1,4 @@
--- build 7 · sha256 be974d090268
+-- build 9 · sha256 8a3f4e75b07c
 -- The actor of a transaction: tokens signed by a key that no session can read, verified inside the database.
 --
 -- Two tokens, each valid for one transaction on one backend: a token that was read in pg_stat_activity or in the log of
@@ -84,6 +84,14 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.verify_token(text, text) FROM PUBLIC;
 
+-- Whether a key of this database signed the token for this transaction: why a session has no actor.
+CREATE OR REPLACE FUNCTION public.is_valid_token(token text)
+RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT octet_length(token) <= 2000 AND public.key_of_token(string_to_array(token, '|')) IS NOT NULL
+$body$;
+REVOKE ALL ON FUNCTION public.is_valid_token(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.is_valid_token(text) TO sti_app, sti_wide, sti_admin;
+
 CREATE OR REPLACE FUNCTION public.mint_actor(user_id bigint, key_id bigint)
 RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -111,7 +119,13 @@ DECLARE
     wide boolean;
     body text;
     transaction_token text := '';
+    wide_token text := '';
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- With the rights of an old snapshot, an actor would act on after they were withdrawn.
+        RAISE EXCEPTION 'transactions of an actor are READ COMMITTED, not %; rights must be as they are now',
+            upper(current_setting('transaction_isolation')) USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     database_role := CASE WHEN pg_has_role(session_user, 'sti_app', 'MEMBER') THEN 'sti_app' ELSE 'sti_admin' END;
     is_member := true;
     IF cardinality(part) IN (6, 7) AND octet_length(token) <= 2000 AND part[2] ~ '^[0-9]{1,18}$'
@@ -145,11 +159,15 @@ BEGIN
         body := concat_ws('|', actor, part[3], part[4], part[2], cluster_id);
         IF is_member THEN
             transaction_token := body || '|' || public.token_mac(body, pads.inner_pad, pads.outer_pad);
+            IF database_role = 'sti_wide' THEN
+                wide_token := public.token_mac('wide|' || transaction_token, pads.inner_pad, pads.outer_pad);
+            END IF;
         END IF;
     END IF;
     PERFORM set_config('sti.reason', coalesce(reason, ''), true),
             set_config('sti.request', coalesce(request_id, ''), true),
-            set_config('sti.actor', transaction_token, true);
+            set_config('sti.actor', transaction_token, true),
+            set_config('sti.wide', wide_token, true);
     RETURN NEXT;
 END
 $body$;

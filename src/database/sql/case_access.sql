@@ -1,4 +1,4 @@
--- build 4 · sha256 6b785a97fa17
+-- build 5 · sha256 84730eba0b37
 -- The cases that the actor may read: what the row policies compare with (schema/policies.py).
 --
 -- The planner evaluates cheap leakproof conditions of the caller before a policy that costs more, and shows which of
@@ -141,6 +141,27 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.actor_case_ids() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.actor_case_ids() TO sti_app, sti_wide, sti_admin;
+
+-- For the policies of sti_wide: {0} when `begin_actor` gave this transaction that role, else empty. Any session of a
+-- member may take the role, and its policies exclude no row before the conditions of the caller that use an index.
+CREATE OR REPLACE FUNCTION public.actor_wide_from()
+RETURNS integer[] LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $body$
+DECLARE
+    token text := current_setting('sti.actor', true);
+    part text[] := string_to_array(token, '|');
+BEGIN
+    IF public.is_transaction_token(part)
+       AND EXISTS (SELECT FROM public.actor_keys k WHERE k.id = part[4]::bigint
+                      AND current_setting('sti.wide', true)
+                          = public.token_mac('wide|' || token, k.inner_pad, k.outer_pad)) THEN
+        RETURN '{0}';
+    END IF;
+    RETURN '{}';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.actor_wide_from() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.actor_wide_from() TO sti_app, sti_wide, sti_admin;
 
 -- A case that this transaction opens is visible before its owner is a participant: INSERT … RETURNING checks the policy
 -- for SELECT before the trigger adds the owner. The mark in `cases.opened_mark` is a key of this object.

@@ -1,4 +1,4 @@
--- build 10 · sha256 a9310fd4eab1
+-- build 12 · sha256 37786de4026d
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -28,7 +28,8 @@ REVOKE ALL ON FUNCTION public.denied_until(jsonb, text) FROM PUBLIC;
 -- Raises unless the actor may change a participant from one image to the other; NULL is the image of a missing row.
 --
 -- The actor must hold, as a participant, each verb that the change grants, removes, denies or no longer denies, and
--- what is granted must end no later than the participation of the actor. A lease holds nothing in this sense, since it
+-- what is granted must end no later than the participation of the actor; so must a denial that is added or lifted,
+-- since it applies to leases too and to participations of later. A lease holds nothing in this sense, since it
 -- is not meant to be passed on. Only an owner who participates at least as long may make an owner, or change or remove
 -- one.
 CREATE OR REPLACE FUNCTION public.require_grantable(before jsonb, after jsonb)
@@ -39,6 +40,8 @@ DECLARE
     verb text;
     had timestamptz;
     gets timestamptz;
+    denied_before timestamptz;
+    denied_after timestamptz;
     owner_until timestamptz;
 BEGIN
     -- Locked: if the actor's participation was changed concurrently, an old snapshot must not still grant anything.
@@ -47,15 +50,18 @@ BEGIN
     FOREACH verb IN ARRAY public.case_verbs_1() LOOP
         had := public.granted_until(before, verb);
         gets := public.granted_until(after, verb);
-        CONTINUE WHEN had IS NOT DISTINCT FROM gets
-            AND public.denied_until(before, verb) IS NOT DISTINCT FROM public.denied_until(after, verb);
+        denied_before := public.denied_until(before, verb);
+        denied_after := public.denied_until(after, verb);
+        CONTINUE WHEN had IS NOT DISTINCT FROM gets AND denied_before IS NOT DISTINCT FROM denied_after;
         IF public.granted_until(mine, verb) IS NULL THEN
             RAISE EXCEPTION 'you can only grant, remove or deny permissions that you hold: % in case %', verb, concerned
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
-        IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb) THEN
-            RAISE EXCEPTION 'you can only grant permissions for as long as you hold them: % in case % until %',
-                verb, concerned,
+        IF gets > coalesce(had, '-infinity') AND gets > public.granted_until(mine, verb)
+           OR denied_before IS DISTINCT FROM denied_after
+              AND greatest(denied_before, denied_after) > public.granted_until(mine, verb) THEN
+            RAISE EXCEPTION 'you can only grant or deny permissions, or lift a denial, for as long as you hold them: '
+                '% in case % until %', verb, concerned,
                 to_char(public.granted_until(mine, verb) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
@@ -152,6 +158,8 @@ REVOKE ALL ON FUNCTION public.guard_administrators() FROM PUBLIC;
 -- no owner that counts until an administrator adds one.
 CREATE OR REPLACE FUNCTION public.guard_owners()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    one_stays boolean;
 BEGIN
     -- Deleting the case deletes its owners by cascade, and is guarded elsewhere.
     PERFORM FROM public.cases c WHERE c.id = OLD.case_id FOR NO KEY UPDATE;
@@ -159,11 +167,19 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
-    -- The users are locked too, so that a concurrent deactivation is waited for.
-    PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
-      WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active
-        AND public.participant_may(p.role, p.permissions, 'manage') FOR SHARE OF u;
-    IF NOT FOUND THEN
+    -- Locking the users waits for a concurrent deactivation. Leaving the block with an error releases these locks:
+    -- otherwise a member could keep others from signing in, and from being deactivated, by a transaction that stays open.
+    -- A deactivation that begins later comes after this change.
+    BEGIN
+        PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
+          WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active
+            AND public.participant_may(p.role, p.permissions, 'manage') FOR SHARE OF u;
+        one_stays := FOUND;
+        RAISE EXCEPTION 'release' USING ERRCODE = 'STI00';
+    EXCEPTION WHEN SQLSTATE 'STI00' THEN
+        NULL;
+    END;
+    IF NOT one_stays THEN
         RAISE EXCEPTION 'a case needs at least one owner who is active, without an expiry date, and may manage it;'
             ' add another one first'
             USING ERRCODE = 'STI02', CONSTRAINT = 'case_participants_last_owner_check',

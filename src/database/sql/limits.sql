@@ -1,4 +1,4 @@
--- build 3 · sha256 f5d0c4fd7254
+-- build 4 · sha256 5808850eeffb
 -- Limits for one actor: what a member may hold, announce or write to the log before the database refuses more.
 --
 -- Each limit is far above what a service needs; beyond it an actor only takes space and time from the others. Raising
@@ -24,11 +24,21 @@ CREATE OR REPLACE FUNCTION public.most_pending_objects()
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 5000;
 REVOKE ALL ON FUNCTION public.most_pending_objects() FROM PUBLIC;
 
--- Entries of events that one actor writes within an hour. The entries of row changes are not counted: they are as many
--- as the rows that the actor may change.
+-- Entries of events that one actor writes within an hour.
 CREATE OR REPLACE FUNCTION public.most_events()
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 200000;
 REVOKE ALL ON FUNCTION public.most_events() FROM PUBLIC;
+
+-- Rows that one actor changes within an hour, each with an entry. Not fewer, since an update of one row can be repeated
+-- without end; and not so few that a service that stores a hundred transcriptions of 10,000 segments an hour reaches it.
+CREATE OR REPLACE FUNCTION public.most_changes()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 5000000;
+REVOKE ALL ON FUNCTION public.most_changes() FROM PUBLIC;
+
+-- Entries of reads of one actor within an hour, as far as the program signed them.
+CREATE OR REPLACE FUNCTION public.most_logged_reads()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1000000;
+REVOKE ALL ON FUNCTION public.most_logged_reads() FROM PUBLIC;
 
 -- Entries in one call of record_reads: what one session has read.
 CREATE OR REPLACE FUNCTION public.most_reads()

@@ -1,4 +1,4 @@
--- build 3 · sha256 9be64c40037b
+-- build 4 · sha256 edfb41f13ec1
 -- Locks of names that only those can take who may do what the lock is for.
 --
 -- The lock is a row that exists only inside its transaction: another transaction that adds the same row waits for the
@@ -47,17 +47,3 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.lock_own(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.lock_own(text) TO sti_app, sti_wide, sti_admin;
-
--- Keeps months from being archived, and archives from being erased, until the transaction ends: verification would
--- report the entries as deleted. Sessions have no privilege for a lock on the table that conflicts.
-CREATE OR REPLACE FUNCTION public.keep_archives()
-RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-BEGIN
-    IF NOT (public.actor_may('*', '*') OR public.is_owner_at_work()) THEN
-        RAISE EXCEPTION 'only administrators may verify the log' USING ERRCODE = 'insufficient_privilege';
-    END IF;
-    LOCK TABLE public.activity_archives IN SHARE MODE;
-END
-$body$;
-REVOKE ALL ON FUNCTION public.keep_archives() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.keep_archives() TO sti_app, sti_wide, sti_admin;

@@ -1,4 +1,4 @@
--- build 7 · sha256 25cf99227e34
+-- build 8 · sha256 df15f4f63e86
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -69,17 +69,26 @@ $body$;
 REVOKE ALL ON FUNCTION public.restore_deleted(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.restore_deleted(bigint) TO sti_app, sti_wide, sti_admin;
 
+-- Writes an entry with the whole row, as of now. `arguments` are those of the capture trigger of its table.
+CREATE OR REPLACE FUNCTION public.append_baseline(arguments text[], entity text, row_id bigint, image jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    salt bytea := uuid_send(gen_random_uuid());
+BEGIN
+    PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),
+        (image ->> nullif(arguments[1], ''))::bigint, entity, row_id, NULL,
+        public.redact(image, coalesce(string_to_array(arguments[3], ','), '{}'), salt), salt);
+END
+$body$;
+REVOKE ALL ON FUNCTION public.append_baseline(text[], text, bigint, jsonb) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION public.write_baseline(entity text, max_rows integer)
 RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
 SET extra_float_digits = 1 AS $body$
 DECLARE
     arguments text[] := public.capture_arguments(entity);
-    case_column text := nullif(arguments[1], '');
-    left_out text[] := string_to_array(arguments[2], ',');
-    sensitive text[] := coalesce(string_to_array(arguments[3], ','), '{}');
     row_found record;
-    salt bytea;
     written integer := 0;
 BEGIN
     IF arguments IS NULL THEN
@@ -87,15 +96,40 @@ BEGIN
     END IF;
     FOR row_found IN EXECUTE format('SELECT t.id::bigint AS id, to_jsonb(t) - $1 AS image FROM public.%I t'
         ' WHERE NOT EXISTS (SELECT FROM public.activity_logs l'
-        ' WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'')'
-        ' ORDER BY t.id LIMIT $3', entity) USING left_out, entity, max_rows LOOP
-        salt := uuid_send(gen_random_uuid());
-        PERFORM public.append_activity('row.baseline', 'baseline', public.signed_actor(), public.actor_name(),
-            (row_found.image ->> case_column)::bigint, entity, row_found.id, NULL,
-            public.redact(row_found.image, sensitive, salt), salt);
+        ' WHERE l.entity = $2 AND l.entity_id = t.id AND l.operation <> ''event'''
+        ' AND (l.new IS NOT NULL OR l.operation = ''delete''))'
+        ' ORDER BY t.id LIMIT $3', entity) USING string_to_array(arguments[2], ','), entity, max_rows LOOP
+        PERFORM public.append_baseline(arguments, entity, row_found.id, row_found.image);
         written := written + 1;
     END LOOP;
     RETURN written;
 END
 $body$;
 REVOKE ALL ON FUNCTION public.write_baseline(text, integer) FROM PUBLIC;
+
+-- Writes the present image of those of these rows whose last entry was erased: without it, nothing could be compared
+-- with them, and they could be changed unnoticed. The lock makes the image newer than all entries of its row.
+CREATE OR REPLACE FUNCTION public.renew_baselines(entity text, ids bigint[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET bytea_output = 'hex'
+SET extra_float_digits = 1 AS $body$
+DECLARE
+    arguments text[] := public.capture_arguments(entity);
+    row_found record;
+BEGIN
+    -- A service has dropped the table, or its protection.
+    IF arguments IS NULL THEN
+        RETURN;
+    END IF;
+    FOR row_found IN EXECUTE format('SELECT t.id::bigint AS id, to_jsonb(t) - $1 AS image FROM public.%I t'
+        ' WHERE t.id = ANY ($2) ORDER BY t.id FOR SHARE', entity) USING string_to_array(arguments[2], ','), ids LOOP
+        -- The expression is that of the index.
+        IF (SELECT l.new IS NULL AND l.operation <> 'delete' FROM public.activity_logs l
+             WHERE (l.entity || '') = renew_baselines.entity AND l.entity_id = row_found.id AND l.operation <> 'event'
+             ORDER BY l.id DESC LIMIT 1) THEN
+            PERFORM public.append_baseline(arguments, entity, row_found.id, row_found.image);
+        END IF;
+    END LOOP;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.renew_baselines(text, bigint[]) FROM PUBLIC;

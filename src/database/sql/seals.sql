@@ -1,4 +1,4 @@
--- build 5 · sha256 c0b3a5bfad98
+-- build 6 · sha256 13117198e433
 -- Seals over finished transactions, erasing payloads of entries, and moving entries to the archive.
 --
 -- A batch contains the entries of all transactions below the horizon (`pg_snapshot_xmin`) that no earlier batch
@@ -119,6 +119,7 @@ CREATE OR REPLACE FUNCTION public.erase_payloads(case_id bigint, user_id bigint,
 RETURNS bigint[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     erased bigint[];
+    present record;
 BEGIN
     IF NOT public.may_seal() THEN
         RAISE EXCEPTION 'only administrators may erase' USING ERRCODE = 'insufficient_privilege';
@@ -136,6 +137,8 @@ BEGIN
            AND (l.case_id = erase_payloads.case_id OR l.entity = 'users' AND l.entity_id = erase_payloads.user_id)
            -- Entries about erased or archived entries must stay readable.
            AND l.activity_type_id <> ALL (SELECT t.id FROM public.activity_types t WHERE t.code ~ '^history[.]')
+           -- What this transaction wrote in place of erased entries: the present rows.
+           AND NOT (l.operation = 'baseline' AND l.transaction_id = pg_current_xact_id())
          ORDER BY l.id LIMIT max_rows
     ), done AS (
         UPDATE public.activity_logs l SET old = NULL, new = NULL, salt = NULL FROM chosen c
@@ -147,6 +150,13 @@ BEGIN
         PERFORM public.append_activity('history.erased', 'event', public.signed_actor(), public.actor_name(), case_id,
             CASE WHEN user_id IS NOT NULL THEN 'users' ELSE 'cases' END, coalesce(user_id, case_id), NULL,
             jsonb_build_object('entries', to_jsonb(erased)), NULL);
+        FOR present IN
+            SELECT l.entity, array_agg(DISTINCT l.entity_id) AS ids FROM public.activity_logs l
+             WHERE l.id = ANY (erased) AND l.operation <> 'event' AND l.entity IS NOT NULL
+             GROUP BY l.entity ORDER BY l.entity
+        LOOP
+            PERFORM public.renew_baselines(present.entity, present.ids);
+        END LOOP;
     END IF;
     RETURN coalesce(erased, '{}');
 END

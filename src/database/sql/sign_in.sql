@@ -1,4 +1,4 @@
--- build 5 · sha256 02d105fba06e
+-- build 6 · sha256 4bbe1fc97394
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
 -- The text of a statement is visible to other sessions of the same login, and in the log of the server. So hashes are
@@ -33,6 +33,34 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $b
 $body$;
 REVOKE ALL ON FUNCTION public.credential(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.credential(text) TO sti_app, sti_wide, sti_admin;
+
+-- The generation of the sign-ins of a user: services store it in what they hand out, and accept no other one later. For
+-- a token of a sign-in, and for the user and administrators.
+CREATE OR REPLACE FUNCTION public.login_epoch(token text)
+RETURNS integer LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT u.sign_in_epoch FROM public.users u
+     WHERE lower(u.username) = lower(public.verify_token(token, 'login'))
+$body$;
+REVOKE ALL ON FUNCTION public.login_epoch(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.login_epoch(text) TO sti_app, sti_wide, sti_admin;
+
+CREATE OR REPLACE FUNCTION public.sign_in_epoch(user_id bigint)
+RETURNS integer LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT u.sign_in_epoch FROM public.users u
+     WHERE u.id = sign_in_epoch.user_id AND (u.id = public.actor_id() OR public.actor_may('*', '*'))
+$body$;
+REVOKE ALL ON FUNCTION public.sign_in_epoch(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.sign_in_epoch(bigint) TO sti_app, sti_wide, sti_admin;
+
+-- On a new password and on deactivation (the condition is that of the trigger), whatever changes the row.
+CREATE OR REPLACE FUNCTION public.raise_sign_in_epoch()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    NEW.sign_in_epoch := greatest(OLD.sign_in_epoch, NEW.sign_in_epoch) + 1;
+    RETURN NEW;
+END
+$body$;
+REVOKE ALL ON FUNCTION public.raise_sign_in_epoch() FROM PUBLIC;
 
 -- The digest that a token for a hash names; of an empty text without one.
 CREATE OR REPLACE FUNCTION public.credential_digest(hash text)

@@ -1,4 +1,4 @@
--- build 6 · sha256 94994f38b5a6
+-- build 7 · sha256 7ca41a313210
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
@@ -17,10 +17,14 @@
 -- Elsewhere: writing and removing bytes (src/storage, services/recordings), generating keys (src/storage/keys.py; the
 -- functions here only check them).
 
--- The grammar of keys: a recording of the case, or an object in the archive.
+-- The grammar of keys: a recording of the case, or an object in the archive. The same as in src/storage/keys.py: a key
+-- that no storage accepts could never be swept.
 CREATE OR REPLACE FUNCTION public.is_key_of_case(key text, case_id bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN key ~ ('^(cases/' || case_id || '|archive/[1-9][0-9]{0,18})/[0-9a-f-]{36}[.][a-z0-9]{1,8}$');
+RETURN CASE WHEN case_id > 0 AND key ~ ('^(cases/' || case_id || '|archive/[1-9][0-9]{0,18})/'
+                '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[.](3g2|3gp|aac|ac3|aif|aifc|aiff|amr|asf|au|awb|bin|caf|flac'
+                '|m4a|m4b|mka|mkv|mov|mp2|mp3|mp4|oga|ogg|opus|snd|spx|w64|wav|webm|wma|wv)$')
+            THEN split_part(key, '/', 2)::numeric <= 9223372036854775807 ELSE false END;
 REVOKE ALL ON FUNCTION public.is_key_of_case(text, bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.is_in_archive(key text)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import IO, Any, Protocol
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from src.errors import ObjectNotFound, StorageError
@@ -17,30 +16,31 @@ from src.services.history.archived_months import read_lines
 from src.services.history.chain import merkle_root, unpack
 from src.services.history.entry_hashes import sha256
 from src.services.history.findings import Batch, Finding
+from src.services.history.trusted_reading import rows, values
 
 # Indexes of fields in the JSON array that the leaf hash of an entry covers.
 _TYPE_ID, _TRANSACTION, _EPOCH = 2, 11, 12
 # What reading a line of a forged file can raise.
 _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-_ARCHIVES = text("""
+_ARCHIVES = """
     SELECT pg_catalog.format('%s', a.month) AS month, a.storage_key, a.storage_type, a.size_bytes, a.sha256,
            a.entry_count
       FROM public.activity_archives a ORDER BY a.month, a.id
-""")
-_ARCHIVED = text("""
+"""
+_ARCHIVED = """
     SELECT DISTINCT l.new ->> 'month', l.new ->> 'entries' FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.archived'
-""")
-_ERASED = text("""
+"""
+_ERASED = """
     SELECT DISTINCT pg_catalog.format('%s', e.value) FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.erased'
      CROSS JOIN LATERAL pg_catalog.jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value)
-""")
-_SEALS = text("""
+"""
+_SEALS = """
     SELECT s.id, s.epoch, pg_catalog.format('%s', s.low_xid) AS low_xid,
            pg_catalog.format('%s', s.high_xid) AS high_xid, s.root, s.leaves
       FROM public.activity_seals s WHERE s.month = CAST(:month AS date) AND s.pruned_at IS NOT NULL ORDER BY s.id
-""")
+"""
 
 
 class ArchiveStorage(Protocol):
@@ -59,13 +59,13 @@ def check_pruned(session: Session, batches: Sequence[Batch], present: set[date])
         if batch.pruned_at is not None:
             sealed[batch.month.isoformat()] += batch.entry_count
     archived: dict[str, list[int]] = {}
-    for archive in session.execute(_ARCHIVES):
+    for archive in rows(session, _ARCHIVES):
         archived.setdefault(archive.month, []).append(archive.entry_count)
     for month in sorted(sealed.keys() - archived.keys()):
         yield Finding("archive", f"the entries of {month[:7]} are missing and not archived")
     for day in sorted(present):
         yield Finding("archive", f"seals of {day:%Y-%m} say that its entries were archived, and some are in the log")
-    logged: dict[str, str] = {row[0]: row[1] for row in session.execute(_ARCHIVED)}
+    logged: dict[str, str] = {row[0]: row[1] for row in rows(session, _ARCHIVED)}
     for month, counts in sorted(archived.items()):
         yield from _check_archive(month, counts, sealed, logged)
 
@@ -86,15 +86,15 @@ def _check_archive(month: str, counts: list[int], sealed: Counter[str], logged: 
 
 def unread_archives(session: Session) -> list[str]:
     """Return a sentence for each archived month, for a verification without the storage."""
-    return [f"the archive of {archive.month[:7]}, without a storage" for archive in session.execute(_ARCHIVES)]
+    return [f"the archive of {archive.month[:7]}, without a storage" for archive in rows(session, _ARCHIVES)]
 
 
 def check_archives(session: Session, storage: ArchiveStorage) -> Iterator[Finding]:
     """Yield findings on archived months: missing or changed files, entries that differ from the seals."""
-    type_id = session.scalars(text("SELECT t.id FROM public.activity_types t WHERE t.code = 'history.erased'")).one()
-    erased = set(session.scalars(_ERASED))
+    type_ids = set(values(session, "SELECT t.id FROM public.activity_types t WHERE t.code = 'history.erased'"))
+    erased = set(values(session, _ERASED))
     intact = []
-    for archive in session.execute(_ARCHIVES).all():
+    for archive in rows(session, _ARCHIVES):
         month = f"{archive.month[:7]}"
         try:
             digest, size = _digest(storage, archive.storage_key)
@@ -103,7 +103,7 @@ def check_archives(session: Session, storage: ArchiveStorage) -> Iterator[Findin
                 continue
             if size != archive.size_bytes:
                 yield Finding("archive", f"the archived month {month} has {size} bytes, not {archive.size_bytes}")
-            erased |= _erased_of(_lines(storage, archive), type_id)
+            erased |= _erased_of(_lines(storage, archive), type_ids)
             intact.append(archive)
         except ObjectNotFound:
             yield Finding("archive", f"the archived month {month} is missing in the storage")
@@ -123,7 +123,7 @@ def _check_lines(
     session: Session, archive: Any, lines: Iterable[dict[str, Any]], erased: set[str]
 ) -> Iterator[Finding]:
     month = f"{archive.month[:7]}"
-    seals = session.execute(_SEALS, {"month": archive.month}).all()
+    seals = rows(session, _SEALS, {"month": archive.month})
     leaves: dict[int, dict[int, bytes]] = {seal.id: {} for seal in seals}
     for line in lines:
         if "entry" not in line:
@@ -172,10 +172,10 @@ def _matches(line: dict[str, Any]) -> bool:
     return is_of_entry and sha256(b"\x00", head.encode("utf-8"), payload).hex() == str(line["leaf_hash"])
 
 
-def _erased_of(lines: Iterable[dict[str, Any]], type_id: int) -> set[str]:
+def _erased_of(lines: Iterable[dict[str, Any]], type_ids: set[int]) -> set[str]:
     """Return the ids that erasures in this month list, as text: they may have been changed to other JSON values."""
     payloads = (json.loads(line["payload"]) for line in lines
-                if line.get("payload") is not None and json.loads(line["head"])[_TYPE_ID] == type_id)  # fmt: skip
+                if line.get("payload") is not None and json.loads(line["head"])[_TYPE_ID] in type_ids)  # fmt: skip
     lists = (payload["new"].get("entries") for payload in payloads if isinstance(payload["new"], dict))
     return {str(entry_id) for ids in lists if isinstance(ids, list) for entry_id in ids}
 

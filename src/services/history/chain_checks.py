@@ -14,6 +14,10 @@ from src.services.history.seal_keys import SealKey
 from src.services.history.tree_heads import HeadFile
 from src.services.history.trusted_reading import as_text, stream
 
+# What each seal has; `previous_id` is null in the first, and the signature was made with a key.
+_REQUIRED = ("id", "month", "epoch", "low_xid", "high_xid", "next_xid", "entry_count", "sealed_at", "root", "leaves",
+             "seal_hash")  # fmt: skip
+
 _SEALS = f"""
     SELECT s.id, s.previous_id, {as_text("s.month")} AS month, s.epoch, {as_text("s.low_xid")} AS low_xid,
            {as_text("s.high_xid")} AS high_xid, {as_text("s.next_xid")} AS next_xid, s.entry_count,
@@ -37,6 +41,9 @@ def check_chain(
     hashes: dict[int, bytes] = {}
     for seal in stream(session, _SEALS):
         report.seals += 1
+        if absent := [name for name in _REQUIRED if getattr(seal, name) is None]:
+            yield Finding("chain", f"seal {seal.id} was changed: it has no {', '.join(absent)}", seal_id=seal.id)
+            continue
         hashes[seal.id] = bytes(seal.seal_hash)
         expected = previous.id + 1 if previous is not None else 1
         if seal.id != expected:
@@ -48,11 +55,7 @@ def check_chain(
         linked = seal_hash(fields, bytes(seal.root), hashes[previous.id] if previous else None) if fields else None
         if linked != hashes[seal.id]:
             yield Finding("chain", f"seal {seal.id} was changed: its fields do not match its hash", seal_id=seal.id)
-        leaves = [entry.leaf_hash for entry in unpack(bytes(seal.leaves))]
-        if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count or len(seal.leaves) % 40:
-            yield Finding("chain", f"seal {seal.id} was changed: its entries do not match its root", seal_id=seal.id)
-        if seal.details != "{}":
-            yield Finding("chain", f"seal {seal.id} was changed: seals have no details", seal_id=seal.id)
+        yield from _check_content(seal)
         low, high = int(seal.low_xid), int(seal.high_xid)
         # The seals of one batch, one per month, have the same range.
         if low != ends.get(seal.epoch, 0) and not (
@@ -66,6 +69,14 @@ def check_chain(
                                  fields.sealed_at, seal.pruned_at))  # fmt: skip
         previous = seal
     yield from _check_heads(hashes, heads)
+
+
+def _check_content(seal: Any) -> Iterator[Finding]:
+    leaves = [entry.leaf_hash for entry in unpack(bytes(seal.leaves))]
+    if merkle_root(leaves) != bytes(seal.root) or len(leaves) != seal.entry_count or len(seal.leaves) % 40:
+        yield Finding("chain", f"seal {seal.id} was changed: its entries do not match its root", seal_id=seal.id)
+    if seal.details != "{}":
+        yield Finding("chain", f"seal {seal.id} was changed: seals have no details", seal_id=seal.id)
 
 
 def _fields(seal: Any) -> SealFields | None:

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from src.services.history.archive_checks import check_pruned
 from src.services.history.chain import unpack
 from src.services.history.entry_hashes import leaf_hash, parse_time, payload_hash, time_of_head
 from src.services.history.findings import Batch, Finding, Report
-from src.services.history.trusted_reading import as_text, stream
+from src.services.history.trusted_reading import as_text, stream, values, with_indexes
 
+# Instead of a number that is null without right; no entry has it.
+_UNKNOWN = -1
 # Many enough to amortise a query, few enough for memory.
 ENTRIES_AT_ONCE = 50_000
 # An entry is stamped after its transaction began; corrections of a server's clock are smaller than this.
@@ -29,12 +30,16 @@ _ENTRIES = f"""
       FROM public.activity_logs l
 """  # noqa: S608 - constants
 # Compared as text: an unexpected JSON value in a payload must not abort the verification.
-_ERASURES = text("""
+_ERASURES = """
     SELECT DISTINCT pg_catalog.format('%s', e.value) FROM public.activity_logs l
       JOIN public.activity_types t ON t.id = l.activity_type_id AND t.code = 'history.erased'
      CROSS JOIN LATERAL pg_catalog.jsonb_path_query(l.new, 'lax $.entries[*]') AS e (value)
-""")
-_LEAVES = text("SELECT s.id, s.leaves FROM public.activity_seals s WHERE s.id = ANY (:ids)")
+"""
+_LEAVES = "SELECT s.id, s.leaves FROM public.activity_seals s WHERE s.id = ANY (:ids) AND s.leaves IS NOT NULL"
+_IN_DEFAULT_PARTITION = """
+    SELECT pg_catalog.count(*) FROM public.activity_logs l
+     WHERE l.tableoid = pg_catalog.to_regclass('public.activity_logs_default')
+"""
 # Of several findings on an entry the first kind is reported: a new position is more specific than a different hash.
 _SPECIFIC_FIRST = (
     "swapped", "moved", "back-dated", "post-dated", "changed", "rehashed", "erased", "deleted", "inserted",
@@ -77,14 +82,17 @@ class _Pruned:
         return {entry: known for entry, known in self.missing.items() if self.months[known[0]] in self.present}
 
 
-def check_entries(session: Session, batches: Sequence[Batch], report: Report) -> Iterator[Finding]:
-    """Yield one finding for each entry that differs: the most specific kind."""
-    clock = _Clock(batches, now=session.scalar(text("SELECT pg_catalog.clock_timestamp()")))
+def check_entries(
+    session: Session, batches: Sequence[Batch], report: Report, *, by_index: bool = False
+) -> Iterator[Finding]:
+    """Yield one finding for each entry that differs: the most specific kind. `by_index`: the indexes can be trusted."""
+    clock = _Clock(batches, now=values(session, "SELECT pg_catalog.clock_timestamp()")[0])
     differences = _Differences()
     pruned = _Pruned({batch.seal_id: batch.month for batch in batches if batch.pruned_at is not None})
     found: list[Finding] = []
     for group in _grouped(batches):
-        rows = _rows(session, group[0].epoch, group[0].low_xid, group[-1].high_xid)
+        with with_indexes(session, allowed=by_index):
+            rows = _rows(session, group[0].epoch, group[0].low_xid, group[-1].high_xid)
         sealed = _sealed(session, group)
         for row in rows:
             report.entries += 1
@@ -114,20 +122,12 @@ def check_entries(session: Session, batches: Sequence[Batch], report: Report) ->
             differences.extra[row.id] = row
     found += _classified(differences)
     # Read after the entries, to include erasures that were committed while the entries were read.
-    erased = set(session.scalars(_ERASURES))
+    erased = set(values(session, _ERASURES))
     yield from _most_specific(
         finding for finding in found if finding.kind != "erased" or str(finding.entry_id) not in erased
     )
     yield from check_pruned(session, batches, pruned.present)
-    report.in_default_partition = (
-        session.scalar(
-            text(
-                "SELECT pg_catalog.count(*) FROM public.activity_logs"
-                " WHERE tableoid = pg_catalog.to_regclass('public.activity_logs_default')"
-            )
-        )
-        or 0
-    )
+    report.in_default_partition = values(session, _IN_DEFAULT_PARTITION)[0]
 
 
 def _most_specific(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -218,12 +218,12 @@ def _grouped(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
 
 def _unsealable_epochs(session: Session, batches: Sequence[Batch]) -> set[int]:
     """Return the epochs that can never be sealed: a restored dump is sealed with this cluster's first entries."""
-    current = session.scalar(text("SELECT system_identifier FROM pg_catalog.pg_control_system()"))
+    current = values(session, "SELECT system_identifier FROM pg_catalog.pg_control_system()")[0]
     known = {batch.epoch for batch in batches} | {current}
     if not any(batch.epoch == current for batch in batches):
         return set()
-    listed = text("SELECT DISTINCT l.epoch FROM public.activity_logs l WHERE l.epoch <> ALL (:known)")
-    return set(session.scalars(listed, {"known": list(known)}))
+    listed = "SELECT DISTINCT l.epoch FROM public.activity_logs l WHERE l.epoch <> ALL (:known)"
+    return set(values(session, listed, {"known": list(known)}))
 
 
 def _in_range(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
@@ -232,15 +232,16 @@ def _in_range(group: Sequence[Batch], seal_id: int, row: _Row) -> bool:
 
 def _sealed(session: Session, group: Sequence[Batch]) -> dict[int, tuple[int, bytes]]:
     ids = [batch.seal_id for batch in group]
-    leaves = session.execute(_LEAVES, {"ids": ids})
+    leaves = stream(session, _LEAVES, {"ids": ids})
     return {entry.id: (seal_id, entry.leaf_hash) for seal_id, packed in leaves for entry in unpack(bytes(packed))}
 
 
 def _rows(session: Session, epoch: int, low: int, high: int) -> Iterator[_Row]:
+    # The query is executed here, and its rows are fetched later.
     span = (
         " WHERE l.epoch = :epoch AND l.transaction_id::text::bigint >= :low AND l.transaction_id::text::bigint < :high"
     )
-    yield from _stream(session, span, {"epoch": epoch, "low": str(low), "high": str(high)})
+    return _stream(session, span, {"epoch": epoch, "low": str(low), "high": str(high)})
 
 
 def _unsealed(session: Session, batches: Sequence[Batch]) -> Iterator[_Row]:
@@ -257,7 +258,7 @@ def _unsealed(session: Session, batches: Sequence[Batch]) -> Iterator[_Row]:
         condition = f"l.transaction_id >= '{newest}'::xid8" if whole else outside
         yield from _stream(session, f" WHERE l.epoch = :epoch AND {condition}", {"epoch": epoch})
     known = ", ".join(str(epoch) for epoch in spans) or "NULL"
-    yield from _stream(session, f" WHERE (l.epoch IN ({known})) IS NOT TRUE", {})
+    yield from _stream(session, f" WHERE (l.epoch IN ({known})) IS NOT TRUE OR l.transaction_id IS NULL", {})
 
 
 def _stream(session: Session, condition: str, parameters: dict[str, Any]) -> Iterator[_Row]:
@@ -265,23 +266,24 @@ def _stream(session: Session, condition: str, parameters: dict[str, Any]) -> Ite
 
 
 def _hashed(row: Any) -> _Row:
-    """Return an entry with the results of recomputing its hashes."""
+    """Return an entry with the results of recomputing its hashes; a field that is null without right has no hash."""
     (entry_id, written_at, type_id, actor_id, actor, case_id, entity, row_id, operation, reason, request_id, xid, epoch,
      revision, salt, new, old, payload, leaf, stamps_match) = row  # fmt: skip
-    at, payload, leaf = parse_time(written_at), bytes(payload), bytes(leaf)
+    at, payload, leaf = parse_time(written_at), bytes(payload or b""), bytes(leaf or b"")
     head = (entry_id, time_of_head(at), type_id, actor_id, actor, case_id, entity, row_id, operation, reason,
             request_id, xid, epoch, revision)  # fmt: skip
+    required = (entry_id, type_id, actor, operation, xid, epoch, revision)
     # JSON's null is hashed like an absent image, and no entry has it.
     is_sound = salt is not None and "null" not in (new, old)
     return _Row(
-        id=entry_id,
-        xid=int(xid),
-        epoch=epoch,
+        id=_UNKNOWN if entry_id is None else entry_id,
+        xid=_UNKNOWN if xid is None else int(xid),
+        epoch=_UNKNOWN if epoch is None else epoch,
         at=at,
         month=None if at is None else at.date().replace(day=1),
         is_empty=salt is None and new is None and old is None,
         payload_matches=is_sound and payload_hash(bytes(salt), new, old) == payload,
-        leaf_matches=at is not None and leaf_hash(head, payload) == leaf,
+        leaf_matches=at is not None and None not in required and leaf_hash(head, payload) == leaf,
         stamps_match=stamps_match is True,
         leaf_hash=leaf,
     )

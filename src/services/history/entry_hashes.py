@@ -37,9 +37,9 @@ def leaf_hash(head: Sequence[Any], payload: bytes) -> bytes:
     return sha256(b"\x00", json.dumps(head, ensure_ascii=False).encode("utf-8"), payload)
 
 
-def parse_time(written: str) -> datetime | None:
-    """Return a time in UTC from PostgreSQL's ISO form; None for one outside the years 1 to 9999, and for infinity."""
-    found = _TIME.fullmatch(written)
+def parse_time(written: str | None) -> datetime | None:
+    """Return a time in UTC from PostgreSQL's ISO form; None for one outside the years 1 to 9999, infinity, and null."""
+    found = _TIME.fullmatch(written or "")
     if found is None:
         return None
     *whole, fraction = found.groups()
@@ -54,8 +54,10 @@ def time_of_head(at: datetime | None) -> int | None:
     return None if at is None else microseconds(at)
 
 
-def digest_of_version(content: str, sources: str, segments: Iterable[str]) -> str:
+def digest_of_version(content: str | None, sources: str, segments: Iterable[str]) -> str | None:
     """Return the digest of a transcription, from the texts of its parts: see transcription_versions.sql."""
+    if content is None:
+        return None
     digest = hashlib.sha256(sha256(content.encode("utf-8")))
     digest.update(sources.encode("utf-8"))
     for segment in segments:

@@ -25,7 +25,7 @@ def erase(session: Session, *, case: Case | int | None = None, user: User | None
     if (case is None) == (user is None):
         raise InvalidInput("Give either case or user.")
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInput("reason: empty; erasing needs a reason.")
+        raise InvalidInput("reason: empty; erasing needs a reason.", field="reason")
     of_case = cast(case.id if isinstance(case, Case) else case, BigInteger)
     of_user = cast(user.id if user is not None else None, BigInteger)
     erased = 0

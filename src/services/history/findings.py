@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 FindingKind = Literal[
     "changed", "rehashed", "deleted", "inserted", "back-dated", "post-dated", "swapped", "moved", "erased", "stamp",
-    "chain", "signature", "head", "archive", "row", "segments",
+    "chain", "signature", "head", "archive", "row", "segments", "table",
 ]  # fmt: skip
-"""Entries: changed to stamp; seals: chain to head; archived months; rows and segments that differ from the log."""
+"""Entries: changed to stamp; seals: chain to head; archived months; rows and segments that differ from the log; tables
+whose form could hide rows."""
 
 
 class Batch(NamedTuple):
@@ -44,7 +45,11 @@ class Finding:
 
 @dataclass
 class Report:
-    """Counts of what was verified, the findings, and what could not be read."""
+    """Counts of what was verified, the findings, and what was not read.
+
+    `not_read` is what could not be read, `left_out` what the caller did not ask for, and the columns that only the
+    owner of the database may read.
+    """
 
     entries: int = 0
     unsealed: int = 0
@@ -54,11 +59,12 @@ class Report:
     in_default_partition: int = 0
     findings: list[Finding] = field(default_factory=list)
     not_read: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether the list of findings is empty."""
-        return not self.findings
+        """Whether there is no finding, and everything was read that was asked for."""
+        return not self.findings and not self.not_read
 
     def lines(self) -> Iterator[str]:
         """Yield the counts, what was not read, and a line for each finding: rare kinds first, which many could hide."""
@@ -68,6 +74,7 @@ class Report:
         by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()[::-1])
         yield counts + (f"{len(self.findings)} findings ({by_kind})" if kinds else "no findings")
         yield from (f"not read: {what}" for what in self.not_read)
+        yield from (f"left out: {what}" for what in self.left_out)
         yield from map(str, sorted(self.findings, key=lambda finding: kinds[finding.kind]))
 
     def __str__(self) -> str:

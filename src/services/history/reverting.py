@@ -35,7 +35,7 @@ def revert(session: Session, thing: Record | Identity, *, to: Version | datetime
     """
     actor_of(session)
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInput("reason: empty; reverting needs a reason.")
+        raise InvalidInput("reason: empty; reverting needs a reason.", field="reason")
     session.flush()  # earlier changes of the caller are logged with their own reason
     model, id_ = identity_of(thing)
     target = _target(session, model, id_, to)
@@ -62,9 +62,13 @@ def _target(session: Session, model: type[Record], id_: int, to: Version | datet
             raise NotFound(f"{model.__name__} {id_} did not exist then, or you may not see it.")
         to = version_of(entry)
     if (to.model, to.entity_id) != (model, id_):
-        raise InvalidInput(f"to: a version of {to.model.__name__} {to.entity_id}; give one of {model.__name__} {id_}.")
+        raise InvalidInput(
+            f"to: a version of {to.model.__name__} {to.entity_id}; give one of {model.__name__} {id_}.",
+            field="to",
+            value=id_,
+        )
     if to.values is None:
-        raise InvalidInput("to: this version has no values (deleted or erased); give an earlier one.")
+        raise InvalidInput("to: this version has no values (deleted or erased); give an earlier one.", field="to")
     columns = model.metadata.tables[model.__tablename__].columns
     incompatible = [name for name, value in to.values.items() if value is None and not columns[name].nullable]
     incompatible += to.lost_columns

@@ -16,6 +16,7 @@ from src.database.connection.access_log import notes_itself
 from src.database.models import ActivityLog, ActivitySeal, Base, Case, Transcription
 from src.database.models.lookups import Lookup
 from src.database.schema.declaration import protection_of
+from src.database.schema.moments import require_moment
 from src.errors import InvalidInput, NotFound
 from src.services.history.row_images import identity_of, model_of, values_of
 from src.services.history.versions import changes_of, note_history
@@ -71,7 +72,7 @@ def as_of(
     snapshot = _snapshot(session, model, entry.new, at)
     if whole:
         if not isinstance(snapshot, Case):
-            raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.")
+            raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.", field="whole")
         _add_parts(session, snapshot, at)
     case_id = id if model is Case else entry.case_id
     note_history(session, model, id, case_id, {"at": _moment(at), "whole": whole})
@@ -86,7 +87,8 @@ def entry_at(
 ) -> ActivityLog | None:
     """Return the last entry of a row up to a time; None when the actor may see none."""
     query = changes_of(session, model, id).where(_until(at)).limit(1)
-    if isinstance(at, datetime):
+    if not isinstance(at, ActivitySeal):
+        require_moment(at, "at")
         # The log is partitioned by month, and the entry is mostly in one of the latest: try these first.
         recent = query.where(ActivityLog.created_at > at - RECENT)
         found = first_entry(session, recent)
@@ -109,9 +111,7 @@ def _until(at: datetime | ActivitySeal) -> ColumnElement[bool]:
     if isinstance(at, ActivitySeal):
         sealed = and_(ActivityLog.epoch == at.epoch, ActivityLog.transaction_id < cast(str(at.high_xid), TransactionId))
         return or_(sealed, and_(ActivityLog.epoch != at.epoch, ActivityLog.created_at < at.created_at))
-    if not isinstance(at, datetime) or at.tzinfo is None:
-        raise InvalidInput("at: give a time with a time zone, such as datetime.now(UTC), or a seal.")
-    return ActivityLog.created_at <= at
+    return ActivityLog.created_at <= require_moment(at, "at")
 
 
 def _add_parts(session: Session, case: Case, at: datetime | ActivitySeal) -> None:

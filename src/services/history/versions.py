@@ -68,7 +68,12 @@ def versions(
     see.
     """
     if not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.")
+        raise InvalidInput(
+            f"limit: {limit}; give a number from 1 to {MOST_ON_A_PAGE}.",
+            field="limit",
+            value=limit,
+            limit=MOST_ON_A_PAGE,
+        )
     model, id_ = identity_of(thing)
     query = changes_of(session, model, id_).limit(limit)
     if before is not None:
@@ -150,7 +155,9 @@ def diff(a: Version | Record | None, b: Version | Record | None) -> dict[str, Ch
     """
     models = {_model(state) for state in (a, b) if state is not None}
     if len(models) > 1:
-        raise InvalidInput(f"a and b: states of different models: {', '.join(sorted(m.__name__ for m in models))}.")
+        raise InvalidInput(
+            f"a and b: states of different models: {', '.join(sorted(m.__name__ for m in models))}.", field="a"
+        )
     old, new = _values(a), _values(b)
     names = [name for name in {**old, **new} if name not in STAMPS]
     # Compare only columns that both states have, unless one state is None.

@@ -15,12 +15,14 @@ from src.services.recordings.lifecycle import archive, delete, mark_sensitive, m
 from src.services.recordings.locations import StorageUsage, storage_usage
 from src.services.recordings.playback import list_recordings, open, url  # noqa: A004 - a public name of design.md
 from src.services.recordings.source_files import Source
+from src.services.recordings.streaming import Ranged, stream
 from src.services.recordings.uploads import Received, UploadAddress, Uploaded, receive, upload_url
 
 __all__ = [
     "AudioFile",
     "Check",
     "OnDuplicate",
+    "Ranged",
     "Received",
     "Source",
     "StorageUsage",
@@ -39,6 +41,7 @@ __all__ = [
     "restore",
     "storage_of",
     "storage_usage",
+    "stream",
     "unmark_sensitive",
     "upload_url",
     "url",

@@ -56,7 +56,7 @@ def verify(
     if (audio is None) == (case is None):
         raise InvalidInput("Pass either a recording or case=….")
     if sample is not None and sample < 1:
-        raise InvalidInput(f"sample: {sample}; pass at least 1.")
+        raise InvalidInput(f"sample: {sample}; pass at least 1.", field="sample", value=sample, limit=1)
     if audio is not None:
         chosen = [id_of(AudioFile, audio)]
     else:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from src.audio.facts import AudioFacts
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Case
+from src.database.schema.moments import require_moment
 from src.errors import Conflict, InvalidInput, LostUpdate, ObjectNotFound
 from src.services import activity
 from src.services.parameters import in_session, language_by_code, require_choice
@@ -53,10 +54,13 @@ def ingest(
     file is missing always gets these bytes, and is returned. `allow_non_audio` stores input that is not audio.
 
     Raises NotAudio for an empty file and for input that is not audio, NotFound for a case that the actor may not see,
-    Forbidden where the actor may not write, InvalidInput for an invalid name or unknown language, Conflict for received
+    Forbidden where the actor may not write, InvalidInput for an invalid name, an unknown language or a time without a
+    time zone, Conflict for received
     bytes that a sweep removed, and a StorageError when the bytes cannot be stored.
     """
     require_choice(on_duplicate, OnDuplicate, "on_duplicate")
+    if recorded_at is not None:
+        require_moment(recorded_at, "recorded_at")
     context = CaseContext.for_writing(session, case)
     with logged_attempt(session, "audio.ingested", context.case_id) as attempt:
         attempt.name = source.name if isinstance(source, Received) and name is None else name_of(source, name)

@@ -29,7 +29,7 @@ def archive(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFi
     meantime, and a StorageError, such as IntegrityFailure for damaged bytes.
     """
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: archiving needs one.")
+        raise InvalidInput("reason: archiving needs one.", field="reason")
     location = location_of(session, audio)
     with _attempt(session, location, "audio.archived"):
         if location.is_archived:
@@ -81,7 +81,7 @@ def delete(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFil
     NotFound.
     """
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: deleting needs one.")
+        raise InvalidInput("reason: deleting needs one.", field="reason")
     location = location_of(session, audio, deleted=True)
     with _attempt(session, location, "audio.deleted"):
         if location.deleted:

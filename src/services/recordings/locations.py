@@ -25,6 +25,8 @@ class AudioLocation:
     backend: str
     size_bytes: int
     sha256: str
+    content_type: str | None
+    duration_ms: int | None
     is_archived: bool
     archive_reason: str | None
     deleted: bool
@@ -46,6 +48,8 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
             AudioFile.storage_type,
             AudioFile.size_bytes,
             AudioFile.sha256,
+            AudioFile.content_type,
+            AudioFile.duration_ms,
             AudioFile.is_archived,
             AudioFile.archive_reason,
             AudioFile.deleted_at.is_not(None),

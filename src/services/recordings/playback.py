@@ -29,17 +29,22 @@ def open(session: Session, audio: AudioFile | int) -> BinaryIO:  # noqa: A001 - 
     bytes are gone.
     """
     location = location_of(session, audio)
+    file = open_window(session, location)
+    log_opened(session, location, {})
+    return file
+
+
+def open_window(session: Session, location: AudioLocation, *, offset: int = 0, length: int | None = None) -> BinaryIO:
+    """Return a window of the bytes of a recording; a failure is logged, the reading itself is not."""
     with _attempt(session, location):
         try:
-            file = backend_of(session, location.backend).get(location.path)
+            return backend_of(session, location.backend).get(location.path, offset=offset, length=length)
         except ObjectNotFound:
             # Archived and swept between the two: the row has the new key.
-            moved = location_of(session, audio)
+            moved = location_of(session, location.audio_id)
             if moved.path == location.path:
                 raise
-            file = backend_of(session, moved.backend).get(moved.path)
-    _log_opened(session, location, {})
-    return file
+            return backend_of(session, moved.backend).get(moved.path, offset=offset, length=length)
 
 
 def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = timedelta(minutes=15)) -> str:
@@ -54,7 +59,7 @@ def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = tim
     with _attempt(session, location):
         backend = backend_of(session, location.backend)
         address = backend.url(location.path, expires_in=expires_in, filename=location.name)
-    _log_opened(session, location, {"url_seconds": round(expires_in.total_seconds())})
+    log_opened(session, location, {"url_seconds": round(expires_in.total_seconds())})
     return address
 
 
@@ -73,7 +78,9 @@ def list_recordings(
     """
     actor_of(session)
     if not 1 <= limit <= MOST_LISTED:
-        raise InvalidInput(f"limit: {limit}; pass a number from 1 to {MOST_LISTED}.")
+        raise InvalidInput(
+            f"limit: {limit}; pass a number from 1 to {MOST_LISTED}.", field="limit", value=limit, limit=MOST_LISTED
+        )
     marked = AudioFile.deleted_at.is_not(None) if deleted else AudioFile.deleted_at.is_(None)
     query = select(AudioFile).where(AudioFile.case_id == id_of(Case, case), marked).order_by(AudioFile.id).limit(limit)
     if after is not None:
@@ -87,7 +94,8 @@ def _attempt(session: Session, location: AudioLocation) -> AbstractContextManage
     )
 
 
-def _log_opened(session: Session, location: AudioLocation, more: dict[str, object]) -> None:
+def log_opened(session: Session, location: AudioLocation, more: dict[str, object]) -> None:
+    """Record the reading of a recording in the log."""
     detail = {"name": location.name, "size_bytes": location.size_bytes, "outcome": "done", **more}
     audio = row_of(AudioFile, location.audio_id)
     activity.note_read(session, "audio.opened", case=location.case_id, entity=audio, detail=detail)

@@ -29,9 +29,15 @@ def name_of(source: object, name: str | None) -> str:
             named = getattr(source, "name", None)
             name = Path(named).name if isinstance(named, str) else "recording"
     if not name or len(name) > LONGEST_NAME:
-        raise InvalidInput(f"name: {len(name)} characters; the file name must have 1 to {LONGEST_NAME}; pass name=….")
+        raise InvalidInput(
+            f"name: {len(name)} characters; the file name must have 1 to {LONGEST_NAME}; pass name=….",
+            field="name",
+            limit=LONGEST_NAME,
+        )
     if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
-        raise InvalidInput("name: the file name holds a NUL or an unpaired surrogate; pass another one with name=….")
+        raise InvalidInput(
+            "name: the file name holds a NUL or an unpaired surrogate; pass another one with name=….", field="name"
+        )
     return name
 
 

@@ -111,9 +111,16 @@ def upload_url(
     backend has no addresses, InvalidInput for a size or a time out of range, NotFound and Forbidden for the case.
     """
     if not timedelta(0) < expires_in <= LONGEST_UPLOAD:
-        raise InvalidInput(f"expires_in: {expires_in}; an upload URL is valid for at most 12 hours.")
+        raise InvalidInput(
+            f"expires_in: {expires_in}; an upload URL is valid for at most 12 hours.",
+            field="expires_in",
+            value=expires_in,
+            limit=LONGEST_UPLOAD,
+        )
     if size <= 0:
-        raise InvalidInput(f"size: {size}; pass how many bytes the client will send, at least 1.")
+        raise InvalidInput(
+            f"size: {size}; pass how many bytes the client will send, at least 1.", field="size", value=size, limit=1
+        )
     context = CaseContext.for_writing(session, case)
     key = keys.case_key(context.case_id, keys.extension_of(name_of(b"", name)))
     url = context.storage.url(key, expires_in=expires_in, method="PUT", size=size, content_type=content_type)

@@ -50,7 +50,9 @@ def _named(
 ) -> Page[R]:
     actor_of(session)
     if not validate_text(pattern, "pattern").strip() or len(pattern) > LONGEST_PATTERN:
-        raise InvalidInput(f"pattern: {len(pattern)} characters; give 1 to {LONGEST_PATTERN}.")
+        raise InvalidInput(
+            f"pattern: {len(pattern)} characters; give 1 to {LONGEST_PATTERN}.", field="pattern", limit=LONGEST_PATTERN
+        )
     page = found_rows(session, model, pattern.strip(), asked, limit=require_limit(limit), after=after)
     case_id = asked["cases"][0] if "cases" in asked else None
     detail = {"query": pattern.strip(), "in": model.__tablename__, "hits": len(page)}

@@ -57,16 +57,18 @@ def read_cursor(search: object, after: str | None, kinds: Sequence[type]) -> Cur
             if type(key) is str:
                 datetime.fromisoformat(key)
     except (TypeError, ValueError, RecursionError, binascii.Error) as error:
-        raise InvalidInput("after: not a cursor; give the `next` of a page.") from error
+        raise InvalidInput("after: not a cursor; give the `next` of a page.", field="after") from error
     if not (right_types and in_range) or fingerprint != _fingerprint(search):
-        raise InvalidInput("after: the cursor of another search; give the same query, filters and order.")
+        raise InvalidInput(
+            "after: the cursor of another search; give the same query, filters and order.", field="after"
+        )
     return Cursor(total, tuple(keys))
 
 
 def require_limit(limit: int) -> int:
     """Return the limit. Raises InvalidInput unless it is an integer from 1 to 1000."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
-        raise InvalidInput(f"limit: {limit!r}; give a number from 1 to {MOST}.")
+        raise InvalidInput(f"limit: {limit!r}; give a number from 1 to {MOST}.", field="limit", value=limit, limit=MOST)
     return limit
 
 

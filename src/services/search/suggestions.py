@@ -28,7 +28,7 @@ def suggest(session: Session, prefix: str, *, case: Case | int | None = None, li
     require_limit(limit)
     beginning = prefix.strip().rstrip("*")
     if len(beginning.split()) > 1 or '"' in beginning:
-        raise InvalidInput("prefix: give the beginning of one word.")
+        raise InvalidInput("prefix: give the beginning of one word.", field="prefix")
     if not beginning or beginning.startswith("-") or highlighting.unspaced_runs(beginning):
         return []
     case_id = None if case is None else filters.row_id(case, "case")

@@ -78,8 +78,8 @@ _READ_AGAIN = {
 class Hit:
     """A matching segment. `start_ms` and `end_ms` are in milliseconds, `start` and `end` in seconds.
 
-    `pieces` is the snippet in pieces, each with whether it is a match: the text may itself contain brackets, as in
-    `[inaudible]`.
+    `pieces` is the snippet in pieces, each with whether it is a match. Only they say what matched: the text may itself
+    contain brackets, as in `[inaudible]`, which look like the marks in `snippet`.
     """
 
     segment_id: int

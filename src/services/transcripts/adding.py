@@ -51,7 +51,9 @@ def add(
     if isinstance(based_on, int):
         based_on = in_session(session, row_of(Transcription, based_on))
     if based_on is not None and based_on.audio_file_id != found.id:
-        raise InvalidInput("based_on: belongs to another recording; give a version of this recording.")
+        raise InvalidInput(
+            "based_on: belongs to another recording; give a version of this recording.", field="based_on"
+        )
     spoken = language_by_code(session, language) if language is not None else found.language
     spoken = spoken or language_by_code(session, UNDETERMINED)
     with StagedSegments(session, given) as staged:

@@ -83,7 +83,9 @@ def diff(session: Session, before: Transcription | int, after: Transcription | i
     before = row_of(Transcription, before)
     before, after = in_session(session, before), in_session(session, after)
     if before.audio_file_id != after.audio_file_id:
-        raise InvalidInput("before and after: versions of two recordings; give versions of the same recording.")
+        raise InvalidInput(
+            "before and after: versions of two recordings; give versions of the same recording.", field="before"
+        )
     note_reads(session, [before, after] if before is not after else [after])
     return compare(*(list(spoken_words(stored_segments(session, each))) for each in (before, after)))
 

@@ -90,7 +90,9 @@ def correct(
     unknown = [position for position in corrections if type(position) is not int or position not in before]
     if unknown or not corrections:
         problem = f"segment {unknown[0]!r:.40} does not exist" if unknown else "empty"
-        raise InvalidInput(f"corrections: {problem}; the version has segments 0 to {len(before) - 1}.")
+        raise InvalidInput(
+            f"corrections: {problem}; the version has segments 0 to {len(before) - 1}.", field="corrections"
+        )
     given = {position: _corrected(before[position], correction) for position, correction in corrections.items()}
     rows = [segment_row(position, segment) for position, segment in given.items() if segment is not None]
     texts = {position: row.text for position, row in before.items() if position not in given}

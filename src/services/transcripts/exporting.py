@@ -65,7 +65,11 @@ def export(
             raise NotFound("format: source, but this version was not imported; use another format.")
         exported = content
     elif format not in formats.FORMATS:
-        raise InvalidInput(f"format: {format!r:.40} is unknown; use one of: {', '.join(formats.FORMATS)}, source.")
+        raise InvalidInput(
+            f"format: {format!r:.40} is unknown; use one of: {', '.join(formats.FORMATS)}, source.",
+            field="format",
+            value=format,
+        )
     else:
         code = transcription.language.code
         exported = formats.write(

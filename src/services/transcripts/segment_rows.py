@@ -103,7 +103,7 @@ def _array(flags: Iterable[str]) -> str:
 def require(segment: Any, place: str) -> None:
     """Raise InvalidInput, which names the place, unless every value of the segment can be stored."""
     if not isinstance(segment, Segment):
-        raise InvalidInput(f"{place}: {type(segment).__name__} is not a Segment.")
+        raise InvalidInput(f"{place}: {type(segment).__name__} is not a Segment.", field=place)
     _require_span(segment.start_ms, segment.end_ms, place)
     require_probability(segment.confidence, place)
     validate_text(segment.text, place)
@@ -115,7 +115,7 @@ def require(segment: Any, place: str) -> None:
     for index, word in enumerate(segment.words if segment.words is not None else ()):
         at = f"{place}, word {index}"
         if not isinstance(word, Word):
-            raise InvalidInput(f"{at}: {type(word).__name__} is not a Word.")
+            raise InvalidInput(f"{at}: {type(word).__name__} is not a Word.", field=at)
         _require_span(word.start_ms, word.end_ms, at)
         require_probability(word.confidence, at)
         validate_text(word.text, at)
@@ -127,10 +127,12 @@ def _require_span(start_ms: Any, end_ms: Any, place: str) -> None:
     for time in (start_ms, end_ms):
         if time is not None and (type(time) is not int or not 0 <= time < LONGEST_MS):
             raise InvalidInput(
-                f"{place}: the time {time!r:.60} is not an integer of milliseconds from 0 to {LONGEST_MS - 1}."
+                f"{place}: the time {time!r:.60} is not an integer of milliseconds from 0 to {LONGEST_MS - 1}.",
+                field=place,
+                value=time,
             )
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
-        raise InvalidInput(f"{place}: end_ms {end_ms} is less than start_ms {start_ms}.")
+        raise InvalidInput(f"{place}: end_ms {end_ms} is less than start_ms {start_ms}.", field=place, value=end_ms)
 
 
 def require_probability(value: Any, place: str) -> None:
@@ -142,4 +144,6 @@ def require_probability(value: Any, place: str) -> None:
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidInput(f"{place}: confidence {value!r:.60} is not a number from 0 to 1.")
+        raise InvalidInput(
+            f"{place}: confidence {value!r:.60} is not a number from 0 to 1.", field=place, value=value, limit=1
+        )

@@ -82,7 +82,9 @@ def read_source(source: Any, name: str | None) -> Source:
     else:
         content = canonical(source)
     if len(content) > LARGEST_BYTES:
-        raise InvalidInput(f"source: more than {LARGEST_BYTES} bytes, the maximum; split it.")
+        raise InvalidInput(
+            f"source: more than {LARGEST_BYTES} bytes, the maximum; split it.", field="source", limit=LARGEST_BYTES
+        )
     if name is not None:
         # A file name may contain undecodable bytes, which must not prevent the import.
         name = UNSTORABLE.sub("\ufffd", name)[:LONGEST_NAME]
@@ -149,7 +151,11 @@ def _plain(value: Any, place: str) -> Any:
 def _opened(value: Any, place: str) -> Any:
     """Return the fields of an object, the elements of an iterable, or a JSON scalar."""
     if isinstance(value, int) and value.bit_length() > _LARGEST_INTEGER_BITS:
-        raise InvalidInput(f"{place}: an integer of {value.bit_length()} bits; at most {_LARGEST_INTEGER_BITS}.")
+        raise InvalidInput(
+            f"{place}: an integer of {value.bit_length()} bits; at most {_LARGEST_INTEGER_BITS}.",
+            field=place,
+            limit=_LARGEST_INTEGER_BITS,
+        )
     if isinstance(value, _SCALARS):
         return value
     for kinds, written in _AS_TEXT.items():
@@ -159,7 +165,7 @@ def _opened(value: Any, place: str) -> Any:
         if callable(getattr(value, to_plain, None)):
             return _opened(getattr(value, to_plain)(), place)
     if isinstance(value, bytes | bytearray):
-        raise InvalidInput(f"{place}: bytes cannot be converted to JSON; give text or numbers.")
+        raise InvalidInput(f"{place}: bytes cannot be converted to JSON; give text or numbers.", field=place)
     require_unused(value, place)
     try:
         return named(value, place)

@@ -7,7 +7,7 @@ SELECT * FROM public.explain_permissions(%(bob)s, %(case)s);
 SELECT * FROM public.explain_permissions(%(zoe)s, %(case)s);
 SELECT * FROM public.explain_permissions(%(carol)s, NULL);
 SELECT id, title FROM public.cases ORDER BY id;
-SELECT public.actor_case_flags(), public.actor_case_ids(), public.actor_key()::text = '{}',
+SELECT public.actor_case_flags(), public.actor_case_ids(), public.actor_wide_from(), public.actor_key()::text = '{}',
        public.actor_opening() IS NULL;
 
 -- as alice

@@ -62,26 +62,28 @@ SELECT count(*) >= 0 FROM public.unsealed_entries();
 SELECT count(*) >= 0 FROM public.seal_blockers('9223372036854775807');
 
 -- as alice
-SELECT public.keep_archives();
 SELECT public.lock_own(%(odd)s), public.lock_in_case(%(case)s, %(odd)s);
 SELECT public.lock_in_case(%(foreign)s, 'x');
-
--- as root
-SELECT public.keep_archives();
 
 -- as owner:alice
 SELECT public.is_receipt(public.read_receipt(%(case)s), %(alice)s, %(case)s),
        public.is_receipt(public.read_receipt(%(case)s), %(bob)s, %(case)s),
        public.is_receipt('read|1|1|1|1|x', 1, 1), public.is_receipt('x', 1, 1), public.is_receipt(NULL, 1, 1);
-SELECT public.write_reads('[{"type": "search.made", "detail": {"n": 0.10}}]', %(alice)s, false, ARRAY[%(case)s]::integer[]);
+SELECT public.write_reads('[{"type": "search.made", "detail": {"n": 0.10}}]', %(alice)s, false, ARRAY[%(case)s]::integer[],
+       true);
 
 -- as owner
 SELECT public.lock_name(E'a\\b');
 SELECT public.most_leases(), public.longest_claim(), public.longest_delay(), public.most_pending_objects(),
-       public.most_events(), public.most_reads(), public.most_detail(), public.most_failed_logins();
+       public.most_events(), public.most_reads(), public.most_detail(), public.most_failed_logins(),
+       public.most_changes(), public.most_logged_reads();
 SELECT public.require_detail('{"a": [1.50, 1e-9]}', E'a\\b'), public.require_detail(NULL, 'x');
 SELECT public.require_detail(jsonb_build_object('x', repeat('y', 70000)), 'x');
 SELECT public.recent_entries(%(alice)s, 'search.made', 5), public.recent_entries(%(alice)s, 'missing', 5);
-SELECT public.excess_event(%(alice)s, 'alice');
+SELECT public.excess_event(%(alice)s, 'alice'), public.excess_reads(%(alice)s, 'alice', 3),
+       public.wrote_less(%(alice)s, 5), public.wrote_less(%(alice)s, 1000000), public.read_counter(%(alice)s) > 0,
+       public.require_changes_left(%(alice)s), public.unseeded_random() BETWEEN 0 AND 1;
+SELECT public.may_be_named('cases', %(case)s, %(case)s), public.may_be_named('cases', %(case)s, NULL),
+       public.may_be_named(E'a\\b', 1, 1), public.may_be_named(NULL, NULL, NULL);
 SELECT public.count_dropped(-7, %(alice)s, E'a\\b', 3) > 0, public.count_dropped(-7, %(alice)s, 'x', 2) > 0;
 SELECT counter, ends_at > now(), dropped FROM public.log_overflows ORDER BY counter;

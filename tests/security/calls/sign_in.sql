@@ -1,5 +1,7 @@
 -- as alice
 SELECT user_id, username, is_active, wait_seconds FROM public.credential(%(login_token)s);
+SELECT public.login_epoch(%(login_token)s), public.login_epoch(%(failed_token)s), public.sign_in_epoch(%(alice)s),
+       public.sign_in_epoch(%(bob)s), public.is_valid_token(%(login_token)s), public.is_valid_token('x|1|2|3|login|alice');
 INSERT INTO public.credential_changes VALUES (%(failed_token)s, NULL) RETURNING 1;
 INSERT INTO public.credential_changes VALUES (%(early_token)s, NULL) RETURNING 1;
 INSERT INTO public.credential_changes VALUES (%(failed_token)s, %(new_hash)s) RETURNING 1;

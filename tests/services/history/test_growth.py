@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from src.errors import Conflict, IntegrityFailure, InvalidInput
 from src.maintenance.log_archives import read_lines, write_month
-from src.maintenance.retention import archive_month, check_archives, erase_archived, forget_replaced
+from src.maintenance.retention import archive_month, erase_archived, forget_replaced
 from src.services import history
+from src.services.history.archive_checks import check_archives
 from tests.services.history.conftest import clock_moved, live
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -119,7 +119,7 @@ def test_entries_unsealed_for_too_long_are_a_finding(sealed, held, owner, tmp_pa
     settings = Settings(_env_file=None, key_file=tmp_path / "keys.json", audio_storage_root=tmp_path)
 
     def findings():
-        return [found for found in initialisation.check(owner, settings) if found.startswith("the log:")]
+        return [found for found in initialisation.check(owner, settings, print) if found.startswith("the log:")]
 
     assert findings() == []
     monkeypatch.setattr(initialisation, "LONGEST_UNSEALED", timedelta(0))
@@ -136,14 +136,14 @@ def test_the_command_ends_a_session_that_locks_a_table_on_a_machine_with_the_key
     settings = Settings(_env_file=None, key_file=tmp_path / "keys.json", audio_storage_root=tmp_path)
     with sealed.db.engine.execution_options(actor=Actor("alice")).connect() as holder, suppress(OperationalError):
         holder.execute(text("LOCK TABLE cases IN ACCESS EXCLUSIVE MODE"))
-        (found,) = [found for found in initialisation.check(owner, settings) if "locks tables" in found]
+        (found,) = [found for found in initialisation.check(owner, settings, print) if "locks tables" in found]
         assert f"backend {backend_of(holder)} (login" in found
         speech_server.keys.save(tmp_path / "keys.json")
         code, output = command("seal")
         assert (code, f"ended: backend {backend_pid(holder)} (login" in output) == (0, True), output
         holder.execute(text("SELECT 1"))
         pytest.fail("the session was not ended")
-    assert [found for found in initialisation.check(owner, settings) if "locks tables" in found] == []
+    assert [found for found in initialisation.check(owner, settings, print) if "locks tables" in found] == []
 
 
 def backend_pid(connection):

@@ -11,6 +11,7 @@ from src.services import recordings
 from src.storage import LocalStorage
 from tests.migrations.conftest import outside
 from tests.services.recordings.conftest import CONTENT, log_outcomes, read_recording
+from tests.warm import ANNOUNCEMENT
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def command(owner_url, storage, warm_python, tmp_path):
     def run(*arguments):
         done = warm_python.run("src.database.scripts.sweep", arguments, folder=tmp_path, environment=environment)
         assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, done.stdout + ANNOUNCEMENT.sub("", done.stderr)
 
     return run
 
