@@ -916,16 +916,10 @@ def activity_log() -> None:
     )
     op.create_index("activity_logs_case_id_created_at_idx", "activity_logs", ["case_id", "created_at", "id"])
     op.create_index(
-        "activity_logs_case_id_entity_idx",
-        "activity_logs",
-        ["case_id", "entity", "entity_id", "created_at", "id"],
-        postgresql_where=sa.text("operation <> 'event' OR entity_id IS NULL"),
+        "activity_logs_case_id_entity_idx", "activity_logs", ["case_id", "entity", "entity_id", "created_at", "id"]
     )
     op.create_index(
-        "activity_logs_entity_idx",
-        "activity_logs",
-        [sa.text("(entity || '')"), "entity_id", "created_at", "id"],
-        postgresql_where=sa.text("operation <> 'event'"),
+        "activity_logs_entity_idx", "activity_logs", [sa.text("(entity || '')"), "entity_id", "created_at", "id"]
     )
     op.create_index("activity_logs_actor_id_idx", "activity_logs", [sa.text("(actor_id + 0)"), "created_at", "id"])
     op.create_index("activity_logs_transaction_id_idx", "activity_logs", [sa.text("(transaction_id::text::bigint)")])

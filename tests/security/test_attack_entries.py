@@ -154,33 +154,3 @@ def test_reads_beyond_their_own_limit_still_name_their_case(populated):
         entry = activity.record(session, "note", detail={"text": "events are not concerned"})
     with populated.db.session(actor="alice") as session:
         assert entry in [found.id for found in activity.feed(session, type="note")]
-
-
-def test_no_number_of_events_that_name_a_row_makes_its_history_slower(populated):
-    """Read through indexes that contain no event with an id."""
-    audio, case = populated.audio_of["bob"], populated.case_of["bob"]
-    flood = text("SELECT count(public.record_activity('note', NULL, 'audio_files', :id, '{}'))"
-                 " FROM generate_series(1, 2000)")  # fmt: skip
-    with populated.db.session(actor="alice") as session:
-        session.execute(flood, {"id": audio})
-    of_case = (
-        "SELECT id FROM activity_logs l WHERE (case_id = {case} OR case_id IS NULL) AND entity = 'audio_files'"
-        " AND entity_id = {id} AND operation <> 'event'"
-    )
-    of_row = (
-        "SELECT id FROM activity_logs l WHERE l.entity || '' = 'audio_files' AND l.entity_id = {id}"
-        " AND l.operation <> 'event' AND l.case_id IS NOT NULL"
-    )
-    with populated.owner.begin() as connection:
-        connection.execute(text("ANALYZE activity_logs"))
-        for each in (of_case, of_row):
-            plan = connection.scalar(text("EXPLAIN (ANALYZE, FORMAT JSON) " + each.format(id=audio, case=case)))[0][
-                "Plan"
-            ]
-            assert removed(plan) < 10, plan
-
-
-def removed(plan):
-    """Return how many rows the nodes of a plan read and left out."""
-    own = sum(plan.get(name, 0) for name in ("Rows Removed by Filter", "Rows Removed by Index Recheck"))
-    return own + sum(removed(each) for each in plan.get("Plans", ()))

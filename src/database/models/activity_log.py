@@ -88,24 +88,8 @@ class ActivityLog(Base):
     __table_args__ = (
         one_of("operation", Operation),
         Index("activity_logs_case_id_created_at_idx", "case_id", "created_at", "id"),
-        # Without events that name a row: no number of them makes its history slower. `bulk` finds its own by the rest.
-        Index(
-            "activity_logs_case_id_entity_idx",
-            "case_id",
-            "entity",
-            "entity_id",
-            "created_at",
-            "id",
-            postgresql_where=text("operation <> 'event' OR entity_id IS NULL"),
-        ),
-        Index(
-            "activity_logs_entity_idx",
-            text("(entity || '')"),
-            "entity_id",
-            "created_at",
-            "id",
-            postgresql_where=text("operation <> 'event'"),
-        ),
+        Index("activity_logs_case_id_entity_idx", "case_id", "entity", "entity_id", "created_at", "id"),
+        Index("activity_logs_entity_idx", text("(entity || '')"), "entity_id", "created_at", "id"),
         Index("activity_logs_actor_id_idx", text("(actor_id + 0)"), "created_at", "id"),
         # Read by sealing.
         Index("activity_logs_transaction_id_idx", text("(transaction_id::text::bigint)")),

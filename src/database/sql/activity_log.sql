@@ -1,4 +1,4 @@
--- build 13 · sha256 96cc3e5b8f52
+-- build 14 · sha256 67206e2234f0
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -82,9 +82,9 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.require_detail(jsonb, text) FROM PUBLIC;
 
--- Whether an entry of this case may name this row: false for one of another case. A row that does not exist may be named,
--- since an entry outlives its row, and so may one that the actor does not see, which must look the same. So no reader may
--- take the case of a row from an event.
+-- Whether an entry of this case may name this row: false for one of another case. A row that does not exist may be
+-- named, since an entry outlives its row, and so may one that the actor does not see, which must look the same. So no
+-- reader may take the case of a row from an event.
 CREATE OR REPLACE FUNCTION public.may_be_named(entity text, entity_id bigint, case_id bigint)
 RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -194,9 +194,9 @@ REVOKE ALL ON FUNCTION public.is_receipt(text, bigint, bigint) FROM PUBLIC;
 
 -- Writes the entries of reads by a user. An entry names its case if it is one of `readable`, or has a receipt for it.
 --
--- What raw SQL records counts as events of the actor. Reads that the program signed have their own, larger limit, so that
--- no flood of events hides a read; beyond it, and beyond the limit of one call, one entry states the number of reads of
--- each type in each case.
+-- What raw SQL records counts as events of the actor. Reads that the program signed have their own, larger limit, so
+-- that no flood of events hides a read; beyond it, and beyond the limit of one call, one entry states the number of
+-- reads of each type in each case.
 CREATE OR REPLACE FUNCTION public.write_reads(
     entries jsonb, acting bigint, everything boolean, readable integer[], signed boolean)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$

@@ -1,4 +1,4 @@
--- build 12 · sha256 37786de4026d
+-- build 13 · sha256 9185476b5b48
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -168,8 +168,8 @@ BEGIN
     END IF;
     PERFORM FROM public.case_participants p WHERE p.case_id = OLD.case_id AND p.role = 'owner' ORDER BY p.id FOR UPDATE;
     -- Locking the users waits for a concurrent deactivation. Leaving the block with an error releases these locks:
-    -- otherwise a member could keep others from signing in, and from being deactivated, by a transaction that stays open.
-    -- A deactivation that begins later comes after this change.
+    -- otherwise a member could keep others from signing in, and from being deactivated, by a transaction that stays
+    -- open. A deactivation that begins later comes after this change.
     BEGIN
         PERFORM FROM public.case_participants p JOIN public.users u ON u.id = p.user_id
           WHERE p.case_id = OLD.case_id AND p.role = 'owner' AND p.expires_at IS NULL AND u.is_active

@@ -1,4 +1,4 @@
--- build 4 · sha256 5808850eeffb
+-- build 5 · sha256 f0fa14ec1270
 -- Limits for one actor: what a member may hold, announce or write to the log before the database refuses more.
 --
 -- Each limit is far above what a service needs; beyond it an actor only takes space and time from the others. Raising
@@ -30,7 +30,7 @@ RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 200000;
 REVOKE ALL ON FUNCTION public.most_events() FROM PUBLIC;
 
 -- Rows that one actor changes within an hour, each with an entry. Not fewer, since an update of one row can be repeated
--- without end; and not so few that a service that stores a hundred transcriptions of 10,000 segments an hour reaches it.
+-- without end; and not so few that a service that stores 100 transcriptions of 10,000 segments an hour reaches it.
 CREATE OR REPLACE FUNCTION public.most_changes()
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 5000000;
 REVOKE ALL ON FUNCTION public.most_changes() FROM PUBLIC;

@@ -1,4 +1,4 @@
--- build 10 · sha256 c665986cb9ca
+-- build 11 · sha256 015886581bc1
 -- What is counted instead of written when one actor writes too many entries to the log.
 --
 -- Refusing events would lose what happened already. Beyond the limit the entries of the actor are counted for ten
@@ -73,8 +73,8 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.count_dropped(bigint, bigint, text, bigint) FROM PUBLIC;
 
--- Whether all actors together wrote fewer entries than that since the first one of this actor within an hour: then nobody
--- has to count.
+-- Whether all actors together wrote fewer entries than that since the first one of this actor within an hour: then
+-- nobody has to count.
 CREATE OR REPLACE FUNCTION public.wrote_less(acting bigint, most integer)
 RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
