@@ -200,7 +200,7 @@ def test_an_imported_user_signs_in_with_a_bare_hash_which_is_renewed(db, carol, 
     bare = prefix + bcrypt.hashpw(decomposed.encode(), bcrypt.gensalt(5)).decode()[4:]
     with owner.begin() as connection:
         connection.execute(text("UPDATE users SET password_hash = :bare WHERE username = 'carol'"), {"bare": bare})
-    with pytest.raises(Forbidden), db.session() as session:
+    with pytest.raises(SignInFailed), db.session() as session:
         accounts.authenticate(session, "carol", "wrong")
     for _ in range(2):
         with db.session() as session:

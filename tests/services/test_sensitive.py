@@ -46,6 +46,8 @@ def test_exports_of_what_is_sensitive_need_the_permission_to_manage(db, spoken, 
         EXPORTS[export](session, spoken)
     with db.session(actor="bob") as session:
         assert len(transcripts.segments(session, spoken.id)) == 1, "reading is not exporting"
+        recordings.open(session, spoken.audio_file_id).close()
+        recordings.stream(session, spoken.audio_file_id).close()
     with db.session(actor="alice") as session:
         if export == "export":
             assert transcripts.export(session, spoken.id, "text") == "one\n"

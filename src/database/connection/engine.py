@@ -70,8 +70,10 @@ def normalise_url(url: str | URL) -> URL:
 
 
 def connect_arguments(options: PoolOptions) -> dict[str, Any]:
-    # Loads the driver.
-    from src.database.connection.driver_connection import DriverConnection, DriverCursor  # noqa: PLC0415
+    from src.database.connection.driver_connection import (  # noqa: PLC0415 - loads the driver
+        DriverConnection,
+        DriverCursor,
+    )
 
     return {
         "connect_timeout": options.connect_timeout_seconds,

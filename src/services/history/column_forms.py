@@ -85,7 +85,7 @@ def _distrusted(column: Any, declared: Column[Any] | None) -> Iterator[str]:
         if column.generated:
             yield "is generated and unknown to this version"
         return
-    expected = declared.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+    expected = declared.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]  # of SQLAlchemy
     if column.type != expected or not column.is_built_in:
         yield f"has the type {column.type}, not {expected}"
     if column.generated != ("" if declared.computed is None else "s"):

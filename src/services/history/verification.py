@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sqlalchemy import text
+from sqlalchemy import Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -132,18 +132,15 @@ class _Verification:
         if lacking := self._forms.lacking(needs):
             self._report.not_read.append(f"{what}, without {', '.join(lacking)} in the form that they should have")
             return
-        savepoint = self._session.begin_nested()
         try:
-            for finding in findings:
-                self._report.findings.append(finding)
+            with self._session.begin_nested():
+                for finding in findings:
+                    self._report.findings.append(finding)
         except DBAPIError as error:
             code = getattr(error.orig, "pgcode", None) or ""
             if not code.startswith(_OF_TAMPERING):
                 raise
-            savepoint.rollback()
             self._report.findings.append(Finding("table", f"{what} cannot be read: {str(error.orig).splitlines()[0]}"))
-        else:
-            savepoint.commit()
 
     def _require_rights(self) -> None:
         if self._is_owner:
@@ -153,7 +150,7 @@ class _Verification:
 
     def _check_forms(self) -> None:
         """Keep the form of the tables for the time of the verification, and compare it."""
-        models = {name: Base.metadata.tables[name] for name in _READ}
+        models: dict[str, Table | None] = {name: Base.metadata.tables[name] for name in _READ}
         models |= {table.name: table for table in captured_tables(Base.metadata)}
         if self._is_owner:
             models[REGISTERED] = Base.metadata.tables[REGISTERED]
@@ -171,11 +168,11 @@ class _Verification:
         self._compare(dict.fromkeys(unknown_tables(self._session, self._forms)))
         yield from ()
 
-    def _compare(self, models: Mapping[str, object]) -> None:
+    def _compare(self, models: Mapping[str, Table | None]) -> None:
         # An archiving, which would make entries look deleted, waits too: it detaches a partition.
         for name in values(self._session, _LOCKABLE, {"names": list(models)}):
             self._session.execute(text(f"LOCK TABLE public.{identifier(name)} IN ACCESS SHARE MODE"))
-        self._report.findings += compare_forms(self._session, models, self._forms, is_owner=self._is_owner)  # type: ignore[arg-type]
+        self._report.findings += compare_forms(self._session, models, self._forms, is_owner=self._is_owner)
         for table in models:
             found = self._forms.tables.get(table)
             for column in () if found is None else found.withheld:

@@ -148,6 +148,9 @@ READING = {
     "recordings.open": (
         lambda s, st: recordings.open(s, st.audio).close(),
         "audio.opened", "audio_files", "audio"),
+    "recordings.stream": (
+        lambda s, st: recordings.stream(s, st.audio).close(),
+        "audio.opened", "audio_files", "audio"),
     "activity.feed": (
         lambda s, st: activity.feed(s, case=st.case, changes=True),
         "history.read", None, None),
@@ -157,7 +160,8 @@ WITHOUT_CASE = {"search.cases", "search.users"}
 # Functions that return nothing of it, or that write and are in the log by what they did.
 OTHERS = {
     "accounts": {"activate", "assign_role", "authenticate", "change_password", "create_role", "create_user",
-                 "deactivate", "find_role", "find_user", "permissions", "registered_subjects"},
+                 "deactivate", "find_role", "find_user", "permissions", "registered_subjects",
+                 "sign_in_epoch"},
     "activity": {"note_read", "record"},
     "analyses": {"accept", "add", "is_stale"},
     "bulk": set(),
