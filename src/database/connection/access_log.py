@@ -196,6 +196,12 @@ def _note_loaded(session: Session, instance: Any) -> None:
             _prove(session, {case_id})
 
 
+@event.listens_for(ActorSession, "before_flush")
+def _prove_before(session: Session, _context: Any, _instances: Any) -> None:
+    # The flush may fail, and no statement runs afterwards.
+    _prove_loaded(session)
+
+
 @event.listens_for(ActorSession, "do_orm_execute")
 def _note_columns(state: ORMExecuteState) -> None:
     reads = reads_of(state.session)
