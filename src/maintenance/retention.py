@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text, update
@@ -109,9 +109,9 @@ def _require_finished(session: Session, month: date, partition: str) -> None:
     if session.scalar(select(func.to_regclass(f"public.{partition}"))) is None:
         raise Conflict(f"The partition {partition} does not exist: the month is archived already, or has no entries.")
     following = (month + timedelta(days=32)).replace(day=1)
+    first, end = (datetime.combine(day, time(), UTC) for day in (month, following))
     counted = select(func.count()).select_from(ActivityLog)
-    entries = session.scalar(counted.where(ActivityLog.created_at >= f"{month} 00:00:00+00")
-                             .where(ActivityLog.created_at < f"{following} 00:00:00+00"))  # fmt: skip
+    entries = session.scalar(counted.where(ActivityLog.created_at >= first, ActivityLog.created_at < end))
     sealed = session.scalar(select(func.coalesce(func.sum(ActivitySeal.entry_count), 0))
                             .where(ActivitySeal.month == month))  # fmt: skip
     if entries != sealed:

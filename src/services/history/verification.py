@@ -132,15 +132,17 @@ class _Verification:
         if lacking := self._forms.lacking(needs):
             self._report.not_read.append(f"{what}, without {', '.join(lacking)} in the form that they should have")
             return
-        try:
-            with self._session.begin_nested():
+        with self._session.begin_nested() as savepoint:
+            try:
                 for finding in findings:
                     self._report.findings.append(finding)
-        except DBAPIError as error:
-            code = getattr(error.orig, "pgcode", None) or ""
-            if not code.startswith(_OF_TAMPERING):
-                raise
-            self._report.findings.append(Finding("table", f"{what} cannot be read: {str(error.orig).splitlines()[0]}"))
+            except DBAPIError as error:
+                code = getattr(error.orig, "pgcode", None) or ""
+                if not code.startswith(_OF_TAMPERING):
+                    raise
+                savepoint.rollback()
+                sentence = f"{what} cannot be read: {str(error.orig).splitlines()[0]}"
+                self._report.findings.append(Finding("table", sentence))
 
     def _require_rights(self) -> None:
         if self._is_owner:
@@ -165,7 +167,8 @@ class _Verification:
         yield from ()
 
     def _check_services(self) -> Iterator[Finding]:
-        self._compare(dict.fromkeys(unknown_tables(self._session, self._forms)))
+        unknown: dict[str, Table | None] = dict.fromkeys(unknown_tables(self._session, self._forms))
+        self._compare(unknown)
         yield from ()
 
     def _compare(self, models: Mapping[str, Table | None]) -> None:

@@ -2,6 +2,7 @@
 SELECT public.write_baseline('languages', 3), public.write_baseline('users', 3);
 SELECT public.write_baseline('actor_keys', 3);
 SELECT public.renew_baselines('users', ARRAY[%(bob)s]::bigint[]), public.renew_baselines('actor_keys', '{1}');
+SELECT public.append_baseline('{case_id,"",""}', 'case_notes', 1, '{"id": 1, "case_id": 1, "n": 0.10}');
 SELECT public.ensure_activity_partitions(6) > 2;
 INSERT INTO public.activity_logs (created_at, activity_type_id, actor, operation, transaction_id, epoch, schema_revision,
     payload_hash, leaf_hash)

@@ -12,7 +12,7 @@ INSERT INTO public.credential_changes VALUES (%(password_token)s, %(new_hash)s) 
 INSERT INTO public.credential_changes VALUES (%(password_token)s, 'other') RETURNING 1;
 
 -- as owner
-INSERT INTO public.login_throttles (user_id, failures, last_failed_at) VALUES (%(bob)s, 7, now()) RETURNING failures;
+INSERT INTO public.login_throttles (user_id, failures, last_failed_at) VALUES (%(bob)s, 60, now()) RETURNING failures;
 SELECT public.login_wait(%(bob)s) > 0, public.login_wait(%(alice)s);
 SELECT public.credential_digest(%(new_hash)s), public.credential_digest(%(renewed_hash)s), public.credential_digest(NULL);
 SELECT public.store_credential(%(password_token)s, %(new_hash)s);
