@@ -114,8 +114,8 @@ class Base(DeclarativeBase):
             for column in table.columns:
                 if isinstance(column.type, Moment):
                     column.type = Moment(column.name)
-                elif isinstance(column.type, TypeDecorator) and isinstance(column.type.impl, Moment):
-                    column.type.impl = Moment(column.name)
+                elif isinstance(stored := stored_type(column), Moment):
+                    stored.field = column.name
                 if declaration.LENGTH in column.info:
                     least, most = column.info[declaration.LENGTH]
                     table.append_constraint(length_limit(column.name, most, least=least))

@@ -44,6 +44,8 @@ KNOWN = {
     "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
     "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
+    "is_valid_token": "test_tokens.py: says of a token only whether this database signed it",
+    "login_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
     "lock_in_case": "test_attack_waiting_locks.py",
     "lock_own": "test_attack_waiting_locks.py",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",
@@ -59,6 +61,7 @@ KNOWN = {
     "readable_date_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_json_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_time_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "receives_log": "a setting of the server: tests/migrations/test_replication.py",
     "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
     "record_session_reads": "test_reads_of_a_session_need_the_proof_of_the_program",
     "record_reads": "test_reads_are_recorded_only_in_readable_cases",
@@ -102,6 +105,8 @@ KNOWN = {
     "require_grantable": "reads the permissions of the caller: tests/services/test_permissions.py",
     "user_email": "test_private_columns.py",
     "user_last_login": "test_private_columns.py",
+    "sign_in_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
+    "triggers_act": "a setting of the server: tests/migrations/test_replication.py",
     "transcription_digest": "reads with the rights of the caller",
 }
 

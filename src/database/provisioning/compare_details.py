@@ -18,7 +18,7 @@ from src.database.provisioning.differences import Difference, Kind
 from src.database.provisioning.extensions import NAME_INDEXES
 
 # init_db numbers signing keys itself, as a continuation of those in key files.
-_NUMBERED_OTHERWISE = {"actor_keys"}
+_NUMBERED_OTHERWISE = {"activity_seals", "actor_keys"}
 # These change no row, and hold their lock for a moment only.
 _MENDED = {"comment", "table comment", "replica identity"}
 _WORDS = {
