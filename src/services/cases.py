@@ -238,7 +238,9 @@ def may(session: Session, case: Case | int, verb: str, *, subject: str = "case")
     actor_of(session)
     known = {"case": CASE_VERBS, **registered_subjects(session)}
     if verb not in known.get(subject, ()):
-        raise InvalidInput(f"{subject} {verb}: not a permission; the subjects are {', '.join(known)}.")
+        raise InvalidInput(
+            f"{subject} {verb}: not a permission; the subjects are {', '.join(known)}.", field="verb", value=verb
+        )
     asked = func.public.actor_may_on(cast(id_of(Case, case), BigInteger), cast(verb, Text), cast(subject, Text))
     return bool(session.scalar(select(asked)))
 

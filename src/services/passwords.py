@@ -62,7 +62,7 @@ def renewed(password: str, stored: str, *, cost: int) -> str | None:
 def _as_imported(password: str) -> bytes:
     # As most programs hash it: not normalised, and cut at the limit of bcrypt.
     if not password:
-        raise InvalidInput("password: empty; choose a password.")
+        raise InvalidInput("password: empty; choose a password.", field="password")
     return password.encode("utf-8", "surrogatepass")[:MOST_BYTES]
 
 

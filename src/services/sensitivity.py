@@ -20,7 +20,7 @@ def mark(session: Session, marked: T, reason: str) -> T:
     """Mark a case or a recording of this session as sensitive. Raises InvalidInput without a reason."""
     actor_of(session)
     if not validate_text(reason, "reason").strip():
-        raise InvalidInput("reason: empty; marking as sensitive needs a reason.")
+        raise InvalidInput("reason: empty; marking as sensitive needs a reason.", field="reason")
     if not marked.is_sensitive or marked.sensitive_reason != reason:
         marked.is_sensitive, marked.sensitive_reason = True, reason
         session.flush()  # raises here, not at commit, if the actor may not mark it

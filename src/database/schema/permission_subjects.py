@@ -29,7 +29,9 @@ def register_permissions(op: Any, subjects: Mapping[str, Collection[str]]) -> No
     """
     for subject, verbs in subjects.items():
         if isinstance(verbs, str) or not verbs:
-            raise InvalidInput(f"{subject}: {verbs!r}; give a list of verbs such as ['read'].")
+            raise InvalidInput(
+                f"{subject}: {verbs!r}; give a list of verbs such as ['read'].", field="subject", value=subject
+            )
         _require_names(subject, *verbs)
         listed = ", ".join(f"'{verb}'" for verb in dict.fromkeys(verbs))
         run(
@@ -49,6 +51,10 @@ def unregister_permissions(op: Any, *subjects: str) -> None:
 def _require_names(subject: str, *verbs: str) -> None:
     for name in (subject, *verbs):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidInput(f"{name!r}: use lowercase letters, digits and underscores, at most 63.")
+            raise InvalidInput(
+                f"{name!r}: use lowercase letters, digits and underscores, at most 63.", field="name", value=name
+            )
     if subject in _RESERVED:
-        raise InvalidInput(f"{subject!r}: a subject of this layer; choose another name.")
+        raise InvalidInput(
+            f"{subject!r}: a subject of this layer; choose another name.", field="subject", value=subject
+        )
