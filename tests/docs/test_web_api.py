@@ -87,7 +87,9 @@ def test_requests_are_answered_by_what_became_of_them(service, token):
 
 def test_a_new_password_ends_earlier_sign_ins(service, token, prepared):
     with prepared.db.session(actor="carol") as session:
-        accounts.change_password(session, "carol", "another horse", current="correct horse")
+        accounts.change_password(
+            session, accounts.find_user(session, "carol"), "another horse", current="correct horse"
+        )
 
     assert service.ask("GET", "/cases", token)[0] == 401
 
