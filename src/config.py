@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     )
     audio_storage_root: Path = Field(Path("storage/audio"), description="Folder of recordings")
     audio_storage_type: Literal["local", "s3"] = Field("local", description="Storage of new recordings: local or s3")
+    audio_storage_modules: str = Field(
+        "", description="Python modules that call register_backend, separated by commas; commands import them"
+    )
     s3_bucket: str | None = Field(None, description="Bucket of recordings")
     s3_prefix: str = Field("", description="Prefix of the names of all objects in the bucket")
     s3_region: str | None = Field(None, description="Region of the bucket; default: boto3's own search")
@@ -244,6 +247,12 @@ class Settings(BaseSettings):
             "prefix": self.s3_prefix,
             "endpoint_url": self.s3_endpoint_url,
             "region": self.s3_region,
+            **self.s3_credentials(),
+        }
+
+    def s3_credentials(self) -> dict[str, Any]:
+        """Return the options of `open_backend("s3", …)` that do not say where the bucket is."""
+        return {
             "access_key_id": self.aws_access_key_id,
             "secret_access_key": self.aws_secret_access_key,
             "session_token": self.aws_session_token,

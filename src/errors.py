@@ -5,6 +5,7 @@ Every exception is a `SpeechError`; its message states what is wrong and what to
     SpeechError
     ├── Unavailable                 an external requirement is missing or wrong: scripts exit with code 3
     │   ├── ConfigurationError      a setting or a key file
+    │   │   └── Quarantined         a copy of a database: read-only storage, no sweep, no claims, no sign-ins
     │   ├── ServerUnreachable       unknown host, connection refused, or no answer in time
     │   │   └── OutcomeUnknown      the connection ended during COMMIT: stored or not, nobody knows
     │   ├── Busy                    a timeout, a deadlock, no free connection: the same may succeed a moment later
@@ -54,6 +55,10 @@ class Unavailable(SpeechError):
 
 class ConfigurationError(Unavailable):
     """A setting or a key file is missing or wrong."""
+
+
+class Quarantined(ConfigurationError):
+    """The database is a restored or copied one, and nobody has confirmed which of the two owns the storage."""
 
 
 class ServerUnreachable(Unavailable):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Column, Table
-from sqlalchemy.types import ARRAY, Boolean, Date, DateTime, LargeBinary, Numeric, Text
+from sqlalchemy.types import ARRAY, Boolean, Date, DateTime, LargeBinary, Numeric, Text, Uuid
 
 from src.database.models import Base
 from src.database.models.lookups import Lookup
@@ -66,4 +67,5 @@ def known_words(column: Column[Any]) -> list[str]:
 
 _SAMPLES: tuple[tuple[type[Any], Any], ...] = ((Text, "x"), (Boolean, False),
                                              (DateTime, datetime(2026, 1, 1, tzinfo=UTC)), (Date, "2026-01-01"),
-                                             (Numeric, 1), (LargeBinary, b"x"), (ARRAY, []), (object, 1))  # fmt: skip
+                                             (Numeric, 1), (LargeBinary, b"x"), (ARRAY, []),
+                                             (Uuid, UUID(int=7)), (object, 1))  # fmt: skip

@@ -422,6 +422,71 @@ def cases() -> None:
     op.create_index("legal_holds_case_id_idx", "legal_holds", ["case_id"])
 
 
+def storages() -> None:
+    op.create_table(
+        "storages",
+        *record(),
+        sa.Column("name", sa.Text(), nullable=False, comment="name of the storage backend"),
+        sa.Column("storage", sa.Uuid(), nullable=False, comment="id in the marker"),
+        document(
+            "location",
+            16 << 10,
+            server_default=sa.text("'{}'::jsonb"),
+            nullable=False,
+            comment="options that open it; never a credential",
+        ),
+        sa.Column(
+            "is_marked",
+            sa.Boolean(),
+            server_default=sa.text("true"),
+            nullable=False,
+            comment="false: the backend cannot keep a marker",
+        ),
+        sa.Column(
+            "is_owned",
+            sa.Boolean(),
+            server_default=sa.text("true"),
+            nullable=False,
+            comment="false: left to the database that this one is a copy of",
+        ),
+        moment("claimed_at", nullable=True, comment="when its marker was written; null until then"),
+        sa.Column(
+            "sequence",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="raised here and in the marker; a smaller one than the marker's is a copy",
+        ),
+        sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 64", name="name_length"),
+        sa.CheckConstraint("sequence >= 0", name="sequence_positive"),
+        sa.CheckConstraint("jsonb_typeof(location) = 'object'", name="location_object"),
+        sa.PrimaryKeyConstraint("id", name="storages_pkey"),
+        sa.UniqueConstraint("storage", name="storages_storage_key"),
+    )
+    op.create_index(
+        "storages_unmarked_key", "storages", ["name"], unique=True, postgresql_where=sa.text("NOT is_marked")
+    )
+    op.create_table(
+        "database_identities",
+        *record(),
+        sa.Column("identity", sa.Uuid(), nullable=False, comment="id of this database in the markers of its storages"),
+        sa.Column(
+            "system_identifier",
+            sa.BigInteger(),
+            nullable=False,
+            comment="of the cluster in which it was confirmed",
+        ),
+        sa.Column("database_oid", sa.BigInteger(), nullable=False, comment="of the database in that cluster"),
+        moment("confirmed_at", nullable=False),
+        sa.Column("quarantine", sa.Text(), nullable=True, comment="why a marker shows that this is a copy"),
+        moment("restored_at", nullable=True, comment="when a copy was last confirmed as the owner"),
+        moment("snapshot_at", nullable=True, comment="the last object that the copy knew was announced"),
+        sa.CheckConstraint("char_length(quarantine) <= 2000", name="quarantine_length"),
+        sa.CheckConstraint("id = 1", name="single_row"),
+        sa.PrimaryKeyConstraint("id", name="database_identities_pkey"),
+    )
+
+
 def audio() -> None:
     op.create_table(
         "storage_objects",
@@ -429,6 +494,12 @@ def audio() -> None:
         sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("backend", sa.Text(), nullable=False, comment="name of the storage backend"),
+        sa.Column(
+            "storage_id",
+            sa.BigInteger(),
+            nullable=True,
+            comment="null: announced before the database had an identity",
+        ),
         sa.Column(
             "announced_by_id",
             sa.BigInteger(),
@@ -461,6 +532,9 @@ def audio() -> None:
         sa.CheckConstraint("size_bytes >= 0", name="size_bytes_positive"),
         sa.ForeignKeyConstraint(
             ["announced_by_id"], ["users.id"], name="storage_objects_announced_by_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["storage_id"], ["storages.id"], name="storage_objects_storage_id_fkey", ondelete="RESTRICT"
         ),
         sa.PrimaryKeyConstraint("id", name="storage_objects_pkey"),
         sa.UniqueConstraint("case_id", "key", name="storage_objects_case_id_key_key"),
@@ -517,7 +591,7 @@ def audio() -> None:
             16 << 10,
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
-            comment="bucket and version in the backend; never a credential",
+            comment="storage: the id of the storage that has the bytes, set by a trigger",
         ),
         sa.Column("is_archived", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("archive_reason", sa.Text(), server_default=sa.FetchedValue(), nullable=True),
@@ -975,6 +1049,7 @@ def activity_log() -> None:
         day("month", nullable=False),
         sa.Column("storage_key", sa.Text(), nullable=False),
         sa.Column("storage_type", sa.Text(), nullable=False, comment="name of the storage backend"),
+        sa.Column("storage_id", sa.BigInteger(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False, comment="of the compressed file"),
         sa.Column("entry_count", sa.BigInteger(), nullable=False),
@@ -989,10 +1064,14 @@ def activity_log() -> None:
             name="storage_type_length",
         ),
         sa.CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
+        sa.ForeignKeyConstraint(
+            ["storage_id"], ["storages.id"], name="activity_archives_storage_id_fkey", ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id", name="activity_archives_pkey"),
         sa.UniqueConstraint("storage_key", name="activity_archives_storage_key_key"),
     )
     op.create_index("activity_archives_month_idx", "activity_archives", ["month"])
+    op.create_index("activity_archives_storage_id_idx", "activity_archives", ["storage_id"])
 
 
 def services() -> None:
@@ -1036,6 +1115,7 @@ def upgrade() -> None:
     look_ups()
     users()
     cases()
+    storages()
     audio()
     transcriptions()
     analyses()
@@ -1060,6 +1140,8 @@ def downgrade() -> None:
         "processing_jobs",
         "audio_files",
         "storage_objects",
+        "database_identities",
+        "storages",
         "legal_holds",
         "case_notes",
         "case_participants",

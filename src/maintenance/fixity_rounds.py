@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -14,16 +14,16 @@ from sqlalchemy.orm import Session
 from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, StorageObject
 from src.maintenance.brief_waits import brief_transaction, is_locked
+from src.maintenance.served_storages import ServedStorages, Storages, raise_sequences, served
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import FAULTS, Check, read_again
-from src.storage import StorageBackend
 
 logger = logging.getLogger(__name__)
 
 
 def verify_all(
     session: Session,
-    storages: Mapping[str, StorageBackend],
+    storages: Storages,
     *,
     unchecked_for: timedelta = timedelta(days=90),
     sample: int | None = None,
@@ -31,14 +31,17 @@ def verify_all(
     """Check recordings not checked for that long, or a random sample of them; the longest unchecked first.
 
     Each check commits on its own: start a killed run again, and it continues. Recordings in backends that are not in
-    `storages` are skipped. The log gets an entry for each fault, and one with the counts. The result of a recording
-    that a session keeps locked counts and is logged, but the next run checks it again.
+    `storages` are skipped; `unserved` names them. The log gets an entry for each fault, and one with the counts. The
+    result of a recording that a session keeps locked counts and is logged, but the next run checks it again. Raises
+    ConfigurationError for a storage without its marker, before and instead of calling its recordings missing.
     """
+    storages = served(session, storages)
+    raise_sequences(session, storages)
     counted: Counter[str] = Counter()
     with session.begin():
         due = select(AudioFile.id).join(StorageObject, StorageObject.key == AudioFile.path)
         due = due.where(
-            AudioFile.storage_type.in_(storages),
+            storages.covers(),
             # Not `verified_at`, which a session sets with its own word.
             or_(StorageObject.checked_at.is_(None), StorageObject.checked_at < func.now() - unchecked_for),
         )
@@ -57,16 +60,17 @@ def verify_all(
             log_as_owner(session, "audio.verified", detail={"outcome": dict(counted)})
 
 
-def _check_as_owner(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> Check | None:
+def _check_as_owner(session: Session, storages: ServedStorages, audio_id: int) -> Check | None:
     with session.begin():
         # Only what the check needs: a value elsewhere in the row that cannot be read must not stop the round.
-        columns = (AudioFile.path, AudioFile.size_bytes, AudioFile.sha256, AudioFile.storage_type, AudioFile.case_id,
-                   AudioFile.name)  # fmt: skip
-        found = session.execute(select(*columns).where(AudioFile.id == audio_id)).one_or_none()
-        if found is None or found.storage_type not in storages:
+        columns = (AudioFile.path, AudioFile.size_bytes, AudioFile.sha256, AudioFile.case_id, AudioFile.name,
+                   StorageObject.storage_id, StorageObject.backend)  # fmt: skip
+        query = select(*columns).join(StorageObject, StorageObject.key == AudioFile.path)
+        found = session.execute(query.where(AudioFile.id == audio_id)).one_or_none()
+        storage = None if found is None else storages.find(found.storage_id, found.backend)
+        if found is None or storage is None:
             return None
-        key, size, sha256, kind, case_id, name = found
-        storage = storages[kind]
+        key, size, sha256, case_id, name, *_ = found
     # Read outside a transaction: it may take longer than the idle timeout.
     check = Check(audio_id, key, size, read_again(storage, key, size, sha256))
     fault = {"name": name, "size_bytes": size, "outcome": check.outcome} if check.outcome != "sound" else None

@@ -7,14 +7,18 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from src.config import Settings
-from src.database.connection.addresses import key_path, login_names
+from src.database.connection.addresses import key_path, login_names, owner_url
+from src.database.connection.driver_errors import first_line
+from src.database.connection.engine import PoolOptions, make_engine
 from src.database.connection.key_file import KeyFile
 from src.database.models import User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
-from src.database.provisioning.differences import Difference
+from src.database.provisioning.differences import Difference, Kind
 from src.database.provisioning.extensions import create_extensions, create_name_indexes, unused_statistics
 from src.database.provisioning.logins import Login, provide_logins, rotate_key
 from src.database.provisioning.migrate import LOCK_TIMEOUT, migration_lock, upgrade
@@ -22,11 +26,14 @@ from src.database.provisioning.readiness import check as check_readiness
 from src.database.provisioning.restored import require_own_tables, require_whole
 from src.database.provisioning.surroundings import require_surroundings
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES
-from src.errors import InvalidInput
+from src.errors import DatabaseMissing, InvalidInput, Quarantined, SpeechError
+from src.maintenance.claiming import check_place, claim, registered, require_unclaimed
 from src.maintenance.ending_sessions import lock_crowds, table_locks
 from src.maintenance.seal_schedule import LONGEST_UNSEALED
 from src.maintenance.serving_checks import Report, check_sign_in, check_storage
 from src.services.history import unsealed
+from src.services.recordings.registered import identify, require_owned
+from src.storage import StorageBackend, open_backend
 
 # Long enough to restart all services one after the other within working hours.
 KEY_GRACE = timedelta(days=1)
@@ -47,6 +54,7 @@ def initialise(
     settings: Settings,
     report: Report,
     *,
+    storage: StorageBackend | None = None,
     force: bool = False,
     administrator: Administrator | None = None,
     reset_login: bool = False,
@@ -54,8 +62,10 @@ def initialise(
 ) -> list[Difference]:
     """Make an existing database ready to serve sessions; return the differences that could not be repaired.
 
-    `engine` connects as the owner; `report` receives one sentence for each step. Safe to repeat, and concurrently. A
-    database that newer code initialised keeps its schema: it only gets the login, the key and the administrator.
+    `engine` connects as the owner; `report` receives one sentence for each step. `storage` is claimed for new
+    recordings, unless the database is a copy: then the reason is among the differences. Safe to repeat, and
+    concurrently. A database that newer code initialised keeps its schema: it only gets the login, the key, the storage
+    and the administrator.
     """
     newer = _newer(engine)
     if newer is None:
@@ -67,44 +77,115 @@ def initialise(
     if administrator is not None:
         report(_create_administrator(engine, administrator))
     if newer is not None:
-        return []
+        return _claim(engine, storage, report)
     # Under the lock: newer code may be migrating by now, and then `apply` does nothing.
     with migration_lock(engine):
         apply(engine, keys.roles_of_logins)
+    # Afterwards: `apply` sets the next ids of a restored database.
+    quarantine = _claim(engine, storage, report)
     with engine.connect() as connection:
-        return check_readiness(
+        return quarantine + check_readiness(
             connection, logins=keys.roles_of_logins, keys=keys, extensions=settings.postgres_required_extensions
         )
+
+
+def require_own_place(settings: Settings, storage: StorageBackend) -> bool:
+    """Raise ConfigurationError when the storage of the settings is another one than the database says, or of another
+    database; nothing is changed, also where there is no database yet. Return whether it may be written to.
+    """
+    try:
+        engine = make_engine(owner_url(settings, create=False), PoolOptions(size=1))
+    except DatabaseMissing:
+        require_unclaimed(storage)
+        return True
+    try:
+        with Session(engine) as session:
+            if _has_register(session):
+                return check_place(session, storage)
+    except DatabaseMissing:
+        pass
+    except DBAPIError:
+        # A part of what is needed is missing, as after a restore that stopped: the next steps repair or name it.
+        return False
+    finally:
+        engine.dispose()
+    require_unclaimed(storage)
+    return True
+
+
+def _has_register(session: Session) -> bool:
+    with session.begin():
+        return bool(session.scalar(text("SELECT to_regprocedure('public.storage_register()') IS NOT NULL")))
+
+
+def _claim(engine: Engine, storage: StorageBackend | None, report: Report) -> list[Difference]:
+    if storage is None:
+        return []
+    with Session(engine) as session:
+        try:
+            report(claim(session, storage))
+        except Quarantined as error:
+            return [Difference(Kind.ROW, "database_identities", str(error))]
+    return []
 
 
 def check(engine: Engine, settings: Settings, report: Report) -> list[str]:
     """Return what keeps this database from serving sessions, a sentence each; an empty list when it is ready.
 
-    `report` receives notes that are not findings. Changes nothing: the storage gets temporary objects only.
+    `report` receives notes that are not findings. Changes nothing: the storage gets temporary objects only, and none
+    when it is not that of this database.
     """
-    found = check_storage(settings, report)
     with engine.connect() as connection:
         holders = lock_crowds(connection) + table_locks(connection)
         if holders:
             # The comparison would wait for them, or find no lock.
             ended = "history seal, on a machine with the key file, ends the session; then check again"
-            return [*found, *(f"{holder} ({ended})" for holder in holders)]
+            return [f"{holder} ({ended})" for holder in holders]
         require_surroundings(connection)
         require_own_tables(connection)
         require_whole(connection)
         require_served(connection)
         newer = applied_by_newer(connection)
-        if newer is not None:
-            return [*found, f"{newer}; check with the newer version"]
+    found = _check_storage(engine, settings, report)
+    if newer is not None:
+        return [*found, f"{newer}; check with the newer version"]
+    with engine.connect() as connection:
         differences = [str(difference) for difference in _differences(connection, settings)]
         refused = list(check_sign_in(connection, settings, sound=not differences))
         return [*found, *differences, *refused, *_unsealed(connection), *burnt_case_ids(connection)]
 
 
-def optional(engine: Engine) -> str | None:
-    """Return a sentence about what would help an operator and is not required; None without such."""
+def optional(engine: Engine) -> list[str]:
+    """Return a sentence for each thing that would help an operator and is not required."""
     with engine.connect() as connection:
-        return unused_statistics(connection)
+        statistics = unused_statistics(connection)
+    with Session(engine) as session:
+        is_known = registered(session).identity is not None
+    anonymous = "the database has no identity yet, so its storage has no marker: init_db makes both"
+    return [*([] if is_known else [anonymous]), *([] if statistics is None else [statistics])]
+
+
+def _check_storage(engine: Engine, settings: Settings, report: Report) -> list[str]:
+    """Return what is wrong with the storage of the settings; it is tried only when it is the right one."""
+    if settings.audio_storage_type == "local" and not settings.audio_storage_root.is_dir():
+        return check_storage(settings, report)
+    try:
+        with Session(engine) as session:
+            _require_own(session, open_backend(settings.audio_storage_type, **settings.storage_options()))
+    except DBAPIError as error:
+        return [f"the storage was not tried, since its owner cannot be read: {first_line(error.orig or error)}"]
+    except SpeechError as error:
+        return [f"the storage: {error}"]
+    return check_storage(settings, report)
+
+
+def _require_own(session: Session, storage: StorageBackend) -> None:
+    """Raise unless this database may write to the storage; without an identity it may where there is no marker."""
+    register = registered(session) if _has_register(session) else None
+    if register is None or register.identity is None:
+        require_unclaimed(storage)
+    else:
+        require_owned(register, storage, identify(register, storage))
 
 
 def _newer(engine: Engine) -> str | None:

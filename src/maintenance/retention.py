@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text, update
@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from src.database.models import ActivityArchive, ActivityLog, ActivitySeal, Case
 from src.errors import Conflict, InvalidInput
+from src.maintenance.archive_storage import storage_id_of
 from src.maintenance.brief_waits import BRIEFLY
 from src.maintenance.log_archives import read_lines, without_payloads, write_month
+from src.maintenance.restored import restoration_of
 from src.storage import StorageBackend, keys
 
 BASELINES_AT_ONCE = 1_000
@@ -46,6 +48,7 @@ def archive_month(session: Session, storage: StorageBackend, month: date) -> Act
         month=month,
         storage_key=stored.key,
         storage_type=storage.name,
+        storage_id=storage_id_of(session, storage),
         size_bytes=stored.size,
         sha256=stored.sha256 or _sha256(storage, stored.key),
         entry_count=count,
@@ -88,6 +91,7 @@ def erase_archived(
             continue
         stored = storage.put(keys.history_key(archive.month), without_payloads(_lines(storage, archive), selected))
         archive.storage_key, archive.size_bytes = stored.key, stored.size
+        archive.storage_type, archive.storage_id = storage.name, storage_id_of(session, storage)
         archive.sha256 = stored.sha256 or _sha256(storage, stored.key)
         detail = {"month": f"{archive.month}", "entries": sorted(selected)}
         _append(session, "history.erased", detail)
@@ -97,9 +101,16 @@ def erase_archived(
 
 
 def forget_replaced(session: Session, storage: StorageBackend) -> int:
-    """Delete archive files without a row, left by a kill or replaced by an erasure; return how many."""
+    """Delete archive files without a row, left by a kill or replaced by an erasure; return how many.
+
+    Those that may be newer than the backup from which this database was restored are kept.
+    """
     known = set(session.scalars(select(ActivityArchive.storage_key)))
-    unknown = [found.key for found in storage.list("history") if found.key not in known]
+    restored = restoration_of(session)
+    unknown = [
+        found.key for found in storage.list("history")
+        if found.key not in known and not (restored is not None and restored.is_newer(found.modified))
+    ]  # fmt: skip
     return sum(storage.delete(key) for key in unknown)
 
 
@@ -109,9 +120,9 @@ def _require_finished(session: Session, month: date, partition: str) -> None:
     if session.scalar(select(func.to_regclass(f"public.{partition}"))) is None:
         raise Conflict(f"The partition {partition} does not exist: the month is archived already, or has no entries.")
     following = (month + timedelta(days=32)).replace(day=1)
-    first, end = (datetime.combine(day, time(), UTC) for day in (month, following))
     counted = select(func.count()).select_from(ActivityLog)
-    entries = session.scalar(counted.where(ActivityLog.created_at >= first, ActivityLog.created_at < end))
+    begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, following))
+    entries = session.scalar(counted.where(ActivityLog.created_at >= begin).where(ActivityLog.created_at < end))
     sealed = session.scalar(select(func.coalesce(func.sum(ActivitySeal.entry_count), 0))
                             .where(ActivitySeal.month == month))  # fmt: skip
     if entries != sealed:

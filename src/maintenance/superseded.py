@@ -7,17 +7,17 @@ with the size and the SHA-256 of the recording, which no session can change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from src.database.models import AudioFile, Case, StorageObject
 from src.errors import Conflict, LostUpdate, NotFound, StorageError
 from src.maintenance.brief_waits import brief_transaction, is_locked
+from src.maintenance.served_storages import ServedStorages, Storages, served
 from src.services.recordings.audit import log_as_owner
 from src.services.recordings.fixity import Outcome, read_again
 from src.storage import StorageBackend
@@ -36,7 +36,7 @@ class Unread:
     """A replaced object that was not compared, since a backend failed."""
 
     key: str
-    backend: str
+    backend: StorageBackend
     error: StorageError
 
 
@@ -45,18 +45,24 @@ class _Pair(NamedTuple):
 
     object_id: int
     key: str
+    storage_id: int | None
     backend: str
     audio_id: int
     case_id: int
     name: str
     path: str
     storage_type: str
+    path_storage_id: int | None
     size_bytes: int
     sha256: str
 
+    def backends(self, storages: ServedStorages) -> tuple[StorageBackend | None, StorageBackend | None]:
+        """Return the backend of the object, and that of the recording now; None for one that is not served."""
+        return storages.find(self.storage_id, self.backend), storages.find(self.path_storage_id, self.storage_type)
+
 
 def compare(
-    session: Session, storages: Mapping[str, StorageBackend], object_id: int
+    session: Session, storages: ServedStorages, object_id: int
 ) -> Differs | Unread | Literal["kept back"] | None:
     """Compare a replaced object and its successor with the recording; if both have its bytes, queue it for removal.
 
@@ -66,15 +72,16 @@ def compare(
     pair = _pair(session, object_id)
     if not isinstance(pair, _Pair):
         return pair
-    if not {pair.backend, pair.storage_type} <= storages.keys():
+    before, now = pair.backends(storages)
+    if before is None or now is None:
         return "kept back"
-    reading = pair.storage_type
+    reading = now
     result: tuple[Outcome, Outcome] | StorageError
     try:
         # Outside a transaction: it may take longer than the idle timeout.
-        now_there = read_again(storages[reading], pair.path, pair.size_bytes, pair.sha256)
-        reading = pair.backend
-        result = now_there, read_again(storages[reading], pair.key, pair.size_bytes, pair.sha256)
+        now_there = read_again(now, pair.path, pair.size_bytes, pair.sha256)
+        reading = before
+        result = now_there, read_again(before, pair.key, pair.size_bytes, pair.sha256)
     except StorageError as error:
         result = error
     try:
@@ -103,7 +110,7 @@ def _settled(session: Session, pair: _Pair, now_there: Outcome, before: Outcome)
     return Differs(pair.key, finding)
 
 
-def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_id: int) -> str:
+def point_back(session: Session, storages: Storages, audio_id: int) -> str:
     """Give a recording, whose object is missing or damaged, the newest object with its bytes that it had before.
 
     Returns the key. The object with the wrong bytes is queued for removal; one in a backend that is not in `storages`
@@ -111,19 +118,20 @@ def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_i
     or none of those before has its bytes, or a session keeps it locked, LostUpdate when the recording is moved
     meanwhile, and a StorageError.
     """
+    storages = served(session, storages)
     with session.begin():
         pairs = _pairs(session, audio_id)
     if not pairs:
         raise NotFound(f"Recording {audio_id} does not exist, or no object that it had before is kept.")
     now = pairs[0]
-    is_known = now.storage_type in storages
-    if is_known and read_again(storages[now.storage_type], now.path, now.size_bytes, now.sha256) == "sound":
+    _, present = now.backends(storages)
+    if present is not None and read_again(present, now.path, now.size_bytes, now.sha256) == "sound":
         raise Conflict(f"Recording {audio_id} has its bytes; there is nothing to point back.")
     for pair in pairs:
-        known = storages.get(pair.backend)
+        known, _ = pair.backends(storages)
         if known is not None and read_again(known, pair.key, pair.size_bytes, pair.sha256) == "sound":
             try:
-                _switch(session, pair, is_wrong=is_known)
+                _switch(session, pair, is_wrong=present is not None)
             except DBAPIError as error:
                 if not is_locked(error):
                     raise
@@ -135,15 +143,18 @@ def point_back(session: Session, storages: Mapping[str, StorageBackend], audio_i
     raise Conflict(f"No kept object has the bytes of recording {audio_id}; ingest the original file again.")
 
 
+_Present = aliased(StorageObject)
 _OF_A_PAIR = (
     StorageObject.id,
     StorageObject.key,
+    StorageObject.storage_id,
     StorageObject.backend,
     StorageObject.audio_file_id,
     AudioFile.case_id,
     AudioFile.name,
     AudioFile.path,
     AudioFile.storage_type,
+    select(_Present.storage_id).where(_Present.key == AudioFile.path).correlate(AudioFile).scalar_subquery(),
     AudioFile.size_bytes,
     AudioFile.sha256,
 )

@@ -12,7 +12,6 @@ deleting, which are final.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,16 +22,17 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from src.database.connection.driver_errors import first_line
 from src.database.models import AudioFile, Case, StorageObject
-from src.errors import StorageError, StorageUnavailable
+from src.errors import ObjectNotFound, StorageError, StorageUnavailable
 from src.maintenance.brief_waits import brief_transaction, is_locked
+from src.maintenance.restored import Restoration, restoration_of
+from src.maintenance.served_storages import ServedStorages, Storages, raise_sequences, served, unserved
 from src.maintenance.superseded import Differs, compare
 from src.services.recordings.audit import log_as_owner
 from src.storage import StorageBackend, keys
+from src.storage.marker import require_recognised
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
-_AT_ONCE = 1_000
-_AREAS = ("archive", "cases")
 
 
 @dataclass
@@ -45,6 +45,10 @@ class Sweep:
     incomplete: int = 0
     kept_back: int = 0
     """Objects with a live writer, under a legal hold, with locked rows, or in a backend that was not passed here."""
+    unserved: list[str] = field(default_factory=list)
+    """A sentence for each storage with objects that was not passed here: its name, and how many."""
+    offered: list[str] = field(default_factory=list)
+    """Keys of objects that may have become recordings after the backup from which this database was restored."""
     failed: dict[str, str] = field(default_factory=dict)
     differing: dict[str, str] = field(default_factory=dict)
     """Objects that were replaced by other bytes than their recording has, and are therefore kept, with the finding."""
@@ -52,7 +56,7 @@ class Sweep:
 
 def sweep(
     session: Session,
-    storages: StorageBackend | Mapping[str, StorageBackend],
+    storages: Storages,
     *,
     older_than: timedelta = DAY,
     grace: timedelta = MONTH,
@@ -65,74 +69,36 @@ def sweep(
     and than a backup takes. An object that a move replaced is removed only if it and its successor are read and have
     the bytes of the recording; otherwise it is kept, and reported again after `older_than`. An object whose bytes
     cannot be removed keeps its row, with the error and the number of attempts; the sweep continues with the others.
+
+    Raises ConfigurationError before anything is removed for a storage without its marker or of another database,
+    Quarantined for a copy of a database; and during the sweep when an object and the marker of its storage are absent,
+    which is an unmounted disk and not a removal.
     """
-    by_name = dict(storages) if isinstance(storages, Mapping) else {storages.name: storages}
+    by_name = served(session, storages)
+    raise_sequences(session, by_name)
     done = Sweep()
+    with session.begin():
+        restored = restoration_of(session)
+    done.failed |= by_name.left_out
+    done.unserved = unserved(session, by_name)
     for row_id in _ids(session, AudioFile.id, _marked(grace)):
         _purge_or_report(session, row_id, grace, done)
     for row_id in _ids(session, StorageObject.id, _superseded(older_than)):
         _compare(session, by_name, row_id, done)
     for row_id in _ids(session, StorageObject.id, _garbage(older_than)):
-        _remove(session, by_name, row_id, older_than, done)
-    for storage in by_name.values():
+        _remove(session, by_name, row_id, older_than, done, restored)
+    for storage in by_name.every():
         # Only storages that answered: the others were removed above.
         try:
             done.incomplete += storage.sweep_incomplete(older_than).removed
         except StorageError as error:
             done.failed[f"{storage.name}: incomplete uploads"] = str(error)
-    failed = len(done.failed) + len(done.differing)
+    failed = len(done.failed) + len(done.differing) + len(done.unserved)
     if done.removed_objects or failed:
         with session.begin():
             detail = {"objects": done.removed_objects, "size_bytes": done.removed_bytes, "failed": failed}
             log_as_owner(session, "storage.swept", detail={**detail, "outcome": "failed" if failed else "done"})
     return done
-
-
-def unknown_objects(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> Iterator[str]:
-    """Yield the keys of objects without a row that were written `older_than` ago; lists the whole storage.
-
-    A kill leaves none, since a row is committed before the first byte. They come from a writer that lost its database
-    and continued, belong to another database, or to rows that a restored older backup does not have: check first.
-    """
-    for area in _AREAS:
-        after: str | None = None
-        while True:
-            page = []
-            for found in storage.list(area, after=after):
-                page.append(found)
-                if len(page) == _AT_ONCE:
-                    break
-            if not page:
-                break
-            after = page[-1].key
-            with session.begin():
-                # Queried after the listing: every listed object had its row before its first byte.
-                known = set(
-                    session.scalars(select(StorageObject.key).where(StorageObject.key.in_([f.key for f in page])))
-                )
-                now = session.scalars(select(func.now())).one()
-            yield from (f.key for f in page if f.key not in known and f.modified <= now - older_than)
-
-
-def remove_unknown(session: Session, storage: StorageBackend, *, older_than: timedelta = DAY) -> list[str]:
-    """Remove what `unknown_objects` yields, except of cases under a legal hold; return the removed keys.
-
-    Only where no other database uses the storage. Raises StorageError for one that cannot be removed; those before it
-    are removed, and the log has their count.
-    """
-    removed: list[str] = []
-    try:
-        for key in unknown_objects(session, storage, older_than=older_than):
-            with session.begin():
-                if not _names_held_case(session, key):
-                    storage.delete(key)
-                    removed.append(key)
-    finally:
-        if removed:
-            with session.begin():
-                detail = {"name": storage.name, "objects": len(removed), "outcome": "unknown objects removed"}
-                log_as_owner(session, "storage.swept", detail=detail)
-    return removed
 
 
 def _ids(session: Session, column: InstrumentedAttribute[int], wanted: ColumnElement[bool]) -> list[int]:
@@ -156,7 +122,7 @@ def _superseded(older_than: timedelta) -> ColumnElement[bool]:
     return and_(StorageObject.state == "superseded", StorageObject.delete_after <= func.now() - older_than)
 
 
-def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, done: Sweep) -> None:
+def _compare(session: Session, by_name: ServedStorages, row_id: int, done: Sweep) -> None:
     outcome = compare(session, by_name, row_id)
     if isinstance(outcome, Differs):
         done.differing[outcome.key] = outcome.finding
@@ -165,7 +131,7 @@ def _compare(session: Session, by_name: dict[str, StorageBackend], row_id: int, 
     elif outcome is not None:
         done.failed[outcome.key] = str(outcome.error)
         if isinstance(outcome.error, StorageUnavailable):
-            by_name.pop(outcome.backend)
+            by_name.drop(outcome.backend)
 
 
 def _purge_or_report(session: Session, row_id: int, grace: timedelta, done: Sweep) -> None:
@@ -185,7 +151,7 @@ def _purge_or_report(session: Session, row_id: int, grace: timedelta, done: Swee
 def _purge(session: Session, row_id: int, grace: timedelta) -> bool:
     """Delete a recording that is marked, unless its case is under a hold; a trigger queues its object for removal."""
     case_id = session.scalar(select(AudioFile.case_id).where(AudioFile.id == row_id, _marked(grace)))
-    if case_id is None or _is_held(session, case_id):
+    if case_id is None or is_held(session, case_id):
         return False
     gone = session.execute(
         delete(AudioFile)
@@ -200,20 +166,31 @@ def _purge(session: Session, row_id: int, grace: timedelta) -> bool:
     return True
 
 
-def _remove(
-    session: Session, by_name: dict[str, StorageBackend], row_id: int, older_than: timedelta, done: Sweep
+def _remove(  # noqa: PLR0917 - what a removal needs
+    session: Session,
+    by_name: ServedStorages,
+    row_id: int,
+    older_than: timedelta,
+    done: Sweep,
+    restored: Restoration | None,
 ) -> None:
     try:
         with brief_transaction(session):
             found = _claim(session, row_id, older_than)
-            if found is None or found.backend not in by_name:
+            storage = None if found is None else by_name.find(found.storage_id, found.backend)
+            if found is None or storage is None:
                 done.kept_back += 1
                 return
-            key, backend, size, *_ = found
+            key, size = found.key, found.size_bytes
+            forgotten = restored is not None and found.state == "pending" and restored.may_be_live(found.created_at)
+            if forgotten and keys.is_valid(key) and _is_stored(storage, key):
+                done.offered.append(key)
+                return
             session.execute(delete(StorageObject).where(StorageObject.id == row_id))
             # Earlier versions accepted keys that no storage does: no bytes can have such a key.
-            if keys.is_valid(key):
-                by_name[backend].delete(key)
+            if keys.is_valid(key) and not storage.delete(key):
+                # Gone already, after a kill; or the disk is not mounted, and the transaction rolls back.
+                require_recognised(storage)
     except StorageError as error:
         done.failed[key] = str(error)
         with session.begin():
@@ -223,19 +200,27 @@ def _remove(
             session.execute(
                 update(StorageObject).where(StorageObject.id.in_(unlocked.scalar_subquery())).values(values)
             )
-        if isinstance(error, StorageUnavailable):
+        if isinstance(error, StorageUnavailable) and storage is not None:
             # Its timeout is waited for once, not for each object.
-            by_name.pop(backend)
+            by_name.drop(storage)
         return
     done.removed_objects += 1
     done.removed_bytes += size or 0
 
 
+def _is_stored(storage: StorageBackend, key: str) -> bool:
+    try:
+        storage.head(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
 def _claim(session: Session, row_id: int, older_than: timedelta) -> Any:
     """Lock an object that is still garbage and has no live writer, and return its columns; None when it cannot be."""
     # Only what a removal needs: a value elsewhere in the row that cannot be read must not stop the sweep.
-    columns = (StorageObject.key, StorageObject.backend, StorageObject.size_bytes, StorageObject.state,
-               StorageObject.case_id)  # fmt: skip
+    columns = (StorageObject.key, StorageObject.backend, StorageObject.storage_id, StorageObject.size_bytes,
+               StorageObject.state, StorageObject.case_id, StorageObject.created_at)  # fmt: skip
     found = session.execute(
         select(*columns).where(StorageObject.id == row_id, _garbage(older_than)).with_for_update(skip_locked=True)
     ).one_or_none()
@@ -245,18 +230,10 @@ def _claim(session: Session, row_id: int, older_than: timedelta) -> Any:
         free = session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": found.key})
         if not free or not found.key.startswith("archive/"):
             return found if free else None
-    return None if _is_held(session, found.case_id) else found
+    return None if is_held(session, found.case_id) else found
 
 
-def _names_held_case(session: Session, key: str) -> bool:
-    area, owner, *_ = key.split("/")
-    if area == "cases":
-        return _is_held(session, int(owner))
-    case_id = session.scalar(select(AudioFile.case_id).where(AudioFile.id == int(owner)))
-    return case_id is not None and _is_held(session, case_id)
-
-
-def _is_held(session: Session, case_id: int) -> bool:
+def is_held(session: Session, case_id: int) -> bool:
     # Placing a hold locks the same row: it waits for this transaction, or counts as placed here, as any other lock.
     active = select(Case.active_holds).where(Case.id == case_id).with_for_update(read=True, skip_locked=True)
     holds = session.scalar(active)

@@ -3,6 +3,7 @@
 from src.storage.contract import Capabilities, ObjectInfo, StorageBackend, SweepReport, UrlMethod, Usage
 from src.storage.keys import archive_key, case_key, extension_of
 from src.storage.local import LocalStorage
+from src.storage.marker import MarkedBackend
 from src.storage.memory import FaultStep, MemoryStorage
 from src.storage.registry import open_backend, register_backend
 from src.storage.s3 import Encryption, S3Storage
@@ -12,6 +13,7 @@ __all__ = [
     "Encryption",
     "FaultStep",
     "LocalStorage",
+    "MarkedBackend",
     "MemoryStorage",
     "ObjectInfo",
     "S3Storage",

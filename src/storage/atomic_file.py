@@ -73,6 +73,10 @@ class NamedFile:
     def publish(self, folder: int, name: str) -> None:
         os.link(self._name, name, src_dir_fd=self._incomplete, dst_dir_fd=folder, follow_symlinks=False)
 
+    def replace(self, folder: int, name: str) -> None:
+        """Give it that name, in place of the file that has it, atomically."""
+        os.rename(self._name, name, src_dir_fd=self._incomplete, dst_dir_fd=folder)
+
     def close(self) -> None:
         try:
             with suppress(FileNotFoundError):  # removed by an operator

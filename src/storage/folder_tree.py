@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,13 +63,17 @@ class FolderTree:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
         self._device: int | None = None
+        self._inode: int | None = None
+        self.recognise: Callable[[int], bool] | None = None
+        """Whether an open folder is this root, when it is on another device or is another folder than at first use."""
 
     @contextmanager
     def folder(self, *components: str, create: bool = False) -> Iterator[int]:
         """Yield a descriptor of that folder and close it afterwards.
 
         Raises FileNotFoundError when the folder is missing and `create` is False, OSError for other failures, and
-        StorageUnavailable when the root is on another device than at the first use.
+        StorageUnavailable when the root is another folder than at the first use, or on another device, without its
+        marker.
         """
         descriptor = self._open_root()
         try:
@@ -77,6 +81,19 @@ class FolderTree:
                 child = _enter(descriptor, component, create=create)
                 os.close(descriptor)
                 descriptor = child
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def existing_root(self) -> Iterator[int | None]:
+        """Yield a descriptor of the root as it is now, or None when it does not exist; creates nothing."""
+        try:
+            descriptor = os.open(self.root.resolve(), _OPEN_FOLDER)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
             yield descriptor
         finally:
             os.close(descriptor)
@@ -90,16 +107,24 @@ class FolderTree:
         except OSError as error:
             # A missing root is a missing disk, not an empty storage: ObjectNotFound would report a loss.
             raise storage_error(error, self.root) from error
-        device = os.fstat(descriptor).st_dev
+        status = os.fstat(descriptor)
         if self._device is None:
-            self._device = device
-        if device != self._device:
+            self._device, self._inode = status.st_dev, status.st_ino
+        # Without a marker only another device is certainly another storage.
+        changed = status.st_dev != self._device or (self.recognise is not None and status.st_ino != self._inode)
+        if changed and not self._is_recognised(descriptor):
             os.close(descriptor)
             # Bytes written below a mount point are hidden when the disk is mounted again.
             raise StorageUnavailable(
-                f"The storage at {self.root} is on another device than at first use; mount its disk again, or restart."
+                f"The storage at {self.root} is on another device or in another folder than at first use; mount its"
+                " disk again, or restart."
             )
+        self._device, self._inode = status.st_dev, status.st_ino
         return descriptor
+
+    def _is_recognised(self, descriptor: int) -> bool:
+        with as_storage_error(self.root):
+            return self.recognise is not None and self.recognise(descriptor)
 
 
 def _enter(folder: int, name: str, *, create: bool) -> int:

@@ -14,10 +14,10 @@ from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from src.errors import IntegrityFailure, NoSpace, ObjectExists, ObjectNotFound, UnsupportedOperation
-from src.storage import keys
+from src.storage import keys, marker_file
 from src.storage.arguments import checked_choice, checked_size, checked_window, size_mismatch
 from src.storage.atomic_file import INCOMPLETE, AtomicFile, NamedFile, links_unnamed, open_unnamed, sweep
 from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
@@ -55,6 +55,23 @@ class LocalStorage:
     def root(self) -> Path:
         """The root as an absolute path; symbolic links are resolved at the first use."""
         return self._tree.root
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """See `MarkedBackend.location`."""
+        return {"root": os.fspath(self.root.resolve())}
+
+    def read_marker(self) -> bytes | None:
+        """See `MarkedBackend.read_marker`; from then on another folder at this path is not the root."""
+        with as_storage_error(self.root), self._tree.existing_root() as root:
+            content = None if root is None else marker_file.read(root)
+        self._tree.recognise = self._tree.recognise or marker_file.recogniser(content)
+        return content
+
+    def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
+        """See `MarkedBackend.write_marker`."""
+        with as_storage_error(self.root), self._tree.folder(INCOMPLETE, create=True) as incomplete:
+            marker_file.write(incomplete, content, replaces=replaces)
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from src.errors import (
     IntegrityFailure,
@@ -67,6 +67,7 @@ class MemoryStorage:
         self._capacity_bytes = capacity_bytes
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
         self._faults: dict[str, _Fault] = {}
+        self._marker: bytes | None = None
         self._lock = threading.RLock()
         for step, error in (faults or {}).items():
             self.fail(step, error)
@@ -99,6 +100,22 @@ class MemoryStorage:
                     limit=1,
                 )
             self._objects[key] = (info, bytes([data[0] ^ 1]) + data[1:])
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """See `MarkedBackend.location`; empty, since no other program can open this memory."""
+        return {}
+
+    def read_marker(self) -> bytes | None:
+        """See `MarkedBackend.read_marker`."""
+        return self._marker
+
+    def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
+        """See `MarkedBackend.write_marker`."""
+        with self._lock:
+            if self._marker != replaces:
+                raise ObjectExists("Another marker was written meanwhile; markers are never replaced unread.")
+            self._marker = content
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None

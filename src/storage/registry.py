@@ -39,6 +39,11 @@ def register_backend(name: str, factory: BackendFactory) -> None:
         )
 
 
+def is_registered(name: str) -> bool:
+    """Return whether a backend has this name in this process."""
+    return name in _factories
+
+
 def open_backend(name: str, /, **options: Any) -> StorageBackend:
     """The backend of that name, built by its factory from `options`; the built-in ones do not access the storage yet.
 

@@ -19,7 +19,7 @@ from src.errors import (
     ObjectNotFound,
     UnsupportedOperation,
 )
-from src.storage import keys
+from src.storage import keys, s3_marker
 from src.storage.arguments import checked_choice, checked_content_type, checked_size, checked_window
 from src.storage.content_disposition import content_disposition
 from src.storage.contract import URL_METHODS, Capabilities, ObjectInfo, SweepReport, UrlMethod, Usage
@@ -90,6 +90,19 @@ class S3Storage:
 
     def __repr__(self) -> str:
         return f"S3Storage({self._bucket.place}, prefix={self._bucket.prefix!r})"
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """See `MarkedBackend.location`."""
+        return self._bucket.location
+
+    def read_marker(self) -> bytes | None:
+        """See `MarkedBackend.read_marker`; one request."""
+        return s3_marker.read(self._bucket)
+
+    def write_marker(self, content: bytes, *, replaces: bytes | None) -> None:
+        """See `MarkedBackend.write_marker`; where the server ignores conditions, the later of two writers wins."""
+        s3_marker.write(self._bucket, content, encryption=self._encryption, replaces=replaces)
 
     def put(
         self, key: str, source: BinaryIO | bytes, *, size: int | None = None, content_type: str | None = None

@@ -74,6 +74,12 @@ class Bucket:
             "secret_access_key": secret_access_key,
             "session_token": session_token,
         }
+        self.location = {
+            "bucket": name,
+            "prefix": self.prefix.removesuffix("/"),
+            "endpoint_url": endpoint_url,
+            "region": region,
+        }
         self._clients: dict[int, Any] = {}
 
     @property

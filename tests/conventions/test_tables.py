@@ -40,6 +40,7 @@ NAMED_FOR_THEIR_PURPOSE = {
     "case_notes_search_idx": "the words of a note",
     "analysis_results_search_idx": "the words of a summary",
     "storage_objects_garbage_idx": "rows that the sweeper reads",
+    "storages_unmarked_key": "one storage of a backend without markers",
     "processing_jobs_open_key": "one open job of a kind per recording",
     "processing_jobs_queue_idx": "the order in which jobs are claimed",
     "processing_jobs_lease_idx": "expired leases",
@@ -70,7 +71,7 @@ READABLE = {
 NATURAL_FOREIGN_KEYS = {("audio_files", "path"): "storage_objects.key"}
 
 # Rows that are deactivated and not deleted: deleting one may scan the tables that refer to it.
-KEPT_TABLES = {"users", "user_roles", *LOOKUP_TABLES}
+KEPT_TABLES = {"users", "user_roles", "storages", *LOOKUP_TABLES}
 
 # The case id is nullable: the log also contains entries on users and settings.
 CASE_OPTIONAL = {"activity_logs", "case_access_changes"}
@@ -186,7 +187,7 @@ def test_the_list_of_names_for_a_purpose_has_no_stale_entry():
 def test_no_column_is_an_enum_or_a_regconfig(table):
     # Enums are not leakproof, and a regconfig blocks pg_upgrade.
     kinds = {column.name: column.type.compile(postgresql.dialect()).upper() for column in table.columns}
-    scalar = "BIGINT|BYTEA|DATE|DOUBLE PRECISION|JSONB|TIMESTAMP WITH TIME ZONE|TSVECTOR|XID8"
+    scalar = "BIGINT|BYTEA|DATE|DOUBLE PRECISION|JSONB|TIMESTAMP WITH TIME ZONE|TSVECTOR|UUID|XID8"
     allowed = rf"{scalar}|(INTEGER|BOOLEAN|TEXT)(\[\])?"
 
     assert {name: kind for name, kind in kinds.items() if not re.fullmatch(allowed, kind)} == {}
@@ -256,7 +257,9 @@ def test_a_table_has_policies_and_grants_for_all_roles_or_is_closed(table):
     else:
         assert ADMIN_ROLE in with_policy & with_grant
         assert with_policy >= with_grant
-        assert APP_ROLE in with_policy or table.name in {"activity_seals", "activity_archives", "storage_objects"}
+        assert APP_ROLE in with_policy or table.name in {
+            "activity_seals", "activity_archives", "storage_objects", "storages"
+        }  # fmt: skip
         assert (WIDE_ROLE in with_policy, WIDE_ROLE in with_grant) == (APP_ROLE in with_policy, APP_ROLE in with_grant)
 
 

@@ -180,6 +180,9 @@ def test_a_downgraded_schema_is_reported_and_repaired_by_the_next_run(new_operat
     assert operator.init_db().returncode == 0
     assert operator.alembic("downgrade", "base").returncode == 0
     assert_one_line(operator.init_db("--check"), "no schema yet")
+    # The storage belongs to the identity that the downgrade removed.
+    assert_one_line(operator.init_db(), "this database has no identity yet")
+    (operator.folder / "storage" / "audio" / ".storage.json").unlink()
     assert operator.init_db().returncode == 0
     assert operator.init_db("--check").returncode == 0
 

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.engine import PoolOptions, make_engine
@@ -20,6 +22,9 @@ from src.database.provisioning.logins import provide_logins
 from src.database.testing import FAST
 from src.errors import ConfigurationError
 from src.maintenance import initialisation
+from src.maintenance.claiming import claim
+from src.storage import LocalStorage
+from src.storage.marker import Marker
 
 CONTENT = """
 SELECT md5(concat((SELECT string_agg(t::text, ',' ORDER BY id) FROM users t),
@@ -50,6 +55,10 @@ class Checked:
         settings = Settings(_env_file=None, **{**self.options, **options})
         return initialisation.check(self.engine, settings, self.notes.append)
 
+    def claim(self, folder):
+        with Session(self.engine) as session:
+            claim(session, LocalStorage(folder))
+
     def sql(self, statement):
         with self.engine.begin() as connection:
             result = connection.execute(text(statement))
@@ -59,6 +68,7 @@ class Checked:
 @pytest.fixture
 def checked(owner, speech_server, tmp_path):
     checked = Checked(owner, tmp_path, speech_server.keys)
+    checked.claim(tmp_path)
     yield checked
     for login in speech_server.logins:
         checked.sql(f"ALTER ROLE {login.name} LOGIN VALID UNTIL 'infinity' CONNECTION LIMIT -1")
@@ -111,12 +121,32 @@ def test_the_storage_is_tried_too(checked, tmp_path):
     (found,) = checked.check(audio_storage_root=tmp_path / "nowhere")
     assert "nowhere, is missing" in found
     assert not (tmp_path / "nowhere").exists()
-    (tmp_path / "audio").mkdir()
+    checked.claim(tmp_path / "audio")
     (tmp_path / "audio" / "cases").write_text("a file")
     (found,) = checked.check(audio_storage_root=tmp_path / "audio")
     assert found.startswith(f"the storage: The storage at {tmp_path}/audio cannot be used (Not a directory)")
     (found,) = checked.check(audio_storage_type="s3")
     assert found.startswith("the storage: S3_BUCKET is not set")
+
+
+def test_a_storage_of_another_database_is_named_and_not_tried(checked, tmp_path):
+    other = LocalStorage(tmp_path / "other")
+    other.write_marker(Marker(uuid4(), uuid4(), 0, "another").to_bytes(), replaces=None)
+    before = sorted(path.name for path in (tmp_path / "other").iterdir())
+    (found,) = checked.check(audio_storage_root=tmp_path / "other")
+    assert "of database" in found
+    assert "another" in found
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == before
+
+
+def test_a_database_without_an_identity_is_named_and_works_where_no_marker_is(checked, tmp_path):
+    assert not any("no identity" in note for note in initialisation.optional(checked.engine))
+    checked.sql("DELETE FROM storages; DELETE FROM database_identities")
+    (found,) = checked.check()
+    assert "has no identity" in found
+    (tmp_path / "new").mkdir()
+    assert checked.check(audio_storage_root=tmp_path / "new") == []
+    assert any("no identity" in note for note in initialisation.optional(checked.engine))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +176,7 @@ class Entrance:
         self._folder = folder
         settings = Settings(_env_file=None, key_file=folder / "keys.json", audio_storage_root=folder)
         self.engine = make_engine(self.socket_url, PoolOptions(size=1))
-        initialisation.initialise(self.engine, settings, lambda _: None)
+        initialisation.initialise(self.engine, settings, lambda _: None, storage=LocalStorage(folder))
 
     def check(self, url, **options):
         engine = make_engine(url, PoolOptions(size=1))

@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 22
+-- revision 1001, declarations of build 24
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -593,6 +593,11 @@ ALTER INDEX public.cases_case_code_excl ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
+-- database_identities
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.database_identities
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+ALTER TABLE public.database_identities ENABLE ROW LEVEL SECURITY;
+
 -- languages
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.languages
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
@@ -876,6 +881,18 @@ CREATE POLICY storage_objects_admin_all ON public.storage_objects FOR ALL TO sti
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT SELECT ON public.storage_objects TO sti_admin;
 ALTER TABLE public.storage_objects ALTER COLUMN sha256 SET STATISTICS 0;
+
+-- storages
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.storages
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.storages
+    FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
+ALTER TABLE public.storages ENABLE ALWAYS TRIGGER refuse_truncate;
+ALTER TABLE public.storages ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS storages_admin_select ON public.storages;
+CREATE POLICY storages_admin_select ON public.storages FOR SELECT TO sti_admin
+    USING ((SELECT public.actor_may('*', '*')));
+GRANT SELECT ON public.storages TO sti_admin;
 
 -- transcription_segments
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transcription_segments

@@ -50,8 +50,7 @@ def test_rows_belong_to_the_case_and_are_captured(db, owner, case_id):
 
 
 @pytest.mark.parametrize(("actor", "role"), [
-    ("alice", "sti_app"), ("alice", "sti_wide"), ("root", "sti_admin"),
-    ("bob", "sti_app"), ("bob", "sti_wide"),
+    ("alice", "sti_app"), ("root", "sti_admin"), ("bob", "sti_app"), ("bob", "sti_wide"),
 ])  # fmt: skip
 def test_every_session_role_has_the_permissions_of_its_actor(db, owner, case_id, actor, role):
     may = actor != "bob"

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
@@ -37,8 +38,8 @@ NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": 
 SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
 HIDDEN_TABLES = {
     "actor_keys", "activity_archives", "activity_seals", "case_access_changes", "case_accesses", "log_overflows",
-    "login_throttles", "name_locks",
-    "protected_tables", "storage_objects",
+    "login_throttles", "name_locks", "database_identities",
+    "protected_tables", "storage_objects", "storages",
 }  # fmt: skip
 
 
@@ -207,6 +208,9 @@ def rows_written_by(populated: Populated, name: str, case: int) -> dict[str, dic
         "activity_archives": {"month": "2026-01-01", "storage_key": key, "storage_type": "local", "size_bytes": 1,
                               "sha256": "0" * 64, "entry_count": 0},
         "protected_tables": {"name": "cases", "declaration": "{}"},
+        "storages": {"name": "local", "storage": UUID(int=1)},
+        "database_identities": {"id": 1, "identity": UUID(int=1), "system_identifier": 1, "database_oid": 1,
+                                "confirmed_at": "2026-01-01"},
         "name_locks": {"digest": "x"},
         "log_overflows": {"counter": 1, "ends_at": datetime(2026, 1, 1, tzinfo=UTC), "dropped": 1, "entry_id": 1},
         "login_throttles": {"user_id": user, "failures": 1, "last_failed_at": datetime(2026, 1, 1, tzinfo=UTC)},

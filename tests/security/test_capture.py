@@ -24,7 +24,7 @@ SESSION_OPTIONS = {"actor": "alice", "reason": 'because of O\'Brien\nand "quotes
 UNCAPTURED = {"transcription_segments", "transcription_sources", "activity_logs", "activity_seals",
               "activity_archives", "actor_keys", "case_access_changes", "case_accesses", "log_overflows",
               "login_throttles", "name_locks",
-              "protected_tables"}  # fmt: skip
+              "protected_tables", "database_identities", "storages"}  # fmt: skip
 
 
 @pytest.fixture

@@ -127,6 +127,8 @@ _SERIALIZATION: _Translation = (
 _VALUE: _Translation = (errors.InvalidInput, "A value cannot be stored: {text}.")
 _ENDED: _Translation = (errors.ServerUnreachable, "The server ended the connection: {text}. Try again.")
 _TRANSLATIONS: dict[str, _Translation] = {
+    "STI04": (errors.ConfigurationError, "Nothing was stored: {text}."),
+    "STI03": (errors.Quarantined, "The database is in quarantine: {text}."),
     "STI02": (errors.Conflict, "Rejected by a database rule: {text}."),
     "STI01": (errors.LeaseLost, "The lease is lost: {text}."),
     "42501": (errors.Forbidden, "The actor of this session may not do that: {text}."),

@@ -61,8 +61,10 @@ class Database:
     ) -> None:
         self.settings = settings
         self.storage = storage
-        # Other backends with recordings, by name: opened on first use.
+        # Other backends with recordings, opened on first use: by name, and by the id of their storage.
         self.storages: dict[str, Any] = {}
+        # Backends whose marker was compared, by id().
+        self.identified: dict[int, Any] = {}
         self.signing_key = signing_key
         pool = pool or PoolOptions()
         self._members = LoginPools.of(url, signing_key, pool)

@@ -13,7 +13,8 @@ Glossary
 - A *case* contains everything else; users who do not participate in it see none of it. Every table below a case has
   `case_id`, and composite foreign keys keep children and parents in the same case.
 - An *audio file* is a recording: facts about it and the key of its bytes. The bytes are a *storage object*, which has
-  a row of its own from before the first byte is written until after the last one is gone.
+  a row of its own from before the first byte is written until after the last one is gone. It lies in a *storage*, a
+  folder or a bucket with a marker, which the database knows.
 - A *transcription* is one version of what was said in a recording, in one language; it is never edited: a correction
   is a new version. The newest version and the *accepted* one may differ.
 - An *analysis result* is one version of an analysis of a recording, with the transcription that it is based on.
@@ -39,6 +40,7 @@ from src.database.models.jobs import ProcessingJob
 from src.database.models.limits import LogOverflow, NameLock  # noqa: F401 - registers tables that no session reads
 from src.database.models.permission_subjects import PermissionSubject
 from src.database.models.protected_tables import ProtectedTable
+from src.database.models.storages import DatabaseIdentity, Storage
 from src.database.models.transcriptions import Language, Transcription, TranscriptionSegment, TranscriptionSource
 from src.database.models.users import ActorKey, LoginThrottle, User, UserRole
 from src.database.schema.creation import protect
@@ -64,6 +66,7 @@ __all__ = [
     "CasePriority",
     "CaseStatus",
     "CaseStatusMove",
+    "DatabaseIdentity",
     "Language",
     "LegalHold",
     "LoginThrottle",
@@ -71,6 +74,7 @@ __all__ = [
     "ProcessingJob",
     "ProtectedTable",
     "Sentiment",
+    "Storage",
     "StorageObject",
     "Transcription",
     "TranscriptionSegment",

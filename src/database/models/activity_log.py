@@ -195,12 +195,14 @@ class ActivityArchive(Record):
         CheckConstraint("size_bytes >= 0 AND entry_count >= 0", name="counts_positive"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
         Index("activity_archives_month_idx", "month"),
+        Index("activity_archives_storage_id_idx", "storage_id"),
     )
     __plain__ = frozenset({"storage_key", "storage_type", "sha256"})
 
     month: Mapped[date]
     storage_key: Mapped[str] = guarded(most=1024, least=1, unique=True)
     storage_type: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    storage_id: Mapped[int | None] = mapped_column(ForeignKey("storages.id", ondelete="RESTRICT"))
     size_bytes: Mapped[int]
     sha256: Mapped[str] = mapped_column(comment="of the compressed file")
     entry_count: Mapped[int]

@@ -156,6 +156,9 @@ class StorageObject(Record):
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
+    storage_id: Mapped[int | None] = guarded(
+        ForeignKey("storages.id", ondelete="RESTRICT"), comment="null: announced before the database had an identity"
+    )
     announced_by_id: Mapped[int | None] = guarded(
         ForeignKey("users.id", ondelete="RESTRICT"), comment="null: the owner of the database, not a session"
     )
@@ -245,7 +248,7 @@ class AudioFile(Versioned, Record):
         size=16 << 10,
         once=True,
         server_default=text("'{}'::jsonb"),
-        comment="bucket and version in the backend; never a credential",
+        comment="storage: the id of the storage that has the bytes, set by a trigger",
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
     archive_reason: Mapped[str | None] = guarded(most=2000, least=1, info=PERSONAL, server_default=FetchedValue())

@@ -17,7 +17,7 @@ from src.database.provisioning.catalog_details import DetailKey
 from src.database.provisioning.differences import Difference, Kind
 from src.database.provisioning.extensions import NAME_INDEXES
 
-# Seals continue their chain, and init_db numbers signing keys as a continuation of those in key files.
+# init_db numbers signing keys itself, as a continuation of those in key files; seals are numbered without gaps.
 _NUMBERED_OTHERWISE = {"activity_seals", "actor_keys"}
 # These change no row, and hold their lock for a moment only.
 _MENDED = {"comment", "table comment", "replica identity"}

@@ -20,7 +20,7 @@ ROLES = FOLDER / "roles.sql"
 FILES = (
     "revision", "replication", "readable_values_1", "permission_names_1", "permission_names_2", "job_kinds_1", "actor",
     "access", "private_columns", "permission_subjects", "case_access", "permissions_explained", "limits", "locks",
-    "rows", "guards", "statuses", "storage_objects", "activity_log", "log_limits", "capture",
+    "rows", "guards", "statuses", "storages", "storage_objects", "activity_log", "log_limits", "capture",
     "transcription_versions", "restore", "seals", "unsealed", "search_text_1", "search_query", "search", "sign_in",
     "jobs",
 )  # fmt: skip

@@ -6,6 +6,7 @@ reader of the output has gone.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import sys
@@ -19,12 +20,17 @@ from typing import Annotated, Any
 import typer
 from click import ClickException
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from src.config import Settings
 from src.database.connection.addresses import describe, owner_url
 from src.database.connection.command_errors import explain
 from src.database.connection.engine import PoolOptions, make_engine
+from src.errors import ConfigurationError
+from src.maintenance.served_storages import ServedStorages, serve
 from src.maintenance.terminal import discard_output, flush, printable, say
+from src.services.recordings.locating import open_registered, require_marker
+from src.services.recordings.registered import KnownStorage, Register, read_register
 from src.storage import StorageBackend, open_backend
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -57,6 +63,43 @@ def owner_engine(settings: Settings, name: str, *, announced: bool = False) -> I
 def storage_of(settings: Settings) -> StorageBackend:
     """Return the storage for new recordings. Raises ConfigurationError for S3 without a bucket."""
     return open_backend(settings.audio_storage_type, **settings.storage_options())
+
+
+def import_backends(settings: Settings) -> None:
+    """Import the modules of AUDIO_STORAGE_MODULES, which register backends. Raises ConfigurationError."""
+    for module in filter(None, (part.strip() for part in settings.audio_storage_modules.split(","))):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"AUDIO_STORAGE_MODULES: the module {module!a} cannot be imported ({error}); correct its name, or"
+                " PYTHONPATH."
+            ) from error
+
+
+def served_storages(session: Session, settings: Settings) -> ServedStorages:
+    """Return the storages that the database knows, and that of the settings, compared with their markers.
+
+    Raises ConfigurationError and Quarantined: see `serve`.
+    """
+    import_backends(settings)
+    current = storage_of(settings)
+    backends = [current]
+    with session.begin():
+        register = read_register(session)
+    if register is None or register.identity is None:
+        # Before init_db: what the settings describe.
+        if current.name != "local":
+            backends.append(open_backend("local", root=settings.audio_storage_root))
+        elif settings.s3_bucket is not None:
+            backends.append(open_backend("s3", **settings.s3_options()))
+
+    def open_known(register: Register, known: KnownStorage) -> StorageBackend:
+        backend = open_registered(known, settings)
+        require_marker(register, backend, known)
+        return backend
+
+    return serve(session, backends, open_registered=open_known)
 
 
 def run(function: Callable[..., None], name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from psycopg2.errors import LockNotAvailable
@@ -12,11 +12,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from src.config import load_settings
+from src.config import Settings, load_settings
 from src.database.connection.addresses import key_path, serving_logins
 from src.database.connection.key_file import KeyFile
-from src.database.scripts.command import owner_engine, run_several, storage_of
+from src.database.models import ActivityArchive
+from src.database.scripts.command import owner_engine, run_several, served_storages, storage_of
 from src.errors import InvalidInput
+from src.maintenance.archive_storage import ArchiveStorage
 from src.maintenance.baselines import write_baselines
 from src.maintenance.ending_sessions import LONGEST_BLOCKING, LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
@@ -30,8 +32,10 @@ from src.maintenance.seal_schedule import (
     sealing_key,
     verifying_key,
 )
+from src.maintenance.served_storages import raise_sequences, serve
 from src.maintenance.terminal import say
 from src.services.history import verify as verify_history
+from src.storage import StorageBackend
 
 Month = Annotated[str, typer.Argument(help="The month, such as 2026-01.")]
 
@@ -63,7 +67,11 @@ def seal(
                 for ended in end_holders(session, url, longest=longest, blocking=blocking):
                     say(f"ended: {ended}", err=True)
         unprepared = _prepare_partitions(session)
+        storages = serve(session, [storage_of(settings)])
         sealed = seal_as_owner(session, sealing_key(settings), heads_of(settings), storage_of(settings))
+        if sealed:
+            # A copy of this database that was made before recognises itself by its smaller number.
+            raise_sequences(session, storages)
         waiting = note_delay(session, limit=timedelta(minutes=limit))
     say(f"sealed: {sealed}")
     overdue = waiting.age > timedelta(minutes=limit)
@@ -96,14 +104,16 @@ def _prepare_partitions(session: Session) -> bool:
 def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months too.")] = True) -> None:
     """Recompute all hashes; exit 1 with a line for each finding."""
     settings = load_settings()
-    with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
-        report = verify_history(
-            session,
-            key=verifying_key(settings),
-            heads=heads_of(settings),
-            archives=archives,
-            storage=storage_of(settings) if archives else None,
-        )
+    with owner_engine(settings, "history") as engine, Session(engine) as session:
+        storage = _archives(session, settings) if archives and _has_archives(session) else None
+        with session.begin():
+            report = verify_history(
+                session,
+                key=verifying_key(settings),
+                heads=heads_of(settings),
+                archives=archives,
+                storage=storage,
+            )
     for line in report.lines():
         say(line)
     if report.in_default_partition:
@@ -125,9 +135,11 @@ def export(month: Month, target: Annotated[Path, typer.Argument(help="The file t
 def archive(month: Month) -> None:
     """Move a finished and sealed month into the storage and drop it from the database."""
     settings = load_settings()
-    with owner_engine(settings, "history") as engine, Session(engine) as session, session.begin():
-        made = archive_month(session, storage_of(settings), _month(month))
-        say(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
+    with owner_engine(settings, "history") as engine, Session(engine) as session:
+        storage = _archives(session, settings)
+        with session.begin():
+            made = archive_month(session, storage, _month(month))
+            say(f"archived: {made.entry_count} entries, {made.size_bytes} bytes, {made.storage_key}")
 
 
 def erase(
@@ -139,7 +151,7 @@ def erase(
     """Erase what the log and its archives say about a case or a user; that entries existed stays provable."""
     settings = load_settings()
     with owner_engine(settings, "history") as engine, Session(engine) as session:
-        erased = erase_everywhere(session, storage_of(settings), case_id=case, username=user, reason=reason)
+        erased = erase_everywhere(session, _archives(session, settings), case_id=case, username=user, reason=reason)
     say(f"erased: {erased}")
 
 
@@ -148,6 +160,20 @@ def baseline() -> None:
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session:
         written = write_baselines(session)
     say(f"baselines: {written.entries}, digests: {written.digests}")
+
+
+def _archives(session: Session, settings: Settings) -> StorageBackend:
+    """Return the storages of archived months as one, compared with their markers."""
+    storages = served_storages(session, settings)
+    return cast("StorageBackend", ArchiveStorage(session, storages, storage_of(settings)))
+
+
+def _has_archives(session: Session) -> bool:
+    try:
+        with session.begin():
+            return session.scalar(select(ActivityArchive.id).limit(1)) is not None
+    except DBAPIError:
+        return False  # the verification says why the table cannot be read
 
 
 def _month(name: str) -> date:

@@ -53,8 +53,10 @@ def init_db(
         return
     announce(settings, "init_db")
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
-    for note in storage_of(settings).probe().notes:
-        say(f"storage: {note}")
+    storage = storage_of(settings)
+    if initialisation.require_own_place(settings, storage):
+        for note in storage.probe().notes:
+            say(f"storage: {note}")
     administrator = None if admin is None else _administrator(settings, admin)
     url = owner_url(settings)
     if create_database(url):
@@ -64,6 +66,7 @@ def init_db(
             engine,
             settings,
             say,
+            storage=storage,
             force=force,
             administrator=administrator,
             reset_login=reset_login,
@@ -79,8 +82,8 @@ def init_db(
 def _check(settings: Settings) -> None:
     with owner_engine(settings, "init_db") as engine:
         found = initialisation.check(engine, settings, say)
-        note = None if found else initialisation.optional(engine)
-    if note is not None:
+        notes = [] if found else initialisation.optional(engine)
+    for note in notes:
         say(note, err=True)
     for sentence in found:
         say(sentence)

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from src.config import Settings, load_settings
-from src.database.scripts.command import owner_engine, run_several
-from src.maintenance import superseded, sweeping
+from src.config import load_settings
+from src.database.scripts.command import owner_engine, run_several, served_storages
+from src.maintenance import superseded, sweeping, unknown_objects
 from src.maintenance.fixity_rounds import verify_all
+from src.maintenance.served_storages import unserved
 from src.maintenance.terminal import say
-from src.storage import StorageBackend, open_backend
 
+_DECIDE = "adopt it with storage adopt, or name it to sweep remove-unknown"
 Hours = Annotated[float, typer.Option(min=0, help="Leave out objects younger than this.")]
 
 
@@ -28,7 +29,7 @@ def storage(
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
         done = sweeping.sweep(
-            session, _storages(settings), older_than=timedelta(hours=hours), grace=timedelta(days=days)
+            session, served_storages(session, settings), older_than=timedelta(hours=hours), grace=timedelta(days=days)
         )
     say(
         f"purged: {done.purged_recordings}, removed: {done.removed_objects} ({done.removed_bytes} bytes),"
@@ -36,7 +37,11 @@ def storage(
     )
     for key, reason in (done.failed | done.differing).items():
         say(f"{key}: {reason}", err=True)
-    if done.failed or done.differing:
+    for sentence in done.unserved:
+        say(sentence, err=True)
+    for key in done.offered:
+        say(f"{key}: kept, since it may be a recording that is newer than the restored backup; {_DECIDE}", err=True)
+    if done.failed or done.differing or done.unserved or done.offered:
         raise typer.Exit(1)
 
 
@@ -44,25 +49,48 @@ def unknown(*, hours: Hours = 24) -> None:
     """List objects without a row in the database. Reads the whole storage."""
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
-        for each in _storages(settings).values():
-            for key in sweeping.unknown_objects(session, each, older_than=timedelta(hours=hours)):
+        for each in served_storages(session, settings).every():
+            for key in unknown_objects.unknown_objects(session, each, older_than=timedelta(hours=hours)):
                 say(f"{each.name}: {key}")
 
 
-def remove_unknown(*, hours: Hours = 24) -> None:
+def remove_unknown(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Only these; needed for objects newer than a restore.")
+    ] = None,
+    *,
+    hours: Hours = 24,
+) -> None:
     """Remove objects without a row in the database: only where no other database uses the storage."""
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
-        for each in _storages(settings).values():
-            for key in sweeping.remove_unknown(session, each, older_than=timedelta(hours=hours)):
+        storages = served_storages(session, settings)
+        left, removed = 0, set[str]()
+        for each in storages.every():
+            age = timedelta(hours=hours)
+            listed = [] if keys else list(
+                unknown_objects.unknown_objects(session, each, older_than=age, after_restore=True)
+            )  # fmt: skip
+            left += len(listed)
+            for key in unknown_objects.remove_unknown(session, each, older_than=age, named=keys or ()):
                 say(f"{each.name}: {key}, removed")
+                removed.add(key)
+    kept = sorted({*(keys or ())} - removed)
+    for key in kept:
+        say(f"{key}: kept: it has a row, its case is under a legal hold, or it does not exist", err=True)
+    if left:
+        say(
+            f"{left} objects may be newer than the restored backup, and were kept: storage offered lists them", err=True
+        )
+    if kept:
+        raise typer.Exit(1)
 
 
 def point_back(recording: Annotated[int, typer.Argument(help="The id of the recording.")]) -> None:
     """Give a recording whose bytes are wrong since a move the object that it had before, if that has its bytes."""
     settings = load_settings()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
-        key = superseded.point_back(session, _storages(settings), recording)
+        key = superseded.point_back(session, served_storages(session, settings), recording)
     say(f"recording {recording}: {key}")
 
 
@@ -75,21 +103,17 @@ def verify(
     settings = load_settings()
     counted: Counter[str] = Counter()
     with owner_engine(settings, "sweep") as engine, Session(engine) as session:
-        for check in verify_all(session, _storages(settings), unchecked_for=timedelta(days=days), sample=sample):
+        storages = served_storages(session, settings)
+        left_out = [*unserved(session, storages), *(f"{name}: {why}" for name, why in storages.left_out.items())]
+        for check in verify_all(session, storages, unchecked_for=timedelta(days=days), sample=sample):
             counted[check.outcome] += 1
             if check.outcome != "sound":
                 say(f"recording {check.audio_id}: {check.outcome} ({check.key})")
     say(", ".join(f"{outcome}: {counted[outcome]}" for outcome in ("sound", "missing", "damaged")))
-    if counted["missing"] or counted["damaged"]:
+    for sentence in left_out:
+        say(sentence, err=True)
+    if counted["missing"] or counted["damaged"] or left_out:
         raise typer.Exit(1)
-
-
-def _storages(settings: Settings) -> dict[str, StorageBackend]:
-    """Every backend that the settings describe: recordings may have moved between them."""
-    storages = {"local": open_backend("local", root=settings.audio_storage_root)}
-    if settings.s3_bucket is not None:
-        storages["s3"] = open_backend("s3", **settings.s3_options())
-    return storages
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
--- build 10 · sha256 3bdc37f5544a
+-- build 11 · sha256 3f7406901440
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -136,6 +136,7 @@ BEGIN
     IF NOT public.actor_may('job', 'claim') THEN
         RAISE EXCEPTION 'claiming jobs needs the permission job.claim' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    PERFORM public.require_confirmed();
     PERFORM public.require_seconds('lease_seconds', lease_seconds, 1, 2147483647);
     PERFORM public.require_free_lease();
     PERFORM public.end_expired_leases(kinds);

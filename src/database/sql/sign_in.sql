@@ -1,4 +1,4 @@
--- build 6 · sha256 4bbe1fc97394
+-- build 7 · sha256 3661b4307d08
 -- Signing in: a password hash is returned only for a token with the purpose `login`.
 --
 -- The text of a statement is visible to other sessions of the same login, and in the log of the server. So hashes are
@@ -27,9 +27,13 @@ REVOKE ALL ON FUNCTION public.login_wait(bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION public.credential(token text)
 RETURNS TABLE (user_id bigint, username text, password_hash text, is_active boolean, wait_seconds double precision)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-    SELECT u.id, u.username, u.password_hash, u.is_active, public.login_wait(u.id) FROM public.users u
-     WHERE lower(u.username) = lower(public.verify_token(token, 'login'))
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    PERFORM public.require_confirmed();
+    RETURN QUERY
+        SELECT u.id, u.username, u.password_hash, u.is_active, public.login_wait(u.id) FROM public.users u
+         WHERE lower(u.username) = lower(public.verify_token(token, 'login'));
+END
 $body$;
 REVOKE ALL ON FUNCTION public.credential(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.credential(text) TO sti_app, sti_wide, sti_admin;

@@ -1,4 +1,4 @@
--- build 7 · sha256 7ca41a313210
+-- build 9 · sha256 a9e246c2f43a
 -- Stored objects: the rows that name the bytes of recordings, and their states.
 --
 -- A row in `storage_objects` is committed in a separate transaction before the first byte is written, so that a crash
@@ -58,11 +58,14 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.case_of_recording(bigint, text) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION public.announce_object(case_id bigint, key text, backend text)
+-- `storage` and `owner` are what the marker of the storage says (storages.sql).
+CREATE OR REPLACE FUNCTION public.announce_object(
+    case_id bigint, key text, backend text, storage uuid DEFAULT NULL, owner uuid DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     acting bigint := public.actor_id();
     announced bigint;
+    storage_row bigint;
 BEGIN
     -- Runs in a separate transaction, so it cannot check access to the case: the case may have been created in a
     -- transaction that is still open. Announcing gives no access: only recordings of the case can adopt the object.
@@ -78,17 +81,22 @@ BEGIN
     IF NOT coalesce(public.is_key_of_case(key, case_id), false) THEN
         RAISE EXCEPTION 'key %: not a key of case %', key, case_id USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    INSERT INTO public.storage_objects (case_id, key, backend, announced_by_id)
-    VALUES (announce_object.case_id, announce_object.key, announce_object.backend, acting) RETURNING id INTO announced;
+    storage_row := public.claimed_storage(backend, storage, owner);
+    INSERT INTO public.storage_objects (case_id, key, backend, storage_id, announced_by_id)
+    VALUES (announce_object.case_id, announce_object.key, announce_object.backend, storage_row, acting)
+    RETURNING id INTO announced;
     RETURN announced;
 END
 $body$;
-REVOKE ALL ON FUNCTION public.announce_object(bigint, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.announce_object(bigint, text, text) TO sti_app, sti_wide, sti_admin;
+REVOKE ALL ON FUNCTION public.announce_object(bigint, text, text, uuid, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.announce_object(bigint, text, text, uuid, uuid) TO sti_app, sti_wide, sti_admin;
 
 CREATE OR REPLACE FUNCTION public.adopt_object()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    place bigint;
 BEGIN
+    PERFORM public.require_confirmed();
     -- The bytes are durable before the row commits: their object was announced in a separate transaction, and becomes
     -- live together with the recording or not at all.
     UPDATE public.storage_objects o
@@ -96,13 +104,17 @@ BEGIN
      WHERE o.key = NEW.path AND o.case_id = NEW.case_id AND o.backend = NEW.storage_type
        -- A recording may return to an object that it had before.
        AND (o.state = 'pending' OR TG_OP = 'UPDATE' AND o.state = 'superseded' AND o.audio_file_id = NEW.id)
-       AND public.is_key_of_recording(o.key, NEW.id) AND public.is_in_archive(o.key) = NEW.is_archived;
+       AND public.is_key_of_recording(o.key, NEW.id) AND public.is_in_archive(o.key) = NEW.is_archived
+    RETURNING o.storage_id INTO place;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'path %: case % has no pending object with this key; store the bytes first',
             NEW.path, NEW.case_id
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'audio_files_case_id_path_fkey',
                   TABLE = 'audio_files';
     END IF;
+    -- The word of the session does not count: this is where the bytes are read from.
+    NEW.storage_config := (NEW.storage_config - 'storage')
+        || coalesce((SELECT jsonb_build_object('storage', s.storage) FROM public.storages s WHERE s.id = place), '{}');
     RETURN NEW;
 END
 $body$;
@@ -111,6 +123,7 @@ REVOKE ALL ON FUNCTION public.adopt_object() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.release_object()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
+    PERFORM public.require_confirmed();
     UPDATE public.storage_objects o
        SET state = CASE TG_OP WHEN 'DELETE' THEN 'deleting' ELSE 'superseded' END, delete_after = now(),
            audio_file_id = OLD.id
@@ -171,6 +184,7 @@ DECLARE
     case_id integer := public.case_of_recording(audio_file_id, 'delete');
     marked timestamptz;
 BEGIN
+    PERFORM public.require_confirmed();
     IF deleted THEN
         PERFORM public.require_no_hold(case_id, 'audio_files');
     END IF;

@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from src.errors import ObjectNotFound, StorageError
+from src.errors import ConfigurationError, ObjectNotFound, StorageError
 from src.services.history.archived_months import read_lines
 from src.services.history.chain import merkle_root, unpack
 from src.services.history.entry_hashes import sha256
@@ -107,7 +107,7 @@ def check_archives(session: Session, storage: ArchiveStorage) -> Iterator[Findin
             intact.append(archive)
         except ObjectNotFound:
             yield Finding("archive", f"the archived month {month} is missing in the storage")
-        except StorageError as error:
+        except (ConfigurationError, StorageError) as error:
             yield Finding("archive", f"the archived month {month} cannot be read: {error}")
         except _MALFORMED as error:
             yield Finding("archive", f"the archived month {month} is malformed: {error!r}")

@@ -57,17 +57,27 @@ _CHECKS = (
     _Check(
         "the objects of recordings",
         "row",
-        {"audio_files": _RECORDINGS, "storage_objects": _OBJECTS},
+        {
+            "audio_files": (*_RECORDINGS, "storage_config"),
+            "storage_objects": (*_OBJECTS, "storage_id"),
+            "storages": ("id", "storage"),
+        },
         """
         SELECT pg_catalog.format('audio_files %s: %s', a.id, CASE
                    WHEN o.key IS NULL THEN 'no stored object has its path'
                    WHEN o.case_id IS DISTINCT FROM a.case_id THEN 'its stored object belongs to another case'
                    WHEN o.state IS DISTINCT FROM 'live' THEN 'its stored object is ' || coalesce(o.state, 'unknown')
                    WHEN o.backend IS DISTINCT FROM a.storage_type THEN 'its stored object is in another backend'
+                   WHEN a.storage_config ->> 'storage' IS DISTINCT FROM s.marker
+                       THEN 'its stored object is in another storage'
                    ELSE 'its stored object has another size or sha256' END)
           FROM public.audio_files a LEFT JOIN public.storage_objects o ON o.key = a.path
+          LEFT JOIN (
+            SELECT s.id, pg_catalog.format('%s', s.storage) AS marker FROM public.storages s) s ON s.id = o.storage_id
          WHERE o.key IS NULL OR o.case_id IS DISTINCT FROM a.case_id OR o.state IS DISTINCT FROM 'live'
-            OR o.backend IS DISTINCT FROM a.storage_type OR o.size_bytes <> a.size_bytes OR o.sha256 <> a.sha256
+            OR o.backend IS DISTINCT FROM a.storage_type
+            OR a.storage_config ->> 'storage' IS DISTINCT FROM s.marker
+            OR o.size_bytes <> a.size_bytes OR o.sha256 <> a.sha256
          ORDER BY a.id
         """,
     ),

@@ -52,7 +52,8 @@ _SEALS = {
                        "details"),
 }  # fmt: skip
 # Besides the captured tables.
-_READ = ("activity_archives", "activity_logs", "activity_seals", "transcription_segments", "transcription_sources")
+_READ = ("activity_archives", "activity_logs", "activity_seals", "storages", "transcription_segments",
+         "transcription_sources")  # fmt: skip
 # The classes of errors that tampering can cause: data, writing in a read-only transaction, functions, syntax or access,
 # limits, input and output, damage.
 _OF_TAMPERING = ("22", "25", "38", "39", "42", "54", "58", "P0", "XX")
@@ -78,8 +79,9 @@ def verify(
 
     Trusts no object of the database but its tables, and these only in the form that the models declare: names resolve
     in `pg_catalog`, no function of `public` is called, nothing can be written meanwhile, and hashes are computed here.
-    An administrator sees the rows by policies, which call `actor_may`: as a proof, verify as the owner. Can run
-    concurrently with writers, does not depend on settings of the session, nor change them. Raises Forbidden unless the
+    An administrator sees the rows by policies, which call `actor_may`, and finds archived months in several storages by
+    `storage_register`: as a proof, verify as the owner. Can run concurrently with writers, does not depend on settings
+    of the session, nor change them. Raises Forbidden unless the
     actor is an administrator or the database's owner, since other actors do not see all entries.
     """
     report = Report()
@@ -193,9 +195,9 @@ class _Verification:
             self._report.left_out += unread
             return
         if storage is None and unread and "database" in session.info:
-            from src.services.recordings.context import storage_of  # noqa: PLC0415 - only for archived months
+            from src.services.recordings.context import ArchivedMonths  # noqa: PLC0415 - only for archived months
 
-            storage = storage_of(session)
+            storage = ArchivedMonths(session)
         if storage is None:
             self._report.not_read += unread
         else:

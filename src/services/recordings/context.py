@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from src.database.connection.actor_tokens import Actor
@@ -19,9 +19,13 @@ from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import Case
 from src.errors import ConfigurationError, Conflict, Forbidden, NotFound
 from src.services.parameters import id_of
+from src.services.recordings.locating import candidates, identify_once, locate
+from src.services.recordings.registered import identify, read_register, require_owned
 from src.storage import StorageBackend, open_backend
 
 PROBE_TIMEOUT_SECONDS = 300.0
+# Qualified: verification pins a search_path without public.
+_ARCHIVE = text("SELECT a.storage_type, a.storage_id FROM public.activity_archives a WHERE a.storage_key = :key")
 ORPHANED = "These bytes were already ingested, or removed by a sweep; upload them again."
 
 
@@ -50,29 +54,40 @@ class CaseContext:
 
     @classmethod
     def _in(cls, database: Database, session: Session, case_id: int) -> Self:
-        return cls(session, database, case_id, storage_in(database), probe_timeout(database))
+        return cls(session, database, case_id, current_backend(database), probe_timeout(database))
 
-    def backend(self, name: str) -> StorageBackend:
+    def backend(self, name: str, storage: str | None) -> StorageBackend:
         """Return the backend that a row names. Raises ConfigurationError when it is not described here."""
-        return backend_in(self.database, name)
+        return backend_of(self.session, name, storage)
 
     def lock(self, key: str) -> None:
         """Keep sweeps away from an announced object until this transaction ends; see `lock_object`."""
         lock_object(self.session, key)
 
-    def reserve(self, key: str, storage: StorageBackend) -> None:
+    def reserve(self, key: str, storage: StorageBackend) -> str | None:
         """Announce an object in a transaction of its own, then lock it until this transaction ends."""
-        announce(self.database, self.session, self.case_id, key, storage)
+        storage_id = announce(self.database, self.session, self.case_id, key, storage)
         self.lock(key)
+        return storage_id
 
 
 def storage_of(session: Session) -> StorageBackend:
-    """Return the backend that this session's database keeps new recordings in; opened once per Database."""
-    return storage_in(database_of(session))
+    """Return the backend that this session's database keeps new recordings in; opened once per Database.
+
+    Raises ConfigurationError when it is not a storage that this database knows.
+    """
+    return storage_in(session, database_of(session))
 
 
-def storage_in(database: Database) -> StorageBackend:
-    """Return the backend that this database keeps new recordings in; opened once."""
+def storage_in(session: Session, database: Database) -> StorageBackend:
+    """Return the backend that this database keeps new recordings in; see `storage_of`."""
+    backend = current_backend(database)
+    identify_once(session, database, backend)
+    return backend
+
+
+def current_backend(database: Database) -> StorageBackend:
+    """Return the backend for new recordings without accessing it; opened once."""
     if database.storage is None:
         if database.settings is None:
             database.storage = open_backend("local", root=Path("storage/audio"))
@@ -82,37 +97,51 @@ def storage_in(database: Database) -> StorageBackend:
     return backend
 
 
-def backend_of(session: Session, name: str) -> StorageBackend:
+def backend_of(session: Session, name: str, storage: str | None = None) -> StorageBackend:
     """Return the backend that a row names: that of the settings, or one registered with `keep_backend`.
 
-    Raises ConfigurationError when the settings do not describe that backend.
+    `storage` is the id in `storage_config` of the recording: it is found where its marker is, at the place of the
+    settings or where it was registered. Raises ConfigurationError when that is another storage or none.
     """
-    return backend_in(database_of(session), name)
-
-
-def backend_in(database: Database, name: str) -> StorageBackend:
-    """Return the backend of this name; see `backend_of`."""
-    current = storage_in(database)
-    if name == current.name:
-        return current
-    if name not in database.storages:
-        options = None
-        if database.settings is not None and name == "local":
-            options = {"root": database.settings.audio_storage_root}
-        elif database.settings is not None and name == "s3":
-            options = database.settings.s3_options()
-        if options is None:
-            raise ConfigurationError(
-                f"The storage {name!r} of this recording is not described here; register it with keep_backend()."
-            )
-        database.storages[name] = open_backend(name, **options)
-    backend: StorageBackend = database.storages[name]
+    database = database_of(session)
+    found = database.storages.get(storage or "")
+    if found is None and storage is not None:
+        found = locate(session, database, name, storage)
+    elif found is None:
+        found = _by_name(database, name)
+        identify_once(session, database, found)
+    backend: StorageBackend = found
     return backend
+
+
+class ArchivedMonths:
+    """The files of archived months of the log, each read from the storage that its row names."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, key: str) -> BinaryIO:
+        """Return the file of a month. Raises ObjectNotFound, ConfigurationError."""
+        row = self._session.execute(_ARCHIVE, {"key": key}).one_or_none()
+        if row is None or row.storage_id is None:
+            return storage_of(self._session).get(key)
+        register = read_register(self._session)
+        known = None if register is None else next(k for k in register.storages if k.id == row.storage_id)
+        return backend_of(self._session, row.storage_type, None if known is None else str(known.storage)).get(key)
 
 
 def keep_backend(database: Database, backend: StorageBackend) -> None:
     """Register one more backend, by its name, from which recordings of this database can be read."""
     database.storages[backend.name] = backend
+
+
+def _by_name(database: Database, name: str) -> StorageBackend:
+    found = next(candidates(database, name), None)
+    if found is None:
+        raise ConfigurationError(
+            f"The storage {name!r} of this recording is not described here; register it with keep_backend()."
+        )
+    return found
 
 
 def probe_timeout(database: Database) -> float:
@@ -138,10 +167,23 @@ def require_verb(session: Session, case_id: int, verb: str) -> None:
         raise Forbidden(f"The actor of this session lacks the verb {verb!r} in case {case_id}.")
 
 
-def announce(database: Database, actor: Session | Actor, case_id: int, key: str, storage: StorageBackend) -> None:
-    """Commit the row that names an object, before its first byte is written."""
+def announce(database: Database, actor: Session | Actor, case_id: int, key: str, storage: StorageBackend) -> str | None:
+    """Commit the row that names an object, before its first byte is written; return the id of its storage.
+
+    Reads the marker first: a disk may have been unmounted, or another database may own the storage by now.
+    """
     with database.side_session(actor) as side:
-        side.execute(select(func.public.announce_object(case_id, key, storage.name)))
+        register = read_register(side)
+        found = None
+        if register is not None:
+            found = identify(register, storage)
+            require_owned(register, storage, found)
+        storage_id = None if found is None else found[0].storage
+        owner = None if found is None or found[1] is None else found[1].owner
+        side.execute(
+            select(func.public.announce_object(case_id, key, storage.name, cast(storage_id, Uuid), cast(owner, Uuid)))
+        )
+    return None if storage_id is None else str(storage_id)
 
 
 def lock_object(session: Session, key: str) -> None:

@@ -19,6 +19,7 @@ from src.services.recordings.context import backend_of, require_verb
 from src.services.recordings.locations import AudioLocation, location_of
 from src.services.recordings.source_files import sha256_of
 from src.storage import StorageBackend
+from src.storage.marker import require_recognised
 
 Outcome = Literal["sound", "missing", "damaged"]
 FAULTS: dict[Outcome, str] = {
@@ -67,11 +68,15 @@ def verify(
 
 
 def read_again(storage: StorageBackend, key: str, size_bytes: int, sha256: str) -> Outcome:
-    """Compare an object with its expected size and digest. Raises StorageUnavailable."""
+    """Compare an object with its expected size and digest.
+
+    Raises StorageUnavailable, and ConfigurationError when the storage itself is missing: nothing counts as missing.
+    """
     try:
         with storage.get(key) as file:
             found = sha256_of(file)
     except ObjectNotFound:
+        require_recognised(storage)
         return "missing"
     return "sound" if found == (sha256, size_bytes) else "damaged"
 
@@ -102,7 +107,7 @@ def _verify_one(session: Session, audio_id: int) -> Check:
 
 def _checked(session: Session, location: AudioLocation) -> Outcome | None:
     """Read the bytes at a location and store the result; None when the recording is no longer there."""
-    backend = backend_of(session, location.backend)
+    backend = backend_of(session, location.backend, location.storage)
     outcome = read_again(backend, location.path, location.size_bytes, location.sha256)
     noted = session.scalar(select(func.public.note_check(location.audio_id, location.path, FAULTS.get(outcome))))
     return outcome if noted else None

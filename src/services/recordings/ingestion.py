@@ -19,6 +19,7 @@ from src.services import activity
 from src.services.parameters import in_session, language_by_code, require_choice
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import ORPHANED, CaseContext
+from src.services.recordings.locating import identify_once
 from src.services.recordings.source_files import (
     Source,
     content_type_of,
@@ -31,6 +32,7 @@ from src.services.recordings.source_files import (
 )
 from src.services.recordings.uploads import Received, Uploaded, stored
 from src.storage import keys
+from src.storage.marker import require_recognised
 
 OnDuplicate = Literal["add", "return", "refuse"]
 
@@ -94,8 +96,9 @@ def _from_source(
             if duplicate is not None and not _is_missing(context, duplicate):
                 return duplicate
         key = keys.case_key(context.case_id, keys.extension_of(name))
-        context.reserve(key, context.storage)
-        return stored(context.storage, file, key, case_id=context.case_id, name=name, facts=facts)
+        storage_id = context.reserve(key, context.storage)
+        received = stored(context.storage, file, key, case_id=context.case_id, name=name, facts=facts)
+        return replace(received, storage=storage_id)
 
 
 def _from_received(context: CaseContext, received: Received, attempt: Attempt) -> Received:
@@ -104,7 +107,7 @@ def _from_received(context: CaseContext, received: Received, attempt: Attempt) -
         raise InvalidInput(f"These bytes were received for case {received.case_id}; receive them for this one.")
     context.lock(received.key)
     try:
-        context.backend(received.backend).head(received.key)
+        context.backend(received.backend, received.storage).head(received.key)
     except ObjectNotFound as error:
         # A sweep was killed after it removed the bytes and before it committed.
         raise Conflict(ORPHANED) from error
@@ -116,6 +119,7 @@ def _from_uploaded(context: CaseContext, source: Uploaded, attempt: Attempt, *, 
     if not source.key.startswith(f"cases/{context.case_id}/"):
         raise InvalidInput(f"The key {source.key!r} was announced for another case.")
     context.lock(source.key)
+    identify_once(context.session, context.database, context.storage)
     with fetched(context.storage, source.key) as (file, sha256):
         size = attempt.size_bytes = size_of(file)
         facts = facts_of(file, context.probe_timeout_seconds, allow_non_audio=allow_non_audio)
@@ -174,9 +178,11 @@ def _duplicate(context: CaseContext, sha256: str, on_duplicate: OnDuplicate, *, 
 
 
 def _is_missing(context: CaseContext, audio: AudioFile) -> bool:
+    backend = context.backend(audio.storage_type, audio.storage_config.get("storage"))
     try:
-        context.backend(audio.storage_type).head(audio.path)
+        backend.head(audio.path)
     except ObjectNotFound:
+        require_recognised(backend)
         return True
     return False
 
@@ -191,7 +197,7 @@ def _repaired(context: CaseContext, duplicate: AudioFile, received: Received) ->
     key = received.key
     if duplicate.is_archived:
         # The stored key lies in the area of the case; a second copy is the price of a rare repair.
-        storage = context.backend(received.backend)
+        storage = context.backend(received.backend, received.storage)
         key = keys.archive_key(duplicate.id, keys.extension_of(key))
         context.reserve(key, storage)
         storage.copy(received.key, key)

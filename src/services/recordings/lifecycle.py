@@ -18,6 +18,7 @@ from src.services.recordings.context import CaseContext, keep_backend, require_v
 from src.services.recordings.locations import AudioLocation, location_of
 from src.services.sensitivity import mark, unmark
 from src.storage import StorageBackend, keys
+from src.storage.marker import read_marker, require_recognised
 
 
 def archive(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFile:
@@ -35,7 +36,7 @@ def archive(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFi
         if location.is_archived:
             raise Conflict(f"Recording {location.audio_id} is archived already; restore it first.")
         context = CaseContext.resolve(session, location.case_id)
-        _transfer(context, location, context.backend(location.backend), archived=True, reason=reason)
+        _transfer(context, location, context.backend(location.backend, location.storage), archived=True, reason=reason)
     return _changed(session, location, "audio.archived", {"reason": reason})
 
 
@@ -52,7 +53,7 @@ def restore(session: Session, audio: AudioFile | int) -> AudioFile:
         if not location.is_archived:
             raise Conflict(f"Recording {location.audio_id} is neither archived nor deleted: nothing to restore.")
         context = CaseContext.resolve(session, location.case_id)
-        _transfer(context, location, context.backend(location.backend), archived=False, reason=None)
+        _transfer(context, location, context.backend(location.backend, location.storage), archived=False, reason=None)
     return _changed(session, location, "audio.restored", {"from": "archive"})
 
 
@@ -64,10 +65,14 @@ def move(session: Session, audio: AudioFile | int, backend: StorageBackend) -> A
     """
     location = location_of(session, audio)
     with _attempt(session, location, "audio.moved"):
-        if location.backend == backend.name:
-            raise Conflict(f"Recording {location.audio_id} is in the storage {backend.name!r} already.")
         context = CaseContext.resolve(session, location.case_id)
-        context.backend(location.backend)
+        source = context.backend(location.backend, location.storage)
+        # Two storages of one name differ in their ids; without ids, the name decides.
+        found = None if location.storage is None else read_marker(backend)
+        if source is backend or (
+            location.backend == backend.name and (found is None or str(found.storage) == location.storage)
+        ):
+            raise Conflict(f"Recording {location.audio_id} is in the storage {backend.name!r} already.")
         keep_backend(context.database, backend)
         _transfer(context, location, backend, archived=location.is_archived, reason=location.archive_reason)
     return _changed(session, location, "audio.moved", {"from": location.backend, "to": backend.name})
@@ -128,12 +133,14 @@ def _transfer(
     context.reserve(key, backend)
     overtaken = f"Recording {location.audio_id} was moved or deleted in the meantime; repeat the whole transaction."
     try:
-        if location.backend == backend.name:
+        original = context.backend(location.backend, location.storage)
+        if original is backend:
             copy = backend.copy(location.path, key)
         else:
-            with context.backend(location.backend).get(location.path) as source:
+            with original.get(location.path) as source:
                 copy = backend.put(key, source, size=location.size_bytes)
     except ObjectNotFound as error:
+        require_recognised(original)
         if location_of(context.session, location.audio_id, deleted=True).path == location.path:
             raise
         raise LostUpdate(overtaken) from error

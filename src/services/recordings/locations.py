@@ -30,6 +30,8 @@ class AudioLocation:
     is_archived: bool
     archive_reason: str | None
     deleted: bool
+    storage: str | None
+    """The id of its storage; None for one from before the database had an identity."""
 
 
 def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = False) -> AudioLocation:
@@ -53,6 +55,7 @@ def location_of(session: Session, audio: AudioFile | int, *, deleted: bool = Fal
             AudioFile.is_archived,
             AudioFile.archive_reason,
             AudioFile.deleted_at.is_not(None),
+            AudioFile.storage_config["storage"].astext,
         ).where(AudioFile.id == audio_id)
     ).one_or_none()
     if row is None:

@@ -18,6 +18,7 @@ from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import backend_of
 from src.services.recordings.locations import AudioLocation, location_of
 from src.services.sensitivity import require_exportable
+from src.storage.marker import require_recognised
 
 MOST_LISTED = 1000
 
@@ -26,7 +27,7 @@ def open(session: Session, audio: AudioFile | int) -> BinaryIO:  # noqa: A001 - 
     """Return the recording's bytes as a seekable file that the caller closes; it outlives the session.
 
     Raises NotFound when the recording does not exist, is deleted or the actor may not read it, ObjectNotFound when its
-    bytes are gone.
+    bytes are gone, ConfigurationError when its storage is missing or another one.
     """
     location = location_of(session, audio)
     file = open_window(session, location)
@@ -37,14 +38,16 @@ def open(session: Session, audio: AudioFile | int) -> BinaryIO:  # noqa: A001 - 
 def open_window(session: Session, location: AudioLocation, *, offset: int = 0, length: int | None = None) -> BinaryIO:
     """Return a window of the bytes of a recording; a failure is logged, the reading itself is not."""
     with _attempt(session, location):
+        backend = backend_of(session, location.backend, location.storage)
         try:
-            return backend_of(session, location.backend).get(location.path, offset=offset, length=length)
+            return backend.get(location.path, offset=offset, length=length)
         except ObjectNotFound:
+            require_recognised(backend)
             # Archived and swept between the two: the row has the new key.
             moved = location_of(session, location.audio_id)
             if moved.path == location.path:
                 raise
-            return backend_of(session, moved.backend).get(moved.path, offset=offset, length=length)
+            return backend_of(session, moved.backend, moved.storage).get(moved.path, offset=offset, length=length)
 
 
 def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = timedelta(minutes=15)) -> str:
@@ -57,7 +60,7 @@ def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = tim
     location = location_of(session, audio)
     require_exportable(session, location.case_id, location.audio_id)
     with _attempt(session, location):
-        backend = backend_of(session, location.backend)
+        backend = backend_of(session, location.backend, location.storage)
         address = backend.url(location.path, expires_in=expires_in, filename=location.name)
     log_opened(session, location, {"url_seconds": round(expires_in.total_seconds())})
     return address

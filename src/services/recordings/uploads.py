@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import BinaryIO
 
@@ -18,10 +18,10 @@ from src.services.recordings.audit import FAILURES, logged_attempt
 from src.services.recordings.context import (
     CaseContext,
     announce,
+    current_backend,
     lock_object,
     probe_timeout,
     require_writable,
-    storage_in,
 )
 from src.services.recordings.source_files import Source, content_type_of, facts_of, name_of, opened, size_of
 from src.storage import StorageBackend, keys
@@ -41,6 +41,8 @@ class Received:
     size_bytes: int
     sha256: str
     facts: AudioFacts | None
+    storage: str | None = None
+    """The id of the storage that has the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,15 @@ def receive(
     user, file_name = Actor(actor), None
     try:
         file_name = name_of(source, name)
-        storage = storage_in(database)
+        storage = current_backend(database)
         with opened(source) as file:
             facts = facts_of(file, probe_timeout(database), allow_non_audio=allow_non_audio)
             key = keys.case_key(case_id, keys.extension_of(file_name))
-            announce(database, user, case_id, key, storage)
+            storage_id = announce(database, user, case_id, key, storage)
             with database.side_session(user) as side:
                 lock_object(side, key)
-                return stored(storage, file, key, case_id=case_id, name=file_name, facts=facts)
+                received = stored(storage, file, key, case_id=case_id, name=file_name, facts=facts)
+                return replace(received, storage=storage_id)
     except Forbidden:
         raise
     except FAILURES:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from src.storage.conformance.administration_tests import AdministrationConformance
 from src.storage.conformance.fixtures import slow_source
+from src.storage.conformance.marker_tests import MarkerConformance
 from src.storage.conformance.reading_tests import ReadingConformance
 from src.storage.conformance.writing_tests import WritingConformance
 from src.storage.contract import StorageBackend
@@ -22,7 +23,7 @@ from src.storage.contract import StorageBackend
 __all__ = ["BackendConformance", "slow_source"]
 
 
-class BackendConformance(WritingConformance, ReadingConformance, AdministrationConformance):
+class BackendConformance(WritingConformance, ReadingConformance, AdministrationConformance, MarkerConformance):
     """All conformance tests; see `BackendTests` for what a derived class overrides."""
 
     def test_backend_has_all_operations_and_a_name(self, backend: StorageBackend) -> None:

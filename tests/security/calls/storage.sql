@@ -37,3 +37,13 @@ SELECT key, state, size_bytes, sha256 FROM public.storage_objects ORDER BY id;
 
 -- as alice, bob, root
 SELECT backend, state, objects, size_bytes FROM public.storage_usage(%(case)s) ORDER BY 1, 2;
+
+-- as alice, bob, root, owner
+SELECT public.storage_register();
+
+-- as owner
+SELECT public.quarantine_reason(), public.require_confirmed(), public.claimed_storage('memory', NULL, NULL);
+INSERT INTO public.database_identities (id, identity, system_identifier, database_oid, confirmed_at)
+VALUES (1, '00000000-0000-0000-0000-000000000000', 1, 1, '2026-01-01T00:00:00Z') RETURNING id;
+SELECT public.quarantine_reason() IS NOT NULL, jsonb_exists(public.storage_register(), 'identity');
+DELETE FROM public.database_identities RETURNING id;

@@ -14,7 +14,7 @@ from tests.services.history.tampering_kinds import Tampering
 READ = (
     *captured_tables(Base.metadata),
     *(Base.metadata.tables[name] for name in ("activity_archives", "activity_logs", "activity_seals",
-                                              "protected_tables", "transcription_segments",
+                                              "protected_tables", "storages", "transcription_segments",
                                               "transcription_sources")),
 )  # fmt: skip
 _LOOSE = """

@@ -41,6 +41,7 @@ FUNCTIONS = tuple(
         ("is_owner_at_work", "", "boolean"),
         ("schema_revision", "", "text"),
         ("capture_arguments", "entity text", "text[]"),
+        ("storage_register", "", "jsonb"),
     )
 )
 POLICIES = (
@@ -70,6 +71,7 @@ POLICIES = (
             ("activity_types", "", "code !~ 'erased'"),
             ("transcription_sources", "", "true"),
             ("storage_objects", "", "true"),
+            ("storages", "", "true"),
         )
     ),
     Tampering("hidden, row security off", "ALTER TABLE cases DISABLE ROW LEVEL SECURITY", ("table",), words="cases"),

@@ -55,6 +55,7 @@ VIEWS = (
             ("case_notes", FORGED_NOTE.strip("; ")),
             ("languages", "UPDATE languages SET search_config = 'danish'"),
             ("protected_tables", "SELECT 1"),
+            ("storages", "SELECT 1"),
         )
     ),
     Tampering(

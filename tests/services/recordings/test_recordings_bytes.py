@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile, Case, StorageObject
 from src.errors import Conflict, Forbidden, LostUpdate, NotFound, ObjectNotFound, StorageUnavailable
-from src.maintenance import superseded, sweeping
+from src.maintenance import superseded, sweeping, unknown_objects
 from src.maintenance.fixity_rounds import verify_all
 from src.services import bulk, cases, history, recordings, work
 from src.services.recordings.fixity import read_again
@@ -303,7 +303,7 @@ def test_a_hold_protects_every_object_of_its_case(db, case, held_objects, storag
     done = sweep(grace=ZERO)
     assert (done.removed_objects, done.kept_back) == (1, 3)
     with Session(owner) as session:
-        assert sweeping.remove_unknown(session, storage, older_than=ZERO) == []
+        assert unknown_objects.remove_unknown(session, storage, older_than=ZERO) == []
     assert {info.key for info in storage.list()} == set(objects.values()) - {objects["upload"]}
     for name in ("live", "superseded", "deleting", "copy"):
         with pytest.raises(DBAPIError, match=r"legal hold|path_fkey"), owner.begin() as connection:
@@ -312,7 +312,7 @@ def test_a_hold_protects_every_object_of_its_case(db, case, held_objects, storag
         cases.release_hold(session, hold, reason="over")
     assert sweep().removed_objects == 3
     with Session(owner) as session:
-        assert len(sweeping.remove_unknown(session, storage, older_than=ZERO)) == 2
+        assert len(unknown_objects.remove_unknown(session, storage, older_than=ZERO)) == 2
     assert [info.key for info in storage.list()] == [objects["live"]]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from src.database import AudioFile, StorageObject
 from src.errors import Conflict, StorageUnavailable, UnsupportedOperation
-from src.maintenance import sweeping
+from src.maintenance import unknown_objects
 from src.services import recordings
 from tests.conftest import wav
 
@@ -61,9 +61,9 @@ def test_a_key_that_was_not_announced_cannot_be_ingested(db, case, tone, storage
     with pytest.raises(Conflict), db.session(actor="alice") as session:
         recordings.ingest(session, case, recordings.Uploaded(key))
     with Session(owner) as session:
-        assert list(sweeping.unknown_objects(session, storage, older_than=ZERO)) == [key]
-        assert list(sweeping.unknown_objects(session, storage)) == []
-        assert sweeping.remove_unknown(session, storage, older_than=ZERO) == [key]
+        assert list(unknown_objects.unknown_objects(session, storage, older_than=ZERO)) == [key]
+        assert list(unknown_objects.unknown_objects(session, storage)) == []
+        assert unknown_objects.remove_unknown(session, storage, older_than=ZERO) == [key]
     assert list(storage.list()) == []
 
 
