@@ -26,6 +26,7 @@ KNOWN = {
     "case_of_entries": "test_only_its_readers_get_the_case_of_entries",
     "open_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
     "queued_job_kind_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "storage_register": "tests/services/recordings/test_storage_identity.py",
     "storage_usage": "tests/services/recordings",
     "actor_id": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_may": "test_functions_about_the_actor_reveal_nothing_else",
