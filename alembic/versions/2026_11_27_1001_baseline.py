@@ -65,7 +65,21 @@ def record(identity: Any = sa.BigInteger, *, row_version: bool = False) -> tuple
     return tuple(columns)
 
 
-def look_up(name: str, *columns: sa.Column[Any]) -> None:
+def sensitivity() -> tuple[Any, ...]:
+    """The mark of sensitive cases and recordings."""
+    manage = "exports need the permission to manage"
+    return (
+        sa.Column("is_sensitive", sa.Boolean(), server_default=sa.text("false"), nullable=False, comment=manage),
+        sa.Column("sensitive_reason", sa.Text(), nullable=True),
+        sa.CheckConstraint("NOT is_sensitive OR sensitive_reason IS NOT NULL", name="sensitive_has_reason"),
+        sa.CheckConstraint(
+            "char_length(sensitive_reason) >= 1 AND char_length(sensitive_reason) <= 2000",
+            name="sensitive_reason_length",
+        ),
+    )
+
+
+def look_up(name: str, *columns: sa.Column[Any] | sa.CheckConstraint) -> None:
     """Create a lookup table, keyed by a code."""
     op.create_table(
         name,
@@ -95,10 +109,45 @@ def look_ups() -> None:
         "activity_types",
         sa.Column("category", sa.Text(), server_default="change", nullable=False, comment=category),
     )
-    look_up("audio_statuses")
+    outcome = "processed: sets processed_at; failed: keeps error_message; null: not finished, has neither"
+    look_up(
+        "audio_statuses",
+        sa.Column("outcome", sa.Text(), nullable=True, comment=outcome),
+        sa.CheckConstraint("outcome IN ('processed', 'failed')", name="outcome_known"),
+    )
     weight = "sorts the levels; higher is more urgent"
     look_up("case_priorities", sa.Column("weight", sa.BigInteger(), nullable=False, comment=weight))
-    look_up("case_statuses")
+    closed = "cases with this status are closed: they have closed_at"
+    look_up(
+        "case_statuses",
+        sa.Column("is_closed", sa.Boolean(), server_default=sa.text("false"), nullable=False, comment=closed),
+    )
+    op.create_table(
+        "case_status_moves",
+        *record(),
+        sa.Column("from_status_id", sa.BigInteger(), nullable=False),
+        sa.Column("to_status_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "is_active",
+            sa.Boolean(),
+            server_default=sa.text("true"),
+            nullable=False,
+            comment="false: the move is not allowed",
+        ),
+        sa.CheckConstraint("from_status_id <> to_status_id", name="statuses_differ"),
+        sa.ForeignKeyConstraint(
+            ["from_status_id"],
+            ["case_statuses.id"],
+            name="case_status_moves_from_status_id_fkey",
+            ondelete="RESTRICT",
+        ),
+        sa.ForeignKeyConstraint(
+            ["to_status_id"], ["case_statuses.id"], name="case_status_moves_to_status_id_fkey", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name="case_status_moves_pkey"),
+        sa.UniqueConstraint("from_status_id", "to_status_id", name="case_status_moves_from_status_id_to_status_id_key"),
+    )
+    op.create_index("case_status_moves_to_status_id_idx", "case_status_moves", ["to_status_id"])
     configuration = "name of a text search configuration"
     look_up(
         "languages",
@@ -130,7 +179,7 @@ def users() -> None:
         sa.CheckConstraint("char_length(description) <= 2000", name="description_length"),
         sa.CheckConstraint("char_length(name) >= 1 AND char_length(name) <= 200", name="name_length"),
         sa.CheckConstraint("parent_id <> id", name="parent_other"),
-        sa.CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
+        sa.CheckConstraint("public.permissions_form_2(permissions)", name="permissions_form"),
         sa.ForeignKeyConstraint(
             ["parent_id"], ["user_roles.id"], name="user_roles_parent_id_fkey", ondelete="RESTRICT"
         ),
@@ -138,6 +187,20 @@ def users() -> None:
         sa.UniqueConstraint("code", name="user_roles_code_key"),
     )
     op.create_index("user_roles_parent_id_idx", "user_roles", ["parent_id"])
+    op.create_table(
+        "permission_subjects",
+        *record(),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("verbs", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.CheckConstraint("char_length(subject) >= 1 AND char_length(subject) <= 63", name="subject_length"),
+        sa.CheckConstraint("public.permission_subject_form_2(subject, verbs)", name="subject_form"),
+        sa.CheckConstraint(
+            "cardinality(verbs) = 0 OR array_ndims(verbs) = 1 AND octet_length(verbs::text) <= 16384",
+            name="verbs_readable",
+        ),
+        sa.PrimaryKeyConstraint("id", name="permission_subjects_pkey"),
+        sa.UniqueConstraint("subject", name="permission_subjects_subject_key"),
+    )
     op.create_table(
         "users",
         *record(row_version=True),
@@ -168,7 +231,7 @@ def users() -> None:
         sa.ForeignKeyConstraint(["role_id"], ["user_roles.id"], name="users_role_id_fkey", ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name="users_pkey"),
     )
-    op.create_index("users_email_lower_key", "users", [sa.text("lower(email)")], unique=True)
+    op.create_index("users_email_lower_idx", "users", [sa.text("lower(email)")])
     op.create_index("users_role_id_idx", "users", ["role_id"])
     op.create_index("users_username_lower_key", "users", [sa.text("lower(username)")], unique=True)
     op.create_table(
@@ -250,7 +313,7 @@ def cases() -> None:
             nullable=False,
         ),
         sa.Column("opened_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
-        moment("closed_at", nullable=True),
+        moment("closed_at", server_default=sa.FetchedValue(), nullable=True),
         sa.Column(
             "active_holds",
             sa.BigInteger(),
@@ -258,6 +321,7 @@ def cases() -> None:
             nullable=False,
             comment="unreleased legal holds; counted by a trigger",
         ),
+        *sensitivity(),
         sa.Column(
             "opened_mark",
             sa.Text(),
@@ -295,12 +359,12 @@ def cases() -> None:
             16 << 10,
             server_default=sa.text("'{}'::jsonb"),
             nullable=False,
-            comment='{"allow": [verb, …], "deny": [verb, …]}',
+            comment='{"allow": [verb, …], "deny": [verb, …], subject of a service: [verb, …]}',
         ),
         moment("expires_at", nullable=True),
         sa.Column("added_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=True),
         sa.CheckConstraint("role IN ('owner', 'editor', 'viewer')", name="role_known"),
-        sa.CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
+        sa.CheckConstraint("public.permissions_form_2(permissions)", name="permissions_form"),
         sa.ForeignKeyConstraint(
             ["added_by_id"], ["users.id"], name="case_participants_added_by_id_fkey", ondelete="RESTRICT"
         ),
@@ -517,7 +581,7 @@ def audio() -> None:
             server_default=sa.text("public.code_id('audio_statuses', 'received')"),
             nullable=False,
         ),
-        moment("processed_at", nullable=True),
+        moment("processed_at", server_default=sa.FetchedValue(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column(
             "storage_type", sa.Text(), server_default="local", nullable=False, comment="name of the storage backend"
@@ -538,6 +602,7 @@ def audio() -> None:
             comment="marked as deleted; a sweep removes it after a grace period",
         ),
         sa.Column("uploaded_by_id", sa.BigInteger(), server_default=sa.text("public.actor_id()"), nullable=False),
+        *sensitivity(),
         sa.CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
         sa.CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form"),
         sa.CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
@@ -1064,6 +1129,7 @@ def downgrade() -> None:
         "log_overflows",
         "name_locks",
         "protected_tables",
+        "permission_subjects",
         "activity_archives",
         "activity_seals",
         "activity_logs",
@@ -1088,6 +1154,7 @@ def downgrade() -> None:
         "user_roles",
         "sentiments",
         "languages",
+        "case_status_moves",
         "case_statuses",
         "case_priorities",
         "audio_statuses",

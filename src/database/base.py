@@ -7,7 +7,7 @@ for SQL written by hand too.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args
 
 from sqlalchemy import (
     ARRAY,
@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     Double,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, Mapper, declared_attr, mapped_column, relationship
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from src.database.schema import declaration
 from src.database.schema.declaration import Protected
@@ -56,9 +57,23 @@ LARGEST_LIST = 16 << 10
 """The limit of a list of texts that declares none, in bytes as text."""
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 
-# Marks in `Column.info`: sensitive values appear only in their column, secret columns cannot be read by any session.
-SENSITIVE = {declaration.SENSITIVE: True}
-SECRET = {declaration.SENSITIVE: True, declaration.SECRET: True}
+# Marks in `Column.info` (src/database/schema/declaration.py). Neither is sampled by ANALYZE.
+SECRET = {declaration.SECRET: True, declaration.UNSAMPLED: True}
+UNREADABLE = {**SECRET, declaration.UNREADABLE: True}
+PERSONAL = {declaration.PERSONAL: True, declaration.UNSAMPLED: True}
+PRIVATE = {declaration.PRIVATE: True, declaration.UNSAMPLED: True}
+
+
+class ReadAs(NamedTuple):
+    """The entry of the access log for loaded rows: its type, and the row that it names, by table and column.
+
+    `entity_column`: the column with the name of that table, for rows of the log.
+    """
+
+    type: str
+    entity: str
+    column: str = "id"
+    entity_column: str | None = None
 
 
 class TransactionId(UserDefinedType[int]):
@@ -86,6 +101,10 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB,
     }
     __protection__: ClassVar[Protected]
+    __plain__: ClassVar[frozenset[str]] = frozenset()
+    """The columns with text or JSON that are neither secret nor personal; every other one has a mark."""
+    __read_as__: ClassVar[ReadAs | None] = None
+    """How the access log names a loaded row; None: loading it needs no entry."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -95,6 +114,8 @@ class Base(DeclarativeBase):
             for column in table.columns:
                 if isinstance(column.type, Moment):
                     column.type = Moment(column.name)
+                elif isinstance(stored := stored_type(column), Moment):
+                    stored.field = column.name
                 if declaration.LENGTH in column.info:
                     least, most = column.info[declaration.LENGTH]
                     table.append_constraint(length_limit(column.name, most, least=least))
@@ -104,17 +125,22 @@ class Base(DeclarativeBase):
 
     def __repr__(self) -> str:
         # Reads the identity from the mapper's state and not from an attribute: repr() must work on detached and expired
-        # objects, emit no SQL, and show no sensitive value.
+        # objects, emit no SQL, and show no secret or personal value.
         state = inspect_mapped(self)
         identity = state.identity if state is not None else None
         return f"<{type(self).__name__} {'new' if identity is None else '/'.join(map(str, identity))}>"
+
+
+def stored_type(column: ColumnElement[Any]) -> TypeEngine[Any]:
+    """Return the type in which a column is stored, without the decorator that reads or writes it otherwise."""
+    return column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
 
 
 @event.listens_for(Base, "mapper_configured", propagate=True)
 def _check_moments(mapper: Mapper[Any], model: type[Any]) -> None:
     """Refuse times without a time zone where they are assigned, which is where the mistake is."""
     for attribute in mapper.column_attrs:
-        if isinstance(attribute.columns[0].type, Moment):
+        if isinstance(stored_type(attribute.columns[0]), Moment):
             event.listen(getattr(model, attribute.key), "set", require_assigned)
 
 
@@ -169,12 +195,12 @@ def written(
 
 
 def user_text(most: int, *arguments: Any, **options: Any) -> MappedColumn[Any]:
-    """Return a `written` column for text of a case, of at most `most` characters.
+    """Return a `written` column for text of a case, of at most `most` characters: `personal`.
 
     ANALYZE does not sample it. For leakproof comparisons such as `=` and `<` of text, the estimates of EXPLAIN use the
     samples of all cases, hidden rows included: repeated queries such as `title < 'm'` would reveal titles.
     """
-    return written(*arguments, most=most, sampled=False, **options)
+    return written(*arguments, most=most, info=PERSONAL | options.pop("info", {}), **options)
 
 
 def moment(**options: Any) -> MappedColumn[Any]:
@@ -201,7 +227,7 @@ def guarded(
     `most` and `least` limit the length of a text in characters, `size` that of a JSON document or of a list of texts in
     bytes; `size_applies` restricts the latter to some rows.
     """
-    info = {declaration.UNSAMPLED: not sampled} | options.pop("info", {})
+    info = {declaration.UNSAMPLED: not sampled, **options.pop("info", {})}
     if most is not None:
         info[declaration.LENGTH] = (least, most)
     if size is not None:
@@ -251,7 +277,7 @@ def readable_limit(column: Column[Any]) -> CheckConstraint | None:
     PostgreSQL stores times and JSON that drivers cannot read: see src/database/sql/readable_values_1.sql.
     """
     name, size = column.name, column.info.get(declaration.SIZE)
-    if isinstance(column.type, DateTime):
+    if isinstance(stored_type(column), DateTime):
         return CheckConstraint(f"public.readable_time_1({name})", name=f"{name}_range")
     if isinstance(column.type, Date):
         return CheckConstraint(f"public.readable_date_1({name})", name=f"{name}_range")

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
 from types import GeneratorType
@@ -34,7 +34,7 @@ class Word:
     speaker for the word itself.
     """
 
-    text: str
+    text: str = field(repr=False)  # keeps recorded speech out of logs and tracebacks
     start_ms: int | None = None
     end_ms: int | None = None
     confidence: float | None = None
@@ -45,11 +45,11 @@ class Word:
 class Segment:
     """A passage of speech. Times are milliseconds from the start of the recording; unknown values are None."""
 
-    text: str
+    text: str = field(repr=False)
     start_ms: int | None = None
     end_ms: int | None = None
     speaker: str | None = None
-    words: Sequence[Word] | None = None
+    words: Sequence[Word] | None = field(default=None, repr=False)
     confidence: float | None = None
     flags: Sequence[str] = ()
 

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.credentials import read_credential, send_credential
 from src.database.connection.session import actor_of, database_of
-from src.database.models import Case, User, UserRole
+from src.database.models import Case, PermissionSubject, User, UserRole
 from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound, SignInFailed
 from src.services import activity
 from src.services.parameters import id_of, in_session, row_of, validate_text
-from src.services.passwords import DEFAULT_COST, hash_password, needs_renewal, verify
+from src.services.passwords import DEFAULT_COST, hash_password, renewed, verify
 
 __all__ = [
     "Permission",
@@ -33,6 +33,7 @@ __all__ = [
     "find_user",
     "hash_password",
     "permissions",
+    "registered_subjects",
     "sign_in_epoch",
 ]
 
@@ -146,7 +147,7 @@ def create_role(
 ) -> UserRole:
     """Create a role with its parent's permissions and its own, such as `{"case": ["open"]}`. Administrators only.
 
-    Raises InvalidInput for permissions that are not in `src.database.schema.permissions` or an unknown parent, Conflict
+    Raises InvalidInput for permissions that are neither of this layer nor registered, or an unknown parent, Conflict
     for a code that is taken or a hierarchy that is too deep, Forbidden when the actor is not an administrator.
     """
     actor_of(session)
@@ -156,7 +157,7 @@ def create_role(
         subject: list(verbs) if isinstance(verbs, (tuple, set, frozenset)) else verbs
         for subject, verbs in permissions.items()
     }
-    require_role_permissions(named)
+    require_role_permissions(named, registered_subjects(session))
     role = UserRole(
         code=validate_text(code, "code"),
         name=validate_text(name, "name"),
@@ -167,6 +168,12 @@ def create_role(
     session.add(role)
     session.flush()  # a taken code raises here, not at commit
     return role
+
+
+def registered_subjects(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return the subjects of permissions that services registered, with their verbs: `register_permissions`."""
+    rows = session.execute(select(PermissionSubject.subject, PermissionSubject.verbs).order_by(PermissionSubject.id))
+    return {subject: tuple(verbs) for subject, verbs in rows}
 
 
 def assign_role(session: Session, user: User | int, role: str | UserRole) -> User:
@@ -208,8 +215,9 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
 
     Success and failure are logged in a separate transaction, which a rollback of this one does not undo. After five
     consecutive failures, each further attempt has to wait, longer each time. A hash whose cost differs from the
-    configured one is renewed. Raises SignInFailed, with the same message and after the same work, for an unknown name,
-    a wrong password, a user without a password, an inactive user and an attempt during the waiting time.
+    configured one is renewed, and so is the bare bcrypt hash (`$2b$…`) of an imported user. Raises SignInFailed, with
+    the same message and after the same work, for an unknown name, a wrong password, a user without a password, an
+    inactive user and an attempt during the waiting time.
     """
     if not isinstance(username, str) or not isinstance(password, str):
         raise InvalidInput("username and password: must be text.", field="username")
@@ -221,11 +229,9 @@ def authenticate(session: Session, username: str, password: str) -> SignedIn:
     right = verify(password, stored, cost=cost)
     early = found is not None and found.wait_seconds > 0
     outcome = "early" if early else "succeeded" if right else "failed"
-    renewed = None
-    if outcome == "succeeded" and needs_renewal(stored or "", cost=cost):
-        renewed = hash_password(password, cost=cost)
+    new_hash = renewed(password, stored or "", cost=cost) if outcome == "succeeded" else None
     with database_of(session).side_session(session) as side:
-        send_credential(side, "outcome", f"{outcome} {_digest(renewed)} {name}", renewed)
+        send_credential(side, "outcome", f"{outcome} {_digest(new_hash)} {name}", new_hash)
     if found is None or outcome != "succeeded":
         raise SignInFailed("Unknown user name, wrong password, or too many failed attempts; wait and try again.")
     return SignedIn(found.user_id, found.username, found.sign_in_epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Text
 
 from src.database.base import Base
+from src.database.connection.access_log import note_read as add_read
 from src.database.connection.session import actor_of
-from src.database.connection.session import note_read as add_read
 from src.database.models import ActivityLog, ActivityType, Case, User
 from src.database.schema.moments import require_moment
 from src.errors import InvalidInput
@@ -36,7 +36,7 @@ class Entry:
     entity_id: int | None
     reason: str | None
     request_id: str | None
-    detail: dict[str, Any]
+    detail: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
         subjects = (self.detail.get(key) for key in ("name", "title", "user", "query", "refused"))
@@ -61,10 +61,18 @@ _VERBS = {
     "access.refused": "was refused:",
     "audio.opened": "opened",
     "transcript.read": "read the transcript of",
+    "note.read": "read notes of",
+    "analysis.read": "read analyses of",
+    "history.read": "read earlier states of",
     "search.made": "searched for",
     "export.made": "exported",
     "case.opened": "opened the case",
     "case.closed": "closed the case",
+    "case.reopened": "reopened the case",
+    "case.moved": "changed the status of the case",
+    "case.prioritised": "changed the priority of the case",
+    "sensitive.marked": "marked as sensitive",
+    "sensitive.unmarked": "removed the mark sensitive from",
     "participant.added": "added participant",
     "participant.removed": "removed participant",
     "role.assigned": "assigned a role to",

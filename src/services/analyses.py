@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import notes_itself
 from src.database.connection.session import actor_of
 from src.database.models import AnalysisResult, AudioFile, Sentiment, Transcription
 from src.database.models.analyses import SentimentCode
@@ -20,6 +21,7 @@ from src.services.parameters import by_code, in_session, row_of, validate_text
 __all__ = ["AnalysisResult", "accept", "add", "is_stale", "latest", "register_schema", "stale", "versions"]
 
 
+@notes_itself
 def add(
     session: Session,
     audio: AudioFile | int,
@@ -88,6 +90,7 @@ def add(
     return analysis
 
 
+@notes_itself
 def latest(session: Session, audio: AudioFile | int, *, accepted: bool = False) -> AnalysisResult | None:
     """Return the newest version, or the one that was accepted last; None when the actor may see none.
 
@@ -98,16 +101,22 @@ def latest(session: Session, audio: AudioFile | int, *, accepted: bool = False) 
     query = query.where(AnalysisResult.audio_file_id == audio.id, AudioFile.deleted_at.is_(None))
     if accepted:
         query = query.where(AnalysisResult.accepted_at.is_not(None)).order_by(AnalysisResult.accepted_at.desc())
-    return session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()
+    found = session.scalars(query.order_by(AnalysisResult.version.desc()).limit(1)).first()
+    _note_reads(session, [] if found is None else [found])
+    return found
 
 
+@notes_itself
 def versions(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
     """Return all versions that the actor may see, oldest first."""
     audio = row_of(AudioFile, audio)
     query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id)
-    return list(session.scalars(query.order_by(AnalysisResult.version)))
+    found = list(session.scalars(query.order_by(AnalysisResult.version)))
+    _note_reads(session, found)
+    return found
 
 
+@notes_itself
 def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
     """Mark a version as accepted, with actor and time. The one that was accepted last is the current one.
 
@@ -116,9 +125,11 @@ def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
     analysis = row_of(AnalysisResult, analysis)
     actor = actor_of(session)
     analysis = in_session(session, analysis)
-    if analysis.accepted_at is not None and latest(session, AudioFile(id=analysis.audio_file_id), accepted=True) is (
-        analysis
-    ):
+    accepted = select(AnalysisResult.id).where(
+        AnalysisResult.audio_file_id == analysis.audio_file_id, AnalysisResult.accepted_at.is_not(None)
+    )
+    last_first = (AnalysisResult.accepted_at.desc(), AnalysisResult.version.desc())
+    if analysis.accepted_at is not None and session.scalar(accepted.order_by(*last_first).limit(1)) == analysis.id:
         return analysis
     analysis.accepted_by_id = actor
     # Not now(): of two versions that are accepted in one transaction, the second one is current.
@@ -134,6 +145,7 @@ def accept(session: Session, analysis: AnalysisResult | int) -> AnalysisResult:
     return analysis
 
 
+@notes_itself
 def is_stale(session: Session, analysis: AnalysisResult | int) -> bool:
     """Return whether the accepted transcription differs from the one that the analysis was made from.
 
@@ -146,10 +158,23 @@ def is_stale(session: Session, analysis: AnalysisResult | int) -> bool:
     return bool(_stale(session, analysis.audio_file_id, [analysis]))
 
 
+@notes_itself
 def stale(session: Session, audio: AudioFile | int) -> list[AnalysisResult]:
     """Return the versions of a recording's analysis for which `is_stale` is true, oldest first."""
     audio = row_of(AudioFile, audio)
-    return _stale(session, audio.id, versions(session, audio))
+    query = select(AnalysisResult).where(AnalysisResult.audio_file_id == audio.id).order_by(AnalysisResult.version)
+    found = _stale(session, audio.id, list(session.scalars(query)))
+    _note_reads(session, found)
+    return found
+
+
+def _note_reads(session: Session, found: Sequence[AnalysisResult]) -> None:
+    """Note one look at versions of a recording's analysis."""
+    if not found:
+        return
+    entity: AnalysisResult | AudioFile = found[0] if len(found) == 1 else row_of(AudioFile, found[0].audio_file_id)
+    detail = {"versions": [each.version for each in found], "analyses": [each.id for each in found]}
+    activity.note_read(session, "analysis.read", case=found[0].case_id, entity=entity, detail=detail)
 
 
 def _stale(session: Session, audio_id: int, analyses: list[AnalysisResult]) -> list[AnalysisResult]:

@@ -84,7 +84,9 @@ def _require(details: dict[str, Any], schema: str) -> None:
         ) from unresolvable
     if error is not None:
         place = error.json_path.replace("$", "details", 1)
-        raise InvalidInput(f"{place}: {error.message:.200} (schema {schema}).", field=place) from error
+        # The validator quotes the value, and details are personal.
+        problem = error.message.replace(repr(error.instance), "the value", 1)
+        raise InvalidInput(f"{place}: {problem:.200} (schema {schema}).", field=place)
 
 
 def _plain(value: Any, place: str) -> Any:

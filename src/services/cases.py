@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold, User
-from src.database.models.cases import PriorityCode
+from src.database.models.cases import PriorityCode, StatusCode
 from src.database.schema.moments import require_moment
-from src.database.schema.permissions import CaseRole, CaseVerb, require_participation
+from src.database.schema.permissions import CASE_VERBS, CaseRole, CaseVerb, require_participation
 from src.errors import Conflict, InvalidInput, NotFound
 from src.services import activity
-from src.services.accounts import user_of
-from src.services.parameters import by_code, in_session, require_choice, row_of, validate_text
+from src.services.accounts import registered_subjects, user_of
+from src.services.parameters import by_code, id_of, in_session, require_choice, row_of, validate_text
+from src.services.sensitivity import mark, unmark
+
+_Keeps = Callable[[CaseStatus], bool]
 
 # The CHECK of the table refuses the same forms (`src/database/models/cases.py`).
 _GENERATED_CODE = re.compile(r"\s*[cс]\s*[-‐-―−]\s*[0-9]{6,}\s*\Z", re.IGNORECASE)
@@ -73,15 +76,54 @@ def get_case(session: Session, code: str) -> Case:
 
 def close(session: Session, case: Case | int) -> Case:
     """Mark a case as closed; nothing is deleted. Closing a closed case changes nothing."""
+    return _moved(session, case, "closed", unless=lambda status: status.is_closed)
+
+
+def reopen(session: Session, case: Case | int) -> Case:
+    """Make a closed case active again, which clears `closed_at`. Reopening an open case changes nothing."""
+    return _moved(session, case, "active", unless=lambda status: not status.is_closed)
+
+
+def set_status(session: Session, case: Case | int, status: StatusCode | CaseStatus) -> Case:
+    """Give a case another status: active, pending, closed, or one that operators added.
+
+    A status that closes sets `closed_at`, any other clears it. Giving it the status that it has changes nothing. Raises
+    InvalidInput for an unknown status, Conflict, which names the allowed ones, for a move that is not in the table
+    `case_status_moves`.
+    """
+    return _moved(session, case, status, unless=lambda _: False)
+
+
+def set_priority(session: Session, case: Case | int, priority: PriorityCode | CasePriority) -> Case:
+    """Give a case another priority: high, medium, low, or one that operators added.
+
+    Raises InvalidInput for an unknown one. Giving it the priority that it has changes nothing.
+    """
     case = row_of(Case, case)
     actor_of(session)
+    wanted = by_code(session, CasePriority, priority)
     case = in_session(session, case)
-    if case.closed_at is None:
-        case.closed_at = now(session)
-        case.status = by_code(session, CaseStatus, "closed")
-        session.flush()  # raises LostUpdate before the event is logged
-        activity.record(session, "case.closed", case=case, entity=case, detail={"title": case.title})
+    before = case.priority
+    if before.id != wanted.id:
+        case.priority = wanted
+        session.flush()  # raises here, not at commit, if the actor may not change it
+        detail = {"title": case.title, "from": before.code, "to": wanted.code}
+        activity.record(session, "case.prioritised", case=case, entity=case, detail=detail)
     return case
+
+
+def mark_sensitive(session: Session, case: Case | int, *, reason: str) -> Case:
+    """Mark a case as sensitive: exports from it then need the permission to manage it.
+
+    Every user who may write in the case may mark it; the reason is stored and logged. Raises InvalidInput without a
+    reason, Forbidden for another reason when the actor may not manage the case.
+    """
+    return mark(session, in_session(session, row_of(Case, case)), reason)
+
+
+def unmark_sensitive(session: Session, case: Case | int) -> Case:
+    """Remove the mark of `mark_sensitive`. Raises Forbidden when the actor may not manage the case."""
+    return unmark(session, in_session(session, row_of(Case, case)))
 
 
 def add_participant(
@@ -93,23 +135,26 @@ def add_participant(
     expires_at: datetime | None = None,
     allow: Iterable[CaseVerb] = (),
     deny: Iterable[CaseVerb] = (),
+    subjects: Mapping[str, Iterable[str]] | None = None,
 ) -> CaseParticipant:
     """Add a user to a case as owner, editor or viewer, from the next transaction on, until `expires_at`.
 
     `allow` adds verbs to those of the role (`read`, `write`, `delete`, `manage`), `deny` removes verbs and overrides
-    `allow`. For a user who is already a participant, role, expiry and verbs are replaced. Raises NotFound for an
-    unknown user, InvalidInput for an unknown role or verb or a time without a time zone, Conflict when the case would
-    lose its last owner, Forbidden when the actor may not manage the case, does not hold a verb that is granted, removed
-    or denied, would grant one for longer than the own participation, or would change an owner without being an owner
-    for at least as long.
+    `allow`. `subjects` are verbs of subjects that services registered: `{"report": ["read"]}`. For a user who is
+    already a participant, role, expiry and verbs are replaced. Raises NotFound for an unknown user, InvalidInput for an
+    unknown role, subject or verb or a time without a time zone, Conflict when the case would lose its last owner,
+    Forbidden when the actor may not manage the case, does not hold a verb that is granted, removed or denied, would
+    grant one for longer than the own participation, or would change an owner without being an owner for at least as
+    long.
     """
     case = row_of(Case, case)
     actor_of(session)
     require_choice(role, CaseRole, "role")
     if expires_at is not None:
         require_moment(expires_at, "expires_at")
-    permissions = {key: list(verbs) for key, verbs in (("allow", allow), ("deny", deny)) if verbs}
-    require_participation(permissions)
+    named: dict[str, Iterable[str]] = {**(subjects or {}), "allow": allow, "deny": deny}
+    permissions = {key: list(verbs) for key, verbs in named.items() if verbs}
+    require_participation(permissions, registered_subjects(session) if subjects else {})
     person, participant = _participation(session, case, user)
     if participant is None:
         participant = CaseParticipant(case_id=case.id, user_id=person.id)
@@ -182,6 +227,40 @@ def release_hold(session: Session, hold: LegalHold | int, *, reason: str) -> Leg
     session.flush()  # raises here, not at commit, if the actor may not release it
     activity.record(session, "hold.released", case=hold.case_id, entity=hold, detail={"reason": reason})
     return hold
+
+
+def may(session: Session, case: Case | int, verb: str, *, subject: str = "case") -> bool:
+    """Return whether the actor may do this in a case; with `subject`, a verb of a subject that a service registered.
+
+    A participant has such a verb by `subjects` of `add_participant` or as an owner, any user by the role in the cases
+    that the user may read. False also for a case that the actor may not see. Raises InvalidInput for an unknown name.
+    """
+    actor_of(session)
+    known = {"case": CASE_VERBS, **registered_subjects(session)}
+    if verb not in known.get(subject, ()):
+        raise InvalidInput(
+            f"{subject} {verb}: not a permission; the subjects are {', '.join(known)}.", field="verb", value=verb
+        )
+    asked = func.public.actor_may_on(cast(id_of(Case, case), BigInteger), cast(verb, Text), cast(subject, Text))
+    return bool(session.scalar(select(asked)))
+
+
+def _moved(session: Session, case: Case | int, to: StatusCode | CaseStatus, *, unless: _Keeps) -> Case:
+    """Move a case to a status, unless its present one is to be kept; the database decides whether the move exists."""
+    case = row_of(Case, case)
+    actor_of(session)
+    wanted = by_code(session, CaseStatus, to)
+    case = in_session(session, case)
+    before = case.status
+    if before.id == wanted.id or unless(before):
+        return case
+    case.status = wanted
+    session.flush()  # raises LostUpdate before the event is logged
+    changed = "case.closed" if wanted.is_closed else "case.reopened"
+    kind = "case.moved" if before.is_closed == wanted.is_closed else changed
+    detail = {"title": case.title, "from": before.code, "to": wanted.code}
+    activity.record(session, kind, case=case, entity=case, detail=detail)
+    return case
 
 
 def now(session: Session) -> datetime:

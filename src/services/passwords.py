@@ -15,7 +15,9 @@ DEFAULT_COST = 12
 # bcrypt ignores everything after 72 bytes; longer passwords are rejected instead of truncated.
 MOST_BYTES = 72
 # A stored cost of 31 takes days of CPU time: a user who can write such a hash could stop the service.
-_USABLE = re.compile(r"bcrypt:(\$2b\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{53})")
+# Bare hashes are those of imported users: `$2a$` and `$2y$` are older names of `$2b$`, and were made from the password
+# as it is, without normalisation.
+_USABLE = re.compile(r"(?P<scheme>bcrypt:(?=\$2b))?(?P<hash>\$2[aby]\$(?:0[4-9]|1[0-6])\$[./A-Za-z0-9]{53})")
 
 
 def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
@@ -29,12 +31,14 @@ def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
 def verify(password: str, stored: str | None, *, cost: int) -> bool:
     """Return whether the password matches a stored hash.
 
-    A missing or malformed hash takes the time of one with the given cost, and returns False.
+    A bare bcrypt hash (`$2b$…`, `$2a$…`, `$2y$…`) is that of an imported user. A missing or malformed hash takes the
+    time of one with the given cost, and returns False.
     """
     usable = _USABLE.fullmatch(stored or "")
-    hashed = usable[1] if usable else _dummy_hash(cost)
+    hashed = usable["hash"] if usable else _dummy_hash(cost)
+    is_imported = usable is not None and usable["scheme"] is None
     try:
-        right = bcrypt.checkpw(_encoded(password), hashed.encode("ascii"))
+        right = bcrypt.checkpw(_as_imported(password) if is_imported else _encoded(password), hashed.encode("ascii"))
     except InvalidInput:
         # Not a valid password: the same work and the same result as for a wrong one.
         bcrypt.checkpw(b"too long, empty, or not text", _dummy_hash(cost).encode("ascii"))
@@ -42,9 +46,24 @@ def verify(password: str, stored: str | None, *, cost: int) -> bool:
     return right and usable is not None
 
 
-def needs_renewal(stored: str, *, cost: int) -> bool:
-    """Return whether a hash has a cost other than this one."""
-    return not stored.startswith(f"{SCHEME}$2b${cost:02}$")
+def renewed(password: str, stored: str, *, cost: int) -> str | None:
+    """Return a new hash for one of another cost, or in the bare form of imported users; None for an up-to-date one.
+
+    Also None for an imported password that is too long for a hash of this layer: it stays as it is.
+    """
+    if stored.startswith(f"{SCHEME}$2b${cost:02}$"):
+        return None
+    try:
+        return hash_password(password, cost=cost)
+    except InvalidInput:
+        return None
+
+
+def _as_imported(password: str) -> bytes:
+    # As most programs hash it: not normalised, and cut at the limit of bcrypt.
+    if not password:
+        raise InvalidInput("password: empty; choose a password.", field="password")
+    return password.encode("utf-8", "surrogatepass")[:MOST_BYTES]
 
 
 def _encoded(password: str) -> bytes:

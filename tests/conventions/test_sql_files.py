@@ -74,7 +74,7 @@ def test_a_function_is_read_with_its_arguments_and_callers():
     assert found["begin_actor"].callers == ("PUBLIC",)
     assert found["mint_actor"].callers == ()
     assert {function.file for function in functions() if function.is_fixed} == {
-        "job_kinds_1", "permission_names_1", "readable_values_1", "search_text_1",
+        "job_kinds_1", "permission_names_1", "permission_names_2", "readable_values_1", "search_text_1",
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ RELATIONSHIPS = [relationship for mapper in MAPPERS for relationship in mapper.r
 # Named for their purpose, which their columns do not express.
 NAMED_FOR_THEIR_PURPOSE = {
     "users_username_lower_key": "case-insensitive uniqueness",
-    "users_email_lower_key": "case-insensitive uniqueness",
+    "users_email_lower_idx": "case-insensitive uniqueness, for administrators",
     "cases_title_lower_idx": "case-insensitive prefix search",
     "audio_files_name_lower_idx": "case-insensitive prefix search",
     "case_notes_search_idx": "the words of a note",

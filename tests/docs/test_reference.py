@@ -22,7 +22,14 @@ LONGEST = 5  # lines of an example, without blank ones
 # They look at what the whole database holds, change its schema, or claim from the one queue.
 ALONE = ("history.seal", "history.verify", "history.erase", "work.", "schema.", "storage.", "recordings.move")
 # Names that the how-to guides and other pages explain, for those who bring their own tables.
-SCHEMA = ("record_columns", "protect_table", "unprotect_table", "update_in_batches")
+SCHEMA = (
+    "record_columns",
+    "protect_table",
+    "unprotect_table",
+    "register_permissions",
+    "unregister_permissions",
+    "update_in_batches",
+)
 
 # What the examples of a page find prepared beside the names that they mention.
 PREPARED = {"analyses": "analysis", "bulk": "note", "recordings": "audio", "search": "first", "storage": "key",

@@ -63,7 +63,11 @@ DETAILS = {
         "CREATE UNIQUE INDEX user_roles_parent_id_idx",
     ),
     "nulls not distinct": Detail(
-        _index("users_email_lower_key", "users (lower(email)) NULLS NOT DISTINCT WHERE email > ''", unique="UNIQUE "),
+        _index(
+            "users_username_lower_key",
+            "users (lower(username)) NULLS NOT DISTINCT WHERE username > ''",
+            unique="UNIQUE ",
+        ),
         "NULLS NOT DISTINCT",
     ),
     "an index of the log": Detail(

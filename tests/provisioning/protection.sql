@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 23
+-- revision 1001, declarations of build 24
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives
@@ -92,6 +92,7 @@ GRANT UPDATE ON public.activity_types TO sti_admin;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.actor_keys
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 ALTER TABLE public.actor_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.actor_keys ALTER COLUMN inner_pad SET STATISTICS 0, ALTER COLUMN outer_pad SET STATISTICS 0;
 
 -- analysis_results
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.analysis_results
@@ -153,7 +154,7 @@ GRANT INSERT (case_id, audio_file_id, transcription_id, version, summary, sentim
 GRANT SELECT ON public.analysis_results TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.analysis_results TO sti_app, sti_wide, sti_admin;
 GRANT UPDATE (accepted_at, accepted_by_id) ON public.analysis_results TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.analysis_results ALTER COLUMN summary SET STATISTICS 0;
+ALTER TABLE public.analysis_results ALTER COLUMN summary SET STATISTICS 0, ALTER COLUMN details SET STATISTICS 0;
 ALTER INDEX public.analysis_results_search_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- audio_files
@@ -181,6 +182,12 @@ ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.audio_files
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER follow_status BEFORE INSERT OR UPDATE OF status_id, processed_at ON public.audio_files
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.follow_audio_status();
+ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER follow_status;
+CREATE OR REPLACE TRIGGER guard_sensitive BEFORE UPDATE OF is_sensitive, sensitive_reason ON public.audio_files
+    FOR EACH ROW WHEN ((OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_sensitive();
+ALTER TABLE public.audio_files ENABLE ALWAYS TRIGGER guard_sensitive;
 CREATE OR REPLACE TRIGGER adopt BEFORE INSERT ON public.audio_files
     FOR EACH ROW EXECUTE FUNCTION public.adopt_object();
 CREATE OR REPLACE TRIGGER adopt_moved BEFORE UPDATE OF path ON public.audio_files
@@ -221,11 +228,11 @@ DROP POLICY IF EXISTS audio_files_admin_all ON public.audio_files;
 CREATE POLICY audio_files_admin_all ON public.audio_files FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
-GRANT INSERT (case_id, name, path, size_bytes, sha256, content_type, duration_ms, sample_rate_hz, channels, codec, is_truncated, recorded_at, language_id, status_id, processed_at, error_message, storage_type, storage_config, uploaded_by_id) ON public.audio_files TO sti_app, sti_wide, sti_admin;
+GRANT INSERT (case_id, name, path, size_bytes, sha256, content_type, duration_ms, sample_rate_hz, channels, codec, is_truncated, recorded_at, language_id, status_id, processed_at, error_message, storage_type, storage_config, uploaded_by_id, is_sensitive, sensitive_reason) ON public.audio_files TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.audio_files TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.audio_files TO sti_app, sti_wide, sti_admin;
-GRANT UPDATE (name, recorded_at, language_id, status_id, processed_at, error_message) ON public.audio_files TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN path SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0;
+GRANT UPDATE (name, recorded_at, language_id, status_id, processed_at, error_message, is_sensitive, sensitive_reason) ON public.audio_files TO sti_app, sti_wide, sti_admin;
+ALTER TABLE public.audio_files ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN path SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0, ALTER COLUMN archive_reason SET STATISTICS 0, ALTER COLUMN sensitive_reason SET STATISTICS 0;
 ALTER INDEX public.audio_files_name_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
 
 -- audio_statuses
@@ -352,6 +359,9 @@ ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.case_participants
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER check_permissions BEFORE INSERT OR UPDATE OF permissions ON public.case_participants
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.check_permissions('case');
+ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER check_permissions;
 CREATE OR REPLACE TRIGGER guard_grant BEFORE INSERT OR UPDATE OR DELETE ON public.case_participants
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_grant();
 ALTER TABLE public.case_participants ENABLE ALWAYS TRIGGER guard_grant;
@@ -437,6 +447,40 @@ GRANT SELECT ON public.case_priorities TO sti_admin;
 GRANT INSERT, DELETE ON public.case_priorities TO sti_admin;
 GRANT UPDATE ON public.case_priorities TO sti_admin;
 
+-- case_status_moves
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_status_moves
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.case_status_moves
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture;
+CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.case_status_moves
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture_replicated;
+CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.case_status_moves
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER capture_change;
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.case_status_moves
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.case_status_moves
+    FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
+ALTER TABLE public.case_status_moves ENABLE ALWAYS TRIGGER refuse_truncate;
+ALTER TABLE public.case_status_moves ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS case_status_moves_app_select ON public.case_status_moves;
+CREATE POLICY case_status_moves_app_select ON public.case_status_moves FOR SELECT TO sti_app
+    USING ((SELECT public.actor_id()) IS NOT NULL);
+DROP POLICY IF EXISTS case_status_moves_wide_select ON public.case_status_moves;
+CREATE POLICY case_status_moves_wide_select ON public.case_status_moves FOR SELECT TO sti_wide
+    USING ((SELECT public.actor_id()) IS NOT NULL);
+DROP POLICY IF EXISTS case_status_moves_admin_all ON public.case_status_moves;
+CREATE POLICY case_status_moves_admin_all ON public.case_status_moves FOR ALL TO sti_admin
+    USING ((SELECT public.actor_may('*', '*')))
+    WITH CHECK ((SELECT public.actor_may('*', '*')));
+GRANT SELECT ON public.case_status_moves TO sti_app, sti_wide;
+GRANT SELECT ON public.case_status_moves TO sti_admin;
+GRANT INSERT, DELETE ON public.case_status_moves TO sti_admin;
+GRANT UPDATE ON public.case_status_moves TO sti_admin;
+
 -- case_statuses
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.case_statuses
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
@@ -494,6 +538,12 @@ ALTER TABLE public.cases ENABLE ALWAYS TRIGGER refuse_truncate;
 CREATE OR REPLACE TRIGGER guard_hold BEFORE DELETE ON public.cases
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hold();
 ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_hold;
+CREATE OR REPLACE TRIGGER follow_status BEFORE INSERT OR UPDATE OF status_id, closed_at ON public.cases
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.follow_case_status();
+ALTER TABLE public.cases ENABLE ALWAYS TRIGGER follow_status;
+CREATE OR REPLACE TRIGGER guard_sensitive BEFORE UPDATE OF is_sensitive, sensitive_reason ON public.cases
+    FOR EACH ROW WHEN ((OLD.is_sensitive AND (NOT NEW.is_sensitive OR OLD.sensitive_reason IS DISTINCT FROM NEW.sensitive_reason)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_sensitive();
+ALTER TABLE public.cases ENABLE ALWAYS TRIGGER guard_sensitive;
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.cases
     FOR EACH ROW WHEN (OLD.active_holds IS NOT DISTINCT FROM NEW.active_holds) EXECUTE FUNCTION public.touch_versioned_row();
 CREATE OR REPLACE TRIGGER prepare BEFORE INSERT ON public.cases
@@ -534,11 +584,11 @@ DROP POLICY IF EXISTS cases_admin_all ON public.cases;
 CREATE POLICY cases_admin_all ON public.cases FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
-GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
+GRANT INSERT (case_code, title, description, status_id, priority_id, opened_by_id, closed_at, is_sensitive, sensitive_reason) ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.cases TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.cases TO sti_app, sti_wide, sti_admin;
-GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at) ON public.cases TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
+GRANT UPDATE (case_code, title, description, status_id, priority_id, closed_at, is_sensitive, sensitive_reason) ON public.cases TO sti_app, sti_wide, sti_admin;
+ALTER TABLE public.cases ALTER COLUMN case_code SET STATISTICS 0, ALTER COLUMN title SET STATISTICS 0, ALTER COLUMN description SET STATISTICS 0, ALTER COLUMN sensitive_reason SET STATISTICS 0, ALTER COLUMN opened_mark SET STATISTICS 0;
 ALTER INDEX public.cases_case_code_excl ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_opened_mark_idx ALTER COLUMN 1 SET STATISTICS 0;
 ALTER INDEX public.cases_title_lower_idx ALTER COLUMN 1 SET STATISTICS 0;
@@ -655,6 +705,43 @@ CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.name_locks
     FOR EACH ROW EXECUTE FUNCTION public.touch_row();
 ALTER TABLE public.name_locks ENABLE ROW LEVEL SECURITY;
 
+-- permission_subjects
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.permission_subjects
+    FOR EACH ROW EXECUTE FUNCTION public.touch_row();
+CREATE OR REPLACE TRIGGER capture AFTER INSERT ON public.permission_subjects
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_new_rows('', '', '', 'write');
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture;
+CREATE OR REPLACE TRIGGER capture_replicated AFTER INSERT ON public.permission_subjects
+    FOR EACH ROW WHEN ((pg_catalog.current_setting('session_replication_role') = 'replica') AND public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture_replicated;
+CREATE OR REPLACE TRIGGER capture_change AFTER UPDATE OR DELETE ON public.permission_subjects
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.capture_change('', '', '', 'write');
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER capture_change;
+CREATE OR REPLACE TRIGGER keep_id BEFORE UPDATE OF id ON public.permission_subjects
+    FOR EACH ROW WHEN ((OLD.id IS DISTINCT FROM NEW.id) AND public.triggers_act()) EXECUTE FUNCTION public.refuse_change('the id of a row cannot change');
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER keep_id;
+CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.permission_subjects
+    FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER refuse_truncate;
+CREATE OR REPLACE TRIGGER keep_granted BEFORE UPDATE OR DELETE ON public.permission_subjects
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.keep_granted_verbs();
+ALTER TABLE public.permission_subjects ENABLE ALWAYS TRIGGER keep_granted;
+ALTER TABLE public.permission_subjects ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS permission_subjects_app_select ON public.permission_subjects;
+CREATE POLICY permission_subjects_app_select ON public.permission_subjects FOR SELECT TO sti_app
+    USING ((SELECT public.actor_id()) IS NOT NULL);
+DROP POLICY IF EXISTS permission_subjects_wide_select ON public.permission_subjects;
+CREATE POLICY permission_subjects_wide_select ON public.permission_subjects FOR SELECT TO sti_wide
+    USING ((SELECT public.actor_id()) IS NOT NULL);
+DROP POLICY IF EXISTS permission_subjects_admin_all ON public.permission_subjects;
+CREATE POLICY permission_subjects_admin_all ON public.permission_subjects FOR ALL TO sti_admin
+    USING ((SELECT public.actor_may('*', '*')))
+    WITH CHECK ((SELECT public.actor_may('*', '*')));
+GRANT SELECT ON public.permission_subjects TO sti_app, sti_wide;
+GRANT SELECT ON public.permission_subjects TO sti_admin;
+GRANT INSERT, DELETE ON public.permission_subjects TO sti_admin;
+GRANT UPDATE ON public.permission_subjects TO sti_admin;
+
 -- processing_jobs
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.processing_jobs
     FOR EACH ROW EXECUTE FUNCTION public.touch_versioned_row('lease_expires_at');
@@ -715,7 +802,7 @@ CREATE POLICY processing_jobs_admin_all ON public.processing_jobs FOR ALL TO sti
 GRANT INSERT (case_id, audio_file_id, kind, priority, payload, result, run_after, max_attempts, leased_by_id, lease_expires_at, worker, started_at, finished_at, error_message, created_by_id) ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
 GRANT DELETE ON public.processing_jobs TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.processing_jobs ALTER COLUMN error_message SET STATISTICS 0;
+ALTER TABLE public.processing_jobs ALTER COLUMN payload SET STATISTICS 0, ALTER COLUMN result SET STATISTICS 0, ALTER COLUMN error_message SET STATISTICS 0;
 
 -- protected_tables
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.protected_tables
@@ -839,7 +926,7 @@ CREATE POLICY transcription_segments_admin_all ON public.transcription_segments 
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, transcription_id, position, start_ms, end_ms, speaker, text, words, confidence, flags, search_config) ON public.transcription_segments TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.transcription_segments TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS 0, ALTER COLUMN text SET STATISTICS 0, ALTER COLUMN search_config SET STATISTICS 0;
+ALTER TABLE public.transcription_segments ALTER COLUMN speaker SET STATISTICS 0, ALTER COLUMN text SET STATISTICS 0, ALTER COLUMN words SET STATISTICS 0, ALTER COLUMN search_config SET STATISTICS 0;
 
 -- transcription_sources
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcription_sources
@@ -877,7 +964,7 @@ CREATE POLICY transcription_sources_admin_all ON public.transcription_sources FO
     WITH CHECK ((SELECT public.actor_may('*', '*')));
 GRANT INSERT (case_id, transcription_id, dialect, name, sha256, content) ON public.transcription_sources TO sti_app, sti_wide, sti_admin;
 GRANT SELECT ON public.transcription_sources TO sti_app, sti_wide, sti_admin;
-ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0;
+ALTER TABLE public.transcription_sources ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN sha256 SET STATISTICS 0, ALTER COLUMN content SET STATISTICS 0;
 
 -- transcriptions
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.transcriptions
@@ -969,6 +1056,9 @@ ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER keep_id;
 CREATE OR REPLACE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.user_roles
     FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change('it would leave no trace, delete rows instead');
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER refuse_truncate;
+CREATE OR REPLACE TRIGGER check_permissions BEFORE INSERT OR UPDATE OF permissions ON public.user_roles
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.check_permissions('role');
+ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER check_permissions;
 CREATE OR REPLACE TRIGGER guard_hierarchy BEFORE INSERT OR UPDATE OF parent_id, id ON public.user_roles
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_hierarchy();
 ALTER TABLE public.user_roles ENABLE ALWAYS TRIGGER guard_hierarchy;
@@ -1015,6 +1105,9 @@ ALTER TABLE public.users ENABLE ALWAYS TRIGGER raise_sign_in_epoch;
 CREATE OR REPLACE TRIGGER guard_administrators AFTER UPDATE ON public.users
     FOR EACH ROW WHEN ((OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)) AND public.triggers_act()) EXECUTE FUNCTION public.guard_administrators();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_administrators;
+CREATE OR REPLACE TRIGGER guard_address BEFORE INSERT OR UPDATE OF email ON public.users
+    FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.guard_address();
+ALTER TABLE public.users ENABLE ALWAYS TRIGGER guard_address;
 CREATE OR REPLACE TRIGGER prepare_case_access AFTER INSERT ON public.users
     FOR EACH ROW WHEN (public.triggers_act()) EXECUTE FUNCTION public.prepare_case_access();
 ALTER TABLE public.users ENABLE ALWAYS TRIGGER prepare_case_access;
@@ -1040,9 +1133,11 @@ DROP POLICY IF EXISTS users_admin_all ON public.users;
 CREATE POLICY users_admin_all ON public.users FOR ALL TO sti_admin
     USING ((SELECT public.actor_may('*', '*')))
     WITH CHECK ((SELECT public.actor_may('*', '*')));
-GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_app, sti_wide;
+GRANT SELECT (id, username, full_name, is_active, role_id, created_at, updated_at, row_version) ON public.users TO sti_app, sti_wide;
 GRANT UPDATE (email, full_name) ON public.users TO sti_app, sti_wide;
 GRANT SELECT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_admin;
 GRANT DELETE ON public.users TO sti_admin;
 GRANT INSERT (id, username, email, full_name, is_active, last_login, role_id, created_at, updated_at, row_version) ON public.users TO sti_admin;
 GRANT UPDATE (username, email, full_name, is_active, role_id) ON public.users TO sti_admin;
+ALTER TABLE public.users ALTER COLUMN email SET STATISTICS 0, ALTER COLUMN last_login SET STATISTICS 0, ALTER COLUMN password_hash SET STATISTICS 0;
+ALTER INDEX public.users_email_lower_idx ALTER COLUMN 1 SET STATISTICS 0;

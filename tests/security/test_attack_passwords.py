@@ -70,7 +70,6 @@ BARE = RIGHT.removeprefix("bcrypt:")
 DAMAGED = {
     "NULL": None,
     "empty": "",
-    "no scheme": BARE,
     "truncated": RIGHT[:-1],
     "only the salt": RIGHT[:36],
     "2a": RIGHT.replace("$2b$", "$2a$"),

@@ -29,7 +29,7 @@ UNCAPTURED = {"transcription_segments", "transcription_sources", "activity_logs"
 
 @pytest.fixture
 def log(populated):
-    """A function that returns the entries since the start of the test, oldest first."""
+    """A function that returns the entries since the start of the test, oldest first, without those of reads."""
     last = text("SELECT coalesce(max(id), 0) FROM activity_logs")
     with populated.owner.connect() as connection:
         start = connection.scalar(last)
@@ -37,8 +37,9 @@ def log(populated):
     def entries(*, entity=None):
         with populated.owner.connect() as connection:
             rows = connection.execute(
-                text("SELECT * FROM activity_logs WHERE id > :start ORDER BY id"), {"start": start}
-            ).all()
+                text("SELECT l.* FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"
+                     " WHERE l.id > :start AND t.code <> 'note.read' ORDER BY l.id"), {"start": start}
+            ).all()  # fmt: skip
         return [row for row in rows if entity is None or row.entity == entity]
 
     return entries

@@ -16,11 +16,6 @@ from tests.security.population import core, token_for
 
 # The functions, each with the test that calls it. A new function must be listed here.
 KNOWN = {
-    "is_valid_token": "test_tokens.py",
-    "login_epoch": "tests/services/test_accounts.py",
-    "receives_log": "tests/migrations/test_replication.py",
-    "sign_in_epoch": "tests/services/test_accounts.py",
-    "triggers_act": "tests/migrations/test_replication.py",
     "actor_case_ids": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_case_flags": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_wide_from": "test_functions_about_the_actor_reveal_nothing_else",
@@ -35,6 +30,8 @@ KNOWN = {
     "storage_usage": "tests/services/recordings",
     "actor_id": "test_functions_about_the_actor_reveal_nothing_else",
     "actor_may": "test_functions_about_the_actor_reveal_nothing_else",
+    "actor_may_export": "tests/services/test_sensitive.py",
+    "actor_may_on": "tests/services/test_permission_subjects.py",
     "actor_name": "test_functions_about_the_actor_reveal_nothing_else",
     "announce_object": "test_an_announced_object_stays_pending_until_its_own_case_adopts_it",
     "append_seal": "tests/services/history",
@@ -48,6 +45,8 @@ KNOWN = {
     "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
     "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
+    "is_valid_token": "test_tokens.py: says of a token only whether this database signed it",
+    "login_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
     "lock_in_case": "test_attack_waiting_locks.py",
     "lock_own": "test_attack_waiting_locks.py",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",
@@ -55,11 +54,15 @@ KNOWN = {
     "note_check": "tests/services/recordings/test_recordings_deleting.py",
     "participant_may": "test_functions_about_the_actor_reveal_nothing_else",
     "participation_known_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "permission_subject_form_2": "computes from its arguments",
+    "permissions_form_2": "computes from its arguments",
     "place_recording": "tests/services/recordings/test_recordings_deleting.py",
     "read_receipt": "test_a_receipt_proves_only_a_right_that_existed",
+    "read_receipts": "test_a_receipt_proves_only_a_right_that_existed",
     "readable_date_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_json_1": "test_functions_about_the_actor_reveal_nothing_else",
     "readable_time_1": "test_functions_about_the_actor_reveal_nothing_else",
+    "receives_log": "a setting of the server: tests/migrations/test_replication.py",
     "record_activity": "test_activity_cannot_be_recorded_in_a_foreign_case",
     "record_session_reads": "test_reads_of_a_session_need_the_proof_of_the_program",
     "record_reads": "test_reads_are_recorded_only_in_readable_cases",
@@ -101,11 +104,15 @@ KNOWN = {
     "is_denied": "computes from its arguments",
     "participant_verbs": "computes from its arguments",
     "require_grantable": "reads the permissions of the caller: tests/services/test_permissions.py",
+    "user_email": "test_private_columns.py",
+    "user_last_login": "test_private_columns.py",
+    "sign_in_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
+    "triggers_act": "a setting of the server: tests/migrations/test_replication.py",
     "transcription_digest": "reads with the rights of the caller",
 }
 
-# They read only the catalog, for `history.verify`.
-FOR_ADMINISTRATORS = {"capture_arguments", "captured_tables"}
+# The first two read only the catalog, for `history.verify`; the last one says what administrators may read anyway.
+FOR_ADMINISTRATORS = {"capture_arguments", "captured_tables", "require_free_address"}
 
 
 READS = text("SELECT record_reads(jsonb_build_array(jsonb_build_object('type', 'search.made', 'case_id', :case,"
@@ -131,6 +138,8 @@ def test_a_receipt_proves_only_a_right_that_existed(populated):
         assert session.scalar(receipt, {"case": 999_999}) is None
         assert session.scalar(receipt, {"case": None}) is None
         of_alice = session.scalar(receipt, {"case": own})
+        several = session.scalar(text("SELECT read_receipts(:cases)"), {"cases": [own, foreign, 999_999, None]})
+        assert list(several) == [str(own)], "of several cases, those that the actor may read"
     token = populated.db.signing_key.token("session", "alice", backend_pid=1, started=1)
     changed = of_alice.replace(f"|{own}|", f"|{foreign}|", 1)
     for forged in (of_bob, of_alice, changed, token, "read|1|1|1|1|1", "|||||", "", "x" * 10_000, None):

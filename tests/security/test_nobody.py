@@ -24,7 +24,7 @@ from tests.security.population import (
 )
 
 # Tables with columns that the role may not select: `*` would raise an error instead of returning no rows.
-READABLE = {"users": "id, username, email"}
+READABLE = {"users": "id, username, full_name"}
 nobodies = pytest.mark.parametrize("name", NOBODIES.values(), ids=NOBODIES)
 
 
@@ -108,7 +108,9 @@ def test_services_raise_forbidden_with_a_clear_message(unchanged, name, tone):
         audio = session.get(MODELS["audio_files"], unchanged.audio_of["alice"])
         alice = accounts.find_user(session, "alice")
         hold = session.scalars(select(MODELS["legal_holds"])).one()
-        transcription = session.scalars(select(MODELS["transcriptions"]).limit(1)).one()
+        # Loading one would be a read of alice, in the access log.
+        first = session.scalars(select(MODELS["transcriptions"].id).limit(1)).one()
+        transcription = MODELS["transcriptions"](id=first)
     calls = {
         "open_case": lambda s: cases.open_case(s, title="x"),
         "close": lambda s: cases.close(s, case),

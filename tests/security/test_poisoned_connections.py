@@ -36,7 +36,7 @@ Result = tuple[Any, ...]
 # The settings are changed in this many sets.
 SETS = 4
 # Errors that calls expect: of this layer, of privileges, and of CHECKs.
-REFUSALS = {"STI01", "STI02", "42501", "22023", "23503", "23514", "P0002", "22008"}
+REFUSALS = {"STI01", "STI02", "42501", "22023", "23503", "23505", "23514", "P0002", "22008"}
 NEW_HASH, RENEWED_HASH = "bcrypt:$2b$12$new", r"bcrypt:$2b$\x"
 
 # What the calls have written to the log, with times and random values replaced by whether they have the expected form.

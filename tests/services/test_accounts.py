@@ -194,6 +194,32 @@ def test_only_administrators_create_users_and_user_names_are_unique(db, carol):
         accounts.create_user(session, username="dave", role="king")
 
 
+@pytest.mark.parametrize("prefix", ["$2b$", "$2a$", "$2y$"])
+def test_an_imported_user_signs_in_with_a_bare_hash_which_is_renewed(db, carol, owner, monkeypatch, prefix):
+    decomposed = unicodedata.normalize("NFD", "Pa$$wörd")  # hashed by a program that does not normalise
+    bare = prefix + bcrypt.hashpw(decomposed.encode(), bcrypt.gensalt(5)).decode()[4:]
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE users SET password_hash = :bare WHERE username = 'carol'"), {"bare": bare})
+    with pytest.raises(SignInFailed), db.session() as session:
+        accounts.authenticate(session, "carol", "wrong")
+    for _ in range(2):
+        with db.session() as session:
+            assert accounts.authenticate(session, "carol", decomposed).username == "carol"
+        with owner.connect() as connection:
+            stored = connection.scalar(text("SELECT password_hash FROM users WHERE username = 'carol'"))
+        assert stored.startswith("bcrypt:$2b$10$")
+
+
+def test_a_password_that_another_program_cut_at_72_bytes_signs_in_and_keeps_its_hash(db, carol, owner):
+    bare = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(5)).decode()
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE users SET password_hash = :bare WHERE username = 'carol'"), {"bare": bare})
+    with db.session() as session:
+        assert accounts.authenticate(session, "carol", "x" * 100).username == "carol"
+    with owner.connect() as connection:
+        assert connection.scalar(text("SELECT password_hash FROM users WHERE username = 'carol'")) == bare
+
+
 @pytest.mark.own_database
 def test_the_epoch_of_sign_ins_is_raised_whatever_changes_the_user(db, carol, owner):
     def signed_in(password="Pa$$wörd"):

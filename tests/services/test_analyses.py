@@ -35,7 +35,10 @@ def test_details_are_validated_and_stored_with_the_name_of_their_schema(db, audi
     with db.session(actor="alice") as session:
         added = analyses.add(session, audio, details={"topics": [{"label": "harbour"}]}, schema="topics/1")
         for wrong, place in (
-            ({"topics": [{"label": "a"}, {"label": 7}]}, r"details\.topics\[1\]\.label: 7 is not of type 'string'"),
+            (
+                {"topics": [{"label": "a"}, {"label": 7}]},
+                r"details\.topics\[1\]\.label: the value is not of type 'string'",
+            ),
             ({}, "details: 'topics' is a required property"),
         ):
             with pytest.raises(InvalidInput, match=place):

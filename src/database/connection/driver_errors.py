@@ -167,7 +167,10 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
         return _invalid_value(original.diag, _INVALID_VALUES[state])
     if state in _TRANSLATIONS:
         kind, message = _TRANSLATIONS[state]
-        translated = kind(message.format(text=first_line(original)))
+        line = first_line(original)
+        # Messages of data exceptions quote the value, and no name of an object.
+        line = re.sub(r'".*', "(value left out)", line) if state.startswith("22") else line
+        translated = kind(message.format(text=line))
         return _final(translated) if state in _LASTING else translated
     if state is None and isinstance(error, DBAPIError) and error.connection_invalidated:
         # The server or the network closed the connection without an error message.

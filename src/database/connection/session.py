@@ -11,13 +11,14 @@ from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from sqlalchemy import URL, BigInteger, Connection, Text, cast, func, select
+from sqlalchemy import URL, Connection, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from src.database.connection.access_log import Reads, note_read, proved_reads
 from src.database.connection.actor_session import ActorSession
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import is_key_known, sign
@@ -31,6 +32,8 @@ from src.errors import Forbidden, InvalidInput, NotSignedIn, SpeechError, WrongL
 
 if TYPE_CHECKING:
     from src.config import Settings
+
+__all__ = ["Database", "actor_of", "database_of", "note_read"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -148,10 +151,10 @@ class Database:
 
     @contextmanager
     def _begin(self, actor: Actor, *, aside: bool = False, required: bool = False) -> Iterator[Session]:
-        session, process = ActorSession(expire_on_commit=False), os.getpid()
+        session, reads = ActorSession(expire_on_commit=False), Reads()
         info = session.info
         info |= {"database": self, "actor": actor, "required": required}
-        info |= {"pending_writes": (), "reads": [], "receipts": {}}
+        info |= {"pending_writes": (), "reads": reads, "receipts": reads.receipts}
         try:
             block = self._entered(session, actor, aside=aside)
             try:
@@ -159,7 +162,8 @@ class Database:
                 info["actor_id"] = block.connection.info["actor_id"]
                 if actor.name is not None and info["actor_id"] is None:
                     self._refuse_unknown(block.connection, actor, required=required)
-                yield session
+                with proved_reads(session):
+                    yield session
                 block.commit()
             finally:
                 block.end()
@@ -182,8 +186,9 @@ class Database:
             raise
         finally:
             # Reads are logged even if the transaction rolled back.
-            if info["reads"] and info.get("actor_id") is not None and os.getpid() == process:
-                self._log_reads(actor, info["actor_id"], info["reads"])
+            entries = reads.entries() if reads.process == os.getpid() else []
+            if entries and info.get("actor_id") is not None:
+                self._log_reads(actor, info["actor_id"], entries)
 
     def _refuse_unknown(self, connection: Connection, actor: Actor, *, required: bool) -> None:
         if is_key_known(connection, self.signing_key, actor):
@@ -241,25 +246,7 @@ class Database:
 
 def _note_denied(info: dict[str, Any], error: Forbidden) -> None:
     """Add the denied access to the reads: both are logged after a rollback."""
-    info["reads"].append({"type": "access.refused", "detail": {"refused": str(error)}})
-
-
-def note_read(session: Session, read: dict[str, Any]) -> None:
-    """Add a read to those that are logged when the session ends, with the right to its case at this moment.
-
-    The right is proved by a receipt of the database, one for each case of a session: it may have ended by then.
-    """
-    case_id, receipts = read.get("case_id"), session.info["receipts"]
-    if case_id is not None and case_id not in receipts:
-        connection = session.connection()
-        driver: Any = connection.connection.dbapi_connection
-        # In a failed transaction no statement runs.
-        statuses: Any = connection.dialect.loaded_dbapi.extensions
-        if driver.get_transaction_status() != statuses.TRANSACTION_STATUS_INERROR:
-            receipt = connection.scalar(select(func.public.read_receipt(cast(case_id, BigInteger))))
-            if receipt is not None:
-                receipts[case_id] = receipt
-    session.info["reads"].append({**read, "receipt": receipts.get(case_id)})
+    info["reads"].noted.append({"type": "access.refused", "detail": {"refused": str(error)}})
 
 
 def database_of(session: Session) -> Database:

@@ -27,9 +27,18 @@ from src.database.models.activity_log import ActivityArchive, ActivityLog, Activ
 from src.database.models.analyses import AnalysisResult, Sentiment
 from src.database.models.audio_files import AudioFile, AudioStatus, StorageObject
 from src.database.models.case_access import CaseAccess, CaseAccessChange
-from src.database.models.cases import Case, CaseNote, CaseParticipant, CasePriority, CaseStatus, LegalHold
+from src.database.models.cases import (
+    Case,
+    CaseNote,
+    CaseParticipant,
+    CasePriority,
+    CaseStatus,
+    CaseStatusMove,
+    LegalHold,
+)
 from src.database.models.jobs import ProcessingJob
 from src.database.models.limits import LogOverflow, NameLock  # noqa: F401 - registers tables that no session reads
+from src.database.models.permission_subjects import PermissionSubject
 from src.database.models.protected_tables import ProtectedTable
 from src.database.models.storages import DatabaseIdentity, Storage
 from src.database.models.transcriptions import Language, Transcription, TranscriptionSegment, TranscriptionSource
@@ -56,10 +65,12 @@ __all__ = [
     "CaseParticipant",
     "CasePriority",
     "CaseStatus",
+    "CaseStatusMove",
     "DatabaseIdentity",
     "Language",
     "LegalHold",
     "LoginThrottle",
+    "PermissionSubject",
     "ProcessingJob",
     "ProtectedTable",
     "Sentiment",

@@ -10,7 +10,18 @@ from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Te
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from src.database.base import Base, Record, TransactionId, administered, guarded, not_negative, one_of, sha256_form
+from src.database.base import (
+    PERSONAL,
+    Base,
+    ReadAs,
+    Record,
+    TransactionId,
+    administered,
+    guarded,
+    not_negative,
+    one_of,
+    sha256_form,
+)
 from src.database.models.lookups import Lookup
 from src.database.schema import LOOKUP, Protected, Trigger
 
@@ -49,6 +60,8 @@ class ActivityType(Lookup):
         ),
     )
 
+    __plain__ = Lookup.__plain__ | {"category"}
+
     category: Mapped[str] = administered(server_default="change", comment="change, access, file, work, people")
 
 
@@ -82,6 +95,10 @@ class ActivityLog(Base):
         Index("activity_logs_transaction_id_idx", text("(transaction_id::text::bigint)")),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
+    __plain__ = frozenset(
+        {"actor", "entity", "operation", "request_id", "schema_revision", "salt", "payload_hash", "leaf_hash"}
+    )
+    __read_as__ = ReadAs("history.read", "activity_logs", "entity_id", "entity")
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), primary_key=True)
@@ -96,19 +113,19 @@ class ActivityLog(Base):
     operation: Mapped[Operation] = mapped_column(Text)
     old: Mapped[dict[str, Any] | None] = guarded(
         JSONB(none_as_null=True),
-        sampled=False,
+        info=PERSONAL,
         size=LARGEST_DETAIL,
         size_applies=_IS_EVENT,
         comment="changed columns, as before",
     )
     new: Mapped[dict[str, Any] | None] = guarded(
         JSONB(none_as_null=True),
-        sampled=False,
+        info=PERSONAL,
         size=LARGEST_DETAIL,
         size_applies=_IS_EVENT,
         comment="the whole row, or an event's detail",
     )
-    reason: Mapped[str | None] = guarded(most=2000, sampled=False)
+    reason: Mapped[str | None] = guarded(most=2000, info=PERSONAL)
     request_id: Mapped[str | None] = guarded(most=200, sampled=False)
     transaction_id: Mapped[int] = mapped_column(TransactionId)
     epoch: Mapped[int] = mapped_column(
@@ -146,6 +163,7 @@ class ActivitySeal(Record):
         CheckConstraint("low_xid <= high_xid", name="xid_order"),
         CheckConstraint("month = date_trunc('month', month::timestamp)::date", name="month_first_day"),
     )
+    __plain__ = frozenset({"root", "leaves", "seal_hash", "signature", "signing_key", "details"})
 
     previous_id: Mapped[int | None] = mapped_column(ForeignKey("activity_seals.id", ondelete="RESTRICT"))
     month: Mapped[date]
@@ -179,6 +197,7 @@ class ActivityArchive(Record):
         Index("activity_archives_month_idx", "month"),
         Index("activity_archives_storage_id_idx", "storage_id"),
     )
+    __plain__ = frozenset({"storage_key", "storage_type", "sha256"})
 
     month: Mapped[date]
     storage_key: Mapped[str] = guarded(most=1024, least=1, unique=True)

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, relationship
 
-from src.database.base import Record, Versioned, acting_user, moment, written
+from src.database.base import PERSONAL, ReadAs, Record, Versioned, acting_user, moment, written
 from src.database.models.lookups import Lookup
 from src.database.schema import Protected
 
@@ -33,6 +33,8 @@ class AnalysisResult(Versioned, Record):
 
     __tablename__ = "analysis_results"
     __protection__ = Protected()
+    __plain__ = frozenset({"details_schema", "model_name", "model_version"})
+    __read_as__ = ReadAs("analysis.read", "analysis_results")
     __table_args__ = (
         UniqueConstraint("case_id", "audio_file_id", "version"),
         ForeignKeyConstraint(
@@ -53,10 +55,12 @@ class AnalysisResult(Versioned, Record):
     audio_file_id: Mapped[int] = written(once=True)
     transcription_id: Mapped[int | None] = written(once=True, comment="the transcription version that was analysed")
     version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording")
-    summary: Mapped[str] = written(once=True, sampled=False, server_default="")
+    summary: Mapped[str] = written(once=True, info=PERSONAL, server_default="")
     sentiment_id: Mapped[int | None] = written(ForeignKey("sentiments.id", ondelete="RESTRICT"), once=True)
     sentiment_score: Mapped[float | None] = written(once=True, comment="-1 negative … 1 positive")
-    details: Mapped[dict[str, Any]] = written(JSONB, size=16 << 20, once=True, server_default=text("'{}'::jsonb"))
+    details: Mapped[dict[str, Any]] = written(
+        JSONB, size=16 << 20, once=True, info=PERSONAL, server_default=text("'{}'::jsonb")
+    )
     details_schema: Mapped[str | None] = written(
         most=200, least=1, once=True, comment="name of the JSON Schema of the details"
     )

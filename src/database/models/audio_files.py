@@ -21,9 +21,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from src.database.base import (
+    PERSONAL,
     Record,
     Versioned,
     acting_user,
+    administered,
     case_key,
     children,
     guarded,
@@ -37,6 +39,7 @@ from src.database.base import (
 from src.database.models.lookups import Lookup
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED, CAPTURED_WITHOUT_CASE
+from src.database.schema.sensitivity import sensitive_has_reason, sensitive_mark
 
 if TYPE_CHECKING:
     from src.database.models.analyses import AnalysisResult
@@ -52,9 +55,18 @@ ObjectState = Literal["pending", "live", "superseded", "deleting"]
 
 
 class AudioStatus(Lookup):
-    """Progress of the processing of a recording."""
+    """Progress of the processing of a recording; the time and the error of the recording follow it, by a trigger."""
 
     __tablename__ = "audio_statuses"
+    __table_args__ = (
+        *Lookup.constraints(),
+        CheckConstraint("outcome IN ('processed', 'failed')", name="outcome_known"),
+    )
+    __plain__ = Lookup.__plain__ | {"outcome"}
+
+    outcome: Mapped[str | None] = administered(
+        comment="processed: sets processed_at; failed: keeps error_message; null: not finished, has neither"
+    )
 
 
 class StorageObject(Record):
@@ -139,6 +151,8 @@ class StorageObject(Record):
         Index("storage_objects_audio_file_id_idx", "audio_file_id", postgresql_where=text("audio_file_id IS NOT NULL")),
     )
 
+    __plain__ = frozenset({"key", "backend", "state", "sha256", "upload_id", "last_error"})
+
     case_id: Mapped[int] = guarded(Integer)
     key: Mapped[str] = guarded(most=512, least=1)
     backend: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
@@ -166,6 +180,9 @@ class AudioFile(Versioned, Record):
     __tablename__ = "audio_files"
     __protection__ = Protected(
         triggers=(
+            # Before `stamp_…`: triggers fire in the order of their names.
+            Trigger("follow_status", "BEFORE INSERT OR UPDATE OF status_id, processed_at", "follow_audio_status"),
+            *sensitive_mark(),
             Trigger("adopt", "BEFORE INSERT", "adopt_object", always=False),
             Trigger("adopt_moved", "BEFORE UPDATE OF path", "adopt_object", when="OLD.path <> NEW.path", always=False),
             Trigger("release", "AFTER DELETE", "release_object"),
@@ -188,6 +205,7 @@ class AudioFile(Versioned, Record):
         CheckConstraint("channels BETWEEN 1 AND 64", name="channels_range"),
         CheckConstraint("jsonb_typeof(storage_config) = 'object'", name="storage_config_object"),
         CheckConstraint("NOT is_archived OR archive_reason IS NOT NULL", name="archive_has_reason"),
+        sensitive_has_reason(),
         Index("audio_files_case_id_created_at_idx", "case_id", "created_at"),
         Index("audio_files_case_id_sha256_idx", "case_id", "sha256"),
         # Read by sweeps.
@@ -198,6 +216,8 @@ class AudioFile(Versioned, Record):
             postgresql_ops={"lowered": "text_pattern_ops"},
         ),
     )
+
+    __plain__ = frozenset({"path", "sha256", "content_type", "codec", "storage_type", "storage_config"})
 
     case_id: Mapped[int] = case_key()
     name: Mapped[str] = user_text(1024, least=1, comment="file name given by the user; never part of a path")
@@ -218,8 +238,8 @@ class AudioFile(Versioned, Record):
         ForeignKey("audio_statuses.id", ondelete="RESTRICT"),
         server_default=text("public.code_id('audio_statuses', 'received')"),
     )
-    processed_at: Mapped[datetime | None] = moment()
-    error_message: Mapped[str | None] = user_text(4000)
+    processed_at: Mapped[datetime | None] = moment(server_default=FetchedValue(), server_onupdate=FetchedValue())
+    error_message: Mapped[str | None] = user_text(4000, server_onupdate=FetchedValue())
     storage_type: Mapped[str] = written(
         most=64, least=1, once=True, server_default="local", comment="name of the storage backend"
     )
@@ -231,11 +251,13 @@ class AudioFile(Versioned, Record):
         comment="storage: the id of the storage that has the bytes, set by a trigger",
     )
     is_archived: Mapped[bool] = mapped_column(server_default=text("false"))
-    archive_reason: Mapped[str | None] = guarded(most=2000, least=1, sampled=False, server_default=FetchedValue())
+    archive_reason: Mapped[str | None] = guarded(most=2000, least=1, info=PERSONAL, server_default=FetchedValue())
     deleted_at: Mapped[datetime | None] = mapped_column(
         server_default=FetchedValue(), comment="marked as deleted; a sweep removes it after a grace period"
     )
     uploaded_by_id: Mapped[int] = acting_user()
+    is_sensitive: Mapped[bool] = written(server_default=text("false"), comment="exports need the permission to manage")
+    sensitive_reason: Mapped[str | None] = user_text(2000, least=1)
 
     case: Mapped[Case] = relationship(back_populates="audio_files", lazy="raise_on_sql")
     language: Mapped[Language | None] = relationship(lazy="joined")

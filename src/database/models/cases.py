@@ -23,6 +23,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 from src.database.base import (
     ACTOR,
+    ReadAs,
     Record,
     Versioned,
     acting_user,
@@ -36,14 +37,17 @@ from src.database.base import (
     written,
 )
 from src.database.models.lookups import Lookup
-from src.database.schema import Protected, Trigger, declaration
+from src.database.schema import LOOKUP, Protected, Trigger, declaration
 from src.database.schema.permissions import CaseRole
+from src.database.schema.sensitivity import sensitive_has_reason, sensitive_mark
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
     from src.database.models.users import User
 
 
+StatusCode = Literal["active", "pending", "closed"]
+"""The seeded statuses; operators may add rows to `case_statuses`."""
 PriorityCode = Literal["high", "medium", "low"]
 """The seeded priorities; operators may add rows to `case_priorities`."""
 
@@ -60,9 +64,29 @@ FREE_CODE = (
 
 
 class CaseStatus(Lookup):
-    """Status of a case: active, closed, pending."""
+    """Status of a case: active, closed, pending. `closed_at` of the case follows it, by a trigger."""
 
     __tablename__ = "case_statuses"
+
+    is_closed: Mapped[bool] = administered(
+        server_default=text("false"), comment="cases with this status are closed: they have closed_at"
+    )
+
+
+class CaseStatusMove(Record):
+    """A move between statuses that cases may make, seeded by init_db; operators add rows, or make one inactive."""
+
+    __tablename__ = "case_status_moves"
+    __protection__ = LOOKUP
+    __table_args__ = (
+        UniqueConstraint("from_status_id", "to_status_id"),
+        CheckConstraint("from_status_id <> to_status_id", name="statuses_differ"),
+        Index("case_status_moves_to_status_id_idx", "to_status_id"),
+    )
+
+    from_status_id: Mapped[int] = administered(ForeignKey("case_statuses.id", ondelete="RESTRICT"))
+    to_status_id: Mapped[int] = administered(ForeignKey("case_statuses.id", ondelete="RESTRICT"))
+    is_active: Mapped[bool] = administered(server_default=text("true"), comment="false: the move is not allowed")
 
 
 class CasePriority(Lookup):
@@ -86,6 +110,9 @@ class Case(Versioned, Record):
         insert_rule="opened_by_id = (SELECT public.actor_id()) AND (SELECT public.actor_may('case', 'open'))",
         not_captured=("opened_mark", "active_holds"),
         triggers=(
+            # Before `stamp_…` and `touch`: triggers fire in the order of their names.
+            Trigger("follow_status", "BEFORE INSERT OR UPDATE OF status_id, closed_at", "follow_case_status"),
+            *sensitive_mark(),
             # Placing a hold does not count as a change: an editor of the case must not get a LostUpdate from it.
             Trigger(
                 "touch",
@@ -113,6 +140,7 @@ class Case(Versioned, Record):
         # index, and as the target of ON CONFLICT DO UPDATE.
         ExcludeConstraint((text("lower(case_code)"), "="), using="btree", name="cases_case_code_excl"),
         CheckConstraint("closed_at >= created_at", name="closed_after_created"),
+        sensitive_has_reason(),
         Index("cases_opened_mark_idx", text("(opened_mark || '')")),
         CheckConstraint(f"{GENERATED_CODE} OR {FREE_CODE}", name="case_code_reserved"),
         Index(
@@ -126,11 +154,14 @@ class Case(Versioned, Record):
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
         return {**versioned_by(cls), "exclude_properties": {"opened_mark"}}
 
+    __plain__ = frozenset({"case_code", "opened_mark"})
+
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True, sort_order=-100)
     case_code: Mapped[str] = user_text(
         64,
         least=1,
         server_default=FetchedValue(),
+        info={declaration.PERSONAL: False},
         comment="when none is given, a trigger derives C-000042 from the id",
     )
     title: Mapped[str] = user_text(300, least=1)
@@ -144,10 +175,12 @@ class Case(Versioned, Record):
         server_default=text("public.code_id('case_priorities', 'medium')"),
     )
     opened_by_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True, server_default=ACTOR)
-    closed_at: Mapped[datetime | None] = moment()
+    closed_at: Mapped[datetime | None] = moment(server_default=FetchedValue(), server_onupdate=FetchedValue())
     active_holds: Mapped[int] = mapped_column(
         server_default="0", server_onupdate=FetchedValue(), comment="unreleased legal holds; counted by a trigger"
     )
+    is_sensitive: Mapped[bool] = written(server_default=text("false"), comment="exports need the permission to manage")
+    sensitive_reason: Mapped[str | None] = user_text(2000, least=1)
 
     status: Mapped[CaseStatus] = relationship(lazy="joined", innerjoin=True)
     priority: Mapped[CasePriority] = relationship(lazy="joined", innerjoin=True)
@@ -168,6 +201,7 @@ class CaseParticipant(Versioned, Record):
         delete="manage",
         restorable="manage",
         triggers=(
+            Trigger("check_permissions", "BEFORE INSERT OR UPDATE OF permissions", "check_permissions", ("case",)),
             Trigger("guard_grant", "BEFORE INSERT OR UPDATE OR DELETE", "guard_grant"),
             # An update that changes neither the user nor the permissions changes no access.
             Trigger("note_access", "AFTER INSERT OR DELETE", "note_case_access"),
@@ -191,15 +225,19 @@ class CaseParticipant(Versioned, Record):
     __table_args__ = (
         UniqueConstraint("case_id", "user_id"),
         one_of("role", CaseRole),
-        CheckConstraint("public.participation_known_1(permissions)", name="permissions_known"),
+        CheckConstraint("public.permissions_form_2(permissions)", name="permissions_form"),
         Index("case_participants_user_id_idx", text("(user_id + 0)")),
     )
+    __plain__ = frozenset({"role", "permissions"})
 
     case_id: Mapped[int] = case_key()
     user_id: Mapped[int] = written(ForeignKey("users.id", ondelete="RESTRICT"), once=True)
     role: Mapped[CaseRole] = written(Text, comment="owner, editor or viewer")
     permissions: Mapped[dict[str, Any]] = written(
-        JSONB, size=16 << 10, server_default=text("'{}'::jsonb"), comment='{"allow": [verb, …], "deny": [verb, …]}'
+        JSONB,
+        size=16 << 10,
+        server_default=text("'{}'::jsonb"),
+        comment='{"allow": [verb, …], "deny": [verb, …], subject of a service: [verb, …]}',
     )
     expires_at: Mapped[datetime | None] = written()
     added_by_id: Mapped[int | None] = acting_user()
@@ -215,6 +253,7 @@ class CaseNote(Versioned, Record):
 
     __tablename__ = "case_notes"
     __protection__ = Protected()
+    __read_as__ = ReadAs("note.read", "case_notes")
     __table_args__ = (
         Index("case_notes_case_id_idx", "case_id", "created_at"),
         Index("case_notes_search_idx", text("search_vector_1('simple', body)"), postgresql_using="gin"),

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from src.database.base import Record, Versioned, acting_user, moment, not_negative, one_of, user_text, written
+from src.database.base import PERSONAL, Record, Versioned, acting_user, moment, not_negative, one_of, user_text, written
 from src.database.schema import Protected, Trigger
 from src.database.schema.declaration import CAPTURED
 
@@ -88,14 +88,17 @@ class ProcessingJob(Versioned, Record):
         Index("processing_jobs_lease_idx", text("timezone('UTC', lease_expires_at)")),
         Index("processing_jobs_leased_by_id_idx", text("(leased_by_id + 0)")),
     )
+    __plain__ = frozenset({"kind", "state", "worker"})
 
     case_id: Mapped[int] = written(Integer, once=True)
     audio_file_id: Mapped[int] = written(once=True)
     kind: Mapped[str] = written(most=64, least=1, once=True, comment="transcribe, analyse, …")
     state: Mapped[JobState] = mapped_column(Text, server_default="queued")
     priority: Mapped[int] = written(once=True, server_default="0", comment="higher is sooner")
-    payload: Mapped[dict[str, Any]] = written(JSONB, size=1 << 20, once=True, server_default=text("'{}'::jsonb"))
-    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), size=16 << 20, once=True)
+    payload: Mapped[dict[str, Any]] = written(
+        JSONB, size=1 << 20, once=True, info=PERSONAL, server_default=text("'{}'::jsonb")
+    )
+    result: Mapped[dict[str, Any] | None] = written(JSONB(none_as_null=True), size=16 << 20, once=True, info=PERSONAL)
     run_after: Mapped[datetime] = written(once=True, server_default=func.now())
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int] = written(once=True, server_default="3")

@@ -18,6 +18,7 @@ class NameLock(Record):
 
     __tablename__ = "name_locks"
     __protection__ = CLOSED
+    __plain__ = frozenset({"digest"})
 
     digest: Mapped[str] = mapped_column(unique=True, comment="SHA-256 of the name, in hexadecimal")
 

@@ -16,6 +16,7 @@ class Lookup(Record):
 
     __abstract__ = True
     __protection__ = LOOKUP
+    __plain__ = frozenset({"code", "name", "description", "seed_fingerprint"})
 
     code: Mapped[str] = administered(unique=True)
     name: Mapped[str] = administered()
@@ -28,6 +29,11 @@ class Lookup(Record):
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - declared_attr calls it with the class
+        return Lookup.constraints()
+
+    @staticmethod
+    def constraints() -> tuple[Any, ...]:
+        """Return the constraints of every look-up table."""
         return (
             length_limit("code", 64, least=1),
             CheckConstraint("code ~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'", name="code_form"),

@@ -17,6 +17,7 @@ class ProtectedTable(Record):
 
     __tablename__ = "protected_tables"
     __protection__ = replace(CLOSED, keeps_roles=True)
+    __plain__ = frozenset({"name", "declaration"})
 
     name: Mapped[str] = guarded(most=63, least=1, unique=True)
     declaration: Mapped[dict[str, Any]] = guarded(JSONB, size=1 << 20, comment="the arguments of protect_table")

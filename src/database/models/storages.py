@@ -36,6 +36,8 @@ class Storage(Record):
         Index("storages_unmarked_key", "name", unique=True, postgresql_where=text("NOT is_marked")),
     )
 
+    __plain__ = frozenset({"name", "location"})
+
     name: Mapped[str] = guarded(most=64, least=1, comment="name of the storage backend")
     storage: Mapped[UUID] = mapped_column(Uuid, unique=True, comment="id in the marker")
     location: Mapped[dict[str, Any]] = guarded(
@@ -59,6 +61,8 @@ class DatabaseIdentity(Record):
     __tablename__ = "database_identities"
     __protection__ = CLOSED
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    __plain__ = frozenset({"quarantine"})
 
     identity: Mapped[UUID] = mapped_column(Uuid, comment="id of this database in the markers of its storages")
     system_identifier: Mapped[int] = mapped_column(comment="of the cluster in which it was confirmed")

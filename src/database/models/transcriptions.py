@@ -23,7 +23,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
 from src.database.base import (
-    SENSITIVE,
+    PERSONAL,
+    ReadAs,
     Record,
     Versioned,
     acting_user,
@@ -63,6 +64,8 @@ class Language(Lookup):
 
     __tablename__ = "languages"
 
+    __plain__ = Lookup.__plain__ | {"native_name", "search_config"}
+
     native_name: Mapped[str] = administered(server_default="")
     # The name and not a regconfig: columns of that type stop pg_upgrade.
     search_config: Mapped[str] = administered(server_default="simple", comment="name of a text search configuration")
@@ -72,6 +75,8 @@ class Transcription(Versioned, Record):
     """One version of what was said in a recording, in one language. Never edited: a correction is a new version."""
 
     __tablename__ = "transcriptions"
+    __plain__ = frozenset({"model_name", "model_version", "segments_sha256"})
+    __read_as__ = ReadAs("transcript.read", "transcriptions")
     # `segments_sha256` covers the text of a version; the text is deleted with the version and cannot be restored.
     __protection__ = Protected(
         not_captured=("content",),
@@ -119,7 +124,7 @@ class Transcription(Versioned, Record):
     language_id: Mapped[int] = written(ForeignKey("languages.id", ondelete="RESTRICT"), once=True)
     version: Mapped[int] = written(once=True, comment="1, 2, 3 … per recording and language")
     based_on_id: Mapped[int | None] = written(once=True, comment="the version that this one corrects")
-    content: Mapped[str] = written(once=True, sampled=False, comment="the whole text")
+    content: Mapped[str] = written(once=True, info=PERSONAL, comment="the whole text")
     confidence: Mapped[float | None] = written(once=True)
     model_name: Mapped[str | None] = written(most=200, once=True, comment="recogniser; null for text written by people")
     model_version: Mapped[str | None] = written(most=200, once=True)
@@ -154,6 +159,8 @@ class TranscriptionSegment(Record):
 
     __tablename__ = "transcription_segments"
     __protection__ = replace(_PARTS, touched=False)
+    __plain__ = frozenset({"flags", "search_config"})
+    __read_as__ = ReadAs("transcript.read", "transcriptions", "transcription_id")
     __table_args__ = (
         # Read by the index only. Not mapped: merge() would try to write it back.
         Column("search", TSVECTOR, Computed("public.search_vector_1(search_config, text)", persisted=True)),
@@ -180,12 +187,12 @@ class TranscriptionSegment(Record):
     start_ms: Mapped[int | None] = written(once=True, comment="from the start of the recording, in milliseconds")
     end_ms: Mapped[int | None] = written(once=True)
     speaker: Mapped[str | None] = user_text(200, once=True)
-    text: Mapped[str] = written(once=True, sampled=False, info=SENSITIVE)
+    text: Mapped[str] = written(once=True, info=PERSONAL)
     words: Mapped[list[dict[str, Any]] | None] = written(
         JSONB(none_as_null=True),
         size=16 << 20,
         once=True,
-        info=SENSITIVE,
+        info=PERSONAL,
         comment='[{"text", "start_ms", "end_ms", "confidence"}, …]; unknown values are left out',
     )
     confidence: Mapped[float | None] = written(once=True)
@@ -208,6 +215,8 @@ class TranscriptionSource(Record):
     __protection__ = replace(
         _PARTS, triggers=(*_PARTS.triggers, Trigger("place", "BEFORE INSERT", "place_source", always=False))
     )
+    __plain__ = frozenset({"dialect", "sha256"})
+    __read_as__ = ReadAs("transcript.read", "transcriptions", "transcription_id")
     __table_args__ = (
         ForeignKeyConstraint(
             ["case_id", "transcription_id"], ["transcriptions.case_id", "transcriptions.id"], ondelete="CASCADE"
@@ -227,6 +236,6 @@ class TranscriptionSource(Record):
     dialect: Mapped[str] = written(most=64, least=1, once=True, comment="whisper, amazon-batch, webvtt, …")
     name: Mapped[str | None] = user_text(1024, once=True)
     sha256: Mapped[str] = written(once=True, sampled=False)
-    content: Mapped[bytes] = written(once=True, deferred=True, info=SENSITIVE)
+    content: Mapped[bytes] = written(once=True, deferred=True, info=PERSONAL)
 
     transcription: Mapped[Transcription] = relationship(back_populates="sources", lazy="raise_on_sql")

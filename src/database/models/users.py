@@ -9,9 +9,10 @@ from sqlalchemy import CheckConstraint, Column, FetchedValue, ForeignKey, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-from src.database.base import SECRET, SENSITIVE, Record, Versioned, administered, versioned_by, written
+from src.database.base import PRIVATE, SECRET, UNREADABLE, Record, Versioned, administered, versioned_by, written
 from src.database.schema import CLOSED, Protected, Trigger, declaration
 from src.database.schema.declaration import KNOWN_ACTOR
+from src.database.schema.private_columns import PrivateMoment, PrivateText
 
 if TYPE_CHECKING:
     from src.database.models.audio_files import AudioFile
@@ -27,14 +28,17 @@ class UserRole(Versioned, Record):
         members=KNOWN_ACTOR,
         in_snapshot=False,
         triggers=(
+            Trigger("check_permissions", "BEFORE INSERT OR UPDATE OF permissions", "check_permissions", ("role",)),
             Trigger("guard_hierarchy", "BEFORE INSERT OR UPDATE OF parent_id, id", "guard_hierarchy"),
             Trigger("guard_administrators", "AFTER UPDATE OF parent_id, permissions", "guard_administrators"),
         ),
     )
     __table_args__ = (
-        CheckConstraint("public.role_permissions_known_1(permissions)", name="permissions_known"),
+        CheckConstraint("public.permissions_form_2(permissions)", name="permissions_form"),
         CheckConstraint("parent_id <> id", name="parent_other"),
     )
+
+    __plain__ = frozenset({"code", "name", "description", "permissions", "seed_fingerprint"})
 
     code: Mapped[str] = administered(most=64, least=1, unique=True, comment="admin, user, service, …")
     name: Mapped[str] = administered(most=200, least=1)
@@ -54,7 +58,8 @@ class User(Versioned, Record):
     """A person or a program that signs in; `password_hash` is readable through `accounts.authenticate` only."""
 
     __tablename__ = "users"
-    # Every actor may read the directory of users, and change their own address and name.
+    # Every actor may read the names of users, and change their own address and name. Address and last sign-in are the
+    # user's own and the administrators': members read them by functions (src/database/schema/private_columns.py).
     __protection__ = Protected(
         case=None,
         members=KNOWN_ACTOR,
@@ -77,6 +82,7 @@ class User(Versioned, Record):
                 "guard_administrators",
                 when="OLD.is_active AND (NOT NEW.is_active OR OLD.role_id <> NEW.role_id)",
             ),
+            Trigger("guard_address", "BEFORE INSERT OR UPDATE OF email", "guard_address"),
             Trigger("prepare_case_access", "AFTER INSERT", "prepare_case_access"),
             Trigger("guard_administrators_delete", "AFTER DELETE", "guard_administrators", when="OLD.is_active"),
         ),
@@ -87,7 +93,7 @@ class User(Versioned, Record):
             "password_hash",
             Text,
             comment="bcrypt with a scheme prefix; null: cannot sign in",
-            info={**SECRET, declaration.ASSIGNED: True, declaration.LENGTH: (0, 255)},
+            info={**UNREADABLE, declaration.ASSIGNED: True, declaration.LENGTH: (0, 255)},
         ),
         # Not mapped either: the function `sign_in_epoch` returns it to the user and to administrators.
         Column(
@@ -96,23 +102,29 @@ class User(Versioned, Record):
             nullable=False,
             server_default="0",
             comment="raised by a new password and by deactivation: what services handed out before is void",
-            info={declaration.SECRET: True, declaration.ASSIGNED: True},
+            info={declaration.UNREADABLE: True, declaration.ASSIGNED: True},
         ),
         CheckConstraint("username !~ '[[:cntrl:]|]' AND username = btrim(username)", name="username_form"),
         CheckConstraint("email LIKE '%_@_%'", name="email_form"),
         Index("users_username_lower_key", func.lower(text("username")), unique=True),
-        Index("users_email_lower_key", func.lower(text("email")), unique=True),
+        # Not unique: a unique key would show members whether an address is taken. `guard_address` refuses a second one
+        # for administrators.
+        Index("users_email_lower_idx", func.lower(text("email"))),
     )
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - declared_attr calls it with the class
         return {**versioned_by(cls), "exclude_properties": {"password_hash", "sign_in_epoch"}}
 
+    __plain__ = frozenset({"username", "full_name"})
+
     username: Mapped[str] = administered(most=64, least=1)
-    email: Mapped[str | None] = written(most=254, least=3, info=SENSITIVE)
+    email: Mapped[str | None] = written(PrivateText("user_email"), most=254, least=3, info=SECRET | PRIVATE)
     full_name: Mapped[str] = written(most=200, server_default="")
     is_active: Mapped[bool] = administered(server_default=text("true"))
-    last_login: Mapped[datetime | None] = mapped_column(server_default=FetchedValue())
+    last_login: Mapped[datetime | None] = mapped_column(
+        PrivateMoment("user_last_login"), server_default=FetchedValue(), info=PRIVATE
+    )
     role_id: Mapped[int] = administered(
         ForeignKey("user_roles.id", ondelete="RESTRICT"), server_default=text("public.code_id('user_roles', 'user')")
     )
@@ -161,6 +173,6 @@ class ActorKey(Record):
         CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pad_length"),
     )
 
-    inner_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
-    outer_pad: Mapped[bytes] = mapped_column(deferred=True, info=SENSITIVE)
+    inner_pad: Mapped[bytes] = mapped_column(deferred=True, info=SECRET)
+    outer_pad: Mapped[bytes] = mapped_column(deferred=True, info=SECRET)
     retired_at: Mapped[datetime | None] = mapped_column(comment="tokens of this key are rejected from then on")

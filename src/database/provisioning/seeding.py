@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.orm import aliased
 
 from src.database import models
 from src.database.models import UserRole
@@ -52,6 +53,7 @@ def apply_seeds(connection: Connection, *, force: bool = False) -> list[SeedRepo
     for model, rows in _lookups(connection):
         report.append(_seed_table(connection, model, rows, force=force))
     report.insert(0, _seed_roles(connection, force=force))
+    report.append(_seed_moves(connection))
     return report
 
 
@@ -65,7 +67,7 @@ def missing(connection: Connection) -> list[str]:
             continue  # the comparison reports the table
         present = set(connection.scalars(select(model.code)))
         absent += [f"{model.__tablename__}.{code}" for code in sorted(codes - present)]
-    return absent
+    return absent + [f"case_status_moves.{move}" for move in _missing_moves(connection)]
 
 
 def _lookups(connection: Connection) -> list[tuple[type[Lookup], list[dict[str, Any]]]]:
@@ -104,6 +106,35 @@ def _seed_table(connection: Connection, model: type[Lookup], rows: list[dict[str
     for row in rows:
         _seed_row(connection, model, row, report, force=force)
     return report
+
+
+def _seed_moves(connection: Connection) -> SeedReport:
+    """Insert the missing moves between statuses; one that an operator made inactive stays so."""
+    report = SeedReport(models.CaseStatusMove.__tablename__)
+    missing_moves = _missing_moves(connection)
+    status = {row.code: row.id for row in connection.execute(select(models.CaseStatus.code, models.CaseStatus.id))}
+    for before, after in seeds.CASE_STATUS_MOVES:
+        name = f"{before}-{after}"
+        if name not in missing_moves:
+            report.unchanged.append(name)
+            continue
+        connection.execute(
+            insert(models.CaseStatusMove).values(from_status_id=status[before], to_status_id=status[after])
+        )
+        report.inserted.append(name)
+    return report
+
+
+def _missing_moves(connection: Connection) -> list[str]:
+    before, after = aliased(models.CaseStatus), aliased(models.CaseStatus)
+    move = models.CaseStatusMove
+    query = (
+        select(before.code, after.code)
+        .join(move, move.from_status_id == before.id)
+        .join(after, after.id == move.to_status_id)
+    )
+    present = {(row[0], row[1]) for row in connection.execute(query)}
+    return [f"{move[0]}-{move[1]}" for move in seeds.CASE_STATUS_MOVES if move not in present]
 
 
 def _seed_row(

@@ -35,10 +35,19 @@ ROLES = (
 )  # fmt: skip
 
 CASE_STATUSES: tuple[Row, ...] = (
-    {"code": "active", "name": "Active", "description": "Being worked on."},
-    {"code": "pending", "name": "Pending", "description": "Waiting for input."},
-    {"code": "closed", "name": "Closed", "description": "Finished; nothing more is expected."},
+    {"code": "active", "name": "Active", "description": "Being worked on.", "is_closed": False},
+    {"code": "pending", "name": "Pending", "description": "Waiting for input.", "is_closed": False},
+    {"code": "closed", "name": "Closed", "description": "Finished; nothing more is expected.", "is_closed": True},
 )
+
+CASE_STATUS_MOVES: tuple[tuple[str, str], ...] = (
+    ("active", "pending"),
+    ("pending", "active"),
+    ("active", "closed"),
+    ("pending", "closed"),
+    ("closed", "active"),
+)
+"""The moves that a case may make, from one status to another."""
 
 CASE_PRIORITIES: tuple[Row, ...] = (
     {"code": "high", "name": "High", "weight": 300},
@@ -47,11 +56,11 @@ CASE_PRIORITIES: tuple[Row, ...] = (
 )
 
 AUDIO_STATUSES: tuple[Row, ...] = (
-    {"code": "received", "name": "Received", "description": "Stored; not processed yet."},
-    {"code": "queued", "name": "Queued", "description": "Waiting for a worker."},
-    {"code": "processing", "name": "Processing", "description": "Claimed by a worker."},
-    {"code": "processed", "name": "Processed", "description": "Processing is finished."},
-    {"code": "failed", "name": "Failed", "description": "Processing failed; see error_message."},
+    {"code": "received", "name": "Received", "description": "Stored; not processed yet.", "outcome": None},
+    {"code": "queued", "name": "Queued", "description": "Waiting for a worker.", "outcome": None},
+    {"code": "processing", "name": "Processing", "description": "Claimed by a worker.", "outcome": None},
+    {"code": "processed", "name": "Processed", "description": "Processing is finished.", "outcome": "processed"},
+    {"code": "failed", "name": "Failed", "description": "Processing failed; see error_message.", "outcome": "failed"},
 )
 
 SENTIMENTS: tuple[Row, ...] = (
@@ -71,10 +80,18 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "access.refused", "name": "Was denied access", "category": "access"},
     {"code": "audio.opened", "name": "Opened a recording", "category": "access"},
     {"code": "transcript.read", "name": "Read a transcript", "category": "access"},
+    {"code": "note.read", "name": "Read notes", "category": "access"},
+    {"code": "analysis.read", "name": "Read analyses", "category": "access"},
+    {"code": "history.read", "name": "Read earlier states", "category": "access"},
     {"code": "search.made", "name": "Searched", "category": "access"},
     {"code": "export.made", "name": "Exported", "category": "access"},
     {"code": "case.opened", "name": "Opened a case", "category": "case"},
     {"code": "case.closed", "name": "Closed a case", "category": "case"},
+    {"code": "case.reopened", "name": "Reopened a case", "category": "case"},
+    {"code": "case.moved", "name": "Changed the status of a case", "category": "case"},
+    {"code": "case.prioritised", "name": "Changed the priority of a case", "category": "case"},
+    {"code": "sensitive.marked", "name": "Marked as sensitive", "category": "case"},
+    {"code": "sensitive.unmarked", "name": "Removed the mark sensitive", "category": "case"},
     {"code": "participant.added", "name": "Added a participant", "category": "people"},
     {"code": "participant.removed", "name": "Removed a participant", "category": "people"},
     {"code": "role.assigned", "name": "Assigned a role", "category": "people"},

@@ -17,6 +17,7 @@ from src.database.schema.data_changes import update_in_batches
 from src.database.schema.declaration import CLOSED, LOOKUP, Protected
 from src.database.schema.derivation import Derived, captured_tables, derive, derived
 from src.database.schema.objects import ADMIN_ROLE, APP_ROLE, SESSION_ROLES, WIDE_ROLE, Grant, Policy, Trigger
+from src.database.schema.permission_subjects import register_permissions, unregister_permissions
 from src.database.schema.permissions import CaseVerb
 from src.database.schema.revisions import head, migrations_folder, require_revision
 from src.database.schema.service_tables import protect_table, record_columns, unprotect_table
@@ -44,7 +45,9 @@ __all__ = [
     "migrations_folder",
     "protect_table",
     "record_columns",
+    "register_permissions",
     "require_revision",
     "unprotect_table",
+    "unregister_permissions",
     "update_in_batches",
 ]

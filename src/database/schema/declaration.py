@@ -24,10 +24,14 @@ ADMINISTERED = "administered"
 """Only administrators may change the column."""
 SIGNED = "signed"
 """The column references a user, and a session may only set it to the actor."""
-SENSITIVE = "sensitive"
-"""The value never appears in a repr, a log, an error or an export; the history contains a salted hash of it."""
 SECRET = "secret"  # noqa: S105 - the name of a mark
+"""Password hashes, tokens, addresses: the value appears nowhere but in its column; the history has a salted hash."""
+PERSONAL = "personal"
+"""What people said or wrote: the history keeps it under the rights of the case; errors, reprs and samples do not."""
+UNREADABLE = "unreadable"
 """No session may read the column."""
+PRIVATE = "private"
+"""Members read the column by a function only, which decides for each row; administrators read it."""
 COMPUTED = "computed"
 """Computed by functions from other tables: its size needs no limit of its own."""
 ASSIGNED = "assigned"
@@ -135,6 +139,6 @@ def changeable(table: Table) -> tuple[str, ...]:
 
 
 def captured_columns(table: Table) -> tuple[str, ...]:
-    """Return the columns whose values are logged unchanged: neither excluded nor sensitive."""
-    excluded = {*protection_of(table).not_captured, *with_mark(table.columns, SENSITIVE)}
+    """Return the columns whose values are logged unchanged: neither excluded nor secret."""
+    excluded = {*protection_of(table).not_captured, *with_mark(table.columns, SECRET)}
     return tuple(column.name for column in table.columns if column.name not in excluded and column.computed is None)

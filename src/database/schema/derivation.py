@@ -19,9 +19,10 @@ from src.database.schema.declaration import (
     ASSIGNED,
     CAPTURED,
     CAPTURED_WITHOUT_CASE,
+    PRIVATE,
     SECRET,
-    SENSITIVE,
     STAMPED,
+    UNREADABLE,
     UNSAMPLED,
     Protected,
     protection_of,
@@ -31,7 +32,7 @@ from src.database.schema.declaration import (
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger, stamped
 from src.database.schema.policies import policies_of
 
-BUILD = 23
+BUILD = 24
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
@@ -84,8 +85,8 @@ def captured_tables(metadata: MetaData) -> tuple[Table, ...]:
 def capture_arguments(table: Table) -> tuple[str, ...]:
     """Return the arguments of the capture triggers of a table; see src/database/sql/capture.sql."""
     declared = protection_of(table)
-    sensitive = with_mark(table.columns, SENSITIVE)
-    return (declared.case or "", ",".join(declared.not_captured), ",".join(sensitive), declared.restorable or "")
+    secret = with_mark(table.columns, SECRET)
+    return (declared.case or "", ",".join(declared.not_captured), ",".join(secret), declared.restorable or "")
 
 
 def _triggers(table: Table) -> Iterator[Trigger]:
@@ -137,8 +138,9 @@ def _grants(table: Table) -> Iterator[Grant]:
         if declared.keeps_roles:
             yield Grant(table.name, ("SELECT",), SESSION_ROLES, ("id",))
         return
-    secret = with_mark(table.columns, SECRET)
-    readable = tuple(column.name for column in table.columns if column.name not in secret) if secret else ()
+    hidden = with_mark(table.columns, UNREADABLE)
+    readable = _without(table, hidden)
+    for_members = _without(table, (*hidden, *with_mark(table.columns, PRIVATE)))
     updatable = tuple(column.name for column in table.columns if sets(column, "UPDATE"))
     if declared.case is not None:
         if declared.insert or declared.insert_rule:
@@ -151,15 +153,15 @@ def _grants(table: Table) -> Iterator[Grant]:
             yield from _of_columns(table, "UPDATE", SESSION_ROLES, updatable)
         return
     if declared.members:
-        yield Grant(table.name, ("SELECT",), MEMBER_ROLES, readable)
+        yield Grant(table.name, ("SELECT",), MEMBER_ROLES, for_members)
     if declared.member_update:
         yield from _of_columns(table, "UPDATE", MEMBER_ROLES, updatable)
     yield Grant(table.name, ("SELECT",), (ADMIN_ROLE,), readable)
     if declared.administrators == "all":
-        yield from _of_administrators(table, secret=bool(secret))
+        yield from _of_administrators(table, hidden=bool(hidden))
 
 
-def _of_administrators(table: Table, *, secret: bool) -> Iterator[Grant]:
+def _of_administrators(table: Table, *, hidden: bool) -> Iterator[Grant]:
     assigned = with_mark(table.columns, ASSIGNED)
     if assigned:
         yield Grant(table.name, ("DELETE",), (ADMIN_ROLE,))
@@ -168,11 +170,16 @@ def _of_administrators(table: Table, *, secret: bool) -> Iterator[Grant]:
         )
     else:
         yield Grant(table.name, ("INSERT", "DELETE"), (ADMIN_ROLE,))
-    if secret:
+    if hidden:
         changeable = tuple(c.name for c in table.columns if sets(c, "UPDATE") or c.info.get(ADMINISTERED))
         yield from _of_columns(table, "UPDATE", (ADMIN_ROLE,), changeable)
     else:
         yield Grant(table.name, ("UPDATE",), (ADMIN_ROLE,))
+
+
+def _without(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the other columns of a table; none, which stands for all, when nothing is left out."""
+    return tuple(column.name for column in table.columns if column.name not in columns) if columns else ()
 
 
 def _of_columns(table: Table, right: str, roles: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Grant]:

@@ -4,6 +4,9 @@ A role (`user_roles.permissions`) grants permissions outside cases: `{"case": ["
 also has the permissions of its parent, and `{"*": ["*"]}` grants everything to an administrator. A participant of a
 case (`case_participants`) has the verbs of a role there; `permissions` adds and removes verbs: `{"allow": ["manage"],
 "deny": ["write"]}`. A denial takes precedence.
+
+Services register subjects of their own (`register_permissions`), which roles and participants may then have beside
+these: `{"report": ["read"]}`.
 """
 
 from __future__ import annotations
@@ -26,14 +29,18 @@ PARTICIPANT_ROLES: tuple[CaseRole, ...] = get_args(CaseRole)
 PARTICIPATION_KEYS = ("allow", "deny")
 
 
-def require_role_permissions(permissions: Mapping[str, Any]) -> None:
+Registered = Mapping[str, tuple[str, ...]]
+"""The subjects that services registered, with their verbs."""
+
+
+def require_role_permissions(permissions: Mapping[str, Any], registered: Registered | None = None) -> None:
     """Raise InvalidInput unless these are valid permissions of a role."""
-    _require(permissions, ROLE_PERMISSIONS, "subject")
+    _require(permissions, {**(registered or {}), **ROLE_PERMISSIONS}, "subject")
 
 
-def require_participation(permissions: Mapping[str, Any]) -> None:
+def require_participation(permissions: Mapping[str, Any], registered: Registered | None = None) -> None:
     """Raise InvalidInput unless these are valid permissions of a participant."""
-    _require(permissions, dict.fromkeys(PARTICIPATION_KEYS, CASE_VERBS), "key")
+    _require(permissions, {**(registered or {}), **dict.fromkeys(PARTICIPATION_KEYS, CASE_VERBS)}, "key")
 
 
 def _require(permissions: Mapping[str, Any], known: Mapping[str, tuple[str, ...]], what: str) -> None:

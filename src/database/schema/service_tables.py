@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from sqlalchemy.types import NULLTYPE
 
 from src.database.schema.creation import execute
-from src.database.schema.declaration import SECRET, SENSITIVE, SIGNED, UNSAMPLED, WRITTEN, Protected, declare
+from src.database.schema.declaration import PERSONAL, SECRET, SIGNED, UNREADABLE, UNSAMPLED, WRITTEN, Protected, declare
 from src.database.schema.derivation import Derived, derive
 from src.database.schema.objects import SESSION_ROLES
 from src.database.schema.sql_files import functions
@@ -138,6 +138,7 @@ def protect_table(
     signed: Collection[str] = (),
     sensitive: Collection[str] = (),
     secret: Collection[str] = (),
+    personal: Collection[str] = (),
     unsampled: Collection[str] = (),
     protected: Protected | None = None,
 ) -> None:
@@ -147,8 +148,9 @@ def protect_table(
     `protected` declares otherwise, a `case_id` (integer) that references `cases.id`; names must not need quotes.
     Sessions may set the columns `insert` on INSERT and `update` on UPDATE; `signed` columns may only be set to the
     actor; of `sensitive` and `secret` columns the log contains a salted hash, and no session may read a `secret`
-    column; ANALYZE does not sample `unsampled` columns, which is required for text of cases. The verbs that the
-    commands require in the case are those of `protected`, by default write, write, delete.
+    column. `personal` columns contain what people said or wrote: the log keeps their values under the rights of the
+    case. ANALYZE samples neither those nor `unsampled` columns. The verbs that the commands require in the case are
+    those of `protected`, by default write, write, delete.
 
     Repeatable: a new declaration replaces the previous one. A later revision passes the table with all its columns,
     `sa.table("case_tags", sa.column("id"), ...)`. Existing permissive policies, privileges of sessions and triggers of
@@ -160,7 +162,7 @@ def protect_table(
     """
     protected = protected or Protected()
     marked = {"insert": insert, "update": update, "signed": signed, "sensitive": sensitive, "secret": secret,
-              "unsampled": unsampled}  # fmt: skip
+              "personal": personal, "unsampled": unsampled}  # fmt: skip
     declaration = {
         "columns": [column.name for column in table.columns],
         **{mark: list(names) for mark, names in marked.items()},
@@ -177,11 +179,11 @@ def protect_table(
     document = json.dumps(declaration, sort_keys=True).replace("'", "''")
     # Row security first, since it takes the strongest lock: upgrading from a weaker lock could deadlock with a session
     # that has read the table and now writes to it.
-    _run(op, derived.row_security)
-    _run(op, _clear(table.name, _REFUSE))
-    _run(op, _LIMIT.format(name=table.name, size=_LARGEST_DOCUMENT))
-    _run(op, derived.create())
-    _run(
+    run(op, derived.row_security)
+    run(op, _clear(table.name, _REFUSE))
+    run(op, _LIMIT.format(name=table.name, size=_LARGEST_DOCUMENT))
+    run(op, derived.create())
+    run(
         op,
         f"INSERT INTO public.protected_tables (name, declaration) VALUES ('{table.name}', '{document}')"
         " ON CONFLICT (name) DO UPDATE SET declaration = excluded.declaration;",
@@ -195,8 +197,8 @@ def unprotect_table(op: Any, name: str) -> None:
     nothing without a previous `protect_table`. Raises InvalidInput for a name that needs quotes.
     """
     _require_plain(name)
-    _run(op, _clear(name, "RETURN;"))
-    _run(op, f"DELETE FROM public.protected_tables WHERE name = '{name}';")
+    run(op, _clear(name, "RETURN;"))
+    run(op, f"DELETE FROM public.protected_tables WHERE name = '{name}';")
 
 
 def registered(connection: Connection) -> tuple[Derived, ...]:
@@ -235,7 +237,7 @@ def _require(table: TableClause, declaration: dict[str, Any], protected: Protect
             f"The table {table.name} needs the columns {', '.join(missing)}; record_columns() returns id, created_at"
             " and updated_at."
         )
-    for mark in ("insert", "update", "signed", "sensitive", "secret", "unsampled"):
+    for mark in ("insert", "update", "signed", "sensitive", "secret", "personal", "unsampled"):
         if unknown := sorted(set(declaration[mark]) - present):
             raise InvalidInput(f"{mark}: the table {table.name} has no column {', '.join(unknown)}.")
         if mark in {"insert", "update"} and (generated := sorted(_SET_BY_SERVER & set(declaration[mark]))):
@@ -245,12 +247,14 @@ def _require(table: TableClause, declaration: dict[str, Any], protected: Protect
 
 
 def _derived(name: str, declaration: dict[str, Any]) -> Derived:
-    marks = {"signed": SIGNED, "secret": SECRET, "unsampled": UNSAMPLED}
+    marks = {"signed": SIGNED, "secret": UNREADABLE, "unsampled": UNSAMPLED, "personal": PERSONAL}
     columns = []
     for column in declaration["columns"]:
-        info: dict[str, Any] = {mark: column in declaration[key] for key, mark in marks.items()}
-        # Secret columns are also sensitive: the log contains only a hash.
-        info[SENSITIVE] = column in declaration["sensitive"] or info[SECRET]
+        # A declaration from before a mark was known lacks it.
+        info: dict[str, Any] = {mark: column in declaration.get(key, ()) for key, mark in marks.items()}
+        # Of both the log contains only a hash.
+        info[SECRET] = column in declaration["sensitive"] or info[UNREADABLE]
+        info[UNSAMPLED] = info[UNSAMPLED] or info[PERSONAL] or info[SECRET]
         info[WRITTEN] = tuple(
             command for command, key in (("INSERT", "insert"), ("UPDATE", "update")) if column in declaration[key]
         )
@@ -274,7 +278,7 @@ def _clear(name: str, unless_registered: str) -> str:
     )
 
 
-def _run(op: Any, sql: str) -> None:
+def run(op: Any, sql: str) -> None:
     """Execute SQL literally: without interpreting colons and percent signs, for every paramstyle of a service."""
     context = op.get_context()
     if context.as_sql:

@@ -18,10 +18,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "sql"
 ROLES = FOLDER / "roles.sql"
 # In the order of creation: names in an expression (RETURN …) are resolved when it is created.
 FILES = (
-    "revision", "replication", "readable_values_1", "permission_names_1", "job_kinds_1", "actor", "access",
-    "case_access", "permissions_explained", "limits", "locks", "rows", "guards", "storages", "storage_objects",
-    "activity_log", "log_limits", "capture", "transcription_versions", "restore", "seals", "unsealed", "search_text_1",
-    "search_query", "search", "sign_in", "jobs",
+    "revision", "replication", "readable_values_1", "permission_names_1", "permission_names_2", "job_kinds_1", "actor",
+    "access", "private_columns", "permission_subjects", "case_access", "permissions_explained", "limits", "locks",
+    "rows", "guards", "statuses", "storages", "storage_objects", "activity_log", "log_limits", "capture",
+    "transcription_versions", "restore", "seals", "unsealed", "search_text_1", "search_query", "search", "sign_in",
+    "jobs",
 )  # fmt: skip
 
 _FUNCTION = re.compile(

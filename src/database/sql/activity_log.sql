@@ -1,4 +1,4 @@
--- build 13 · sha256 9a98bff5904b
+-- build 14 · sha256 67206e2234f0
 -- The activity log: the hashes of an entry, entries of events, and the monthly partitions.
 --
 --     payload_hash = sha256(salt ‖ text of {"new": …, "old": …})
@@ -159,6 +159,16 @@ $body$;
 REVOKE ALL ON FUNCTION public.read_receipt(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.read_receipt(bigint) TO sti_app, sti_wide, sti_admin;
 
+-- For several cases: case → receipt, without those that the actor may not read.
+CREATE OR REPLACE FUNCTION public.read_receipts(case_ids bigint[])
+RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    SELECT coalesce(jsonb_object_agg(r.case_id, r.receipt) FILTER (WHERE r.receipt IS NOT NULL), '{}')
+      FROM (SELECT c AS case_id, public.read_receipt(c) AS receipt
+              FROM unnest(case_ids[1:public.most_reads()]) c WHERE c IS NOT NULL) r
+$body$;
+REVOKE ALL ON FUNCTION public.read_receipts(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.read_receipts(bigint[]) TO sti_app, sti_wide, sti_admin;
+
 -- Whether a receipt says that this user could read this case within the last day, the longest session. The case of a
 -- transaction that rolled back never existed; one that was deleted since is in the log.
 CREATE OR REPLACE FUNCTION public.is_receipt(receipt text, user_id bigint, case_id bigint)
@@ -206,7 +216,8 @@ BEGIN
     FOR e IN SELECT * FROM jsonb_to_recordset(entries)
                  AS x (type text, case_id bigint, entity text, entity_id bigint, detail jsonb, receipt text) LOOP
         given := given + 1;
-        IF e.type NOT IN ('audio.opened', 'transcript.read', 'search.made', 'export.made', 'access.refused')
+        IF e.type NOT IN ('audio.opened', 'transcript.read', 'note.read', 'analysis.read', 'history.read',
+                          'search.made', 'export.made', 'access.refused')
            -- A failed operation rolls back, but its entry must stay.
            AND NOT (e.type LIKE 'audio.%' AND coalesce(e.detail ->> 'outcome' = 'failed', false)) THEN
             RAISE EXCEPTION 'record_reads does not write entries of type %', e.type

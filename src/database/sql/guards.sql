@@ -1,4 +1,4 @@
--- build 12 · sha256 7b26507ed739
+-- build 13 · sha256 9185476b5b48
 -- Rules across rows: grants, the last owner of a case, the last administrator, legal holds, role hierarchies.
 --
 -- Two concurrent transactions that do not see each other could break each of these rules, so each function first takes
@@ -66,6 +66,7 @@ BEGIN
                 USING ERRCODE = 'insufficient_privilege';
         END IF;
     END LOOP;
+    PERFORM public.require_grantable_subjects(mine, before, after, concerned);
     -- An owner whose participation is over is an owner no longer. `greatest` ignores NULL.
     owner_until := greatest(
         CASE WHEN before ->> 'role' = 'owner' AND public.is_current((before ->> 'expires_at')::timestamptz)

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from src.database.schema.declaration import SECRET
+from src.database.schema.declaration import UNREADABLE
 from src.services.history.findings import Finding
 from src.services.history.trusted_reading import rows
 
@@ -74,7 +74,7 @@ def read_columns(
 
 def is_withheld_from_administrators(model: Table | None, column: str) -> bool:
     """Return whether administrators may not read a column; of a table without a model they cannot know it."""
-    return model is None or bool(column in model.columns and model.columns[column].info.get(SECRET))
+    return model is None or bool(column in model.columns and model.columns[column].info.get(UNREADABLE))
 
 
 def _distrusted(column: Any, declared: Column[Any] | None) -> Iterator[str]:

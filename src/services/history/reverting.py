@@ -11,9 +11,10 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
+from src.database.connection.access_log import notes_itself
 from src.database.connection.session import actor_of
 from src.database.models import ActivitySeal, Base, Case
-from src.database.schema.declaration import changeable
+from src.database.schema.declaration import SECRET, changeable
 from src.errors import Conflict, InvalidInput, LostUpdate, NotFound, SpeechError
 from src.services import activity
 from src.services.history.row_images import Identity, identity_of
@@ -21,12 +22,13 @@ from src.services.history.snapshots import entry_at, first_entry
 from src.services.history.versions import Version, changes_of, version_of
 
 
+@notes_itself
 def revert(session: Session, thing: Record | Identity, *, to: Version | datetime | ActivitySeal, reason: str) -> Record:
     """Revert a row to an earlier state, as a new change by the actor; return it.
 
     `thing` is an object, possibly deleted, or a pair such as `(Case, 12)`; `to` is one of its versions, a time or a
     seal. Only columns that users may change are reverted; storage location, archive state, creator, counters and time
-    stamps stay. A deleted row is restored with its id; its sensitive values, which are not in the log, are restored as
+    stamps stay. A deleted row is restored with its id; its secret values, which are not in the log, are restored as
     null, and a deleted transcription cannot be restored. Raises NotFound when the row did not exist, LostUpdate when
     the object was changed since it was read, Conflict when the table has changed too much or a parent row is deleted,
     Forbidden when the actor may not change the row.
@@ -101,7 +103,7 @@ def _apply(session: Session, found: Record, target: Mapping[str, Any]) -> None:
     for name in changeable(table):
         column = table.columns[name]
         attribute = mapper.get_property_by_column(column).key
-        if name not in target or column.info.get("sensitive") or getattr(found, attribute) == target[name]:
+        if name not in target or column.info.get(SECRET) or getattr(found, attribute) == target[name]:
             continue
         setattr(found, attribute, target[name])
         changed = True

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from src.database.models import Base
 from src.database.schema import captured_tables, head
-from src.database.schema.declaration import SENSITIVE, captured_columns, protection_of, with_mark
+from src.database.schema.declaration import SECRET, captured_columns, protection_of, with_mark
 from src.services.history.findings import Finding, Report
 from src.services.history.table_forms import Forms
 from src.services.history.trusted_reading import identifier, rows, stream, values
@@ -72,7 +72,7 @@ def _tables(report: Report, forms: Forms) -> Iterator[_Compared]:
             report.not_read.append(f"the rows of {name}")
             continue
         skipped = set(protection_of(model).not_captured)
-        captured = (*captured_columns(model), *with_mark(model.columns, SENSITIVE))
+        captured = (*captured_columns(model), *with_mark(model.columns, SECRET))
         columns = tuple(column for column in forms.tables[name].trusted if column not in skipped)
         yield _Compared(name, columns, tuple(dict.fromkeys(captured)))
     for name, found in forms.tables.items():

@@ -12,13 +12,14 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from src.database.base import Record, TransactionId
+from src.database.connection.access_log import notes_itself
 from src.database.models import ActivityLog, ActivitySeal, Base, Case, Transcription
 from src.database.models.lookups import Lookup
 from src.database.schema.declaration import protection_of
 from src.database.schema.moments import require_moment
 from src.errors import InvalidInput, NotFound
 from src.services.history.row_images import identity_of, model_of, values_of
-from src.services.history.versions import changes_of
+from src.services.history.versions import changes_of, note_history
 from src.services.readable_rows import Unreadable, readable_scalars
 
 R = TypeVar("R", bound=Record)
@@ -46,6 +47,7 @@ def _below() -> dict[type[Record], tuple[type[Record], str, str]]:
     return parts
 
 
+@notes_itself
 def as_of(
     session: Session,
     model: type[R],
@@ -60,7 +62,7 @@ def as_of(
     at which a transaction was open may contain a part of its changes; use a seal to exclude this. `whole=True`, only
     for a case, includes its participants, notes, holds and recordings, each recording with its transcriptions and
     analyses; `unreadable` of the snapshot names the log entries that cannot be read. Segments are immutable and are
-    read from the version itself. Sensitive values are salted hashes. Raises NotFound when the row did not exist then,
+    read from the version itself. Secret values are salted hashes. Raises NotFound when the row did not exist then,
     or the actor may not see it, InvalidInput when its entry cannot be read.
     """
     identity_of((model, id))
@@ -72,6 +74,8 @@ def as_of(
         if not isinstance(snapshot, Case):
             raise InvalidInput(f"whole: True is only for Case, not for {model.__name__}.", field="whole")
         _add_parts(session, snapshot, at)
+    case_id = id if model is Case else entry.case_id
+    note_history(session, model, id, case_id, {"at": _moment(at), "whole": whole})
     return snapshot
 
 

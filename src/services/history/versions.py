@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, cast, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from src.database.base import Record
+from src.database.connection.access_log import note_read, notes_itself
 from src.database.models import ActivityLog
 from src.database.models.activity_log import Operation
 from src.errors import InvalidInput
@@ -40,8 +41,8 @@ class Version:
     model: type[Record]
     entity_id: int
     case_id: int | None
-    values: Mapping[str, Any] | None
-    changes: Mapping[str, Change]
+    values: Mapping[str, Any] | None = field(repr=False)
+    changes: Mapping[str, Change] = field(repr=False)
     schema_revision: str
     lost_columns: frozenset[str] = frozenset()
     unreadable: str | None = None
@@ -54,13 +55,14 @@ class Version:
         return one_line(f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {done[self.operation]} {what}{because}")
 
 
+@notes_itself
 def versions(
     session: Session, thing: Record | Identity, *, before: Version | None = None, limit: int = 50
 ) -> list[Version]:
     """Return the versions of a row, newest first; for the next page, `before` is the last version of this one.
 
     `thing` is an object, possibly deleted, or a pair such as `(Case, 12)`. `values` is the whole row after the change
-    (None when it was deleted or its payload erased), `changes` the changed columns. Sensitive values are salted hashes;
+    (None when it was deleted or its payload erased), `changes` the changed columns. Secret values are salted hashes;
     `lost_columns` are columns that the table does not have any more. A version whose entry cannot be read names it in
     `unreadable`. The list is empty for a row that the actor may not
     see.
@@ -72,7 +74,8 @@ def versions(
             value=limit,
             limit=MOST_ON_A_PAGE,
         )
-    query = changes_of(session, *identity_of(thing)).limit(limit)
+    model, id_ = identity_of(thing)
+    query = changes_of(session, model, id_).limit(limit)
     if before is not None:
         query = query.where(tuple_(ActivityLog.created_at, ActivityLog.id) < (before.at, before.entry_id))
     found = []
@@ -82,7 +85,21 @@ def versions(
             found.append(replace(known, unreadable=str(entry)))
         else:
             found.append(version_of(entry))
+    if found:
+        note_history(session, model, id_, found[0].case_id, {"versions": len(found)})
     return found
+
+
+def note_history(
+    session: Session,
+    model: type[Record],
+    id: int,  # noqa: A002 - the column's name
+    case_id: int | None,
+    detail: Mapping[str, Any],
+) -> None:
+    """Note one look at earlier states of a row."""
+    read = {"type": "history.read", "case_id": case_id, "entity": model.__tablename__, "entity_id": id}
+    note_read(session, {**read, "detail": dict(detail)})
 
 
 def changes_of(session: Session, model: type[Record], id: int) -> Any:  # noqa: A002 - the column's name

@@ -11,7 +11,7 @@ from src.database.models import AudioFile
 from src.services.recordings.context import backend_of, keep_backend, storage_of
 from src.services.recordings.fixity import Check, verify
 from src.services.recordings.ingestion import OnDuplicate, ingest
-from src.services.recordings.lifecycle import archive, delete, move, restore
+from src.services.recordings.lifecycle import archive, delete, mark_sensitive, move, restore, unmark_sensitive
 from src.services.recordings.locations import StorageUsage, storage_usage
 from src.services.recordings.playback import list_recordings, open, url  # noqa: A004 - a public name of design.md
 from src.services.recordings.source_files import Source
@@ -34,6 +34,7 @@ __all__ = [
     "ingest",
     "keep_backend",
     "list_recordings",
+    "mark_sensitive",
     "move",
     "open",
     "receive",
@@ -41,6 +42,7 @@ __all__ = [
     "storage_of",
     "storage_usage",
     "stream",
+    "unmark_sensitive",
     "upload_url",
     "url",
     "verify",

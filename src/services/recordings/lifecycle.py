@@ -16,6 +16,7 @@ from src.services.parameters import in_session, row_of, validate_text
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import CaseContext, keep_backend, require_verb
 from src.services.recordings.locations import AudioLocation, location_of
+from src.services.sensitivity import mark, unmark
 from src.storage import StorageBackend, keys
 from src.storage.marker import read_marker, require_recognised
 
@@ -92,6 +93,20 @@ def delete(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFil
             raise Conflict(f"Recording {location.audio_id} is deleted already.")
         _mark_deleted(session, location.audio_id)
     return _changed(session, location, "audio.deleted", {"reason": reason})
+
+
+def mark_sensitive(session: Session, audio: AudioFile | int, *, reason: str) -> AudioFile:
+    """Mark a recording as sensitive: exports of it then need the permission to manage its case.
+
+    Every user who may write in the case may mark it; the reason is stored and logged. Raises InvalidInput without a
+    reason, Forbidden for another reason when the actor may not manage the case.
+    """
+    return mark(session, in_session(session, row_of(AudioFile, audio)), reason)
+
+
+def unmark_sensitive(session: Session, audio: AudioFile | int) -> AudioFile:
+    """Remove the mark of `mark_sensitive`. Raises Forbidden when the actor may not manage the case."""
+    return unmark(session, in_session(session, row_of(AudioFile, audio)))
 
 
 def _mark_deleted(session: Session, audio_id: int) -> None:

@@ -17,6 +17,7 @@ from src.services.parameters import id_of, row_of
 from src.services.recordings.audit import Attempt, logged_attempt
 from src.services.recordings.context import backend_of
 from src.services.recordings.locations import AudioLocation, location_of
+from src.services.sensitivity import require_exportable
 from src.storage.marker import require_recognised
 
 MOST_LISTED = 1000
@@ -53,9 +54,11 @@ def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = tim
     """Return an address from which the recording is downloaded under its own name, until it expires.
 
     The address works without an account, so the log has the entry "opened" from now on. Raises NotFound like `open`,
-    and UnsupportedOperation where the backend has no addresses.
+    Forbidden for a sensitive case or recording without the permission to manage the case, and UnsupportedOperation
+    where the backend has no addresses.
     """
     location = location_of(session, audio)
+    require_exportable(session, location.case_id, location.audio_id)
     with _attempt(session, location):
         backend = backend_of(session, location.backend, location.storage)
         address = backend.url(location.path, expires_in=expires_in, filename=location.name)

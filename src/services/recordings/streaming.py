@@ -12,6 +12,7 @@ from typing import BinaryIO
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import NOTED
 from src.database.connection.session import actor_of
 from src.database.models import ActivityLog, AudioFile
 from src.errors import IntegrityFailure
@@ -99,20 +100,16 @@ def _span(header: str | None, size: int) -> range | None:
 def _is_playing(session: Session, location: AudioLocation) -> bool:
     """Whether the log has an entry of this user's current playback of this recording."""
     length = PAUSES + timedelta(milliseconds=location.duration_ms or 0)
-    return bool(
-        session.scalar(
-            select(
-                exists().where(
-                    ActivityLog.case_id == location.case_id,
-                    ActivityLog.entity == AudioFile.__tablename__,
-                    ActivityLog.entity_id == location.audio_id,
-                    ActivityLog.created_at > func.now() - length,
-                    ActivityLog.actor_id == actor_of(session),
-                    ActivityLog.new["playback"].as_boolean(),
-                )
-            )
-        )
+    playback = exists().where(
+        ActivityLog.case_id == location.case_id,
+        ActivityLog.entity == AudioFile.__tablename__,
+        ActivityLog.entity_id == location.audio_id,
+        ActivityLog.created_at > func.now() - length,
+        ActivityLog.actor_id == actor_of(session),
+        ActivityLog.new["playback"].as_boolean(),
     )
+    # The log contains the playback, not this question.
+    return bool(session.scalar(select(playback).execution_options(**NOTED)))
 
 
 class _Chunks(Iterator[bytes]):

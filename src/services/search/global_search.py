@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import reads_of
 from src.database.models import AnalysisResult, AudioFile, Case, CaseNote
 from src.services.search.filters import row_id
 from src.services.search.name_search import LONGEST_PATTERN, found_rows
@@ -61,10 +62,16 @@ def everything(session: Session, query: str, *, case: Case | int | None = None, 
     def found(model: Any, pattern: str) -> Page[Any]:
         return found_rows(session, model, pattern, asked, limit=limit) if name else Page([], total=0, next=None)
 
-    return Findings(
+    findings = Findings(
         cases=found(Case, f"*{named}*"),
         recordings=found(AudioFile, f"*{named}*"),
         transcripts=hits,
         notes=found(CaseNote, query),
         analyses=found(AnalysisResult, query),
     )
+    # One look: the entry of the search in transcripts also names what was found elsewhere.
+    made = reads_of(session).noted[-1]["detail"]
+    made["hits"] = sum(1 for _ in findings)
+    made["notes"] = [note.id for note in findings.notes]
+    made["analyses"] = [analysis.id for analysis in findings.analyses]
+    return findings

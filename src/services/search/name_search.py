@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Float
 
 from src.database.base import Record
+from src.database.connection.access_log import notes_itself
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case, User
 from src.errors import InvalidInput
+from src.services import activity
 from src.services.parameters import validate_text
 from src.services.search.filters import row_id
 from src.services.search.pagination import Page, read_cursor, require_limit, write_cursor
@@ -51,13 +53,18 @@ def _named(
         raise InvalidInput(
             f"pattern: {len(pattern)} characters; give 1 to {LONGEST_PATTERN}.", field="pattern", limit=LONGEST_PATTERN
         )
-    return found_rows(session, model, pattern.strip(), asked, limit=require_limit(limit), after=after)
+    page = found_rows(session, model, pattern.strip(), asked, limit=require_limit(limit), after=after)
+    case_id = asked["cases"][0] if "cases" in asked else None
+    detail = {"query": pattern.strip(), "in": model.__tablename__, "hits": len(page)}
+    activity.note_read(session, "search.made", case=case_id, detail=detail)
+    return page
 
 
+@notes_itself
 def found_rows(
     session: Session, model: type[R], pattern: str, asked: dict[str, Any], *, limit: int, after: str | None = None
 ) -> Page[R]:
-    """Return a page of the rows whose ids `search_rows` returns, read under row security."""
+    """Return a page of the rows whose ids `search_rows` returns, read under row security; the caller notes it."""
     search = (model.__tablename__, pattern, asked)
     cursor = read_cursor(search, after, (int,))
     narrowed = asked | {"max_rows": limit + 1} | ({"after": cursor.keys[0]} if cursor else {})

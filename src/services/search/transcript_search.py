@@ -169,7 +169,8 @@ def transcripts(
     more = len(rows) > limit
     following = write_cursor(search, total, _keys(page[-1], order)) if more else None
     case_id = asked["cases"][0] if len(asked.get("cases", ())) == 1 else None
-    activity.note_read(session, "search.made", case=case_id, detail={"query": query, "hits": len(hits)})
+    detail = {"query": query, "hits": len(hits), "transcriptions": sorted({hit.transcription_id for hit in hits})}
+    activity.note_read(session, "search.made", case=case_id, detail=detail)
     return Page(hits, total=total, next=following)
 
 

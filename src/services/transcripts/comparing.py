@@ -10,17 +10,18 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import notes_itself
 from src.database.models import Transcription
 from src.errors import InvalidInput
 from src.formats.segments import Segment
 from src.services.parameters import in_session, row_of
-from src.services.transcripts.text_reading import note_read, stored_segments
+from src.services.transcripts.text_reading import note_reads, stored_segments
 
 # Scripts without spaces between words are compared character by character.
 _SIGNS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -38,7 +39,7 @@ _Block = tuple[int, int, int, int]
 class Spoken:
     """A word with its times, or else those of its segment."""
 
-    text: str
+    text: str = field(repr=False)
     start_ms: int | None
     end_ms: int | None
 
@@ -69,6 +70,7 @@ class Change:
         )
 
 
+@notes_itself
 def diff(session: Session, before: Transcription | int, after: Transcription | int) -> list[Change]:
     """Return equal and different passages in order; together they contain all words of both versions.
 
@@ -84,11 +86,8 @@ def diff(session: Session, before: Transcription | int, after: Transcription | i
         raise InvalidInput(
             "before and after: versions of two recordings; give versions of the same recording.", field="before"
         )
-    sides = []
-    for transcription in (before, after):
-        note_read(session, transcription)
-        sides.append(list(spoken_words(stored_segments(session, transcription))))
-    return compare(*sides)
+    note_reads(session, [before, after] if before is not after else [after])
+    return compare(*(list(spoken_words(stored_segments(session, each))) for each in (before, after)))
 
 
 def spoken_words(segments: Iterable[Segment]) -> Iterator[Spoken]:

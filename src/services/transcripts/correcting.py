@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import notes_itself
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.errors import InvalidInput, LostUpdate
@@ -27,6 +28,7 @@ _CORRECT = text(
 ).bindparams(*PARAMETER_TYPES, bindparam("touched", type_=ARRAY(BigInteger)))
 
 
+@notes_itself
 def restore(session: Session, old: Transcription | int) -> Transcription:
     """Add a copy of an old version, based on it: with its segments, text, confidence and recogniser.
 
@@ -53,6 +55,7 @@ def restore(session: Session, old: Transcription | int) -> Transcription:
     return restored
 
 
+@notes_itself
 def correct(
     session: Session,
     base: Transcription | int,

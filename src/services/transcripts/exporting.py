@@ -7,10 +7,12 @@ from typing import Literal, overload
 from sqlalchemy.orm import Session
 
 from src import formats
+from src.database.connection.access_log import unlogged_loads
 from src.database.models import Transcription
 from src.errors import InvalidInput, NotFound
 from src.services import activity
 from src.services.parameters import in_session, row_of
+from src.services.sensitivity import require_exportable
 from src.services.transcripts.adding import UNDETERMINED
 from src.services.transcripts.sources import stored_content
 from src.services.transcripts.text_reading import stored_segments
@@ -49,10 +51,13 @@ def export(
     support (docs/formats.md). `columns` is the maximum length of a line in formats with lines. The export is logged.
 
     Raises InvalidInput for another format, NotFound for a version that the actor may not see or without a source,
-    IntegrityFailure for a source that does not match its sha256.
+    IntegrityFailure for a source that does not match its sha256, Forbidden for a sensitive case or recording without
+    the permission to manage the case.
     """
     transcription = row_of(Transcription, transcription)
-    transcription = in_session(session, transcription)
+    with unlogged_loads(session):
+        transcription = in_session(session, transcription)
+    require_exportable(session, transcription.case_id, transcription.audio_file_id)
     exported: str | bytes
     if format == "source":
         content = stored_content(session, transcription)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from src import formats
+from src.database.connection.access_log import notes_itself
 from src.database.connection.session import actor_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import AudioFile, Language, Transcription
@@ -18,6 +19,7 @@ from src.services.transcripts.staging import StagedSegments
 from src.services.transcripts.text_reading import note_read
 
 
+@notes_itself
 def import_result(
     session: Session,
     audio: AudioFile | int,

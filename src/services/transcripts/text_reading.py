@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from src.database.connection.access_log import NOTED, notes_itself
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Transcription, TranscriptionSegment
 from src.formats.segments import Segment, Word
@@ -43,6 +44,7 @@ def latest(
     return found
 
 
+@notes_itself
 def versions(session: Session, audio: AudioFile | int, *, language: str | None = None) -> list[Transcription]:
     """Return all versions that the actor may see, in one language or in all, oldest first."""
     audio = row_of(AudioFile, audio)
@@ -50,8 +52,7 @@ def versions(session: Session, audio: AudioFile | int, *, language: str | None =
     if language is not None:
         query = query.where(Transcription.language_id == language_by_code(session, language).id)
     found = list(session.scalars(query.order_by(Transcription.id)))
-    for transcription in found:
-        note_read(session, transcription, name=audio.name)
+    note_reads(session, found, name=audio.name)
     return found
 
 
@@ -66,6 +67,7 @@ def segments(session: Session, transcription: Transcription | int) -> list[Segme
     return list(stored_segments(session, transcription))
 
 
+@notes_itself
 def accept(session: Session, transcription: Transcription | int) -> Transcription:
     """Mark a version as accepted, with actor and time. The newest version need not be the accepted one.
 
@@ -107,6 +109,16 @@ def accepted_one(session: Session, like: Transcription) -> int | None:
     return found
 
 
+def note_reads(session: Session, found: Sequence[Transcription], **detail: Any) -> None:
+    """Note one look at versions of a recording: one entry, which names all of them."""
+    if len(found) == 1:
+        note_read(session, found[0], **detail)
+    elif found:
+        audio = row_of(AudioFile, found[0].audio_file_id)
+        detail |= {"versions": [each.version for each in found], "transcriptions": [each.id for each in found]}
+        activity.note_read(session, "transcript.read", case=found[0].case_id, entity=audio, detail=detail)
+
+
 def note_read(session: Session, transcription: Transcription, **detail: Any) -> None:
     activity.note_read(
         session,
@@ -131,7 +143,7 @@ def stored_segments(session: Session, transcription: Transcription) -> Iterator[
     )
     read = -1
     try:
-        for found in session.execute(query, execution_options={"yield_per": _AT_ONCE}):
+        for found in session.execute(query, execution_options={"yield_per": _AT_ONCE, **NOTED}):
             yield _segment(found, found.words)
             read = found.position
     except (ArithmeticError, RecursionError, ValueError, DBAPIError) as error:
@@ -139,9 +151,10 @@ def stored_segments(session: Session, transcription: Transcription) -> Iterator[
             raise
     else:
         return
-    for found in readable_rows(session, query.where(row.position > read), row):
+    for found in readable_rows(session, query.where(row.position > read).execution_options(**NOTED), row):
         if isinstance(found, Unreadable):
-            yield _segment(session.execute(select(*columns).where(row.id == found.id)).one(), None)
+            rest = select(*columns).where(row.id == found.id).execution_options(**NOTED)
+            yield _segment(session.execute(rest).one(), None)
         else:
             yield _segment(found, found.words)
 

@@ -22,6 +22,10 @@ SELECT r.role, v.verb, p.n, public.participant_may(r.role, p.permissions, v.verb
        (VALUES (1, '{}'::jsonb), (2, '{"deny": ["read"], "allow": ["write"]}'), (3, '{"case": ["open"]}'), (4, '[]'),
                (5, '{"allow": [null, "everything"]}')) AS p (n, permissions)
  ORDER BY 1, 2, 3;
+SELECT p.n, public.permissions_form_2(p.permissions), public.permission_subject_form_2('report', '{read}'),
+       public.permission_subject_form_2('case', '{read}'), public.permission_subject_form_2('a''b', '{}')
+  FROM (VALUES (1, '{}'::jsonb), (2, '{"report": ["read"]}'), (3, '[]'), (4, '{"a": [1]}'), (5, '{"a": "b"}'))
+       AS p (n, permissions) ORDER BY 1;
 SELECT v.lookup, public.code_id(v.lookup, v.code)
   FROM (VALUES ('activity_types', 'row.insert'), ('audio_statuses', 'queued'), ('case_priorities', 'normal'),
                ('case_statuses', 'active'), ('languages', 'en'), ('sentiments', 'neutral'), ('user_roles', 'user'))
@@ -35,6 +39,15 @@ SELECT public.require_grantable(NULL, jsonb_build_object('case_id', %(case)s, 'r
                                                         '{"allow": ["manage"]}'::jsonb));
 
 -- as owner, owner:alice, owner:root
+SELECT r.role, public.participant_holds(r.role, '{"report": ["read"]}', 'report', 'read'),
+       public.participant_holds(r.role, '{"deny": ["read"], "report": ["read"]}', 'report', 'read'),
+       public.held_until(jsonb_build_object('role', r.role, 'permissions', '{}'::jsonb), 'report', 'read')
+  FROM unnest('{owner,viewer}'::text[]) AS r (role) ORDER BY 1;
+SELECT public.require_grantable_subjects('{"role": "viewer", "permissions": {}}', NULL,
+    '{"role": "viewer", "permissions": {"report": ["read"]}}', %(case)s);
+SELECT public.require_grantable_subjects('{"role": "owner", "permissions": {}}', NULL,
+    '{"role": "viewer", "permissions": {"report": ["read"]}}', %(case)s);
+SELECT u.id, public.may_see_user(u.id) FROM public.users u ORDER BY u.id;
 SELECT u.id, public.role_permits(u.role_id, '*', '*'), public.role_permits(u.role_id, 'job', 'claim'),
        public.role_reason(u.role_id, 'job', 'claim'), public.role_reason(u.role_id, 'case', 'open')
   FROM public.users u ORDER BY u.id;

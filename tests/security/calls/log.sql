@@ -52,6 +52,7 @@ UPDATE public.activity_seals SET pruned_at = now() RETURNING id;
 -- as alice, bob, root, transcriber
 SELECT public.case_of_entries('audio_files', %(audio)s), public.case_of_entries('cases', %(foreign)s);
 SELECT public.read_receipt(%(case)s) IS NULL, public.read_receipt(%(foreign)s) IS NULL, public.read_receipt(NULL);
+SELECT k FROM jsonb_object_keys(public.read_receipts(ARRAY[%(case)s, %(foreign)s, NULL]::bigint[])) k ORDER BY 1;
 SELECT public.record_session_reads(
     jsonb_build_array(jsonb_build_object('type', 'search.made', 'case_id', %(case)s,
         'receipt', public.read_receipt(%(case)s), 'detail', E'{"query": "back\\\\slash", "n": 0.10}'::jsonb)),

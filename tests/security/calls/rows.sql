@@ -50,7 +50,27 @@ DELETE FROM public.case_notes WHERE case_id = %(case)s RETURNING id;
 DELETE FROM public.cases WHERE id = %(case)s RETURNING id;
 UPDATE public.legal_holds SET released_at = now(), released_by_id = %(alice)s, release_reason = 'over'
  WHERE case_id = %(case)s AND released_at IS NULL RETURNING released_by_id;
-UPDATE public.users SET email = 'new@example.org', full_name = E'Alice \\ A.' WHERE id = %(alice)s RETURNING email;
+UPDATE public.users SET email = 'new@example.org', full_name = E'Alice \\ A.' WHERE id = %(alice)s RETURNING full_name;
+UPDATE public.users SET full_name = 'x' WHERE id = %(alice)s RETURNING email;
+SELECT u.id, public.user_email(u.id), public.user_last_login(u.id) IS NULL FROM public.users u ORDER BY u.id;
+SELECT public.require_free_address('new@example.org', %(alice)s);
+INSERT INTO public.cases (title, status_id) VALUES ('closed', public.code_id('case_statuses', 'closed'))
+RETURNING closed_at IS NOT NULL;
+UPDATE public.cases SET status_id = public.code_id('case_statuses', 'pending') WHERE title = 'closed' RETURNING id;
+UPDATE public.cases SET status_id = public.code_id('case_statuses', 'active') WHERE title = 'closed'
+RETURNING closed_at IS NULL;
+UPDATE public.cases SET closed_at = now() WHERE title = 'closed' RETURNING id;
+UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'processed') WHERE id = %(audio)s
+RETURNING processed_at IS NOT NULL;
+UPDATE public.audio_files SET processed_at = NULL WHERE id = %(audio)s RETURNING id;
+UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'failed'), error_message = 'x',
+       is_sensitive = true, sensitive_reason = %(odd)s WHERE id = %(audio)s RETURNING processed_at IS NULL;
+SELECT public.actor_may_export(%(case)s, %(audio)s), public.actor_may_export(%(case)s, NULL),
+       public.actor_may_export(%(foreign)s, NULL);
+UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'queued'), is_sensitive = false,
+       sensitive_reason = NULL WHERE id = %(audio)s RETURNING error_message IS NULL;
+UPDATE public.cases SET is_sensitive = true, sensitive_reason = 'x' WHERE title = 'closed' RETURNING is_sensitive;
+UPDATE public.cases SET sensitive_reason = 'y' WHERE title = 'closed' RETURNING sensitive_reason;
 
 -- as root
 INSERT INTO public.users (username, role_id) SELECT 'dave', id FROM public.user_roles WHERE code = 'below'
@@ -60,6 +80,18 @@ UPDATE public.users SET is_active = false WHERE username = 'dave' RETURNING id;
 DELETE FROM public.users WHERE username = 'dave' RETURNING id;
 UPDATE public.user_roles SET permissions = '{}' WHERE code IN ('admin', 'below') RETURNING code;
 UPDATE public.user_roles SET permissions = '{"a": ["b"]}' WHERE code = 'below' RETURNING id;
+INSERT INTO public.permission_subjects (subject, verbs) VALUES ('case', '{read}') RETURNING subject;
+INSERT INTO public.permission_subjects (subject, verbs) VALUES ('report', '{read,write}') RETURNING subject;
+UPDATE public.user_roles SET permissions = '{"report": ["raed"]}' WHERE code = 'below' RETURNING id;
+UPDATE public.user_roles SET permissions = '{"report": ["read"]}' WHERE code = 'below' RETURNING permissions;
+UPDATE public.permission_subjects SET verbs = '{write}' RETURNING verbs;
+UPDATE public.permission_subjects SET verbs = '{read}' RETURNING verbs;
+DELETE FROM public.permission_subjects RETURNING subject;
+SELECT public.actor_may_on(%(case)s, 'read', 'report'), public.actor_may_on(%(case)s, 'read', 'case');
+SELECT public.actor_may_on(%(case)s, 'read', 'reprot');
+SELECT u.id, public.user_email(u.id), public.user_last_login(u.id) IS NULL FROM public.users u ORDER BY u.id;
+SELECT public.require_free_address('NEW@example.org', %(bob)s);
+SELECT public.require_free_address('free@example.org', %(bob)s);
 UPDATE public.user_roles a SET parent_id = b.id FROM public.user_roles b WHERE a.code = 'admin' AND b.code = 'below'
 RETURNING a.code;
 INSERT INTO public.languages (code, name, search_config) VALUES ('xx', 'X', 'simple') RETURNING code;

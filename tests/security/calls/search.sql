@@ -53,3 +53,8 @@ SELECT c.n, public.search_scope(c.cases), public.search_within('x.case_id', '{1,
   FROM (VALUES (1, NULL::jsonb), (2, 'null'), (3, '[1, 2, null, 99999999999]')) AS c (n, cases) ORDER BY 1;
 SELECT q.n, m.* FROM unnest(%(texts)s) WITH ORDINALITY AS q (query, n),
        LATERAL public.search_matches(q.query, NULL) WITH ORDINALITY AS m ORDER BY q.n, m.ordinality;
+
+-- as owner
+SELECT e, public.search_rows_query(e, E'a\\\\*', '{"after": 3, "max_rows": 2}', '{1,2}'::integer[])
+  FROM unnest('{cases,audio_files,users,case_notes,analysis_results}'::text[]) AS e ORDER BY 1;
+SELECT public.search_rows_query('languages', 'a', '{}', '{1}'::integer[]);
