@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select, text
 
 from src.database import Case, Database
 from src.database.connection.key_file import KeyFile
 from src.database.provisioning.logins import provide_logins, rotate_key
+from src.errors import NotSignedIn
 from src.services import cases
 
 
@@ -30,7 +32,9 @@ def test_the_old_key_is_valid_until_retired_and_the_new_one_immediately(db, owne
         assert visible(db) == visible(restarted) == 1
         with owner.begin() as connection:
             connection.execute(text("UPDATE actor_keys SET retired_at = now() WHERE retired_at IS NOT NULL"))
-        assert (visible(db), visible(restarted)) == (0, 1)
+        assert visible(restarted) == 1
+        with pytest.raises(NotSignedIn, match="does not know the signing key"):
+            visible(db)
 
 
 def test_init_db_replaces_an_outdated_key_file(owner, speech_server, tmp_path):

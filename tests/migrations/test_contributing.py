@@ -73,7 +73,7 @@ def run(copy: Copy, *command: str) -> None:
         [sys.executable, *command], cwd=copy.folder, env={**kept, "PYTHONPATH": os.fspath(copy.folder)}, text=True,
         capture_output=True, check=False, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, (binaries, done.stdout[-4000:], done.stderr[-2000:])
+    assert done.returncode == 0, (binaries, done.stdout[-9000:], done.stderr[-2000:])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import URL
 
 from src.database import Case
+from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
 from src.services import cases, search
 from tests.migrations import catalog
@@ -32,12 +33,18 @@ def restore_archive(binaries: Path, source: URL, target: URL, folder: Path) -> N
 @pytest.mark.parametrize("restore", [restore_text, restore_archive])
 def test_a_dump_restores_schema_rows_and_protection(filled_url, empty_url, speech_server, tmp_path, restore):
     restore(programs_for(filled_url), filled_url, empty_url, tmp_path)
-
-    assert catalog.differences(picture_of(filled_url), picture_of(empty_url)) == []
     with engine_of(filled_url) as engine, engine.connect() as connection:
         rows = contents(connection)
+    with engine_of(empty_url) as engine:
+        with engine.connect() as connection:
+            assert contents(connection) == rows
+            differing = [str(one) for one in compare(connection, speech_server.keys.roles_of_logins)]
+        # pg_dump leaves out the statistics targets of the indexes of constraints; `init_db` sets them.
+        assert differing == ["ANALYZE samples text of cases: cases_case_code_excl.first expression"]
+        assert apply(engine, speech_server.keys.roles_of_logins) == []
+
+    assert catalog.differences(picture_of(filled_url), picture_of(empty_url)) == []
     with engine_of(empty_url) as engine, engine.connect() as connection:
-        assert contents(connection) == rows
         assert compare(connection, speech_server.keys.roles_of_logins) == []
 
     with speech_server.database(empty_url) as restored:

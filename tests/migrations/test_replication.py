@@ -134,8 +134,8 @@ def test_a_replica_has_every_row_once_and_can_become_a_database_of_its_own(pair)
     pair.run("copy", "ALTER SUBSCRIPTION replica REFRESH PUBLICATION WITH (copy_data = false)")
     with pair.replica.connect() as connection:
         reported = [str(one) for one in compare(connection)]
-    # The values of sequences do not arrive.
-    assert all(one.startswith("the next number of ") for one in reported), reported
+    # The values of sequences do not arrive; a dump of the schema lacks the statistics targets of indexes of constraints.
+    assert all(one.startswith(("the next number of ", "ANALYZE samples ")) for one in reported), reported
     assert any(one.startswith("the next number of cases.id is taken: 0 were given") for one in reported)
 
     # Changes of the replica itself are logged there.

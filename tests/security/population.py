@@ -35,7 +35,7 @@ from tests.declared import LOOKUP_TABLES, any_row
 OWNERS = ("alice", "bob")
 NOBODIES = {"none": None, "unknown": "mallory", "inactive": "dormant", "empty": "", "injected": "alice' OR '1'='1"}
 # Every actor may read these; the other tables belong to a case, or no actor may read them.
-SHARED_TABLES = {*LOOKUP_TABLES, "user_roles", "users"}
+SHARED_TABLES = {"case_status_moves", "permission_subjects", *LOOKUP_TABLES, "user_roles", "users"}
 HIDDEN_TABLES = {
     "actor_keys", "activity_archives", "activity_seals", "case_access_changes", "case_accesses", "log_overflows",
     "login_throttles", "name_locks", "database_identities",

@@ -45,6 +45,7 @@ def test_every_way_of_reading_returns_the_rows_of_the_own_case(shared, name, tab
         assert session.scalar(select(exists().where(getattr(model, column) == foreign))) is False
         theirs = max(shared.rows_of(shared.other(name), table))
         assert session.scalars(select(model).where(model.id == theirs)).one_or_none() is None
+    own = shared.rows_of(name, table)  # with the entries of these looks
     with core(shared.db, Actor(name)) as connection:
         assert set(connection.scalars(select(model.__table__.c.id))) == own
         for query in ways_to_read(table, column):

@@ -8,6 +8,7 @@ from sqlalchemy import func, select, text
 
 from src.database import Case
 from src.database.connection.actor_tokens import Actor, SigningKey
+from src.errors import NotSignedIn
 from tests.security.population import backend_of, core, one_connection, token_for
 
 BEGIN = text("SELECT actor, database_role FROM public.begin_actor(:token, NULL, NULL)")
