@@ -134,7 +134,7 @@ def test_a_replica_has_every_row_once_and_can_become_a_database_of_its_own(pair)
     pair.run("copy", "ALTER SUBSCRIPTION replica REFRESH PUBLICATION WITH (copy_data = false)")
     with pair.replica.connect() as connection:
         reported = [str(one) for one in compare(connection)]
-    # The values of sequences do not arrive; a dump of the schema lacks the statistics targets of indexes of constraints.
+    # Values of sequences do not arrive; a dump lacks the statistics targets of indexes of constraints.
     assert all(one.startswith(("the next number of ", "ANALYZE samples ")) for one in reported), reported
     assert any(one.startswith("the next number of cases.id is taken: 0 were given") for one in reported)
 
