@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic.config import Config
@@ -20,7 +21,7 @@ from sqlalchemy import URL, Engine, func, insert, text
 from src.database import ActivityArchive, ActivitySeal, Base, Database, TranscriptionSource
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.embedded import EmbeddedServer, find_binaries
-from src.database.models import LoginThrottle, ProtectedTable
+from src.database.models import DatabaseIdentity, LoginThrottle, ProtectedTable
 from src.database.schema import SESSION_ROLES
 from src.database.testing import FAST, SpeechServer, ordinary_owner
 from src.errors import PackageMissing
@@ -181,6 +182,14 @@ def filled_url(db: Database, owner_url: URL, owner: Engine, make_audio: Callable
             insert(LoginThrottle).values(user_id=case.opened_by_id, failures=1, last_failed_at=func.now())
         )
         connection.execute(insert(ProtectedTable).values(name="tags", declaration={"columns": ["id"]}))
+        # A made-up one would be that of another database, and this one in quarantine.
+        here = "SELECT system_identifier, oid FROM pg_control_system(), pg_database WHERE datname = current_database()"
+        system_identifier, oid = connection.execute(text(here)).one()
+        connection.execute(
+            insert(DatabaseIdentity).values(
+                identity=uuid4(), system_identifier=system_identifier, database_oid=oid, confirmed_at=func.now()
+            )
+        )
         for table, rows in contents(connection).items():
             if not rows:
                 new = Base.metadata.tables[table]

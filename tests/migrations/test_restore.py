@@ -18,7 +18,7 @@ from src.errors import SchemaMismatch
 from src.services import cases
 from tests.migrations.conftest import contents, engine_of, finish, outside, programs_for, start
 
-CHANGED_BY_INIT_DB = {"activity_logs"}
+CHANGED_BY_INIT_DB = {"database_identities", "storages", "activity_logs"}
 
 
 def restored(command, text, target, folder):
@@ -50,7 +50,12 @@ def serves(target, folder):
 
 
 def test_dumps_restore_on_another_server(filled_url, server_of_our_own, tmp_path):
-    """Carelessly, without the roles and as another owner, and then as docs/operations.md says."""
+    """Carelessly, without the roles and as another owner, and then as docs/operations.md says.
+
+    Which database owns the storages is asked after that: tests/services/recordings/test_storage_identity.py.
+    """
+    with engine_of(filled_url) as engine, engine.begin() as connection:
+        execute(connection, "DELETE FROM public.database_identities")
     binaries = programs_for(filled_url)
     before = rows(filled_url)
     plain = tmp_path / "plain.sql"
