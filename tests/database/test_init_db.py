@@ -40,7 +40,7 @@ def test_the_first_run_creates_everything_and_reports_it(set_up):
     output = set_up.variables["FIRST_OUTPUT"]
     assert f"database {set_up.url.database}: created" in output
     reported = counts(output)
-    assert set(reported) == {*LOOKUP_TABLES, "user_roles"}
+    assert set(reported) == {*LOOKUP_TABLES, "user_roles", "case_status_moves"}
     assert all(inserted > 0 for table, (inserted, _, _) in reported.items())
     assert stat.S_IMODE(set_up.key_file.stat().st_mode) == 0o600
     password = KeyFile.load(set_up.key_file).password

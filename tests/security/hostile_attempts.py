@@ -64,7 +64,8 @@ def use_stolen_proof(intruder: Intruder) -> None:
     with core(db, Actor("bob")) as victim, intruder.transaction() as connection:
         proof = victim.scalar(text("SELECT current_setting('sti.actor')"))
         parts, mine = proof.split("|"), backend_of(connection)
-        own = (connection.scalar(text("SELECT current_setting('sti.actor')")) or "|||||").split("|")
+        # An attempt before may have set anything.
+        own = [*(connection.scalar(text("SELECT current_setting('sti.actor')")) or "").split("|"), *[""] * 6][:6]
         spliced = [rng.choice(pair) for pair in zip(parts, own, strict=True)]
         # A splice that equals the intruder's own or the victim's proof is not an attack.
         forged = [proof, "|".join(parts[:1] + own[1:]), "|".join([parts[0], str(mine), *parts[2:]]), proof[:-1] + "0",

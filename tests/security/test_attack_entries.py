@@ -11,6 +11,7 @@ from src.services import activity, cases, history, transcripts
 from tests.security.population import add_audio
 from tests.security.test_attack_flooding import events_of, refusals
 from tests.security.test_attack_waiting_jobs import set_limit
+from tests.undone import undone
 
 EVENT = text("SELECT public.record_activity('note', :case, :entity, :id, '{}')")
 READS = text("SELECT public.record_reads(jsonb_build_array(jsonb_build_object('type', 'audio.opened', 'case_id', :case,"
@@ -57,10 +58,9 @@ def test_an_event_names_a_row_of_its_case_and_answers_alike_for_hidden_and_missi
 
 def test_a_receipt_counts_only_for_a_case_that_existed(populated):
     """Neither an event that names the case makes it exist."""
-    with populated.db.session(actor="alice") as session:
+    with undone(populated.db, actor="alice") as session:
         never = cases.open_case(session, title="rolled back").id
         receipt = session.scalar(text("SELECT public.read_receipt(:case)"), {"case": never})
-        session.rollback()
     with populated.db.session(actor="alice") as session:
         session.execute(EVENT, {"case": None, "entity": "cases", "id": never})
     with populated.owner.connect() as connection:

@@ -22,6 +22,7 @@ from src.maintenance.sweeping import sweep
 from src.services import accounts, activity, analyses, bulk, cases, history, recordings, transcripts
 from src.storage import keys
 from tests.security.population import backend_of, core
+from tests.undone import undone
 
 MODES = ("ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE",
          "EXCLUSIVE", "ACCESS EXCLUSIVE")  # fmt: skip
@@ -113,7 +114,7 @@ def test_a_name_in_a_case_is_locked_by_those_who_may_write_there_only(populated)
 def test_a_name_is_held_until_its_transaction_ends_and_no_name_is_that_of_another(populated):
     case, other = populated.case_of["alice"], populated.case_of["bob"]
     lock = text("SELECT public.lock_in_case(:case, :name)")
-    with populated.db.session(actor="alice") as holder:
+    with undone(populated.db, actor="alice") as holder:
         holder.execute(lock, {"case": case, "name": "x"})
         holder.execute(lock, {"case": case, "name": "x"})
         holder.execute(text("SELECT public.lock_own('x')"))
@@ -125,7 +126,6 @@ def test_a_name_is_held_until_its_transaction_ends_and_no_name_is_that_of_anothe
             bounded(session).execute(text("SELECT public.lock_own('x')"))
             session.execute(lock, {"case": other, "name": "x"})
             session.execute(lock, {"case": other, "name": f"{case} x"})
-        holder.rollback()
     with populated.db.session(actor="alice") as session:
         bounded(session).execute(lock, {"case": case, "name": "x"})
     with populated.owner.connect() as connection:

@@ -29,6 +29,7 @@ from src.services import accounts, activity, cases, recordings, work
 from src.storage import keys
 from tests.security.population import add_audio, backend_of, core
 from tests.services.test_permissions import wait_until_blocked
+from tests.undone import undone
 
 NOW = {"older_than": timedelta(0), "grace": timedelta(0)}
 
@@ -56,7 +57,7 @@ def test_a_session_that_takes_most_locks_is_found_and_ended(populated):
             (found,) = lock_crowds(connection)
             assert (found.backend, found.tables) == (pid, None)
             assert found.locks >= most
-        named = [sentence for sentence in check(populated.owner, load_settings()) if str(pid) in sentence]
+        named = [sentence for sentence in check(populated.owner, load_settings(), print) if str(pid) in sentence]
         assert len(named) == 1
         assert "the server has few left (history seal" in named[0]
         with Session(populated.owner) as session:
@@ -112,10 +113,9 @@ def shared_case(populated):
         case = cases.open_case(session, title="trap")
         for name in ("bob", "root", "transcriber"):
             cases.add_participant(session, case, name, role="owner")
-    with populated.db.session(actor="alice") as holder:
+    with undone(populated.db, actor="alice") as holder:
         cases.remove_participant(holder, case, "transcriber")
         yield case, holder
-        holder.rollback()
 
 
 def test_an_owner_who_leaves_keeps_nobody_from_signing_in_or_from_being_deactivated(populated, shared_case):
@@ -178,7 +178,7 @@ def test_no_open_transaction_of_a_member_holds_up_maintenance(populated, moved, 
     """Every command ends: what is locked is kept back, or named by an error, and done when the lock is gone."""
     audio, original = moved
     storages = {populated.db.storage.name: populated.db.storage}
-    with populated.db.session(actor="bob") as holder:
+    with undone(populated.db, actor="bob") as holder:
         holder.execute(text(statement))
         with Session(populated.owner) as session:
             bounded_by_server(session)
@@ -193,7 +193,6 @@ def test_no_open_transaction_of_a_member_holds_up_maintenance(populated, moved, 
             else:
                 with pytest.raises(Conflict, match=f"keeps recording {audio} locked"):
                     superseded.point_back(session, storages, audio)
-        holder.rollback()
     with Session(populated.owner) as session:
         assert original in sweep(session, storages, **NOW).differing
         assert superseded.point_back(session, storages, audio) == original

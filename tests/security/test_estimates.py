@@ -79,5 +79,5 @@ def test_text_of_cases_is_never_sampled(owner):
         assert not {(table, name) for name in texts - PLAIN} & sampled
     named = {name for name in NAME_INDEXES if not name.startswith("users")} if indexes else set()
     by_expression = re.findall(r"ALTER INDEX public\.(\w+)", "".join(sql for each in DERIVED for sql in each.unsampled))
-    assert len(by_expression) == 7
+    assert len(by_expression) == 8
     assert not {relation for relation, _ in sampled} & {*named, *by_expression}

@@ -381,9 +381,10 @@ def test_settings_do_not_matter_together(stage: Stage, expected: dict[int, Resul
     assert differences(stage, expected, settings) == []
 
 
-def test_isolation_changes_only_which_cases_are_stored(stage: Stage, expected: dict[int, Result]):
-    different = differences(stage, expected, ISOLATION)
-    assert [each for each in different if "case_access" not in each] == []
+def test_no_actor_begins_in_another_isolation(stage: Stage, expected: dict[int, Result]):
+    """The engines of this layer state the isolation in BEGIN; a program that does not is refused."""
+    with pytest.raises(errors.InvalidTransactionState, match="are READ COMMITTED, not REPEATABLE READ"):
+        differences(stage, expected, ISOLATION)
 
 
 @pytest.mark.parametrize("name", REFUSING)

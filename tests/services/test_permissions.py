@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from src.database import AudioFile, Case, CaseParticipant, LegalHold, User, UserRole
 from src.database.schema.permissions import require_participation, require_role_permissions
-from src.errors import Conflict, Forbidden, InvalidInput
+from src.errors import Busy, Conflict, Forbidden, InvalidInput
 from src.services import accounts, cases
 
 pytestmark = pytest.mark.shared_database
@@ -130,7 +130,7 @@ def at_once(db, *actions):
                 session.execute(text("SELECT 1"))
                 barrier.wait(10)
                 action(session)
-        except (Conflict, DBAPIError) as error:
+        except (Conflict, Busy, DBAPIError) as error:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(action,)) for action in actions]
