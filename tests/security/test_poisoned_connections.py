@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-import psycopg2
+import psycopg2.errors
 import pytest
 from psycopg2.extensions import connection as Driver  # noqa: N812 - a class with a lower-case name
 from sqlalchemy import URL, create_engine, text
@@ -383,7 +383,7 @@ def test_settings_do_not_matter_together(stage: Stage, expected: dict[int, Resul
 
 def test_no_actor_begins_in_another_isolation(stage: Stage, expected: dict[int, Result]):
     """The engines of this layer state the isolation in BEGIN; a program that does not is refused."""
-    with pytest.raises(errors.InvalidTransactionState, match="are READ COMMITTED, not REPEATABLE READ"):
+    with pytest.raises(psycopg2.errors.InvalidTransactionState, match="are READ COMMITTED, not REPEATABLE READ"):
         differences(stage, expected, ISOLATION)
 
 
