@@ -13,7 +13,7 @@ from sqlalchemy import insert, update
 from src.database import Database, User
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.testing import running_server
-from src.errors import Forbidden
+from src.errors import SignInFailed
 from src.services import accounts
 from src.storage import MemoryStorage
 
@@ -23,7 +23,7 @@ PASSWORD = "correct horse battery staple"
 def fail_to_sign_in(database: Database, username: str) -> float:
     """Return the milliseconds of a failed sign-in."""
     started = time.perf_counter()
-    with suppress(Forbidden), database.session() as session:
+    with suppress(SignInFailed), database.session() as session:
         accounts.authenticate(session, username, "not the password")
         raise AssertionError(f"{username} signed in with a wrong password")
     return (time.perf_counter() - started) * 1000
