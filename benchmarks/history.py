@@ -95,7 +95,8 @@ def write(server: SpeechServer, size: Size) -> tuple[dict[str, tuple[float, floa
         for name in (PLAIN, SAME_WORK, *OURS, AUDIT, CONTINUUM):
             # A database for each contender, so that they do not slow each other down.
             owner = stack.enter_context(server.copy() if name in OURS else server.empty())
-            url = server.serving_url(owner) if name in OURS else owner
+            login = server.admin_url if name == ADMINISTRATOR else server.serving_url
+            url = login(owner) if name in OURS else owner
             pipes[name], child_end = context.Pipe()
             process = context.Process(target=work, args=(child_end, name, url, server.signing_key))
             process.start()
