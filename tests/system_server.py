@@ -18,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.database.embedded import EmbeddedServer
 from src.database.testing import FAST, ordinary_owner, roomy_memory
 
+# By default a server allows no prepared transactions, and the tests of them would run nowhere.
+SETTINGS = {**FAST, "max_prepared_transactions": "4"}
+
 
 def main() -> int:
     binaries, separator, *command = sys.argv[1:]
@@ -30,7 +33,7 @@ def main() -> int:
             owners = []
             # One server for each of the two workers of `make test`: sealing waits for all transactions of a server.
             for name in ("first", "second"):
-                server = EmbeddedServer(folder / name, binaries=Path(binaries), settings=FAST)
+                server = EmbeddedServer(folder / name, binaries=Path(binaries), settings=SETTINGS)
                 owners.append(ordinary_owner(stack.enter_context(server).url("postgres")))
             urls = " ".join(owner.render_as_string(hide_password=False) for owner in owners)
             environment = {**os.environ, "TEST_DATABASE_URL": urls, "TEST_SERVER_BINARIES": binaries}

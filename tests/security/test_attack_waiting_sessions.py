@@ -42,7 +42,8 @@ def bounded(session):
 
 def test_a_session_that_takes_most_locks_is_found_and_ended(populated):
     room = text(
-        "SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int / 2"
+        "SELECT current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int"
+        " + current_setting('max_prepared_transactions')::int) / 2"
     )
     with populated.owner.connect() as connection:
         most = connection.scalar(room)

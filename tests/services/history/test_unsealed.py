@@ -72,6 +72,7 @@ def test_a_prepared_transaction_is_named_by_its_name(sealed):
     with sealed.owner.connect() as connection:
         if connection.scalar(text("SHOW max_prepared_transactions")) == "0":
             pytest.skip("the server allows no prepared transactions (max_prepared_transactions = 0)")
+        connection.rollback()
         prepared = connection.begin_twophase("it's held")
         connection.execute(HOLD)
         prepared.prepare()
