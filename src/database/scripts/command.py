@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Annotated, Any
 
 import typer
-from click import ClickException
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -148,7 +147,7 @@ def _command(function: Callable[..., None], name: str) -> Callable[..., None]:
         try:
             function(*arguments, **options)
             flush()
-        except (typer.Exit, typer.Abort, ClickException):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except BrokenPipeError:
             discard_output()
