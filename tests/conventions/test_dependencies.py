@@ -1,11 +1,11 @@
-"""What src imports is required by name: a package that another one happens to bring may be gone with its next release."""
+"""What src imports is required, or brought by what is required, and not by a tool that only developers install."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 
 from tests.conventions.sources import ROOT
 
@@ -19,13 +19,22 @@ STUBS = {"_typeshed"}
 
 
 def brought() -> set[str]:
-    """What the installed release of a required package requires itself, without an extra: boto3 brings botocore."""
-    found = set()
-    for package in REQUIRED:
-        for needed in requires(package) or ():
-            if "extra ==" not in needed:
-                found.add(normal(re.match(r"[\w.-]+", needed)[0]))
+    """What the installed releases of required packages require, without extras: boto3 brings botocore, which brings
+    urllib3.
+    """
+    found, new = set(), set(REQUIRED)
+    while new:
+        found |= new
+        needed = {each for package in new if is_installed(package) for each in requires(package) or ()}
+        new = {normal(re.match(r"[\w.-]+", each)[0]) for each in needed if "extra ==" not in each} - found
     return found
+
+
+def is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:  # for another platform or version of Python
+        return False
 
 
 def normal(name: str) -> str:
@@ -34,7 +43,7 @@ def normal(name: str) -> str:
 
 def test_every_package_that_src_imports_is_in_the_requirements():
     distributions = packages_distributions()
-    missing, known = set(), REQUIRED | brought()
+    missing, known = set(), brought()
     for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "alembic").rglob("*.py")]):
         for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
             of = {normal(each) for each in distributions.get(name, [name])}
