@@ -79,7 +79,8 @@ class Marker:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(
                 f"The marker {MARKER_NAME} of {place} cannot be read, it is damaged or cut off ({len(content)} bytes);"
-                " restore it from a backup, or write it again with: python -m src.database.scripts.storage mark."
+                " restore it from a backup, or write it again with: python -m src.database.scripts.storage mark ID"
+                " (storage show lists the ids)."
                 " Nothing was changed."
             ) from error
         if not known:

@@ -10,6 +10,8 @@ from typing import get_args
 from sqlalchemy import inspect, select
 
 import src.database
+import src.errors
+from src.database import web
 from tests.conventions.sources import ROOT
 from tests.docs.pages import DOCS, REFERENCE
 
@@ -62,3 +64,17 @@ def test_the_extras_are_those_of_the_package():
     listed = {cells[0].strip("`") for cells in rows((DOCS / "quickstart.md").read_text(encoding="utf-8"))}
 
     assert listed == set(project["optional-dependencies"])
+
+
+def test_the_statuses_of_errors_are_those_of_the_module_for_web_services():
+    """In the reference of errors and in the guide, both by hand."""
+    for page in (REFERENCE / "errors.md", DOCS / "how-to" / "web-api.md"):
+        stated = 0
+        for first, second, *_ in rows(page.read_text(encoding="utf-8")):
+            status = re.match(r"[1-5]\d\d", second.strip("| "))
+            for name in re.findall(r"`(\w+)`", first):
+                kind = getattr(src.errors, name, None)
+                if status and isinstance(kind, type):
+                    assert web.status_of(kind("x")) == int(status[0]), (page.name, name)
+                    stated += 1
+        assert stated > 5, page

@@ -35,7 +35,10 @@ def check_chain(
     Without a key or exported heads a forged chain is not detected, which is a finding of its own.
     """
     if key is None:
-        yield Finding("signature", "no key was given: pass the public seal key, or a forged chain is not detected")
+        yield Finding(
+            "signature",
+            "no public seal key was given or found (SEAL_KEY_FILE, with .pub): a forged chain is not detected without it",
+        )
     previous: Any = None
     ends: dict[int, int] = {}
     hashes: dict[int, bytes] = {}
