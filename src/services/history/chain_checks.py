@@ -37,7 +37,7 @@ def check_chain(
     if key is None:
         yield Finding(
             "signature",
-            "no public seal key was given or found (SEAL_KEY_FILE, with .pub): a forged chain is not detected without it",
+            "no public key of the seals was found (SEAL_KEY_FILE with .pub): a forged chain is not detected",
         )
     previous: Any = None
     ends: dict[int, int] = {}
