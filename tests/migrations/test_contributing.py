@@ -13,7 +13,7 @@ import pytest
 from src.database.provisioning.comparison import compare
 from tests.migrations import catalog
 from tests.migrations.conftest import ROOT, contents, engine_of, picture_of
-from tests.migrations.scratch import NEXT, NOW, Copy
+from tests.migrations.scratch import NOW, Copy
 
 PAGE = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
 FENCE = r"\n\n```python\n(?P<code>.*?)```"
@@ -30,10 +30,19 @@ RULES = ["tests/conventions/test_tables.py", "tests/provisioning/test_golden.py"
          "tests/security/test_reading.py", "tests/security/test_writing.py"]  # fmt: skip
 
 
-def example(number: int) -> str:
-    """Return an example of the page, with the number after the newest revision."""
+# The revisions of the page, and those that its examples get when they are carried out one after the other.
+PREVIOUS, NEW_ONE = "1001", "1002"
+EXAMPLES = {1: "three files", 2: "four files", 3: "two files"}
+
+
+def example(number: int, newest: str) -> tuple[str, str]:
+    """Return an example of the page, with its revision after the newest one, and the revision that is newest then."""
     text = PAGE.split(f"## Example {number}:")[1].split("\n## ")[0]
-    return text.replace("1002", NEXT).replace("1001", NOW)
+    if f"_{NEW_ONE}_" not in text:
+        return text, newest
+    following = str(int(newest) + 1)
+    numbers = {PREVIOUS: newest, NEW_ONE: following}
+    return re.sub("|".join(numbers), lambda found: numbers[found[0]], text), following
 
 
 @pytest.fixture
@@ -76,24 +85,22 @@ def run(copy: Copy, *command: str) -> None:
     assert done.returncode == 0, (binaries, done.stdout[-9000:], done.stderr[-2000:])
 
 
-@pytest.mark.parametrize(
-    ("number", "claimed", "tests"),
-    [(1, "three files", RULES), (2, "four files", RULES), (3, "two files", [])],
-    ids=["a column with history", "a table below a case", "a function"],
-)
-def test_an_example_works_with_the_files_that_it_names(copy, filled_url, number, claimed, tests):
-    text = example(number)
-    touched = carry_out(copy, text)
-    assert claimed in text
-    assert len(touched) == ["two files", "three files", "four files"].index(claimed) + 2
-    if "make golden" in text:
-        run(copy, "tests/provisioning/golden.py", "--write")
-    if "make stamp" in text:
-        run(copy, "tests/conventions/sql_form.py", "--stamp")
-        run(copy, "tests/conventions/sql_form.py")
-
-    own = [file for file in touched if file.startswith("tests/")]
-    run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own, *tests)
+def test_the_examples_work_with_the_files_that_they_name(copy, filled_url):
+    # One after the other in one checkout: starting the nested run takes longer than its tests.
+    own, newest = [], NOW
+    for number, claimed in EXAMPLES.items():
+        text, newest = example(number, newest)
+        touched = carry_out(copy, text)
+        assert claimed in text
+        assert len(touched) == ["two files", "three files", "four files"].index(claimed) + 2
+        if "make golden" in text:
+            run(copy, "tests/provisioning/golden.py", "--write")
+        if "make stamp" in text:
+            run(copy, "tests/conventions/sql_form.py", "--stamp")
+            run(copy, "tests/conventions/sql_form.py")
+        own += [file for file in sorted(touched) if file.startswith("tests/") and file.endswith(".py")]
+    assert newest != NOW
+    run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *dict.fromkeys([*own, *RULES]))
 
     # Upgrade, downgrade and upgrade a database with rows of the previous revision.
     before = picture_of(filled_url)
@@ -105,9 +112,8 @@ def test_an_example_works_with_the_files_that_it_names(copy, filled_url, number,
     assert catalog.differences(before, after) != []
     assert copy.run(filled_url, "-m", "src.database.scripts.init_db", KEY_FILE=os.fspath(copy.folder / "k.json"),
                     POSTGRES_APP_USER=f"{filled_url.database}_app").returncode == 0  # fmt: skip
-    if tests:
-        copy.alembic(filled_url, "downgrade", NOW)
-        copy.alembic(filled_url, "upgrade", "head")
+    copy.alembic(filled_url, "downgrade", NOW)
+    copy.alembic(filled_url, "upgrade", "head")
     with engine_of(filled_url) as engine, engine.connect() as connection:
         kept = contents(connection)
     assert kept["cases"] == rows["cases"]
