@@ -18,7 +18,11 @@ from sqlalchemy.orm import Session
 from src.database.connection.engine import PoolOptions, make_engine
 
 LONGEST_TRANSACTION = timedelta(days=1)
-"""How long a transaction of a session may keep the log from being sealed: as long as the longest lease of a job."""
+"""How long a transaction of a session may be open: as long as the longest lease of a job.
+
+One that has written keeps the log from being sealed, any other keeps vacuum from removing dead rows; each takes a
+connection.
+"""
 
 LONGEST_BLOCKING = timedelta(hours=1)
 """How long a transaction of a session may be open when another session waits for it."""
@@ -44,7 +48,7 @@ _OPEN = """
     SELECT a.pid, a.usename::text AS login, a.application_name, NULL AS tables, 0 AS locks, 0 AS waiting
       FROM pg_stat_activity a
      WHERE a.usename = session_user AND a.datname = current_database() AND a.pid <> pg_backend_pid()
-       AND a.backend_xid IS NOT NULL AND a.xact_start < clock_timestamp() - CAST(:longest AS interval)
+       AND a.xact_start < clock_timestamp() - CAST(:longest AS interval)
 """
 # All databases of a server share one table of locks. While half of it is free, no number of locks is too many.
 _CROWDING = """
@@ -123,7 +127,7 @@ def end_holders(
     """End the sessions of the serving login that hold up others.
 
     That is those that lock tables, or take most locks of the server, at once; those whose transaction is open for
-    `blocking` while another session waits for it; and those that keep the log from being sealed for `longest`.
+    `blocking` while another session waits for it; and those whose transaction is open for `longest`.
     `session` is the owner's: it logs each of them, and commits. Returns what was ended.
     """
     engine = make_engine(serving_url, PoolOptions(size=1, application_name="history"))

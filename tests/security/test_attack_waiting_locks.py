@@ -218,16 +218,16 @@ def test_sessions_that_only_work_are_not_ended(populated):
             assert table_locks(owner.connection()) == [], "operators may lock tables"
 
 
-def test_a_transaction_that_keeps_the_log_from_being_sealed_for_too_long_is_ended(populated):
-    with populated.db.session(actor="bob") as reader, ended_session(populated, "alice") as holder:
+@pytest.mark.parametrize("held", ["SELECT pg_current_xact_id()", "DECLARE c CURSOR FOR SELECT 1"])
+def test_a_transaction_that_is_open_for_too_long_is_ended(populated, held):
+    """One that has written stops sealing, one that has not still stops vacuum, and both take a connection."""
+    with ended_session(populated, "alice") as holder:
         pid = backend_of(holder)
-        holder.execute(text("SELECT pg_current_xact_id()"))
-        reader.execute(text("SELECT 1"))
+        holder.execute(text(held))
         with Session(populated.owner) as session:
             assert end_holders(session, populated.db.engine.url) == []
             (ended,) = end_holders(session, populated.db.engine.url, longest=timedelta(0))
         assert (ended.backend, ended.tables) == (pid, None)
-        reader.execute(text("SELECT 1"))
 
 
 def test_no_member_locks_the_rows_that_all_share(shared):

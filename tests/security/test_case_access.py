@@ -101,6 +101,29 @@ def test_a_participation_that_expires_ends_although_the_set_is_stored(with_cases
         assert visible(connection) == list(range(2, NUMBER_OF_CASES + 1))
 
 
+def test_a_participation_that_ends_while_the_set_is_computed_ends(with_cases, owner):
+    """Computing a large set takes milliseconds, and its member chooses the moment."""
+    with owner.begin() as connection:
+        alice = connection.scalar(text("SELECT id FROM users WHERE username = 'alice'"))
+        connection.execute(
+            text("INSERT INTO case_participants (case_id, user_id, role, expires_at)"
+                 " VALUES (1, :id, 'viewer', clock_timestamp() + interval '200 ms')"), {"id": alice}
+        )  # fmt: skip
+        # The set as it is now, returned when the participation has ended.
+        connection.execute(
+            text("CREATE OR REPLACE FUNCTION participant_case_ids(user_id bigint) RETURNS integer[]"
+                 " LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$ BEGIN"
+                 " PERFORM pg_sleep_until((SELECT max(expires_at) FROM public.case_participants));"
+                 " RETURN '{1}'; END $$")
+        )  # fmt: skip
+        connection.execute(text("SELECT store_case_access(:id, 1)"), {"id": alice})
+        stored = connection.execute(
+            text("SELECT case_ids, valid_until < clock_timestamp() FROM case_accesses WHERE user_id = :id"),
+            {"id": alice},
+        ).one()
+    assert stored == ([1], True)
+
+
 def test_changes_of_the_own_transaction_count_at_once_and_a_rollback_undoes_them(with_cases, owner):
     with with_cases.session(actor="bob") as session:
         assert len(session.scalars(select(Case)).all()) == NUMBER_OF_CASES

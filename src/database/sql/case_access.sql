@@ -1,4 +1,4 @@
--- build 5 · sha256 84730eba0b37
+-- build 6 · sha256 497094584e8e
 -- The cases that the actor may read: what the row policies compare with (schema/policies.py).
 --
 -- The planner evaluates cheap leakproof conditions of the caller before a policy that costs more, and shows which of
@@ -197,6 +197,8 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp 
 DECLARE
     ids integer[];
     wide boolean;
+    -- Before the set is computed: a participation that ends meanwhile must end the set, whether it is part of it or not.
+    started timestamptz := clock_timestamp();
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed'
        OR current_setting('transaction_read_only')::boolean THEN
@@ -215,7 +217,7 @@ BEGIN
     UPDATE public.case_accesses a
        SET case_ids = ids, flags = public.flags_of(ids), cluster = store_case_access.cluster, is_wide = wide,
            valid_until = (SELECT min(p.expires_at) FROM public.case_participants p
-                           WHERE p.user_id + 0 = store_case_access.user_id AND p.expires_at > clock_timestamp())
+                           WHERE p.user_id + 0 = store_case_access.user_id AND p.expires_at > started)
      WHERE a.user_id = store_case_access.user_id;
     RETURN wide;
 END

@@ -1,4 +1,4 @@
--- build 8 · sha256 df15f4f63e86
+-- build 9 · sha256 b53226db7773
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -28,6 +28,14 @@ BEGIN
     IF verb IS NULL OR e.old IS NULL THEN
         RAISE EXCEPTION 'a deleted row of % cannot be restored', e.entity
             USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restorable_check', TABLE = e.entity;
+    END IF;
+    -- An older deletion would take back what happened since: a mark, an acceptance, the count of changes. The expression
+    -- is that of the index.
+    IF EXISTS (SELECT FROM public.activity_logs l
+                WHERE (l.entity || '') = e.entity AND l.entity_id = e.entity_id AND l.operation <> 'event'
+                  AND l.id > e.id) THEN
+        RAISE EXCEPTION 'entry % is not the newest of row % of %; restore the newest', entry_id, e.entity_id, e.entity
+            USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_newest_check', TABLE = e.entity;
     END IF;
     EXECUTE format('SELECT id FROM public.%I WHERE id = $1', e.entity) INTO present USING e.entity_id;
     IF present IS NOT NULL THEN
