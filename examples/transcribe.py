@@ -104,7 +104,7 @@ def serve(db: Database, actor: str, stop: Stop, *, once: bool) -> bool:
 def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
     """Process a claimed job, or return it to the queue with a reason; return whether its results are stored.
 
-    Raises Unavailable if the database cannot be reached; the lease then expires and another worker takes over the job.
+    Raises Unavailable if the database or the storage cannot be reached; the attempt is not counted then.
     """
     say(f"job {job.id}, attempt {job.attempts}: {job.audio_file.name}")
     try:
@@ -113,7 +113,8 @@ def do(db: Database, actor: str, job: ProcessingJob, stop: Stop) -> bool:
     except LeaseLost:
         say(f"job {job.id}: the lease was lost to another worker; nothing is stored")
         return False
-    except Unavailable:
+    except Unavailable as error:
+        return_unharmed(db, actor, job, str(error))
         raise
     except StoppedError:
         give_back(db, actor, job, "the worker was asked to stop", delay_seconds=0)
@@ -178,6 +179,15 @@ def give_back(
     except LeaseLost:
         state = "lost to another worker"
     say(f"job {job.id} is {state}: {reason}")
+
+
+def return_unharmed(db: Database, actor: str, job: ProcessingJob, reason: str) -> None:
+    """Return the job without counting the attempt. When the server does not answer, its lease expires instead."""
+    try:
+        with db.session(actor=actor) as session:
+            work.give_back(session, job, reason)
+    except (LeaseLost, Unavailable) as error:
+        say(f"job {job.id} is not given back: {error}")
 
 
 def make_heartbeat(db: Database, actor: str, job: ProcessingJob) -> Callable[[], None]:

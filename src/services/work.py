@@ -1,4 +1,4 @@
-"""Jobs for pipeline services: enqueue, claim, heartbeat, complete, fail.
+"""Jobs for pipeline services: enqueue, claim, heartbeat, complete, fail, give back.
 
 A job is claimed with SKIP LOCKED under a lease that expires; when a worker stops sending heartbeats, the next one gets
 the job. The lease's number is a fencing token: a worker whose lease expired cannot store results. The lease is also
@@ -21,13 +21,17 @@ from sqlalchemy.orm.attributes import set_committed_value
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, AudioStatus, ProcessingJob
 from src.database.models.jobs import JobState
-from src.errors import Conflict, InvalidInput, NotFound
+from src.errors import Conflict, InvalidInput, NotFound, Unavailable
 from src.services.parameters import by_code, row_of
 from src.services.readable_rows import readable_scalars
+from src.services.recordings.context import require_reachable
 
 LEASE_SECONDS = 300
 LONGEST_DELAY_SECONDS = 604_800
 """How long a failed job may wait for its next attempt: a week, as in `src/database/sql/limits.sql`."""
+
+MOST_PASSED_OVER = 20
+"""Jobs that one claim returns to the queue because the storage of their recording is out of reach."""
 
 
 def enqueue(
@@ -77,7 +81,11 @@ def enqueue(
 
 
 def claim(
-    session: Session, *kinds: str, worker: str | None = None, lease_seconds: int = LEASE_SECONDS
+    session: Session,
+    *kinds: str,
+    worker: str | None = None,
+    lease_seconds: int = LEASE_SECONDS,
+    require_storage: bool = True,
 ) -> ProcessingJob | None:
     """Claim the next job of these kinds, with its recording loaded; None when the queue is empty.
 
@@ -85,6 +93,10 @@ def claim(
     recording cannot, fails with a message that says why. Commit (leave the session) before working. Call `heartbeat`
     within `lease_seconds`. Raises Forbidden when the actor's role may not claim jobs, or the actor already works on so
     many jobs that the database hands out no more (500).
+
+    A job whose recording is in a storage that is out of reach is not handed out and costs no attempt: others come
+    first, and without others StorageUnavailable or ConfigurationError is raised. `require_storage=False` is for workers
+    that read no recordings.
     """
     actor_of(session)
     if not kinds:
@@ -94,7 +106,9 @@ def claim(
     _require_lease_seconds(lease_seconds)
     name = worker or f"{socket.gethostname()}:{os.getpid()}"
     claiming = select(func.public.claim_job(cast(list(kinds), ARRAY(Text)), name, cast(lease_seconds, Integer)))
-    # Ends with the queue: a job that cannot be read is not claimed again.
+    outages: dict[tuple[str, str | None], Unavailable] = {}
+    passed_over = 0
+    # Ends with the queue: a job that cannot be read is not claimed again, and one that is given back waits.
     while (claimed := session.scalar(claiming)) is not None:
         reading = (
             select(ProcessingJob)
@@ -103,11 +117,32 @@ def claim(
             .execution_options(populate_existing=True)
         )
         (job,) = readable_scalars(session, reading, ProcessingJob)
-        if isinstance(job, ProcessingJob):
+        if not isinstance(job, ProcessingJob):
+            lease = session.scalars(select(ProcessingJob.lease).where(ProcessingJob.id == claimed)).one()
+            session.execute(select(func.public.fail_job(claimed, lease, str(job), False, 0)))
+            continue
+        outage = _outage(session, job.audio_file, outages) if require_storage else None
+        if outage is None:
             return job
-        lease = session.scalars(select(ProcessingJob.lease).where(ProcessingJob.id == claimed)).one()
-        session.execute(select(func.public.fail_job(claimed, lease, str(job), False, 0)))
+        give_back(session, job, f"the storage of the recording is out of reach ({type(outage).__name__})")
+        passed_over += 1
+        if passed_over >= MOST_PASSED_OVER:
+            break
+    if outages:
+        raise next(iter(outages.values()))
     return None
+
+
+def _outage(session: Session, audio: AudioFile, known: dict[tuple[str, str | None], Unavailable]) -> Unavailable | None:
+    """Return why the storage of a recording is out of reach, and keep it in `known`: each storage is asked once."""
+    storage = (audio.storage_config or {}).get("storage")
+    place = (audio.storage_type, storage)
+    if place not in known:
+        try:
+            require_reachable(session, audio.storage_type, storage, audio.path)
+        except Unavailable as error:
+            known[place] = error
+    return known.get(place)
 
 
 def heartbeat(session: Session, job: ProcessingJob, *, lease_seconds: int = LEASE_SECONDS) -> datetime:
@@ -139,17 +174,35 @@ def fail(session: Session, job: ProcessingJob, error: str, *, retry: bool = True
     Returns the job's new state. Raises LeaseLost when another worker has the job, InvalidInput for a delay of more than
     a week.
     """
-    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
-        raise InvalidInput(
-            f"delay_seconds: {delay_seconds}; give a number from 0 to {LONGEST_DELAY_SECONDS}.",
-            field="delay_seconds",
-            value=delay_seconds,
-        )
-    state: JobState = session.scalars(
-        select(func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer)))
-    ).one()
+    _require_delay(delay_seconds)
+    failing = func.public.fail_job(job.id, job.lease, error, retry, cast(delay_seconds, Integer))
+    state: JobState = session.scalars(select(failing)).one()
     set_committed_value(job, "state", state)
     return state
+
+
+def give_back(session: Session, job: ProcessingJob, reason: str, *, delay_seconds: int = 60) -> JobState:
+    """Return a job to the queue without counting the attempt: for an outage of what it needs, not for its own errors.
+
+    It is queued again after `delay_seconds`; the log has the reason. Also after the lease expired, while no other
+    worker has the job. After 10,000 claims that cost no attempt it is like `fail`. Returns the job's new state. Raises
+    LeaseLost when another worker has the job or it has ended, InvalidInput for a delay of more than a week.
+    """
+    _require_delay(delay_seconds)
+    returning = func.public.give_back_job(job.id, job.lease, reason, cast(delay_seconds, Integer))
+    state: JobState = session.scalars(select(returning)).one()
+    set_committed_value(job, "state", state)
+    return state
+
+
+def _require_delay(given: int) -> None:
+    if not 0 <= given <= LONGEST_DELAY_SECONDS:
+        raise InvalidInput(
+            f"delay_seconds: {given}; give a number from 0 to {LONGEST_DELAY_SECONDS}.",
+            field="delay_seconds",
+            value=given,
+            limit=LONGEST_DELAY_SECONDS,
+        )
 
 
 def _require_lease_seconds(given: int) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from src.services import accounts
+from src.database import ProcessingJob
+from src.errors import StorageUnavailable
+from src.services import accounts, cases, work
 from tests.docs.pages import DOCS, HOW_TO, README, blocks
 from tests.docs.prepared import run, whisper_result
 from tests.docs.test_reference import use
@@ -91,6 +93,22 @@ def test_the_guide_to_imports_counts_what_was_spoken(carry_out):
 
 def test_the_guide_to_exports_returns_the_imported_bytes(carry_out):
     assert carry_out(HOW_TO / "export.md")["original"] == whisper_result("BBB", "harbour").encode()
+
+
+def test_an_outage_costs_the_worker_of_the_guide_no_attempt(carry_out, db, make_audio):
+    names = carry_out(HOW_TO / "pipeline-worker.md")
+
+    def unreachable(*_):
+        raise StorageUnavailable("the storage does not answer")
+
+    names["recognise"] = unreachable
+    with db.session(actor="alice") as session:
+        job = work.enqueue(session, make_audio(session, cases.open_case(session, title="Quay")), "transcribe")
+    with pytest.raises(StorageUnavailable):
+        names["run_once"](db)
+    with db.session(actor="alice") as session:
+        stored = session.get(ProcessingJob, job.id)
+        assert (stored.state, stored.attempts, stored.lease) == ("queued", 0, 1)
 
 
 def test_the_tests_of_the_guide_to_tests_pass(carry_out, db):

@@ -146,6 +146,7 @@ def probe_constraints(intruder: Intruder) -> None:
         ("processing_jobs", "SELECT complete_job({id}, 1, '{{}}')"),
         ("processing_jobs", "SELECT extend_lease({id}, 1, 60)"),
         ("processing_jobs", "SELECT fail_job({id}, 1, 'x', true, 0)"),
+        ("processing_jobs", "SELECT give_back_job({id}, 1, 'x', 0)"),
         ("audio_files", "SELECT place_recording({id}, 'x', 'y', 'memory', false, NULL)"),
         ("audio_files", "SELECT mark_deleted({id}, true)"),
         ("audio_files", "SELECT note_check({id}, 'x', 'lost')"),

@@ -29,7 +29,7 @@ from src.database.connection.session import database_of
 from src.database.schema import ADMIN_ROLE
 from src.errors import WrongLogin
 from src.services import cases, transcripts
-from src.storage import keys
+from src.storage import MemoryStorage, keys
 from tests.declared import LOOKUP_TABLES, any_row
 
 OWNERS = ("alice", "bob")
@@ -101,6 +101,7 @@ class Populated:
 def add_audio(session: Session, case_id: int, name: str) -> AudioFile:
     """Add a recording without content: the object and the row, in the order that the schema requires."""
     db, key = database_of(session), keys.case_key(case_id, "wav")
+    db.storages.setdefault("memory", MemoryStorage())  # workers claim only what they can reach
     with db.side_session(session) as side:
         side.execute(select(func.public.announce_object(case_id, key, "memory")))
     audio = AudioFile(case_id=case_id, name=name, path=key, size_bytes=4, sha256="0" * 64, storage_type="memory")

@@ -45,6 +45,7 @@ KNOWN = {
     "explain_permissions": "tests/services/test_why_permissions.py",
     "extend_lease": "test_only_the_holder_of_the_lease_closes_a_job",
     "fail_job": "test_only_the_holder_of_the_lease_closes_a_job",
+    "give_back_job": "test_only_the_holder_of_the_lease_closes_a_job",
     "is_valid_token": "test_tokens.py: says of a token only whether this database signed it",
     "login_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
     "lock_in_case": "test_attack_waiting_locks.py",
@@ -323,7 +324,7 @@ def test_only_the_holder_of_the_lease_closes_a_job(populated):
     before = populated.snapshot()["processing_jobs"]
     for name in ("alice", "bob", "root"):
         for call in ("complete_job(:id, :lease, '{}')", "extend_lease(:id, :lease, 60)",
-                     "fail_job(:id, :lease, 'x', true, 0)"):  # fmt: skip
+                     "fail_job(:id, :lease, 'x', true, 0)", "give_back_job(:id, :lease, 'x', 0)"):  # fmt: skip
             with core(populated.db, Actor(name)) as connection:
                 with pytest.raises(DBAPIError) as caught, connection.begin_nested():
                     connection.execute(text(f"SELECT public.{call}"), {"id": number, "lease": lease})

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select, text
 
 from src.database import AudioFile, Case, ProcessingJob
-from src.errors import Conflict, Forbidden, InvalidInput, LeaseLost, NotFound
-from src.services import activity, cases, transcripts, work
+from src.errors import Conflict, Forbidden, InvalidInput, LeaseLost, NotFound, StorageUnavailable
+from src.services import activity, cases, history, transcripts, work
 from src.services.transcripts import Segment
+from src.storage import MemoryStorage
 
 
 @pytest.fixture
@@ -19,6 +20,13 @@ def audio(db, make_audio):
         audio = make_audio(session, cases.open_case(session, title="Work"))
         work.enqueue(session, audio, "transcribe", payload={"model": "small"})
         return audio
+
+
+class Unreachable(MemoryStorage):
+    """A storage that does not answer."""
+
+    def head(self, key):
+        raise StorageUnavailable(f"no answer for {key}")
 
 
 def expire_leases(owner):
@@ -113,6 +121,90 @@ def test_the_next_claim_fails_a_job_whose_attempts_all_expired(db, audio, owner)
     with db.session(actor="alice") as session:
         job = session.scalars(select(ProcessingJob)).one()
         assert (job.state, job.error_message) == ("failed", "the lease expired without a result, attempts: 3")
+        stored = session.get(AudioFile, audio.id)
+        assert (stored.status.code, stored.error_message) == ("failed", job.error_message)
+        newest, *_ = history.versions(session, stored)
+        assert newest.changes["error_message"][1] == job.error_message
+        assert [entry.type for entry in activity.feed(session, type="job.failed")] == ["job.failed"] * 3
+
+
+def test_an_expired_lease_with_attempts_left_queues_the_recording_again(db, audio, owner):
+    with db.session(actor="transcriber") as session:
+        work.claim(session, "transcribe")
+    with owner.begin() as connection:
+        connection.execute(
+            text("UPDATE processing_jobs SET lease_expires_at = now() - interval '1 s', max_attempts = 2")
+        )
+        # Nothing is claimed in the same call.
+        connection.execute(text("UPDATE processing_jobs SET run_after = now() + interval '1 h'"))
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe") is None
+    with db.session(actor="alice") as session:
+        assert session.scalars(select(ProcessingJob.state)).one() == "queued"
+        assert session.get(AudioFile, audio.id).status.code == "queued"
+
+
+def test_a_lease_that_ended_while_the_server_was_down_costs_no_attempt(db, audio, owner):
+    with db.session(actor="transcriber") as session:
+        work.claim(session, "transcribe")
+    with owner.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE processing_jobs SET started_at = pg_postmaster_start_time() - interval '1 h',"
+                " lease_expires_at = pg_postmaster_start_time() - interval '50 min'"
+            )
+        )
+    with db.session(actor="transcriber") as session:
+        job = work.claim(session, "transcribe")
+        assert (job.attempts, job.lease) == (1, 2)
+
+
+def test_a_job_that_is_given_back_costs_no_attempt(db, audio, owner):
+    for _ in range(4):
+        with db.session(actor="transcriber") as session:
+            job = work.claim(session, "transcribe")
+            assert job.attempts == 1
+        expire_leases(owner)  # also after the lease expired: nobody else has the job
+        with db.session(actor="transcriber") as session:
+            assert work.give_back(session, job, "no storage", delay_seconds=0) == "queued"
+            assert job.state == "queued"
+    with pytest.raises(LeaseLost), db.session(actor="transcriber") as session:
+        work.give_back(session, job, "again")
+    with db.session(actor="alice") as session:
+        stored = session.scalars(select(ProcessingJob)).one()
+        assert (stored.attempts, stored.lease, stored.error_message) == (0, 4, "no storage")
+        assert session.get(AudioFile, audio.id).status.code == "queued"
+        entries = activity.feed(session, type="job.returned")
+        assert [entry.detail["error"] for entry in entries] == ["no storage"] * 4
+
+
+def test_a_job_is_not_given_back_without_end(db, audio, owner):
+    with db.session(actor="transcriber") as session:
+        job = work.claim(session, "transcribe")
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE processing_jobs SET lease = 10001, max_attempts = 1"))
+    with db.session(actor="transcriber") as session:
+        job = session.get(ProcessingJob, job.id)
+        assert work.give_back(session, job, "still no storage") == "failed"
+
+
+def test_a_job_whose_recording_is_out_of_reach_is_not_handed_out(db, audio, make_audio, owner):
+    reachable, outage = db.storage, MemoryStorage()
+    with db.session(actor="alice") as session:
+        db.storage, other = outage, None
+        other = make_audio(session, session.get(Case, audio.case_id))
+        work.enqueue(session, other, "transcribe", priority=10)
+        db.storage = reachable
+    db.storages["memory"] = Unreachable()
+    with db.session(actor="transcriber") as session:
+        assert work.claim(session, "transcribe").audio_file.id == audio.id  # another one comes first
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE processing_jobs SET run_after = now() - interval '1 s'"))
+    with pytest.raises(StorageUnavailable), db.session(actor="transcriber") as session:
+        work.claim(session, "transcribe")
+    with db.session(actor="alice") as session:
+        waiting = session.scalars(select(ProcessingJob).where(ProcessingJob.audio_file_id == other.id)).one()
+        assert (waiting.state, waiting.attempts) == ("queued", 0)
 
 
 def test_concurrent_workers_claim_different_jobs(db, audio, make_audio):

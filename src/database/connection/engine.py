@@ -110,6 +110,9 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
         isolation_level=ISOLATION,
         connect_args=connect_arguments(options),
     )
+    from src.database.connection.sent_times import refuse_times_without_zones  # noqa: PLC0415 - loads the driver
+
+    refuse_times_without_zones(engine)
     _pin_settings(engine)
     _translate_driver_errors(engine)
     _ping_after_a_pause(engine)
@@ -157,6 +160,10 @@ def _translate_driver_errors(engine: Engine) -> None:
         original = context.original_exception
         if context.connection is None and isinstance(context.sqlalchemy_exception, DBAPIError):
             raise translate_connect(original, engine.url) from original
+        if isinstance(original, errors.InvalidInput):
+            from src.database.connection.sent_times import with_field  # noqa: PLC0415 - loads the driver
+
+            raise with_field(original, context)  # SQLAlchemy would wrap it
         if isinstance(original, errors.SpeechError):
             raise original  # a column type refused a value; SQLAlchemy would wrap it
         invalid = unstorable(original)

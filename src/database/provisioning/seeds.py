@@ -117,6 +117,7 @@ ACTIVITY_TYPES: tuple[Row, ...] = (
     {"code": "job.claimed", "name": "Claimed a job", "category": "work"},
     {"code": "job.completed", "name": "Completed a job", "category": "work"},
     {"code": "job.failed", "name": "Failed a job", "category": "work"},
+    {"code": "job.returned", "name": "Returned a job without counting the attempt", "category": "work"},
     {"code": "history.erased", "name": "Erased payloads of entries", "category": "history"},
     {"code": "history.archived", "name": "Archived a month", "category": "history"},
     {"code": "history.delayed", "name": "Kept entries from being sealed", "category": "history"},

@@ -1,4 +1,4 @@
--- build 11 · sha256 3f7406901440
+-- build 14 · sha256 cb2d0c80d038
 -- Claiming jobs. A worker cannot see a job before it has claimed it, so claiming needs a definer function.
 --
 -- A lease grants access to the case of the job until it expires; `lease` is the fencing token, which grows with every
@@ -71,6 +71,21 @@ RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
 $body$;
 REVOKE ALL ON FUNCTION public.unreadable_job(bigint) FROM PUBLIC;
 
+-- Sets the status of the recording of a job that ended without a worker. One that cannot be changed, since its row has
+-- values from before the CHECKs, keeps its status, with a warning in the log of the server.
+CREATE OR REPLACE FUNCTION public.end_processing(job_id bigint, status_code text, reason text)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    UPDATE public.audio_files a
+       SET status_id = public.code_id('audio_statuses', status_code), error_message = left(reason, 4000)
+      FROM public.processing_jobs j WHERE j.id = job_id AND a.id = j.audio_file_id;
+EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
+    RAISE WARNING 'the recording of job % keeps its status, since its row cannot be changed: %', job_id, SQLERRM
+        USING HINT = 'As the owner of the database, correct the row.';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.end_processing(bigint, text, text) FROM PUBLIC;
+
 -- Ends a job without a worker, in the state failed. Values that violate a CHECK would make the change fail, so they are
 -- replaced; the log has them as the old values of this change. A job that cannot be changed even then stays as it is,
 -- with a warning in the log of the server: it must not stop the claims of others.
@@ -86,6 +101,7 @@ BEGIN
            started_at = CASE WHEN public.readable_time_1(j.started_at) THEN j.started_at END
      WHERE j.id = job_id;
     PERFORM public.record_job('job.failed', job_id, jsonb_build_object('error', left(reason, 500)));
+    PERFORM public.end_processing(job_id, 'failed', reason);
 EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
     RAISE WARNING 'job % can neither be run nor ended: %; %', job_id, reason, SQLERRM
         USING HINT = 'As the owner of the database, correct the row or delete it.';
@@ -93,30 +109,42 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.end_job(bigint, text) FROM PUBLIC;
 
--- Ends expired leases: the job is queued again, or failed without attempts left. The log names the user who let the
--- lease expire. A few at a time, since the rows stay locked until the claim commits.
+-- Ends expired leases: the job is queued again, or failed without attempts left, and its recording with it. The log
+-- names the user who let the lease expire. A lease that ended while the server was down costs no attempt: nobody could
+-- extend it. A few at a time, since the rows stay locked until the claim commits.
 CREATE OR REPLACE FUNCTION public.end_expired_leases(kinds text[])
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     expired record;
+    counted integer;
+    outcome text;
+    reason text;
 BEGIN
     FOR expired IN
-        SELECT j.id, j.kind, j.case_id, j.attempts, u.id AS holder_id, u.username AS holder
+        SELECT j.id, j.kind, j.case_id, j.attempts, j.max_attempts, u.id AS holder_id, u.username AS holder,
+               j.started_at < pg_postmaster_start_time()
+               AND j.lease_expires_at < pg_postmaster_start_time() + interval '1 minute'
+               AND j.lease - j.attempts < public.most_returns() AS is_free
           FROM public.processing_jobs j JOIN public.users u ON u.id = j.leased_by_id
+               -- A locked recording would make this transaction wait at its status.
+               JOIN public.audio_files a ON a.id = j.audio_file_id
          WHERE j.kind = ANY (kinds) AND j.state = 'running'
            AND timezone('UTC', j.lease_expires_at) < timezone('UTC', clock_timestamp())
-         ORDER BY j.lease_expires_at, j.id LIMIT 20 FOR UPDATE OF j SKIP LOCKED
+         ORDER BY j.lease_expires_at, j.id LIMIT 20
+           FOR UPDATE OF j SKIP LOCKED FOR NO KEY UPDATE OF a SKIP LOCKED
     LOOP
         PERFORM public.append_activity('job.failed', 'event', expired.holder_id, expired.holder, expired.case_id,
             'processing_jobs', expired.id, NULL, jsonb_build_object('name', expired.kind,
                 'attempt', expired.attempts, 'error', 'the lease expired without a result'), NULL);
+        counted := expired.attempts - coalesce(expired.is_free, false)::integer;
+        outcome := CASE WHEN counted < expired.max_attempts THEN 'queued' ELSE 'failed' END;
+        reason := 'the lease expired without a result, attempts: ' || counted;
         BEGIN
             UPDATE public.processing_jobs j
-               SET state = CASE WHEN j.attempts < j.max_attempts THEN 'queued' ELSE 'failed' END,
-                   finished_at = CASE WHEN j.attempts < j.max_attempts THEN NULL ELSE now() END,
-                   lease_expires_at = NULL, leased_by_id = NULL,
-                   error_message = 'the lease expired without a result, attempts: ' || j.attempts
+               SET state = outcome, finished_at = CASE outcome WHEN 'failed' THEN now() END, attempts = counted,
+                   lease_expires_at = NULL, leased_by_id = NULL, error_message = reason
              WHERE j.id = expired.id;
+            PERFORM public.end_processing(expired.id, outcome, reason);
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR program_limit_exceeded THEN
             PERFORM public.end_job(expired.id, 'the lease expired, and the job cannot be run: ' || SQLERRM);
         END;
@@ -239,3 +267,34 @@ END
 $body$;
 REVOKE ALL ON FUNCTION public.fail_job(bigint, bigint, text, boolean, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.fail_job(bigint, bigint, text, boolean, integer) TO sti_app, sti_wide, sti_admin;
+
+-- Returns a job to the queue without counting the attempt: what it needs is out of reach, so nothing was tried. Also
+-- after the lease expired, while no other worker has the job. `lease` counts all claims and `attempts` those that cost
+-- one; beyond the limit of their difference the attempt counts.
+CREATE OR REPLACE FUNCTION public.give_back_job(
+    job_id bigint, held_lease bigint, message text, delay_seconds integer)
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    job public.processing_jobs;
+BEGIN
+    PERFORM public.require_seconds('delay_seconds', delay_seconds, 0, public.longest_delay());
+    SELECT j.* INTO job FROM public.processing_jobs j
+     WHERE j.id = job_id AND j.state = 'running' AND j.lease = held_lease AND j.leased_by_id = public.actor_id()
+       FOR UPDATE;
+    IF job.lease - job.attempts >= public.most_returns() THEN
+        RETURN public.fail_job(job_id, held_lease, message, true, delay_seconds);
+    END IF;
+    IF job.id IS NULL THEN
+        RAISE EXCEPTION 'job %: another worker has it, or it has ended', job_id USING ERRCODE = 'STI01';
+    END IF;
+    PERFORM public.record_job('job.returned', job_id, jsonb_build_object('error', left(message, 500)));
+    UPDATE public.audio_files SET status_id = public.code_id('audio_statuses', 'queued')
+     WHERE id = job.audio_file_id;
+    UPDATE public.processing_jobs SET state = 'queued', attempts = greatest(job.attempts - 1, 0),
+           error_message = left(message, 4000), lease_expires_at = NULL, leased_by_id = NULL,
+           run_after = now() + make_interval(secs => delay_seconds), finished_at = NULL WHERE id = job_id;
+    RETURN 'queued';
+END
+$body$;
+REVOKE ALL ON FUNCTION public.give_back_job(bigint, bigint, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.give_back_job(bigint, bigint, text, integer) TO sti_app, sti_wide, sti_admin;

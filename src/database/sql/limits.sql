@@ -1,4 +1,4 @@
--- build 5 · sha256 f0fa14ec1270
+-- build 6 · sha256 ac80818c9b8d
 -- Limits for one actor: what a member may hold, announce or write to the log before the database refuses more.
 --
 -- Each limit is far above what a service needs; beyond it an actor only takes space and time from the others. Raising
@@ -18,6 +18,11 @@ REVOKE ALL ON FUNCTION public.longest_claim() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION public.longest_delay()
 RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 604800;
 REVOKE ALL ON FUNCTION public.longest_delay() FROM PUBLIC;
+
+-- Claims of one job that cost no attempt, because what it needs was out of reach: about a week, a minute apart.
+CREATE OR REPLACE FUNCTION public.most_returns()
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 10000;
+REVOKE ALL ON FUNCTION public.most_returns() FROM PUBLIC;
 
 -- Objects that are announced and not yet part of a recording.
 CREATE OR REPLACE FUNCTION public.most_pending_objects()

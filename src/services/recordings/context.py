@@ -17,11 +17,12 @@ from src.database.connection.actor_tokens import Actor
 from src.database.connection.session import Database, actor_of, database_of
 from src.database.connection.timeouts import disable_idle_timeout
 from src.database.models import Case
-from src.errors import ConfigurationError, Conflict, Forbidden, NotFound
+from src.errors import ConfigurationError, Conflict, Forbidden, NotFound, ObjectNotFound
 from src.services.parameters import id_of
 from src.services.recordings.locating import candidates, identify_once, locate
 from src.services.recordings.registered import identify, read_register, require_owned
 from src.storage import StorageBackend, open_backend
+from src.storage.marker import require_recognised
 
 PROBE_TIMEOUT_SECONDS = 300.0
 # Qualified: verification pins a search_path without public.
@@ -112,6 +113,18 @@ def backend_of(session: Session, name: str, storage: str | None = None) -> Stora
         identify_once(session, database, found)
     backend: StorageBackend = found
     return backend
+
+
+def require_reachable(session: Session, name: str, storage: str | None, key: str) -> None:
+    """Raise StorageUnavailable or ConfigurationError unless the storage of an object is known here and answers.
+
+    An absent object in a storage that is there raises nothing.
+    """
+    backend = backend_of(session, name, storage)
+    try:
+        backend.head(key)
+    except ObjectNotFound:
+        require_recognised(backend)
 
 
 class ArchivedMonths:

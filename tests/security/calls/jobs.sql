@@ -22,6 +22,10 @@ SELECT public.complete_job(id, lease, E'{"a\\\\b": 0.10}') FROM public.processin
 -- as root
 SELECT kind, state, attempts, lease, worker, error_message, result FROM public.processing_jobs ORDER BY id;
 
+-- as transcriber
+SELECT public.claim_job('{transcribe}', 'w', 60);
+SELECT public.give_back_job(id, lease, %(odd)s, 0) FROM public.processing_jobs WHERE state = 'running';
+
 -- as owner
 SELECT extract(epoch FROM public.lease_end(100000000) - now())::bigint / 100;
 
@@ -41,5 +45,6 @@ SELECT public.require_seconds('lease_seconds', -1, 1, 100);
 SELECT j.id, public.unreadable_job(j.id) FROM public.processing_jobs j ORDER BY j.id;
 UPDATE public.processing_jobs SET result = '{"n": 0.10}' WHERE state <> 'running' RETURNING result;
 SELECT public.end_expired_leases('{transcribe}');
+SELECT public.end_processing(min(id), 'queued', E'a\\b') FROM public.processing_jobs;
 SELECT public.end_job(min(id), E'a\\b') FROM public.processing_jobs WHERE state IN ('queued', 'running');
 SELECT kind, state, error_message FROM public.processing_jobs ORDER BY id;
