@@ -127,6 +127,13 @@ def recognise(backend: StorageBackend, storage: UUID) -> None:
         )
 
 
+def absent(message: str) -> ConfigurationError:
+    """Return the error for a storage that is not at its place: `retryable`, since its disk may be mounted again."""
+    error = ConfigurationError(message)
+    error.retryable = True
+    return error
+
+
 def require_recognised(backend: StorageBackend) -> None:
     """Raise ConfigurationError unless the marker is still that of the storage which was recognised.
 
@@ -137,8 +144,9 @@ def require_recognised(backend: StorageBackend) -> None:
         return
     found = read_marker(backend)
     if found is None or found.storage != before:
-        raise ConfigurationError(
+        sentence = (
             f"{the_place(backend)} was storage {before} and"
             f" {'has no marker' if found is None else f'is storage {found.storage}'} now: its disk is not mounted, or"
             " its folder or prefix was changed. Nothing was changed, and nothing counts as missing."
         )
+        raise absent(sentence) if found is None else ConfigurationError(sentence)

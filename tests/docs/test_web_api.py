@@ -16,8 +16,10 @@ from fastapi import Depends
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from src.database import AudioFile, Case, StorageObject
+from src.database import AudioFile, Case, Database, StorageObject
+from src.maintenance.claiming import claim
 from src.services import accounts, activity
+from src.storage import LocalStorage
 from tests.docs.pages import HOW_TO, blocks
 from tests.docs.prepared import run
 from tests.docs.test_reference import use
@@ -156,3 +158,51 @@ def test_an_upload_that_is_cut_off_leaves_no_recording(service, token, tone, pre
         assert session.scalars(select(AudioFile).where(AudioFile.case_id == opened["id"])).all() == []
         live = select(StorageObject.key).where(StorageObject.case_id == opened["id"], StorageObject.state == "live")
         assert session.scalars(live).all() == []
+
+
+def test_an_outage_of_the_storage_is_the_same_for_all_requests_and_is_logged(  # noqa: PLR0917 - fixtures
+    service, token, tone, prepared, owner, caplog
+):
+    storage = prepared.db.storage = LocalStorage(prepared.db.storage.root)
+    prepared.db.storages.clear()
+    with Session(owner) as session:
+        claim(session, storage)
+    _, opened = service.ask("POST", "/cases?title=Harbour", token)
+    upload = f"/cases/{opened['id']}/recordings?name=a.flac"
+    _, audio = service.ask("POST", upload, token, body=iter([tone]))
+    assert service.ask("GET", "/health")[0] == 200
+
+    storage.root.rename(storage.root.with_name("unmounted"))
+    for again in (False, True):  # no mount point, then an empty one, below a program that runs and one that starts
+        if again:
+            storage.root.mkdir()
+            prepared.db.storage = LocalStorage(storage.root)
+            prepared.db.storages.clear()
+            prepared.db.identified.clear()
+        caplog.clear()
+        answers = [
+            service.ask("GET", "/health"),
+            service.ask("POST", upload, token, body=iter([tone])),
+            service.ask("GET", f"/recordings/{audio['id']}", token),
+        ]
+        assert [(status, problem["retryable"], "detail" in problem) for status, problem in answers] == [
+            (503, True, False)
+        ] * 3
+        logged = [record.getMessage() for record in caplog.records if record.name == "service"]
+        assert len(logged) == 3
+        assert all("503" in line and "marker" in line for line in logged)
+    storage.root.rmdir()
+    storage.root.with_name("unmounted").rename(storage.root)
+    assert service.ask("GET", "/health")[0] == 200
+    assert service.ask("GET", f"/recordings/{audio['id']}", token) == (200, tone)
+
+
+def test_an_outage_of_the_database_is_not_ready_and_is_logged(service, token, prepared, monkeypatch, caplog):
+    url = prepared.db.engine.url
+    url = url.update_query_dict({"port": "1"}) if "port" in url.query else url.set(port=1)
+    with Database(url, signing_key=prepared.db.signing_key) as nowhere, monkeypatch.context() as outage:
+        for name in ("_members", "_administrators"):
+            outage.setattr(prepared.db, name, getattr(nowhere, name))
+        answers = [service.ask("GET", path, token) for path in ("/health", "/cases", "/recordings/1")]
+    assert [(status, problem["retryable"]) for status, problem in answers] == [(503, True)] * 3
+    assert len([record for record in caplog.records if record.name == "service"]) == 3

@@ -48,6 +48,7 @@ KNOWN = {
     "give_back_job": "test_only_the_holder_of_the_lease_closes_a_job",
     "is_valid_token": "test_tokens.py: says of a token only whether this database signed it",
     "login_epoch": "test_only_the_user_and_administrators_read_the_epoch_and_nobody_sets_it",
+    "knows_storage": "tests/docs/test_web_api.py: says of an id only whether it is that of a storage of this database",
     "lock_in_case": "test_attack_waiting_locks.py",
     "lock_own": "test_attack_waiting_locks.py",
     "lock_object": "tests/services/recordings/test_recordings_deleting.py",

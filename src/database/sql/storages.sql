@@ -1,4 +1,4 @@
--- build 3 · sha256 25ce4d6622e4
+-- build 4 · sha256 d48de780a3d9
 -- Who this database is, and where its recordings lie.
 --
 -- `database_identities` names the cluster and the database in which the identity was confirmed. A database that was
@@ -83,3 +83,21 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION public.claimed_storage(text, uuid, uuid) FROM PUBLIC;
+
+-- Whether sessions may store into the storage with this id, or into a backend without markers: for checks of readiness,
+-- which have no actor. Null while the database has no identity; raises in quarantine.
+CREATE OR REPLACE FUNCTION public.knows_storage(backend text, storage uuid)
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    PERFORM public.require_confirmed();
+    IF NOT EXISTS (SELECT FROM public.database_identities) THEN
+        RETURN NULL;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM public.storages s
+         WHERE s.name = backend AND s.claimed_at IS NOT NULL AND s.is_owned
+           AND (s.storage = knows_storage.storage OR knows_storage.storage IS NULL AND NOT s.is_marked));
+END
+$body$;
+REVOKE ALL ON FUNCTION public.knows_storage(text, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.knows_storage(text, uuid) TO sti_app, sti_wide, sti_admin;

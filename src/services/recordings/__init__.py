@@ -8,7 +8,7 @@ depends on session events: with these, committed files are lost when a SAVEPOINT
 """
 
 from src.database.models import AudioFile
-from src.services.recordings.context import backend_of, keep_backend, storage_of
+from src.services.recordings.context import backend_of, check_storage, keep_backend, storage_of
 from src.services.recordings.fixity import Check, verify
 from src.services.recordings.ingestion import OnDuplicate, ingest
 from src.services.recordings.lifecycle import archive, delete, mark_sensitive, move, restore, unmark_sensitive
@@ -30,6 +30,7 @@ __all__ = [
     "Uploaded",
     "archive",
     "backend_of",
+    "check_storage",
     "delete",
     "ingest",
     "keep_backend",

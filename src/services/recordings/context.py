@@ -22,7 +22,7 @@ from src.services.parameters import id_of
 from src.services.recordings.locating import candidates, identify_once, locate
 from src.services.recordings.registered import identify, read_register, require_owned
 from src.storage import StorageBackend, open_backend
-from src.storage.marker import require_recognised
+from src.storage.marker import absent, read_marker, require_recognised, the_place
 
 PROBE_TIMEOUT_SECONDS = 300.0
 # Qualified: verification pins a search_path without public.
@@ -113,6 +113,25 @@ def backend_of(session: Session, name: str, storage: str | None = None) -> Stora
         identify_once(session, database, found)
     backend: StorageBackend = found
     return backend
+
+
+def check_storage(session: Session) -> None:
+    """Raise unless the storage for new recordings answers and is that of this database: for a check of readiness.
+
+    The session needs no actor. Raises StorageUnavailable, ConfigurationError for a missing or foreign marker, and
+    Quarantined for a copy of a database that nobody confirmed.
+    """
+    backend = current_backend(database_of(session))
+    marker = read_marker(backend)
+    storage = None if marker is None else marker.storage
+    if session.scalar(select(func.public.knows_storage(backend.name, cast(storage, Uuid)))) is not False:
+        return
+    found = f"is storage {storage}, which" if storage else "has no marker; a storage without one"
+    kind = ConfigurationError if storage else absent
+    raise kind(
+        f"{the_place(backend)} {found} is not claimed for this database: mount its disk, correct the settings, or run"
+        " init_db."
+    )
 
 
 def require_reachable(session: Session, name: str, storage: str | None, key: str) -> None:

@@ -12,7 +12,7 @@ from src.database.connection.session import Database
 from src.errors import ConfigurationError, SpeechError
 from src.services.recordings.registered import KnownStorage, Register, identify, place, read_register
 from src.storage import MarkedBackend, StorageBackend, open_backend
-from src.storage.marker import read_marker, recognise
+from src.storage.marker import absent, read_marker, recognise
 
 _MOVE = "python -m src.database.scripts.storage move"
 
@@ -97,7 +97,8 @@ def require_marker(register: Register, backend: StorageBackend, known: KnownStor
         return
     marker = read_marker(backend)
     found = "there is no marker" if marker is None else f"there is storage {marker.storage}"
-    raise ConfigurationError(
+    kind = absent if marker is None else ConfigurationError
+    raise kind(
         f"Storage {known.storage} of database {register.identity} was registered at {place(known)}, and {found}: mount"
         f" its disk, or say where it is now with: {_MOVE} {known.storage}. Nothing was changed, and nothing counts as"
         " missing."

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from src.database.connection.session import actor_of
 from src.database.models import AudioFile, Case
-from src.errors import InvalidInput, ObjectNotFound
+from src.errors import InvalidInput, ObjectNotFound, StorageUnavailable
 from src.services import activity
 from src.services.parameters import id_of, row_of
 from src.services.recordings.audit import Attempt, logged_attempt
@@ -48,6 +48,9 @@ def open_window(session: Session, location: AudioLocation, *, offset: int = 0, l
             if moved.path == location.path:
                 raise
             return backend_of(session, moved.backend, moved.storage).get(moved.path, offset=offset, length=length)
+        except StorageUnavailable:
+            require_recognised(backend)  # the same error as for storing, where its disk is not mounted
+            raise
 
 
 def url(session: Session, audio: AudioFile | int, *, expires_in: timedelta = timedelta(minutes=15)) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from src.errors import ConfigurationError, Quarantined
 from src.storage import MarkedBackend, StorageBackend
-from src.storage.marker import MARKER_NAME, Marker, read_marker, recognise, the_place
+from src.storage.marker import MARKER_NAME, Marker, absent, read_marker, recognise, the_place
 
 _COMMAND = "python -m src.database.scripts.storage"
 NO_ROOM = "run init_db with these settings to claim it for new recordings"
@@ -147,7 +147,7 @@ def behind(known: KnownStorage, marker: Marker) -> str | None:
 
 def _without_marker(register: Register, backend: StorageBackend, known: KnownStorage | None) -> ConfigurationError:
     if known is not None and known.is_claimed:
-        return ConfigurationError(
+        return absent(
             f"{the_place(backend)} has no marker {MARKER_NAME}; database {register.identity} expects storage"
             f" {known.storage} there: the disk is not mounted, or its content was moved. Mount it, or correct the"
             f" settings; if only the marker was deleted, write it again with: {_COMMAND} mark. Nothing was changed, and"

@@ -40,6 +40,7 @@ SELECT backend, state, objects, size_bytes FROM public.storage_usage(%(case)s) O
 
 -- as alice, bob, root, owner
 SELECT public.storage_register();
+SELECT public.knows_storage('local', '00000000-0000-0000-0000-000000000001');
 
 -- as owner
 SELECT public.quarantine_reason(), public.require_confirmed(), public.claimed_storage('memory', NULL, NULL);

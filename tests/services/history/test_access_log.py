@@ -169,11 +169,11 @@ OTHERS = {
               "place_hold", "release_hold", "remove_participant", "reopen", "set_priority", "set_status",
               "unmark_sensitive"},
     "history": {"erase", "revert", "seal", "unsealed", "verify"},
-    "recordings": {"archive", "backend_of", "delete", "ingest", "list_recordings", "mark_sensitive", "move",
-                   "restore", "storage_of", "storage_usage", "unmark_sensitive", "upload_url", "url", "verify"},
+    "recordings": {"archive", "backend_of", "check_storage", "delete", "ingest", "list_recordings", "mark_sensitive",
+                   "move", "restore", "storage_of", "storage_usage", "unmark_sensitive", "upload_url", "url", "verify"},
     "search": set(),
     "transcripts": {"accept", "add", "correct", "import_result", "restore"},
-    "work": {"claim", "complete", "enqueue", "fail", "heartbeat"},
+    "work": {"claim", "complete", "enqueue", "fail", "give_back", "heartbeat"},
 }  # fmt: skip
 
 
