@@ -7,6 +7,8 @@ described in `.env.example` and in the table of the documentation; a test keeps 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -36,6 +38,27 @@ _BUCKET_SETTINGS = ("s3_prefix", "s3_region", "s3_endpoint_url", "s3_server_side
 _PATHS = ("key_file", "seal_key_file", "seal_heads_file", "embedded_postgres_dir", "audio_storage_root")
 # In place of the path of a file: look for it.
 _SEARCH = Path("/dev/null/.env")
+
+
+@dataclass(frozen=True)
+class Read:
+    """The `.env` that was read: its path, and the lines of the settings in it; `blank` are those without a value."""
+
+    path: Path | None
+    lines: Mapping[str, int]
+    blank: tuple[str, ...]
+
+    def place(self, *names: str) -> str:
+        """Return where these settings have their values: the environment precedes the file."""
+        in_environment = {name.upper() for name, value in os.environ.items() if value}
+        wanted = [name.upper() for name in names]
+        lines = sorted({self.lines[name] for name in wanted if name in self.lines and name not in in_environment})
+        places = []
+        if lines:
+            places.append(f"{self.path}, line{'s' if len(lines) > 1 else ''} {' and '.join(map(str, lines))}")
+        if any(name in in_environment for name in wanted):
+            places.append("the environment")
+        return " and ".join(places) or "the program"
 
 
 class Settings(BaseSettings):
@@ -126,6 +149,7 @@ class Settings(BaseSettings):
 
     _env_file_found: Path | None = PrivateAttr(None)
     _folder: Path = PrivateAttr()
+    _read: Read = PrivateAttr()
 
     @property
     def env_file(self) -> Path | None:
@@ -165,19 +189,24 @@ class Settings(BaseSettings):
             )
         # An empty value means: not set.
         values = {name.lower(): entry.value for name, entry in entries.items() if entry.value and name in names}
-        source = InitSettingsSource(settings_cls, init_kwargs={**values, "_read": (path, tuple(entries))})
+        lines = {name: entry.line for name, entry in entries.items() if entry.value or name not in names}
+        blank = tuple(name for name in entries if name not in lines)
+        source = InitSettingsSource(settings_cls, init_kwargs={**values, "_read": Read(path, lines, blank)})
         return init_settings, env_settings, source
 
     @model_validator(mode="wrap")
     @classmethod
     def _complete(cls, given: dict[str, Any], handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Make paths absolute, and reject settings that would be ignored."""
-        path, in_file = given.pop("_read", (None, ()))
+        read = given.pop("_read", Read(None, {}, ()))
+        path = read.path
         if str(given.get("postgres_port", "")).startswith("tcp://"):
             del given["postgres_port"]  # set by Kubernetes for a service with the name postgres
         for name, value in given.items():
             if isinstance(value, str) and value != value.strip() and not _is_secret(cls, name):
-                raise ConfigurationError(f"{name.upper()}: the value begins or ends with a blank; remove it.")
+                raise ConfigurationError(
+                    f"{name.upper()}: the value begins or ends with a blank ({read.place(name)}); remove it."
+                )
         folder = Path.cwd() if path is None else path.parent
         given.setdefault("audio_storage_root", cls.model_fields["audio_storage_root"].default)
         for name in _PATHS:
@@ -185,17 +214,30 @@ class Settings(BaseSettings):
             if value is None:
                 continue
             if str(value).startswith("~") or "$" in str(value):
-                raise ConfigurationError(f"{name.upper()}: ~ and $ are not replaced; write the whole path.")
+                raise ConfigurationError(
+                    f"{name.upper()}: ~ and $ are not replaced ({read.place(name)}); write the whole path."
+                )
             given[name] = folder / value
-        settings = handler(given)
-        return settings._completed(path, folder, given, in_file)  # noqa: SLF001 - of this class
+        try:
+            settings = handler(given)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()} ({read.place(*map(str, e['loc'][:1]))})"
+                for e in error.errors()
+            )
+            raise ConfigurationError(f"{wrong}. Correct it there.") from None
+        return settings._completed(read, folder, given)  # noqa: SLF001 - of this class
 
-    def _completed(self, path: Path | None, folder: Path, given: dict[str, Any], in_file: tuple[str, ...]) -> Self:
-        self._env_file_found, self._folder = path, folder
-        self._require_sense(given, in_file)
+    def _completed(self, read: Read, folder: Path, given: dict[str, Any]) -> Self:
+        self._env_file_found, self._folder, self._read = read.path, folder, read
+        self._require_sense(given, {*read.lines, *read.blank})
         return self
 
-    def _require_sense(self, given: dict[str, Any], in_file: tuple[str, ...]) -> None:
+    def place(self, *names: str) -> str:
+        """Return where these settings have their values, for messages: the file with the lines, and the environment."""
+        return self._read.place(*names)
+
+    def _require_sense(self, given: dict[str, Any], in_file: set[str]) -> None:
         names = {name.upper() for name in type(self).model_fields}
         unknown = setting_names.unknown_in_environment(
             os.environ, names, [name.upper() for name in given], serverless=not self.has_server
@@ -211,7 +253,8 @@ class Settings(BaseSettings):
             orphans = [name.upper() for name in _BUCKET_SETTINGS if given.get(name)]
             if orphans:
                 raise ConfigurationError(
-                    f"{', '.join(orphans)}: set, but S3_BUCKET is not ({self.where_from}). Set it or remove the others."
+                    f"{', '.join(orphans)}: set, but S3_BUCKET is not ({self.place(*orphans)}). Set it or remove the"
+                    " others."
                 )
         if self.has_server:
             return
@@ -223,7 +266,7 @@ class Settings(BaseSettings):
         if orphans:
             missing = f"{' and '.join(empty)} is empty" if empty else "POSTGRES_HOST is not"
             raise ConfigurationError(
-                f"{', '.join(orphans)}: set, but {missing} ({self.where_from})."
+                f"{', '.join(orphans)}: set, but {missing} ({self.place(*orphans)})."
                 " Set POSTGRES_HOST or DATABASE_URL, or remove the others for the embedded server."
             )
 
@@ -233,6 +276,16 @@ class Settings(BaseSettings):
         if self._env_file_found is None:
             return f"no .env in {self._folder}, only the environment"
         return f"read from {self._env_file_found} and the environment"
+
+    @property
+    def where_to_run(self) -> str:
+        """What to do when the settings lead to nothing, for messages: a command may run in another folder."""
+        if self._env_file_found is None:
+            return (
+                f"No .env was read, in {self._folder} or in its project: run this in the folder of your project, or"
+                " name its file with SPEECH_ENV_FILE"
+            )
+        return f"The settings are those of {self._env_file_found}: if another project is meant, run this in its folder"
 
     def storage_options(self) -> dict[str, Any]:
         """Return the options of `open_backend(audio_storage_type, …)`. Raises ConfigurationError without a bucket."""
@@ -266,9 +319,5 @@ def _is_secret(settings: type[Settings], name: str) -> bool:
 
 
 def load_settings() -> Settings:
-    """Read the settings. Raises ConfigurationError, which names each wrong variable and never its value."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in error.errors())
-        raise ConfigurationError(f"{wrong}. Correct it in .env or the environment.") from None
+    """Read the settings. Raises ConfigurationError, which names each wrong variable and its place, never its value."""
+    return Settings()

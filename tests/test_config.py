@@ -98,7 +98,7 @@ def test_secrets_have_a_secret_type_and_all_settings_a_description():
 )
 def test_an_invalid_value_is_an_error_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=f"^{name}: .*Correct it in .env or the environment.$"):
+    with pytest.raises(ConfigurationError, match=rf"^{name}: .* \(the environment\)\. Correct it there\.$"):
         load_settings()
 
 

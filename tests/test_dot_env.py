@@ -250,3 +250,39 @@ def test_a_file_that_cannot_be_read_is_not_the_same_as_none(project):
     (project / ".env").mkdir()
     with pytest.raises(ConfigurationError, match=r"cannot be read \(Is a directory\)"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BCRYPT_COST=zwölf\n",
+        "POSTGRES_PORT=0\n",
+        "AUDIO_STORAGE_TYPE=tape\n",
+        "POSTGRES_POOL_TIMEOUT_SECONDS=-1\n",
+        "S3_PREFIX=x\n",
+        "POSTGRES_USER=owner\n",
+        "POSTGRES_HOST=db\n",
+        "KEY_FILE=~/keys.json\n",
+        'KEY_FILE=" keys.json"\n',
+        "DATABASE_URL=mysql://u:p@h/d\n",
+        "DATABASE_URL=postgresql://u:p@h\n",
+    ],
+)
+def test_a_value_that_is_refused_is_named_with_file_and_line(project, text):
+    path = write(project, f"# settings\n\n{text}")
+    with pytest.raises(ConfigurationError) as raised:
+        addresses.describe(load_settings())
+    assert f"{path}, line 3" in str(raised.value)
+
+
+def test_two_values_that_contradict_each_other_are_named_with_their_lines(project):
+    path = write(project, "DATABASE_URL=postgresql://u:p@h/d\nPOSTGRES_DB=d\nPOSTGRES_HOST=other\n")
+    with pytest.raises(ConfigurationError, match=rf"contradict each other \({path}, lines 1 and 3\)"):
+        addresses.describe(load_settings())
+
+
+def test_a_value_of_the_environment_is_named_as_such(project, monkeypatch):
+    write(project, "BCRYPT_COST=12\n")
+    monkeypatch.setenv("BCRYPT_COST", "99")
+    with pytest.raises(ConfigurationError, match=r"^BCRYPT_COST: .* \(the environment\)"):
+        load_settings()

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import URL
 
     from src.database.connection.session import Database
@@ -69,6 +71,7 @@ __all__ = [
     "TranscriptionSource",
     "User",
     "UserRole",
+    "exit_on_error",
     "owner_url",
 ]
 
@@ -78,6 +81,18 @@ def owner_url() -> URL:
     from src.database.connection.addresses import owner_url as from_settings  # noqa: PLC0415 - loads the settings
 
     return from_settings()
+
+
+def exit_on_error(program: str) -> AbstractContextManager[None]:
+    """End the program with one sentence on stderr, and an exit code, when the surroundings of this block are wrong.
+
+    For the start of a service: `with exit_on_error("my-service"): db = Database.from_env()`. Errors of this layer and
+    of the database end the program (3: something outside is missing or wrong, 1: rejected); others keep their
+    traceback.
+    """
+    from src.database.connection import command_errors  # noqa: PLC0415 - loads the driver
+
+    return command_errors.exit_on_error(program)
 
 
 def __getattr__(name: str) -> Any:

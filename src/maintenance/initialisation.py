@@ -15,7 +15,7 @@ from src.database.connection.addresses import key_path, login_names, owner_url
 from src.database.connection.driver_errors import first_line
 from src.database.connection.engine import PoolOptions, make_engine
 from src.database.connection.key_file import KeyFile
-from src.database.models import User, UserRole
+from src.database.models import DatabaseIdentity, User, UserRole
 from src.database.provisioning import seeding
 from src.database.provisioning.apply import applied_by_newer, apply, require_served
 from src.database.provisioning.differences import Difference, Kind
@@ -39,6 +39,7 @@ from src.storage import StorageBackend, open_backend
 KEY_GRACE = timedelta(days=1)
 
 # The flags of readable cases take a byte for each id up to the largest, in each statement (ADR 0012).
+_IDENTITIES = DatabaseIdentity.__tablename__
 MOST_BURNT_IDS = 1_000_000
 
 
@@ -125,8 +126,13 @@ def _claim(engine: Engine, storage: StorageBackend | None, report: Report) -> li
         try:
             report(claim(session, storage))
         except Quarantined as error:
-            return [Difference(Kind.ROW, "database_identities", str(error))]
+            return [Difference(Kind.ROW, _IDENTITIES, str(error))]
     return []
+
+
+def is_quarantine(difference: Difference) -> bool:
+    """Return whether a difference of `initialise` says that the database is a copy, for an operator to confirm."""
+    return difference.kind is Kind.ROW and difference.place == _IDENTITIES
 
 
 def check(engine: Engine, settings: Settings, report: Report) -> list[str]:

@@ -78,6 +78,15 @@ def test_a_job_in_another_folder_does_not_migrate_an_embedded_server(elsewhere):
     done = without_url(elsewhere, "-m", "alembic", "-c", str(REPOSITORY / "alembic.ini"), "upgrade", "head")
     assert done.returncode == 3
     assert f"The embedded database does not exist in {elsewhere.folder}/embedded (no .env in " in done.stderr
+    assert (
+        f"No .env was read, in {elsewhere.folder} or in its project: run this in the folder of your project"
+        in done.stderr
+    )
+    (elsewhere.folder / ".env").write_text("POSTGRES_DB=\n")
+    done = without_url(elsewhere, "-m", f"{SCRIPTS}.sweep", "verify")
+    assert done.returncode == 3
+    assert f"The settings are those of {elsewhere.folder}/.env: if another project is meant, run this" in done.stderr
+    (elsewhere.folder / ".env").unlink()
     assert list(elsewhere.folder.iterdir()) == []
 
 

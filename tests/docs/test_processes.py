@@ -117,3 +117,31 @@ def test_a_task_of_celery_runs_in_a_forked_worker(environment, db, tmp_path):
 
     with db.session(actor="alice") as session:
         assert list(session.scalars(select(CaseNote.body))) == ["Described: Harbour interviews"], ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "program", "command"),
+    [
+        ("web-api", "service", ["-m", "uvicorn", "service:app"]),
+        ("pipeline-worker", "recogniser", ["service.py"]),
+        ("processes", "tasks", ["-m", "celery", "-A", "service", "worker"]),
+        ("own-tables", "alembic", ["-m", "alembic", "upgrade", "head"]),
+    ],
+)
+def test_a_misspelt_setting_ends_a_program_of_a_guide_with_one_sentence(tmp_path, page, program, command):
+    (tmp_path / ".env").write_text("POSTRGES_HOST=db\n")
+    (tmp_path / "service.py").write_text("\n".join(blocks(HOW_TO / f"{page}.md")[:1]))
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "alembic.ini").write_text(f"[alembic]\nscript_location = {tmp_path}/migrations\nprepend_sys_path = .\n")
+    for code in blocks(HOW_TO / "own-tables.md", "py"):
+        name = code.split("\n", 1)[0].removeprefix("# ")
+        if name in {"tags.py", "migrations/env.py"}:
+            (tmp_path / name).write_text(code)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path, env=environment | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True, encoding="utf-8", timeout=60, check=False,
+    )  # fmt: skip
+    said = f"{program}: POSTRGES_HOST ({tmp_path}/.env, line 1) is not a setting: POSTGRES_HOST is probably meant."
+    assert (done.returncode, done.stderr.splitlines()) == (3, [f"{said} Correct the name or remove it."]), done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -74,6 +75,9 @@ def test_dumps_restore_on_another_server(filled_url, server_of_our_own, tmp_path
     assert errors.count("ERROR:") > 600
     done = init_db(careless, folder)
     assert done.returncode == 0, done.stderr
+    summaries = [line for line in done.stderr.splitlines() if line.startswith("repaired: ")]
+    assert len(summaries) <= 3, "repairs are counted by kind"
+    assert re.search(r"repaired: \d{3,} differences: \d+ × \w+", summaries[0])
     assert rows(careless) == before
     serves(careless, folder)
 
@@ -101,7 +105,9 @@ def test_dumps_restore_on_another_server(filled_url, server_of_our_own, tmp_path
         broken = [str(one) for one in compare(connection)]
     assert len(broken) > 200
     assert any("PUBLIC may execute the function mint_actor" in one for one in broken)
-    assert init_db(documented, folder).returncode == 0
+    done = init_db(documented, folder, "--verbose")
+    assert done.returncode == 0
+    assert len([line for line in done.stderr.splitlines() if line.startswith("repaired: ")]) > 200
     serves(documented, folder)
 
 

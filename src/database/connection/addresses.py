@@ -20,6 +20,7 @@ from src.errors import ConfigurationError, DatabaseMissing
 
 EMBEDDED_FOLDER = Path("storage/postgres")
 KEY_FOLDER = Path("storage/keys")
+_INIT_DB = "python -m src.database.scripts.init_db"
 
 # As the URLs of the embedded server are: with all parts.
 _COMPLETE = URL.create("postgresql", "owner", host="socket", port=5432, database="any")
@@ -40,8 +41,8 @@ def owner_url(settings: Settings | None = None, *, create: bool = True) -> URL:
     require_plain(_COMPLETE, os.environ)
     if not create and not (folder / "data").exists():
         raise DatabaseMissing(
-            f"The embedded database does not exist in {folder} ({settings.where_from})."
-            " Run: python -m src.database.scripts.init_db"
+            f"The embedded database does not exist in {folder} ({settings.where_from}). {settings.where_to_run}."
+            f" For a new database: {_INIT_DB}"
         )
     server = embedded_server(settings)
     if create:
@@ -59,7 +60,8 @@ def server_url(settings: Settings) -> URL:
     if settings.database_url is None:
         if not settings.postgres_user:
             raise ConfigurationError(
-                "POSTGRES_HOST is set but POSTGRES_USER is not; set it to the owner of the database."
+                f"POSTGRES_HOST is set ({settings.place('postgres_host')}) but POSTGRES_USER is not; set it to the"
+                " owner of the database."
             )
         url = URL.create(
             "postgresql+psycopg2",
@@ -70,7 +72,11 @@ def server_url(settings: Settings) -> URL:
             settings.postgres_db,
         )
     else:
-        url = _completed(normalise_url(settings.database_url.get_secret_value()), settings, password)
+        try:
+            url = normalise_url(settings.database_url.get_secret_value())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} ({settings.place('database_url')})") from None
+        url = _completed(url, settings, password)
     # In the URL, so that it applies to every connection, including those of the owner.
     return url.update_query_dict({"sslmode": settings.postgres_sslmode}) if settings.postgres_sslmode else url
 
@@ -95,13 +101,15 @@ def _completed(url: URL, settings: Settings, password: str | None) -> URL:
         contradicting.append("POSTGRES_SSLMODE")
     if contradicting:
         raise ConfigurationError(
-            f"{' and '.join(contradicting)} and DATABASE_URL contradict each other ({settings.where_from})."
+            f"{' and '.join(contradicting)} and DATABASE_URL contradict each other"
+            f" ({settings.place('database_url', *contradicting)})."
             " Remove one of them."
         )
     url = url.set(**{part: other for part, (ours, other) in parts.items() if not ours and other})  # type: ignore[arg-type] # by names of parts
     if not url.database:
         raise ConfigurationError(
-            "DATABASE_URL names no database; its form is postgresql://user:password@host:5432/name."
+            f"DATABASE_URL ({settings.place('database_url')}) names no database; its form is"
+            " postgresql://user:password@host:5432/name."
         )
     return url
 
@@ -218,8 +226,9 @@ def serving_logins(settings: Settings | None = None) -> tuple[Settings, LoginUrl
     keys = KeyFile.load(path)
     if keys is None:
         raise ConfigurationError(
-            f"The key file {path} does not exist ({settings.where_from}). Run: python -m src.database.scripts.init_db"
-            " (or copy the file from the machine where init_db was run, or set KEY_FILE)."
+            f"The key file {path} does not exist ({settings.where_from}). {settings.where_to_run}. Where init_db has"
+            f" not been run for this database: {_INIT_DB} (or copy the file from the machine where it was run, or set"
+            " KEY_FILE)."
         )
     return settings, login_urls(settings, keys, owner_url(settings)), keys.signing_key
 

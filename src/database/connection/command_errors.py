@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -30,6 +33,22 @@ def explain(error: BaseException, *, debug: str = _DEBUG) -> tuple[str, int]:
         reason = "correct it; a percent sign is written as %%"
         return f"alembic.ini cannot be read: {_one_line(error)}; {reason}.", UNAVAILABLE
     return f"{_rejection(error)}. {debug}.", REJECTED
+
+
+@contextmanager
+def exit_on_error(program: str) -> Iterator[None]:
+    """End the program with one sentence on stderr and an exit code when the surroundings are wrong.
+
+    For the start of a service: a misspelt `.env`, a server that does not answer, a missing key file. Only errors of
+    this layer and of the database end the program in this way; an error of the program itself shows its traceback.
+    """
+    try:
+        yield
+    except (SpeechError, SQLAlchemyError) as error:
+        sentence, code = explain(error, debug="It is an error of the program")
+        visible = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in sentence)
+        sys.stderr.write(f"{program}: {visible}\n")
+        raise SystemExit(code) from None
 
 
 def _rejection(error: BaseException) -> str:

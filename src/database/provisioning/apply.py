@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
@@ -32,6 +33,8 @@ LOCK_TIMEOUT = "300ms"
 ATTEMPTS = 120
 # A repair can reveal the next difference: a policy cannot be compared before its function exists.
 ROUNDS = 4
+# Repairs that are logged line by line: after a restore there are about a thousand, which would hide everything else.
+MOST_LISTED = 20
 _LOCKED = {"55P03", "40P01"}
 # Missing tables and columns, and functions that use them: only a revision or a backup restores them.
 _UNDEFINED = {"42P01", "42703", "42883", "42704"}
@@ -106,16 +109,27 @@ def apply(engine: Engine, logins: Roles | None = None) -> list[Difference]:
             error = _run(engine, group)
             if error is None:
                 done += group
-                for difference in group:
-                    logger.log(level, "repaired: %s", difference.sentence)
             else:
                 failed.update((difference.sentence, error) for difference in group)
+    _report(done, level)
     _record(engine, done)
     with engine.connect() as connection:
         return [
             replace(each, left=f"the repair failed: {failed[each.sentence]}") if each.sentence in failed else each
             for each in compare(connection, logins)
         ]
+
+
+def _report(done: list[Difference], level: int) -> None:
+    """Log what was repaired: line by line when it is little, and otherwise how much of each kind, at `level`."""
+    few = len(done) <= MOST_LISTED
+    for difference in done:
+        logger.log(level if few else logging.INFO, "repaired: %s", difference.sentence)
+    if not few:
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in Counter(each.kind for each in done).most_common())
+        logger.log(
+            level, "repaired: %d differences: %s (init_db --verbose lists them, and so does the log)", len(done), kinds
+        )
 
 
 def _grouped(differences: Iterable[Difference]) -> list[list[Difference]]:

@@ -118,7 +118,7 @@ def run_several(name: str, *functions: Callable[..., None]) -> None:
     app(prog_name=f"python -m src.database.scripts.{name}")
 
 
-class _OneLine(logging.Formatter):
+class OneLine(logging.Formatter):
     """The messages of loggers, which may contain names of users or of database objects."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -129,7 +129,7 @@ def _neutral_output() -> None:
     """Print unexpected errors and warnings of loggers like all other output."""
     sys.excepthook = _unhandled
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_OneLine())
+        logging.lastResort.setFormatter(OneLine())
 
 
 def _unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
 from typing import Annotated
@@ -10,8 +11,9 @@ import typer
 
 from src.config import Settings, load_settings
 from src.database.connection.addresses import owner_url
+from src.database.provisioning import apply
 from src.database.provisioning.databases import create_database
-from src.database.scripts.command import announce, owner_engine, run, storage_of
+from src.database.scripts.command import OneLine, announce, owner_engine, run, storage_of
 from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
 from src.maintenance.administration import sql_for_administrator
@@ -40,6 +42,7 @@ def init_db(
         bool,
         typer.Option("--admin-sql", help="Only print the SQL that the administrator of the server runs once."),
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="List every repair, also when there are many.")] = False,
 ) -> None:  # fmt: skip
     """Make the database of the settings ready to serve sessions, or check that it is."""
     settings = load_settings()
@@ -52,6 +55,8 @@ def init_db(
         _check(settings)
         return
     announce(settings, "init_db")
+    if verbose:
+        _list_repairs()
     # Both are refused before anything changes: a database without a storage, or half initialised, serves nobody.
     storage = storage_of(settings)
     if initialisation.require_own_place(settings, storage):
@@ -72,11 +77,21 @@ def init_db(
             reset_login=reset_login,
             rotate=rotate,
         )
-    for difference in left:
+    # Last, where it is seen: a copy of a database asks for a decision.
+    for difference in sorted(left, key=initialisation.is_quarantine):
         say(difference, err=True)
     # What belongs to other owners is named and does not fail the run.
     if not all(difference.foreign for difference in left):
         raise typer.Exit(1)
+
+
+def _list_repairs() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    repairs = logging.getLogger(apply.__name__)
+    repairs.addHandler(handler)
+    repairs.setLevel(logging.INFO)
+    repairs.propagate = False
 
 
 def _check(settings: Settings) -> None:
