@@ -135,7 +135,12 @@ class InvalidInput(SpeechError, ValueError):
 
 
 class NotAudio(InvalidInput):
-    """No decoder can read the input as audio."""
+    """No decoder can read the input as audio; `field` is `source`, the parameter of the services that take audio."""
+
+    def __init__(
+        self, message: str, *, field: str | None = "source", value: object = None, limit: object = None
+    ) -> None:
+        super().__init__(message, field=field, value=value, limit=limit)
 
 
 class NotSignedIn(SpeechError):

@@ -71,7 +71,7 @@ def add(
         # Computed by the INSERT, which starts after the lock is held: an earlier snapshot may lack the newest version.
         version=func.coalesce(newest.scalar_subquery(), 0) + 1,
         summary=validate_text(summary, "summary"),
-        sentiment=by_code(session, Sentiment, sentiment) if sentiment is not None else None,
+        sentiment=by_code(session, Sentiment, sentiment, "sentiment") if sentiment is not None else None,
         sentiment_score=sentiment_score,
         details=plain,
         details_schema=schema,

@@ -72,7 +72,7 @@ def insert(
     def check(row: Row) -> None:
         unknown = row.keys() - names.keys()
         if unknown:
-            raise InvalidInput(f"{model.__tablename__} has no column {min(unknown)!r}.")
+            raise InvalidInput(f"{model.__tablename__} has no column {min(unknown)!r}.", field=min(unknown))
 
     return _in_chunks(rows, _Task(database, actor, model, "insert", chunk, job, progress), store, check)
 
@@ -106,7 +106,7 @@ def update(
             )
         if unknown or "id" not in row or not row.keys() - {"id", "row_version"}:
             problem = f"has no column {min(unknown)!r}" if unknown else "needs an id and a column to set"
-            raise InvalidInput(f"{model.__tablename__} {problem}.")
+            raise InvalidInput(f"{model.__tablename__} {problem}.", field=min(unknown) if unknown else "id")
 
     return _in_chunks(rows, _Task(database, actor, model, "update", chunk, job, progress), store, check)
 
@@ -176,7 +176,7 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
                 _require_row(row)
                 check(row)
             except InvalidInput as error:
-                raise InvalidInput(f"row {index}: {error}") from error
+                raise _of_row(index, error) from error
         try:
             with task.database.session(actor=task.actor) as session:
                 actor_of(session)
@@ -190,15 +190,22 @@ def _in_chunks(rows: Iterable[Row], task: _Task, store: Store, check: Callable[[
             if first is None:
                 raise  # the rows are valid: a lost connection or a conflict with another transaction
             index, reason = first
-            raise type(reason)(f"row {done + index}: {reason}") from error
+            raise _of_row(done + index, reason) from error
         done += len(part)
         task.report(done)
     return done
 
 
+def _of_row(index: int, error: SpeechError) -> SpeechError:
+    """Return the error with the index of its row, and with the fields that it has."""
+    named = type(error)(f"row {index}: {error}")
+    vars(named).update(vars(error))
+    return named
+
+
 def _require_row(row: Any) -> None:
     if not isinstance(row, Mapping):
-        raise InvalidInput(f"{type(row).__name__} is not a dict of columns.")
+        raise InvalidInput(f"{type(row).__name__} is not a dict of columns.", field="rows")
 
 
 def _lock_job(session: Session, task: _Task, done: int) -> None:

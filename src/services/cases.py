@@ -47,7 +47,7 @@ def open_case(
     case = Case(
         title=title,
         description=validate_text(description, "description"),
-        priority=by_code(session, CasePriority, priority),
+        priority=by_code(session, CasePriority, priority, "priority"),
     )
     if case_code is not None:
         case.case_code = validate_text(case_code, "case_code")
@@ -101,7 +101,7 @@ def set_priority(session: Session, case: Case | int, priority: PriorityCode | Ca
     """
     case = row_of(Case, case)
     actor_of(session)
-    wanted = by_code(session, CasePriority, priority)
+    wanted = by_code(session, CasePriority, priority, "priority")
     case = in_session(session, case)
     before = case.priority
     if before.id != wanted.id:
@@ -249,7 +249,7 @@ def _moved(session: Session, case: Case | int, to: StatusCode | CaseStatus, *, u
     """Move a case to a status, unless its present one is to be kept; the database decides whether the move exists."""
     case = row_of(Case, case)
     actor_of(session)
-    wanted = by_code(session, CaseStatus, to)
+    wanted = by_code(session, CaseStatus, to, "status")
     case = in_session(session, case)
     before = case.status
     if before.id == wanted.id or unless(before):

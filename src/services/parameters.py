@@ -56,8 +56,8 @@ def require_choice(value: object, choices: Any, field: str) -> None:
         )
 
 
-def by_code(session: Session, table: type[L], code: str | L) -> L:
-    """Return the row of a look-up table with this code, or the given row.
+def by_code(session: Session, table: type[L], code: str | L, field: str) -> L:
+    """Return the row of a look-up table with this code, or the given row; `field` is the parameter of the caller.
 
     Raises InvalidInput, which lists the active codes.
     """
@@ -65,13 +65,16 @@ def by_code(session: Session, table: type[L], code: str | L) -> L:
         return in_session(session, code)
     if not isinstance(code, str):
         raise InvalidInput(
-            f"{table.__tablename__}: pass a code or a row, not {type(code).__name__}.", field=table.__tablename__
+            f"{field}: pass a code of {table.__tablename__} or a row, not {type(code).__name__}.", field=field
         )
     found = session.scalars(select(table).where(table.code == code)).one_or_none()
     if found is None:
         known = ", ".join(session.scalars(select(table.code).where(table.is_active).order_by(table.id)))
         raise InvalidInput(
-            f"{code!r} is not a code of {table.__tablename__}; use one of: {known or 'none (run init_db)'}."
+            f"{field}: {code!r} is not a code of {table.__tablename__}; use one of: {known or 'none (run init_db)'}.",
+            field=field,
+            value=code,
+            limit=known or None,
         )
     return found
 

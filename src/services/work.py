@@ -69,7 +69,7 @@ def enqueue(
         insert(ProcessingJob).values(**values).on_conflict_do_nothing().returning(ProcessingJob.id)
     )
     if inserted is not None:
-        found.status = by_code(session, AudioStatus, "queued")
+        found.status = by_code(session, AudioStatus, "queued", "status")
         session.flush()  # status and job are stored together
     open_job = select(ProcessingJob).where(
         ProcessingJob.case_id == found.case_id,

@@ -23,7 +23,7 @@ def erase(session: Session, *, case: Case | int | None = None, user: User | None
     """
     actor_of(session)
     if (case is None) == (user is None):
-        raise InvalidInput("Give either case or user.")
+        raise InvalidInput("Give either case or user.", field="case")
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidInput("reason: empty; erasing needs a reason.", field="reason")
     of_case = cast(case.id if isinstance(case, Case) else case, BigInteger)

@@ -24,9 +24,9 @@ def identity_of(thing: Record | Identity) -> Identity:
     model, id_ = thing if isinstance(thing, tuple) else (type(thing), getattr(thing, "id", None))
     model = getattr(model, "__snapshot_of__", model)
     if not (isinstance(model, type) and issubclass(model, Record)) or isinstance(id_, bool):
-        raise InvalidInput("Not a row: give an object of the models, or a pair such as (Case, 12).")
+        raise InvalidInput("Not a row: give an object of the models, or a pair such as (Case, 12).", field="thing")
     if not isinstance(id_, int):
-        raise InvalidInput(f"The {model.__name__} has no id yet; flush the session first.")
+        raise InvalidInput(f"The {model.__name__} has no id yet; flush the session first.", field="thing")
     return model, id_
 
 
@@ -36,7 +36,7 @@ def model_of(entity: str) -> type[Record]:
         if mapper.local_table is not None and getattr(mapper.local_table, "name", None) == entity:
             found: type[Record] = mapper.class_
             return found
-    raise InvalidInput(f"The table {entity!r} has no model.")
+    raise InvalidInput(f"The table {entity!r} has no model.", field="entity", value=entity)
 
 
 def values_of(table: Table, image: dict[str, Any]) -> dict[str, Any]:

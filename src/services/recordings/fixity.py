@@ -55,7 +55,7 @@ def verify(
     """
     actor_of(session)
     if (audio is None) == (case is None):
-        raise InvalidInput("Pass either a recording or case=….")
+        raise InvalidInput("Pass either a recording or case=….", field="case")
     if sample is not None and sample < 1:
         raise InvalidInput(f"sample: {sample}; pass at least 1.", field="sample", value=sample, limit=1)
     if audio is not None:

@@ -104,7 +104,9 @@ def _from_source(
 def _from_received(context: CaseContext, received: Received, attempt: Attempt) -> Received:
     attempt.size_bytes = received.size_bytes
     if received.case_id != context.case_id:
-        raise InvalidInput(f"These bytes were received for case {received.case_id}; receive them for this one.")
+        raise InvalidInput(
+            f"source: these bytes were received for case {received.case_id}; receive them for this one.", field="source"
+        )
     context.lock(received.key)
     try:
         context.backend(received.backend, received.storage).head(received.key)
@@ -117,7 +119,7 @@ def _from_received(context: CaseContext, received: Received, attempt: Attempt) -
 def _from_uploaded(context: CaseContext, source: Uploaded, attempt: Attempt, *, allow_non_audio: bool) -> Received:
     keys.validate(source.key)
     if not source.key.startswith(f"cases/{context.case_id}/"):
-        raise InvalidInput(f"The key {source.key!r} was announced for another case.")
+        raise InvalidInput(f"source: the key {source.key!r} was announced for another case.", field="source")
     context.lock(source.key)
     identify_once(context.session, context.database, context.storage)
     with fetched(context.storage, source.key) as (file, sha256):

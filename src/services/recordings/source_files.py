@@ -50,10 +50,10 @@ def opened(source: Source) -> Iterator[BinaryIO]:
             descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "the path holds a NUL"
-            raise InvalidInput(f"{os.fspath(source)!r} cannot be read: {reason}.") from error
+            raise InvalidInput(f"{os.fspath(source)!r} cannot be read: {reason}.", field="source") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise InvalidInput(f"{os.fspath(source)!r} is not a regular file.")
+            raise InvalidInput(f"{os.fspath(source)!r} is not a regular file.", field="source")
         with os.fdopen(descriptor, "rb") as file:
             yield file
         return
@@ -63,7 +63,9 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         elif hasattr(source, "read"):
             shutil.copyfileobj(source, spool, 1 << 20)
         else:
-            raise InvalidInput(f"A recording is a path, bytes or a binary file, not {type(source).__name__}.")
+            raise InvalidInput(
+                f"A recording is a path, bytes or a binary file, not {type(source).__name__}.", field="source"
+            )
         spool.flush()
         spool.seek(0)
         yield spool

@@ -78,7 +78,7 @@ def narrowing(
     if speaker is not None:
         asked["speaker"] = validate_text(speaker, "speaker")
     if status is not None:
-        asked["status"] = by_code(session, AudioStatus, status).id
+        asked["status"] = by_code(session, AudioStatus, status, "status").id
     if min_confidence is not None:
         if isinstance(min_confidence, bool) or not math.isfinite(min_confidence) or not 0 <= min_confidence <= 1:
             raise InvalidInput(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,6 +19,16 @@ from src.services.transcripts.adding import UNDETERMINED, next_version, record_a
 from src.services.transcripts.sources import StagedSource, imported_before, read_source
 from src.services.transcripts.staging import StagedSegments
 from src.services.transcripts.text_reading import note_read
+
+
+@contextmanager
+def naming_source() -> Iterator[None]:
+    """Name the parameter in errors about a result as a whole; those about a segment or a word name that."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.field = error.field or "source"
+        raise
 
 
 @notes_itself
@@ -51,16 +63,18 @@ def import_result(
     given = language_by_code(session, language) if language is not None else None
     expected = given or found.language
     disable_idle_timeout(session)
-    result = read_source(source, name)
+    with naming_source():
+        result = read_source(source, name)
     before = imported_before(session, found, result.sha256)
     if before is not None:
         note_read(session, before, name=found.name)
         return before
-    parsed = formats.parse(
-        result.content,
-        dialect=dialect,
-        expected_language=expected.code if expected is not None and expected.code != UNDETERMINED else None,
-    )
+    with naming_source():
+        parsed = formats.parse(
+            result.content,
+            dialect=dialect,
+            expected_language=expected.code if expected is not None and expected.code != UNDETERMINED else None,
+        )
     with StagedSegments(session, parsed.segments) as staged:
         staged_source = StagedSource(session, result)
         recording(session, audio, lock=True)

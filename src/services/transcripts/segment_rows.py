@@ -34,7 +34,7 @@ def segment_row(position: int, segment: Segment) -> Row:
     except (TypeError, ValueError, AttributeError) as error:
         # Validate again, more slowly, to report the invalid value and its place.
         require(segment, f"segment {position}")
-        raise InvalidInput(f"segment {position}: invalid value: {error}.") from error
+        raise InvalidInput(f"segment {position}: invalid value: {error}.", field=f"segment {position}") from error
 
 
 def _row(position: int, segment: Segment) -> Row:
@@ -109,7 +109,11 @@ def require(segment: Any, place: str) -> None:
     validate_text(segment.text, place)
     if segment.speaker is not None and len(validate_text(segment.speaker, f"{place}, speaker")) > LONGEST_SPEAKER:
         length = len(segment.speaker)
-        raise InvalidInput(f"{place}, speaker: {length} characters; at most {LONGEST_SPEAKER}. Shorten it.")
+        raise InvalidInput(
+            f"{place}, speaker: {length} characters; at most {LONGEST_SPEAKER}. Shorten it.",
+            field="speaker",
+            limit=LONGEST_SPEAKER,
+        )
     for flag in segment.flags:
         validate_text(flag, f"{place}, flags")
     for index, word in enumerate(segment.words if segment.words is not None else ()):

@@ -104,7 +104,7 @@ def canonical(result: Any) -> bytes:
     try:
         content = b"".join(piece.encode("utf-8", "surrogatepass") for piece in _written(result, "the result", 0))
     except RecursionError as error:
-        raise InvalidInput("The result is nested too deeply; give a transcript.") from error
+        raise InvalidInput("The result is nested too deeply; give a transcript.", field="source") from error
     if _SURROGATE.search(content) is None:
         return content
     return _NOT_ASCII.sub(_escaped, content.decode("utf-8", "surrogatepass")).encode()
