@@ -10,17 +10,19 @@ import re
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, text
 from sqlalchemy.exc import DBAPIError
 
-from src.database import Case, Database
+from src.database import Case, CaseNote, Database
 from src.database.provisioning.apply import apply
 from src.database.provisioning.comparison import compare
-from src.errors import Conflict, Forbidden, UnsafeConnection
+from src.errors import Conflict, Forbidden, InvalidInput, UnsafeConnection
 from src.services import cases, history
 from tests.conftest import UNSEALED
 from tests.migrations.conftest import ROOT, alembic_config, outside
 from tests.provisioning.service import Service
+
+TAGS = Table("case_tags", MetaData(), Column("id", Integer), Column("case_id", Integer), Column("tag", Text))
 
 
 def tags(session):
@@ -47,6 +49,29 @@ def test_rows_belong_to_the_case_and_are_captured(db, owner, case_id):
         ("update", "alice", case_id, "calmed down", "urgent", "later"),
     ]
     assert all(entry[6].startswith("sha256:") for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        ("INSERT INTO case_tags (tag) VALUES ('x')", {}),
+        ("INSERT INTO case_tags (case_id, tag) VALUES (NULL, 'x')", {}),
+        ("INSERT INTO case_tags (case_id, tag) VALUES (:number, :tag)", {"number": None, "tag": "x"}),
+        ("INSERT INTO public.case_tags (tag, case_id) VALUES (:tag, :case_id)", [{"tag": "x", "case_id": None}] * 2),
+        (insert(TAGS).values(tag="x", case_id=None), {}),
+        (insert(TAGS).values(tag="x"), {}),
+        (insert(TAGS).returning(TAGS.c.id), [{"tag": "x", "case_id": None}] * 3),
+        (insert(CaseNote).values(body="x"), {}),
+        (insert(CaseNote).values(body="x", case_id=None), {}),
+    ],
+    ids=str,
+)
+def test_a_row_without_its_case_is_named_and_not_forbidden(db, case_id, statement, values):
+    with pytest.raises(InvalidInput, match="case_id is missing") as caught, db.session(actor="alice") as session:
+        session.execute(text(statement) if isinstance(statement, str) else statement, values)
+    assert caught.value.field == "case_id"
+    with pytest.raises(Forbidden), db.session(actor="bob") as session:  # with a case it is a question of rights
+        session.execute(text("INSERT INTO case_tags (case_id, tag) VALUES (:case, 'x')"), {"case": case_id})
 
 
 @pytest.mark.parametrize(("actor", "role"), [

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from src import errors
 from src.database.connection.constraint_fields import column_of, limit_of
+from src.database.connection.missing_values import missing_value
 from src.errors import SpeechError
 
 # A failed connection has no SQLSTATE, so these errors are recognised by their text.
@@ -165,6 +166,9 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
         return errors.Conflict(_constraint_message(original.diag, _CONFLICTS[state]), constraint=name)
     if state in _INVALID_VALUES:
         return _invalid_value(original.diag, _INVALID_VALUES[state])
+    missing = missing_value(error) if state == "42501" and isinstance(error, DBAPIError) else None
+    if missing is not None:
+        return missing
     if state in _TRANSLATIONS:
         kind, message = _TRANSLATIONS[state]
         line = first_line(original)
