@@ -144,6 +144,7 @@ class Settings(BaseSettings):
         "speech-to-information", max_length=63, description="Name of the connections in pg_stat_activity"
     )
     bcrypt_cost: int = Field(12, ge=10, le=14, description="Work factor of password hashes")
+    password_min_length: int = Field(12, ge=8, le=64, description="Fewest characters of a new password")
     probe_timeout_seconds: Seconds = Field(300, description="Longest time to decode a recording at ingest")
     admin_password: SecretStr | None = Field(None, description="Password for init_db --admin; default: a prompt")
 

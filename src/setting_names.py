@@ -16,6 +16,7 @@ PREFIXES = (
     "KEY_",
     "SEAL_",
     "BCRYPT_",
+    "PASSWORD_",
     "PROBE_",
     "ADMIN_",
     "AWS_",

@@ -17,7 +17,7 @@ from src.database.schema.permissions import require_role_permissions
 from src.errors import Forbidden, InvalidInput, NotFound, SignInFailed
 from src.services import activity
 from src.services.parameters import id_of, in_session, row_of, validate_text
-from src.services.passwords import DEFAULT_COST, hash_password, renewed, verify
+from src.services.passwords import DEFAULT_COST, LEAST_CHARACTERS, hash_password, renewed, require_acceptable, verify
 
 __all__ = [
     "Permission",
@@ -74,8 +74,8 @@ def create_user(
     """Create a user with a role: `user`, `service`, `admin`. Administrators only.
 
     Without a password, nobody can sign in as this user; use this for services. Raises InvalidInput for an unknown role
-    or a password that is empty or too long, Conflict (at the end of the session) when the name or the address is taken,
-    Forbidden when the actor is not an administrator.
+    or a password that is too short (PASSWORD_MIN_LENGTH), too long, blank, or the name or the address; Conflict
+    (at the end of the session) when the name or the address is taken, Forbidden when the actor is not an administrator.
     """
     actor_of(session)
     user = User(
@@ -84,7 +84,10 @@ def create_user(
         full_name=validate_text(full_name, "full_name"),
         role=find_role(session, role),
     )
-    hashed = None if password is None else hash_password(password, cost=_cost(session))
+    hashed = None
+    if password is not None:
+        require_acceptable(password, least=_least(session), known=(username, email, full_name))
+        hashed = hash_password(password, cost=_cost(session))
     session.add(user)
     session.flush()  # a taken name raises here, not at commit
     if hashed is not None:
@@ -255,12 +258,14 @@ def sign_in_epoch(session: Session, user: User | str | int | None = None) -> int
 def change_password(session: Session, user: User | int, new: str, *, current: str | None = None) -> None:
     """Change a password: the actor's own, with the current one; or, as an administrator, that of any user.
 
-    Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is empty or too long.
+    Raises Forbidden when `current` is wrong or missing, InvalidInput when `new` is too short (PASSWORD_MIN_LENGTH), too
+    long, blank, or the name or address of the user.
     """
     user = row_of(User, user)
     actor = actor_of(session)
-    hashed = hash_password(new, cost=_cost(session))
     user = in_session(session, user)
+    require_acceptable(new, least=_least(session), known=(user.username, user.email, user.full_name))
+    hashed = hash_password(new, cost=_cost(session))
     if user.id == actor:
         own = _credential(session, user.username)
         stored = own.password_hash if own is not None else None
@@ -298,6 +303,11 @@ class _Credential(NamedTuple):
 def _credential(session: Session, name: str) -> _Credential | None:
     row = read_credential(session, name)
     return None if row is None else _Credential._make(row)
+
+
+def _least(session: Session) -> int:
+    settings = database_of(session).settings
+    return settings.password_min_length if settings is not None else LEAST_CHARACTERS
 
 
 def _cost(session: Session) -> int:

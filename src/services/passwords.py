@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 import bcrypt
@@ -12,6 +13,8 @@ from src.errors import InvalidInput
 
 SCHEME = "bcrypt:"
 DEFAULT_COST = 12
+LEAST_CHARACTERS = 12
+"""Between the 8 characters that NIST SP 800-63B requires beside a second factor and the 15 without one."""
 # bcrypt ignores everything after 72 bytes; longer passwords are rejected instead of truncated.
 MOST_BYTES = 72
 # A stored cost of 31 takes days of CPU time: a user who can write such a hash could stop the service.
@@ -26,6 +29,28 @@ def hash_password(password: str, *, cost: int = DEFAULT_COST) -> str:
     The password is normalised (NFKC) first. Raises InvalidInput when it is empty or longer than 72 bytes in UTF-8.
     """
     return SCHEME + bcrypt.hashpw(_encoded(password), bcrypt.gensalt(cost)).decode("ascii")
+
+
+def require_acceptable(password: str, *, least: int = LEAST_CHARACTERS, known: Iterable[str | None] = ()) -> None:
+    """Raise InvalidInput unless a new password may be used: of enough characters, and not what others know of a user.
+
+    `known` are the name and the address of the user. Passwords that are stored already are not judged again.
+    """
+    _encoded(password)
+    folded = _folded(password)
+    if len(unicodedata.normalize("NFKC", password)) < least:
+        raise InvalidInput(
+            f"password: too short; at least {least} characters (PASSWORD_MIN_LENGTH).", field="password", limit=least
+        )
+    if len(set(folded)) <= 1:
+        raise InvalidInput("password: blank, or one character repeated; choose another.", field="password")
+    taken = {_folded(part) for name in known if name for part in (name, name.partition("@")[0])}
+    if folded in taken:
+        raise InvalidInput("password: the name or the address of the user; choose another.", field="password")
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold().strip()
 
 
 def verify(password: str, stored: str | None, *, cost: int) -> bool:

@@ -75,7 +75,10 @@ def test_the_initialised_database_serves_sessions(set_up):
         with db.session(actor="Root") as session:
             assert session.scalars(select(Case.title)).all() == ["the first one"]
             assert len(session.scalars(select(User)).all()) == 2
-    taken = set_up.init_db("--admin", "carol", ADMIN_PASSWORD="x")
+    for weak, said in (("short", "at least 12"), ("carol.the.root", "the name")):
+        refused = set_up.init_db("--admin", "carol.the.root", ADMIN_PASSWORD=weak)
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused
+    taken = set_up.init_db("--admin", "carol", ADMIN_PASSWORD="a password of carol")
     assert (taken.returncode, "is not an administrator" in taken.stderr) == (1, True)
 
 

@@ -229,7 +229,9 @@ def test_sign_in_works_and_is_logged(peopled, owner):
         with pytest.raises(SignInFailed), db.session() as session:
             accounts.authenticate(session, "erin", "wrong horse")
         with db.session(actor="erin") as session:
-            accounts.change_password(session, accounts.find_user(session, "erin"), "battery", current="correct horse")
+            accounts.change_password(
+                session, accounts.find_user(session, "erin"), "battery staple", current="correct horse"
+            )
     with owner.connect() as connection:
         codes = connection.scalars(
             text("SELECT t.code FROM activity_logs l JOIN activity_types t ON t.id = l.activity_type_id"

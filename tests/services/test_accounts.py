@@ -8,6 +8,7 @@ import bcrypt
 import pytest
 from sqlalchemy import select, text
 
+from src.config import Settings
 from src.database import ActivityLog, User
 from src.errors import Conflict, Forbidden, InvalidInput, SignInFailed
 from src.services import accounts, activity
@@ -21,12 +22,12 @@ def carol(db, monkeypatch):
     # Cost 12 takes 0.2 s per hash; the tests do not depend on the cost.
     monkeypatch.setattr(accounts, "DEFAULT_COST", 10)
     with db.session(actor="root") as session:
-        return accounts.create_user(session, username="carol", password="Pa$$wörd", email="carol@example.org")
+        return accounts.create_user(session, username="carol", password="Pa$$wörd of carol", email="carol@example.org")
 
 
 def test_user_names_are_case_insensitive_at_sign_in(db, carol):
     with db.session() as session:
-        signed_in = accounts.authenticate(session, "CAROL", "Pa$$wörd")
+        signed_in = accounts.authenticate(session, "CAROL", "Pa$$wörd of carol")
 
     assert signed_in == accounts.SignedIn(carol.id, "carol", 1)
     with db.session(actor="root") as session:
@@ -35,12 +36,22 @@ def test_user_names_are_case_insensitive_at_sign_in(db, carol):
 
 def test_passwords_match_in_composed_and_decomposed_form(db, carol):
     with db.session() as session:
-        assert accounts.authenticate(session, "carol", unicodedata.normalize("NFD", "Pa$$wörd")).username == "carol"
+        assert (
+            accounts.authenticate(session, "carol", unicodedata.normalize("NFD", "Pa$$wörd of carol")).username
+            == "carol"
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "password"),
-    [("carol", "wrong"), ("nobody", "Pa$$wörd"), ("transcriber", ""), ("carol", "x" * 500), ("a|b", "x"), ("", "")],
+    [
+        ("carol", "wrong"),
+        ("nobody", "Pa$$wörd of carol"),
+        ("transcriber", ""),
+        ("carol", "x" * 500),
+        ("a|b", "x"),
+        ("", ""),
+    ],
 )
 def test_all_failed_sign_ins_get_the_same_message(db, carol, name, password):
     with pytest.raises(SignInFailed) as caught, db.session() as session:
@@ -53,7 +64,7 @@ def test_an_inactive_user_cannot_sign_in(db, carol):
     with db.session(actor="root") as session:
         session.get(User, carol.id).is_active = False
     with pytest.raises(SignInFailed), db.session() as session:
-        accounts.authenticate(session, "carol", "Pa$$wörd")
+        accounts.authenticate(session, "carol", "Pa$$wörd of carol")
 
 
 def test_failed_sign_ins_are_logged_although_the_session_rolled_back(db, carol):
@@ -78,11 +89,11 @@ def sign_in(db, name, password):
 def test_after_five_failures_the_right_password_is_rejected_until_the_wait_ends(db, carol, owner):
     for _ in range(5):
         assert not sign_in(db, "carol", "wrong")
-    assert not sign_in(db, "carol", "Pa$$wörd")
+    assert not sign_in(db, "carol", "Pa$$wörd of carol")
     with owner.begin() as connection:
         # Simulates waiting for two seconds.
         connection.execute(text("UPDATE login_throttles SET last_failed_at = last_failed_at - interval '2 seconds'"))
-    assert sign_in(db, "carol", "Pa$$wörd")
+    assert sign_in(db, "carol", "Pa$$wörd of carol")
     with owner.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM login_throttles")) == 0
 
@@ -118,11 +129,11 @@ def test_the_wait_of_the_last_administrator_is_at_most_30_seconds(db, owner, adm
 
 def test_signing_in_renews_a_hash_of_another_cost(db, carol, owner, monkeypatch):
     monkeypatch.setattr(accounts, "DEFAULT_COST", 11)
-    assert sign_in(db, "carol", "Pa$$wörd")
+    assert sign_in(db, "carol", "Pa$$wörd of carol")
     with owner.connect() as connection:
         hashed = connection.scalar(text("SELECT password_hash FROM users WHERE username = 'carol'"))
     assert hashed.startswith("bcrypt:$2b$11$")
-    assert sign_in(db, "carol", "Pa$$wörd")
+    assert sign_in(db, "carol", "Pa$$wörd of carol")
 
 
 def test_an_unknown_name_is_logged_without_the_name(db, carol, owner):
@@ -134,15 +145,17 @@ def test_an_unknown_name_is_logged_without_the_name(db, carol, owner):
 
 def test_changing_a_password_needs_the_current_one_or_an_administrator(db, carol):
     with pytest.raises(Forbidden), db.session(actor="carol") as session:
-        accounts.change_password(session, session.get(User, carol.id), "next one")
+        accounts.change_password(session, session.get(User, carol.id), "the next one of carol")
     with pytest.raises(Forbidden), db.session(actor="carol") as session:
-        accounts.change_password(session, session.get(User, carol.id), "next one", current="guess")
+        accounts.change_password(session, session.get(User, carol.id), "the next one of carol", current="guess")
     with db.session(actor="carol") as session:
-        accounts.change_password(session, session.get(User, carol.id), "next one", current="Pa$$wörd")
+        accounts.change_password(
+            session, session.get(User, carol.id), "the next one of carol", current="Pa$$wörd of carol"
+        )
     with db.session(actor="root") as session:
-        accounts.change_password(session, session.get(User, carol.id), "third one")
+        accounts.change_password(session, session.get(User, carol.id), "the third one of carol")
     with db.session() as session:
-        assert accounts.authenticate(session, "carol", "third one")
+        assert accounts.authenticate(session, "carol", "the third one of carol")
 
 
 def test_a_created_user_object_has_no_hash(carol):
@@ -151,15 +164,15 @@ def test_a_created_user_object_has_no_hash(carol):
 
 def test_a_user_of_an_earlier_session_can_change_the_password(db, carol):
     with db.session(actor="carol") as session:
-        accounts.change_password(session, carol, "next one", current="Pa$$wörd")
-    assert sign_in(db, "carol", "next one")
+        accounts.change_password(session, carol, "the next one of carol", current="Pa$$wörd of carol")
+    assert sign_in(db, "carol", "the next one of carol")
 
 
 def test_users_cannot_change_the_password_of_another_user(db, carol):
     with pytest.raises((Forbidden, LookupError)), db.session(actor="alice") as session:
-        accounts.change_password(session, session.get(User, carol.id), "mine now")
+        accounts.change_password(session, session.get(User, carol.id), "mine from now on")
     with db.session() as session:
-        assert accounts.authenticate(session, "carol", "Pa$$wörd")
+        assert accounts.authenticate(session, "carol", "Pa$$wörd of carol")
 
 
 @pytest.mark.own_database
@@ -196,7 +209,7 @@ def test_only_administrators_create_users_and_user_names_are_unique(db, carol):
 
 @pytest.mark.parametrize("prefix", ["$2b$", "$2a$", "$2y$"])
 def test_an_imported_user_signs_in_with_a_bare_hash_which_is_renewed(db, carol, owner, monkeypatch, prefix):
-    decomposed = unicodedata.normalize("NFD", "Pa$$wörd")  # hashed by a program that does not normalise
+    decomposed = unicodedata.normalize("NFD", "Pa$$wörd of carol")  # hashed by a program that does not normalise
     bare = prefix + bcrypt.hashpw(decomposed.encode(), bcrypt.gensalt(5)).decode()[4:]
     with owner.begin() as connection:
         connection.execute(text("UPDATE users SET password_hash = :bare WHERE username = 'carol'"), {"bare": bare})
@@ -222,7 +235,7 @@ def test_a_password_that_another_program_cut_at_72_bytes_signs_in_and_keeps_its_
 
 @pytest.mark.own_database
 def test_the_epoch_of_sign_ins_is_raised_whatever_changes_the_user(db, carol, owner):
-    def signed_in(password="Pa$$wörd"):
+    def signed_in(password="Pa$$wörd of carol"):
         with db.session() as session:
             return accounts.authenticate(session, "carol", password).sign_in_epoch
 
@@ -234,10 +247,10 @@ def test_the_epoch_of_sign_ins_is_raised_whatever_changes_the_user(db, carol, ow
     assert signed_in() == first
     with db.session(actor="carol") as session:
         assert accounts.sign_in_epoch(session) == first
-        accounts.change_password(session, carol, "second one", current="Pa$$wörd")
-    assert (signed_in("second one"), epoch()) == (first + 1, first + 1)
+        accounts.change_password(session, carol, "the second one", current="Pa$$wörd of carol")
+    assert (signed_in("the second one"), epoch()) == (first + 1, first + 1)
     with db.session(actor="root") as session:
-        accounts.change_password(session, carol, "third one")
+        accounts.change_password(session, carol, "the third one of carol")
     with db.session(actor="root") as session:
         accounts.deactivate(session, carol)
     with db.session(actor="root") as session:
@@ -271,13 +284,52 @@ def test_renewing_the_hash_of_the_same_password_keeps_the_epoch(db, carol, owner
     with owner.begin() as connection:
         connection.execute(
             text("UPDATE users SET password_hash = :hash WHERE username = 'carol'"),
-            {"hash": hash_password("Pa$$wörd", cost=11)},
+            {"hash": hash_password("Pa$$wörd of carol", cost=11)},
         )
     with db.session() as session:
-        signed_in = accounts.authenticate(session, "carol", "Pa$$wörd")
+        signed_in = accounts.authenticate(session, "carol", "Pa$$wörd of carol")
     with owner.connect() as connection:
         renewed, epoch = connection.execute(
             text("SELECT password_hash, sign_in_epoch FROM users WHERE username = 'carol'")
         ).one()
     assert renewed.startswith("bcrypt:$2b$10$")
     assert epoch == signed_in.sign_in_epoch
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("", "empty"),
+        ("brief", "at least 12"),
+        ("é" * 5 + "x" * 6, "at least 12"),
+        ("e\u0301" * 6, "at least 12"),  # six letters in twelve code points
+        (" " * 12, "blank"),
+        ("\t\n " * 4, "blank"),
+        ("a" * 20, "one character"),
+        ("carolina jones", "the name or the address"),
+        ("Carolina.Jones@Example.org", "the name or the address"),
+        ("carolina.jones", "the name or the address"),
+        (" CAROLINA-JONES ", "the name or the address"),
+        ("x1" * 37, "at most 72"),
+        ("a \ud800 password of mine", "surrogate"),
+    ],
+)
+def test_a_new_password_has_to_be_acceptable(db, password, said):
+    person = {"username": "carolina-jones", "email": "carolina.jones@example.org", "full_name": "Carolina Jones"}
+    with pytest.raises(InvalidInput, match=said) as caught, db.session(actor="root") as session:
+        accounts.create_user(session, **person, password=password)
+    assert (caught.value.field, caught.value.value) == ("password", None)
+    assert not password or password not in str(caught.value)
+    with db.session(actor="root") as session:
+        carolina = accounts.create_user(session, **person)
+    with pytest.raises(InvalidInput, match=said), db.session(actor="root") as session:
+        accounts.change_password(session, carolina, password)
+
+
+def test_the_shortest_password_is_a_setting_and_earlier_ones_stay(db, owner_url, speech_server):
+    settings = Settings(_env_file=None, database_url="postgresql://o:p@h/d", password_min_length=8)
+    with speech_server.database(owner_url, settings=settings) as lenient, lenient.session(actor="root") as session:
+        accounts.create_user(session, username="carol", password="8 letter")
+    assert sign_in(db, "carol", "8 letter")  # where 12 are required by now
+    with pytest.raises(InvalidInput, match="at least 12"), db.session(actor="root") as session:
+        accounts.create_user(session, username="dora", password="8 letter")

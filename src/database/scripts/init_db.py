@@ -18,7 +18,7 @@ from src.errors import ConfigurationError, InvalidInput
 from src.maintenance import initialisation
 from src.maintenance.administration import sql_for_administrator
 from src.maintenance.terminal import say
-from src.services.passwords import hash_password
+from src.services.passwords import hash_password, require_acceptable
 
 
 def init_db(
@@ -109,13 +109,16 @@ def _check(settings: Settings) -> None:
 
 def _administrator(settings: Settings, name: str) -> initialisation.Administrator:
     if not 1 <= len(name) <= 64 or name != name.strip() or "|" in name or not name.isprintable():
-        raise InvalidInput("--admin: a name has 1 to 64 printable characters, without '|' and outer spaces.")
+        raise InvalidInput(
+            "--admin: a name has 1 to 64 printable characters, without '|' and outer spaces.", field="admin"
+        )
     if settings.admin_password is not None:
         password = settings.admin_password.get_secret_value()
     elif sys.stdin.isatty():
         password = typer.prompt("Password of the administrator", hide_input=True, confirmation_prompt=True)
     else:
         raise ConfigurationError("No terminal to ask for the administrator's password; set ADMIN_PASSWORD.")
+    require_acceptable(password, least=settings.password_min_length, known=(name,))
     return initialisation.Administrator(name, hash_password(password, cost=settings.bcrypt_cost))
 
 

@@ -66,7 +66,7 @@ def populate(sealed: Sealed, rounds: int = 4) -> None:
     """Fill the tables that the usual rounds leave empty, then work and seal several times."""
     with sealed.db.session(actor="root") as session:
         accounts.create_user(
-            session, username="carol", email="carol@example.org", full_name="Carol", password="secret1"
+            session, username="carol", email="carol@example.org", full_name="Carol", password="secret of carol"
         )
     with sealed.db.session(actor="alice") as session:
         case = cases.open_case(session, title="Held")
