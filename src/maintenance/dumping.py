@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, text
+from sqlalchemy.orm import Session
 
 from src.database.embedded import find_binaries
 from src.errors import ConfigurationError, InvalidInput, PackageMissing, Unavailable
+from src.services.recordings.audit import log_as_owner
 
 # Owners, grants and policies are those that init_db gives, and only an administrator of the server may create some
 # extensions. With an extension chosen, pg_dump leaves out all others; plpgsql exists everywhere.
@@ -51,6 +53,16 @@ def dump_database(engine: Engine, file: Path) -> int:
         if not complete:
             file.unlink()
     return file.stat().st_size
+
+
+def log_dump(engine: Engine, size: int) -> bool:
+    """Log a dump, which contains everything, also what is marked as sensitive. Return False on a standby."""
+    with Session(engine) as session, session.begin():
+        if session.scalar(text("SELECT pg_catalog.pg_is_in_recovery()")):
+            return False
+        detail = {"name": "a dump of the database", "format": "pg_dump", "size_bytes": size}
+        log_as_owner(session, "export.made", detail=detail)
+    return True
 
 
 def _pg_dump(connection: Connection) -> Path:

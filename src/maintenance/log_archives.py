@@ -17,6 +17,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import IO, Any
 
@@ -26,8 +27,9 @@ from sqlalchemy.orm import Session
 from src.database.models import ActivitySeal
 from src.services.history.archived_months import FORMAT, VERSION, read_lines
 from src.services.history.chain import microseconds
+from src.services.recordings.audit import log_as_owner
 
-__all__ = ["FORMAT", "VERSION", "read_lines", "without_payloads", "write_month"]
+__all__ = ["FORMAT", "VERSION", "MonthExport", "export_month", "read_lines", "without_payloads", "write_month"]
 
 # Qualified: an overload in public with better matching arguments must not write another text into the archive.
 _ENTRIES = text("""
@@ -43,7 +45,59 @@ _ENTRIES = text("""
        AND l.created_at < ((CAST(:month AS date) + interval '1 month') AT TIME ZONE 'UTC')
      ORDER BY l.id
 """)
+# Cases that are marked, themselves or by a recording, also when they are deleted.
+_SENSITIVE = text("""
+    SELECT c.id::bigint FROM public.cases c WHERE c.is_sensitive
+     UNION SELECT a.case_id::bigint FROM public.audio_files a WHERE a.is_sensitive
+     UNION SELECT l.case_id FROM public.activity_logs l
+            WHERE l.entity IN ('cases', 'audio_files') AND l.operation = 'delete' AND l.case_id IS NOT NULL
+              AND l.old ->> 'is_sensitive' = 'true'
+""")
+_OF_CASES = text("""
+    SELECT l.id, l.case_id FROM public.activity_logs l
+     WHERE l.case_id = ANY (CAST(:cases AS bigint[])) AND l.salt IS NOT NULL
+       AND l.created_at >= (CAST(:month AS date)::timestamp AT TIME ZONE 'UTC')
+       AND l.created_at < ((CAST(:month AS date) + interval '1 month') AT TIME ZONE 'UTC')
+""")
 _NAMES = ("entry", "head", "payload", "salt", "payload_hash", "leaf_hash")
+
+
+@dataclass(frozen=True)
+class MonthExport:
+    """What an export of a month has: its entries, and how many of them without their content."""
+
+    entries: int
+    withheld: int
+
+    def __str__(self) -> str:
+        left_out = f", {self.withheld} of sensitive cases without their content" if self.withheld else ""
+        return f"{self.entries}{left_out}"
+
+
+def export_month(session: Session, month: date, target: IO[bytes], *, include_sensitive: bool = False) -> MonthExport:
+    """Write a month of the log for a reader outside, in a session of the owner, and log the export.
+
+    Entries of sensitive cases, and of cases with a sensitive recording, are written without their content, like erased
+    ones: they can be verified all the same. With `include_sensitive` they are complete, and the log of each of these
+    cases says so.
+    """
+    sensitive = set(session.scalars(_SENSITIVE))
+    packed = io.BytesIO() if sensitive and not include_sensitive else target
+    count = write_month(session, month, packed)
+    withheld: set[int] = set()
+    if packed is not target:
+        in_month = session.execute(_OF_CASES, {"month": month, "cases": list(sensitive)})
+        withheld = {entry for entry, _ in in_month}
+        packed.seek(0)
+        target.write(without_payloads(read_lines(packed), withheld))
+    detail = {"name": f"the log of {month:%Y-%m}", "format": FORMAT, "entries": count, "withheld": len(withheld)}
+    log_as_owner(session, "export.made", detail=detail)
+    if include_sensitive:
+        for case_id in sorted(
+            {case for _, case in session.execute(_OF_CASES, {"month": month, "cases": list(sensitive)})}
+        ):
+            log_as_owner(session, "export.made", case_id=case_id, detail=detail)
+    return MonthExport(count, len(withheld))
 
 
 def write_month(session: Session, month: date, target: IO[bytes]) -> int:

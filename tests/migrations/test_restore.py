@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from sqlalchemy import text
 
 from src.database import Base, Database
 from src.database.connection.key_file import KeyFile
@@ -89,6 +90,9 @@ def test_dumps_restore_on_another_server(filled_url, server_of_our_own, tmp_path
     said = finish(start(*dump, environment=outside(filled_url), folder=folder))
     assert said == f"backup.dump: {(folder / 'backup.dump').stat().st_size} bytes\n"
     assert (folder / "backup.dump").stat().st_mode & 0o777 == 0o600
+    with engine_of(filled_url) as engine, engine.connect() as connection:
+        logged = text("SELECT new ->> 'name' FROM activity_logs WHERE entity IS NULL AND new ->> 'format' = 'pg_dump'")
+        assert connection.scalars(logged).all() == ["a dump of the database"]
     again = start(*dump, environment=outside(filled_url), folder=folder)
     assert "backup.dump exists already" in again.communicate(timeout=60)[1]
     contents_of_dump = finish(start(binaries / "pg_restore", "-l", "backup.dump", environment=outside(documented),

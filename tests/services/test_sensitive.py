@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from src.database import AudioFile, Case
 from src.errors import Forbidden, InvalidInput, NotFound
+from src.maintenance.log_archives import export_month, read_lines
 from src.services import activity, cases, recordings, transcripts
 from src.services.transcripts import Segment
 
@@ -93,3 +99,40 @@ def test_the_mark_without_a_reason_is_refused_by_the_database(db, spoken):
 def test_a_case_that_is_not_visible_is_not_found(db, spoken):
     with pytest.raises(NotFound), db.session(actor="transcriber") as session:
         cases.mark_sensitive(session, spoken.case_id, reason="x")
+
+
+@pytest.mark.own_database
+def test_an_export_of_a_month_is_logged_and_leaves_out_what_is_sensitive(db, owner, spoken):
+    with db.session(actor="alice") as session:
+        mark_case(session, spoken)
+        other = cases.open_case(session, title="Quay").id
+    month = datetime.now(UTC).date().replace(day=1)
+
+    def exported(**options):
+        file = io.BytesIO()
+        with Session(owner) as session, session.begin():
+            made = export_month(session, month, file, **options)
+        file.seek(0)
+        return made, {line["entry"]: line for line in read_lines(file) if "entry" in line}
+
+    def case_of(line):
+        return json.loads(line["head"])[5]
+
+    made, lines = exported()
+    payloads = {case: {line["payload"] is None for line in lines.values() if case_of(line) == case}
+                for case in (spoken.case_id, other)}  # fmt: skip
+    assert payloads == {spoken.case_id: {True}, other: {False}}
+    assert made.withheld > 0
+    assert f"{made.withheld} of sensitive cases without their content" in str(made)
+    with db.session(actor="alice") as session:
+        assert activity.feed(session, case=spoken.case_id, type="export.made") == []
+    with db.session(actor="root") as session:
+        (entry,) = [each for each in activity.feed(session, type="export.made") if each.case_id is None]
+        assert (entry.detail["entries"], entry.detail["withheld"]) == (made.entries, made.withheld)
+
+    made, lines = exported(include_sensitive=True)
+    assert made.withheld == 0
+    assert all(line["payload"] for line in lines.values() if case_of(line) == spoken.case_id)
+    with db.session(actor="alice") as session:
+        (entry,) = activity.feed(session, case=spoken.case_id, type="export.made")
+        assert entry.detail["name"] == f"the log of {month:%Y-%m}"

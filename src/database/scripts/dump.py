@@ -9,7 +9,7 @@ import typer
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run
-from src.maintenance.dumping import dump_database
+from src.maintenance.dumping import dump_database, log_dump
 from src.maintenance.terminal import say
 
 
@@ -17,7 +17,10 @@ def dump(file: Annotated[Path, typer.Argument(help="The new file, in the custom 
     """Dump the database of the settings to a file, without what belongs to its server."""
     with owner_engine(load_settings(), "dump") as engine:
         size = dump_database(engine, file)
+        logged = log_dump(engine, size)
     say(f"{file}: {size} bytes")
+    if not logged:
+        say("this server is a standby, so the log has no entry of the dump", err=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from src.maintenance.archive_storage import ArchiveStorage
 from src.maintenance.baselines import write_baselines
 from src.maintenance.ending_sessions import LONGEST_BLOCKING, LONGEST_TRANSACTION, end_holders
 from src.maintenance.erasure import erase_everywhere
-from src.maintenance.log_archives import write_month
+from src.maintenance.log_archives import export_month
 from src.maintenance.retention import archive_month
 from src.maintenance.seal_schedule import (
     LONGEST_UNSEALED,
@@ -122,14 +122,22 @@ def verify(*, archives: Annotated[bool, typer.Option(help="Read archived months 
         raise typer.Exit(1)
 
 
-def export(month: Month, target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
-    """Write a month of the log to a file that verify_export.py checks without this package."""
+def export(
+    month: Month,
+    target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+    *,
+    include_sensitive: Annotated[
+        bool, typer.Option("--include-sensitive", help="Write the content of entries of sensitive cases too.")
+    ] = False,
+) -> None:
+    """Write a month of the log to a file that verify_export.py checks without this package; the export is logged."""
     try:
         file = target.open("xb")
     except OSError as error:
         raise InvalidInput(f"{target} cannot be written ({error.strerror}); name a new file.") from error
     with owner_engine(load_settings(), "history") as engine, Session(engine) as session, session.begin(), file:
-        say(f"exported: {write_month(session, _month(month), file)}")
+        exported = export_month(session, _month(month), file, include_sensitive=include_sensitive)
+    say(f"exported: {exported}")
 
 
 def archive(month: Month) -> None:
