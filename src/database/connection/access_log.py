@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ARRAY, BigInteger, BindParameter, Column, cast, event, func, select
+from sqlalchemy import ARRAY, BigInteger, Column, cast, event, func, select
+from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session
-from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression
+from sqlalchemy.sql import visitors
 
 from src.database.connection.actor_session import ActorSession
+from src.database.connection.column_reads import ColumnRead, parts_of
 from src.database.schema.declaration import PERSONAL
 from src.errors import SpeechError
 
@@ -216,38 +217,44 @@ def _note_columns(state: ORMExecuteState) -> None:
         or state.is_relationship_load
     ):
         return
-    for described in getattr(state.statement, "column_descriptions", ()):
-        expression, entity = described.get("expr"), described.get("entity")
-        read_as = getattr(entity, "__read_as__", None)
-        if read_as is None or expression is entity or isinstance(expression, type):
-            continue
-        column = next(_personal(expression), None)
-        if column is not None:
-            _note_column(reads, state.statement, read_as, column)
+    for part in parts_of(state.statement):
+        for described in getattr(part, "column_descriptions", ()):
+            expression, entity = described.get("expr"), described.get("entity")
+            read_as = getattr(entity, "__read_as__", None) or getattr(_model(entity), "__read_as__", None)
+            if read_as is None or expression is entity or isinstance(expression, type):
+                continue
+            column = next(_personal(expression), None)
+            if column is not None:
+                _note_column(state, part, ColumnRead(read_as, entity, f"{column.table.name}.{column.name}"))
+                break  # one look, whatever it takes of these rows
+
+
+def _model(entity: Any) -> Any:
+    inspected = inspect_mapped(entity, raiseerr=False) if entity is not None else None
+    return getattr(getattr(inspected, "mapper", None), "class_", None)
 
 
 def _personal(expression: Any) -> Iterator[Column[Any]]:
     clause = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
     for element in visitors.iterate(clause):
-        if isinstance(element, Column) and element.info.get(PERSONAL):
-            yield element
+        # The column of an alias stands for that of its table.
+        for column in getattr(element, "base_columns", ()):
+            if isinstance(column, Column) and column.info.get(PERSONAL):
+                yield column
 
 
-def _note_column(reads: Reads, statement: Any, read_as: Any, column: Column[Any]) -> None:
-    """Note a query of single columns: its rows are not known, so the entry names what the conditions name."""
-    asked = dict(_equalities(statement.whereclause))
-    case_id, named = asked.get("case_id"), asked.get(read_as.column)
-    if case_id is not None and case_id not in reads.receipts:
-        reads.unproved.add(case_id)
-    key = (read_as.type, case_id, read_as.entity, named, f"{column.table.name}.{column.name}")
-    reads.loaded[key] = reads.loaded.get(key, 0) + 1
-
-
-def _equalities(clause: Any) -> Iterator[tuple[str, int]]:
-    if clause is None:
-        return
-    for element in visitors.iterate(clause):
-        if isinstance(element, BinaryExpression) and element.operator is operators.eq:
-            left, right = element.left, element.right
-            if isinstance(left, Column) and isinstance(right, BindParameter) and isinstance(right.value, int):
-                yield left.name, right.value
+def _note_column(state: ORMExecuteState, statement: Any, read: ColumnRead) -> None:
+    """Note a query of single columns: its rows are counted by case, unless the conditions name case and row."""
+    reads, read_as = reads_of(state.session), read.read_as
+    found = read.named_in(statement)
+    counting = None if found is not None else read.counting(statement)
+    if counting is not None:
+        rows = state.session.connection().execute(counting, state.parameters or {}).all()
+        found = [read.group(row) for row in rows]
+    for group in found or [read.unknown(statement)]:
+        key = (read_as.type, group.case_id, group.entity, group.row_id, group.what)
+        reads.loaded[key] = reads.loaded.get(key, 0) + group.rows
+        if group.case_id is not None and group.case_id not in reads.receipts:
+            reads.unproved.add(group.case_id)
+    if counting is not None:
+        _prove_loaded(state.session)  # all cases in one round trip, while the rights are those of the count

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import event, func, select, text
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import aliased, joinedload, selectinload
 
 from src.database import (
     ActivityLog,
@@ -253,6 +253,54 @@ LOADS = {
         lambda s, st: s.scalars(select(CaseNote.body).where(CaseNote.case_id == st.case, CaseNote.id == st.note)).all(),
         "note.read", "case_notes", "note", {"case_notes.body": 1}),
 }  # fmt: skip
+
+
+ALIAS = aliased(TranscriptionSegment)
+SAID = TranscriptionSegment.text
+# Queries of single columns: their rows are counted by case and row, whatever their conditions are.
+COLUMNS = {
+    "no condition": (lambda st: select(SAID), {"first": 1000, "second": 1}),
+    "another condition": (
+        lambda st: select(SAID).where(TranscriptionSegment.start_ms < 10), {"first": 10, "second": 1}),
+    "a part of the text": (lambda st: select(SAID).where(SAID.like("%harbour 99_")), {"first": 10}),
+    "two columns, ordered, limited": (
+        lambda st: select(SAID, TranscriptionSegment.speaker).order_by(SAID).limit(5), {"first": 1000, "second": 1}),
+    "distinct": (lambda st: select(SAID).distinct().where(TranscriptionSegment.start_ms == 7), {"first": 1}),
+    "an aggregate": (lambda st: select(func.string_agg(SAID, " ")), {"first": 1000, "second": 1}),
+    "grouped": (
+        lambda st: select(func.max(SAID), func.count()).group_by(TranscriptionSegment.transcription_id),
+        {"first": 1000, "second": 1}),
+    "a join": (
+        lambda st: select(SAID).join(Transcription, Transcription.id == TranscriptionSegment.transcription_id)
+        .where(Transcription.version == 1),
+        {"first": 1000}),
+    "an alias": (lambda st: select(ALIAS.text).where(ALIAS.transcription_id == st.second), {"second": 1}),
+    "the text of a version": (
+        lambda st: select(Transcription.content).where(Transcription.version == 2), {"second": 1}),
+    "a union": (
+        lambda st: select(SAID).where(TranscriptionSegment.start_ms == 3).union_all(
+            select(Transcription.content).where(Transcription.version == 2)),
+        {"first": 1, "second": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_query_of_columns_names_case_rows_and_their_number(looked, stage, name):
+    query, counts = COLUMNS[name]
+    found = looked(lambda session: session.execute(query(stage)).all())
+    assert {(entry[0], entry[1], entry[2]) for entry in found} == {("transcript.read", stage.case, "transcriptions")}
+    rows = {getattr(stage, version) for version in counts}
+    named = {id_ for entry in found for id_ in entry[4].get("ids", {}).get("transcriptions", [entry[3]])}
+    assert named == rows
+    assert sum(sum(entry[4]["rows"].values()) for entry in found) == sum(counts.values())
+
+
+def test_a_query_of_columns_that_cannot_be_counted_names_its_conditions_without_values(looked, stage):
+    query = select(CaseNote.body).where(CaseNote.body.like("%secret%"), text("body <> 'secret'")).with_for_update()
+    (entry,) = looked(lambda session: session.scalars(query).all())
+    (what,) = entry[4]["rows"]
+    assert what.startswith("case_notes.body where case_notes.body LIKE ")
+    assert "secret" not in str(entry[4])
 
 
 @pytest.mark.parametrize("name", LOADS)

@@ -97,3 +97,23 @@ def test_looks_are_proved_and_logged_however_the_block_ends(db, owner, notes, en
         query = "SELECT case_id, entity_id FROM activity_logs WHERE actor = 'bob' AND entity_id = ANY (:notes)"
         found = connection.execute(text(query), {"notes": list(notes.values())}).all()
     assert {tuple(row) for row in found} == set(notes.items())
+
+
+def test_a_right_that_ends_while_several_cases_are_loaded_leaves_the_rows_in_the_entry(db, owner, notes):
+    with db.session(actor="bob") as session:
+        session.scalars(select(CaseNote).where(CaseNote.id.in_(notes.values()))).all()
+        with owner.begin() as connection:
+            connection.execute(
+                text("DELETE FROM case_participants WHERE case_id = ANY (:cases) AND role = 'viewer'"),
+                {"cases": list(notes)},
+            )
+    found = text(
+        "SELECT case_id, entity_id FROM activity_logs WHERE operation = 'event' AND actor = 'bob' AND entity_id = ANY (:notes)"
+    )
+    with owner.connect() as connection:
+        rows = connection.execute(found, {"notes": list(notes.values())}).all()
+    named = {row[1]: row[0] for row in rows}
+    assert named.keys() == set(notes.values()), "every row is named"
+    of_note = {note: case for case, note in notes.items()}
+    assert [note for note, case in named.items() if case is not None] == [min(notes.values())]
+    assert all(case in {None, of_note[note]} for note, case in named.items())
