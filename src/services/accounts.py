@@ -198,7 +198,8 @@ def assign_role(session: Session, user: User | int, role: str | UserRole) -> Use
 def permissions(session: Session, user: User | str | int, *, case: Case | int | None = None) -> list[Permission]:
     """Return what a user may and may not do, with the reason: in a case, or without one by the role outside cases.
 
-    A denied verb overrides an allowed one; administrators may do everything. Raises NotFound for an unknown user, and
+    Also of the subjects that services registered. A denied verb overrides an allowed one; administrators may do
+    everything. Raises NotFound for an unknown user, and
     for a case that the actor may not see.
     """
     actor_of(session)

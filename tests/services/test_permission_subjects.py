@@ -56,6 +56,46 @@ def test_a_role_gives_a_registered_verb_in_the_cases_that_the_user_may_read(db, 
     assert (may(db, "bob", case), may(db, "transcriber", case)) == (True, False)
 
 
+def test_permissions_are_explained_for_registered_subjects_and_agree(db, case):
+    def explained(user, of_case):
+        with db.session(actor="root") as session:
+            found = accounts.permissions(session, user, case=of_case)
+            return {(each.subject, each.verb): (each.allowed, each.why) for each in found}
+
+    def agrees(user):
+        found = explained(user, case)
+        for verb in ("read", "write"):
+            assert found["report", verb][0] is may(db, user, case, verb), (user, verb)
+        return {verb: found["report", verb][1] for verb in ("read", "write")}
+
+    assert agrees("alice")["write"] == "participant with the role owner"
+    assert agrees("root")["read"] == "granted by the role admin"
+    assert agrees("bob")["read"] == "granted neither by the role of the user nor to this participant"
+    assert agrees("transcriber")["read"] == "the user may not read the case"
+    assert explained("bob", None)["report", "read"] == (False, "not granted by the role or its parents")
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", subjects={"report": ["read"]})
+    assert agrees("bob")["read"] == "allowed to this participant"
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", subjects={"report": ["read"]}, deny=["read"])
+    assert agrees("bob")["read"] == "the user may not read the case"
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", subjects={"report": ["read"]},
+                              expires_at=cases.now(session) - timedelta(days=1))  # fmt: skip
+    agrees("bob")
+    with db.session(actor="root") as session:
+        accounts.create_role(session, code="reporter", name="Reporter", permissions={"report": ["read"]})
+        accounts.assign_role(session, accounts.find_user(session, "bob"), "reporter")
+    agrees("bob")
+    assert explained("bob", None)["report", "read"] == (True, "granted by the role reporter")
+    with db.session(actor="alice") as session:
+        cases.add_participant(session, case, "bob", role="viewer")
+    assert agrees("bob") == {
+        "read": "granted by the role reporter",
+        "write": "granted neither by the role of the user nor to this participant",
+    }
+
+
 @pytest.mark.parametrize("wrong", [{"report": ["raed"]}, {"reprot": ["read"]}, {"report": "read"}, {"report": [1]}])
 def test_typos_are_refused_by_services_and_by_the_database(db, case, wrong):
     with pytest.raises(InvalidInput), db.session(actor="root") as session:

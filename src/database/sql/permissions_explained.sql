@@ -1,4 +1,4 @@
--- build 2 · sha256 cb0522d0f698
+-- build 3 · sha256 f28bad3101e8
 -- The effective permissions of a user, each with its reason as text.
 --
 -- Uses the functions that the policies use (`role_permits`, `participant_may`); a test keeps the results equal.
@@ -29,6 +29,8 @@ DECLARE
     ends text;
     expired boolean;
     in_general boolean := case_id IS NULL;
+    may_do_all boolean;
+    may_read boolean := false;
 BEGIN
     IF public.actor_id() IS NULL OR NOT (case_id IS NULL OR public.actor_may_in(case_id, 'read')) THEN
         RETURN;
@@ -43,13 +45,31 @@ BEGIN
     SELECT j.* INTO lease FROM public.processing_jobs j
      WHERE j.case_id = explain_permissions.case_id AND j.leased_by_id = explain_permissions.user_id
        AND j.state = 'running' AND j.lease_expires_at > clock_timestamp() ORDER BY j.lease_expires_at DESC LIMIT 1;
+    may_do_all := public.role_permits(person.role_id, '*', '*');
     expired := NOT public.is_current(part.expires_at);
     ends := ' until ' || to_char(part.expires_at, 'YYYY-MM-DD HH24:MI:SS "UTC"');
     FOR subject, verb IN
         SELECT 'case', v FROM unnest(public.case_verbs_1()) v WHERE NOT in_general
         UNION ALL
         SELECT s.key, v FROM jsonb_each(public.role_verbs_1()) s, jsonb_array_elements_text(s.value) v WHERE in_general
+        UNION ALL
+        SELECT r.subject, v FROM public.permission_subjects r, unnest(r.verbs) v
     LOOP
+        -- A subject of a service: by the role in each case that the user may read, or in this one.
+        IF NOT in_general AND subject <> 'case' AND NOT may_do_all AND person.is_active THEN
+            allowed := may_read AND (public.role_permits(person.role_id, subject, verb)
+                OR part.id IS NOT NULL AND NOT expired
+                   AND public.participant_holds(part.role, part.permissions, subject, verb));
+            why := CASE
+                WHEN NOT may_read THEN 'the user may not read the case'
+                WHEN public.role_permits(person.role_id, subject, verb)
+                    THEN public.role_reason(person.role_id, subject, verb)
+                WHEN allowed AND part.role = 'owner' THEN 'participant with the role owner' || coalesce(ends, '')
+                WHEN allowed THEN 'allowed to this participant' || coalesce(ends, '')
+                ELSE 'granted neither by the role of the user nor to this participant' END;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
         allowed := public.role_permits(person.role_id, CASE WHEN in_general THEN subject ELSE '*' END,
                                        CASE WHEN in_general THEN verb ELSE '*' END);
         IF NOT person.is_active THEN
@@ -78,6 +98,7 @@ BEGIN
             why := coalesce('participant with the role ' || part.role || ', which does not include it',
                             'not a participant');
         END IF;
+        may_read := may_read OR subject = 'case' AND verb = 'read' AND allowed;
         RETURN NEXT;
     END LOOP;
 END

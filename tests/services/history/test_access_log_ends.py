@@ -108,7 +108,8 @@ def test_a_right_that_ends_while_several_cases_are_loaded_leaves_the_rows_in_the
                 {"cases": list(notes)},
             )
     found = text(
-        "SELECT case_id, entity_id FROM activity_logs WHERE operation = 'event' AND actor = 'bob' AND entity_id = ANY (:notes)"
+        "SELECT case_id, entity_id FROM activity_logs"
+        " WHERE operation = 'event' AND actor = 'bob' AND entity_id = ANY (:notes)"
     )
     with owner.connect() as connection:
         rows = connection.execute(found, {"notes": list(notes.values())}).all()
