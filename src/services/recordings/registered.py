@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from src.errors import ConfigurationError, Quarantined
@@ -59,16 +59,55 @@ class Register:
         return next((known for known in self.storages if known.name == name and not known.is_marked), None)
 
 
+# For the owner, from the tables: `history verify` trusts no function of the database, and no overload of an operator.
+_IDENTITY = text("""
+    SELECT i.identity, i.system_identifier, i.database_oid, i.quarantine, c.system_identifier AS cluster,
+           d.oid::pg_catalog.int8 AS database
+      FROM public.database_identities i, pg_catalog.pg_control_system() c, pg_catalog.pg_database d
+     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+""")
+_STORAGES = text("""
+    SELECT s.id, s.name, s.storage, s.location, s.is_marked, s.is_owned, s.claimed_at, s.sequence
+      FROM public.storages s
+""")
+
+
 def read_register(session: Session) -> Register | None:
     """Return what the database knows about its storages; None for a session that is neither of an actor nor the
     owner's.
     """
+    if "database" not in session.info:  # no session of db.session: the owner's
+        return _read_as_owner(session)
     found: Mapping[str, Any] | None = session.scalar(select(func.public.storage_register()))
     if found is None:
         return None
     storages = (KnownStorage(**{**row, "storage": UUID(row["storage"])}) for row in found["storages"])
     identity = found["identity"]
     return Register(None if identity is None else UUID(identity), found["quarantine"], tuple(storages))
+
+
+def _read_as_owner(session: Session) -> Register:
+    """Return the same as the function `storage_register`, without calling it."""
+    identity = session.execute(_IDENTITY).one_or_none()
+    storages = [
+        KnownStorage(
+            id=row.id, name=row.name, storage=UUID(str(row.storage)), location=row.location, is_marked=row.is_marked,
+            is_owned=row.is_owned, is_claimed=row.claimed_at is not None, sequence=row.sequence,
+        )
+        for row in session.execute(_STORAGES)
+    ]  # fmt: skip
+    storages.sort(key=lambda known: known.id)
+    if identity is None:
+        return Register(None, None, tuple(storages))
+    reason = identity.quarantine
+    if (identity.system_identifier, identity.database_oid) != (identity.cluster, identity.database):
+        reason = (
+            f"this database is a restored or copied one: it was confirmed as database {identity.database_oid} of"
+            f" cluster {identity.system_identifier} and is database {identity.database} of cluster {identity.cluster}"
+        )
+    if reason is not None:
+        reason = f"{reason}; to decide which of the two owns the storages, run: {_COMMAND} confirm"
+    return Register(UUID(str(identity.identity)), reason, tuple(storages))
 
 
 def identify(register: Register, backend: StorageBackend) -> tuple[KnownStorage, Marker | None] | None:

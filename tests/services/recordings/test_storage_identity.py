@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from src.config import Settings
@@ -21,7 +21,8 @@ from src.maintenance.served_storages import serve
 from src.services import accounts, cases, recordings, work
 from src.services.recordings.locating import open_registered
 from src.services.recordings.registered import read_register
-from src.storage import LocalStorage
+from src.storage import LocalStorage, MemoryStorage
+from src.storage.keys import case_key
 from src.storage.marker import MARKER_NAME, read_marker
 from tests.services.recordings.conftest import CONTENT, ZERO
 
@@ -483,3 +484,44 @@ def test_a_backend_that_is_not_described_is_a_finding(claimed, recording, owner,
 def test_an_unnamed_session_learns_nothing_about_storages(claimed, db):
     with db.session() as session:
         assert read_register(session) is None
+
+
+def test_the_owner_reads_the_same_register_from_the_tables(clone, claimed, db, owner, reopened):
+    with db.session(actor="alice") as session, Session(owner) as owners:
+        assert read_register(session) == read_register(owners)
+        assert read_register(owners).storages
+    with clone() as (url, owners), reopened(claimed, url).session(actor="alice") as session:
+        assert read_register(session) == read_register(owners)
+        assert COMMAND in read_register(owners).quarantine
+
+
+def test_reading_the_register_as_the_owner_calls_no_function_of_public(claimed, owner):
+    """What `history verify` needs to find archived months: a replaced function cannot lead it elsewhere."""
+    with owner.begin() as connection:
+        connection.execute(text("DROP FUNCTION public.storage_register() CASCADE"))
+        connection.execute(text("DROP FUNCTION public.quarantine_reason() CASCADE"))
+    with Session(owner) as session:
+        register = read_register(session)
+    assert (len(register.storages), register.quarantine) == (1, None)
+    assert register.identity is not None
+
+
+@pytest.mark.parametrize("name", ["nowhere", "MEMORY", "memory", "LOCAL", "Local "])
+def test_a_recording_is_not_moved_to_a_backend_that_is_not_claimed(claimed, db, recording, case, owner, name):  # noqa: PLR0917 - fixtures
+    marker = read_marker(claimed)
+    with owner.connect() as connection:
+        before = connection.execute(select(AudioFile.path, AudioFile.storage_type)).all()
+    key = case_key(case.id, "wav")
+    for place in ((name,), (name, marker.storage, marker.owner), (name, uuid4(), marker.owner)):
+        announcing = select(func.public.announce_object(case.id, key, *place))
+        refused = pytest.raises(ConfigurationError, match="is not claimed for this database")
+        with refused, db.session(actor="alice") as session:
+            session.execute(announcing)
+    backend = MemoryStorage()
+    backend.name = name
+    with pytest.raises(ConfigurationError), db.session(actor="alice") as session:
+        recordings.move(session, recording, backend)
+    with owner.connect() as connection:
+        assert connection.execute(select(AudioFile.path, AudioFile.storage_type)).all() == before
+        assert connection.scalar(select(func.count()).select_from(StorageObject)) == 1
+    assert read(db, recording) == CONTENT
