@@ -41,6 +41,7 @@ lint: $(VENV)/dev.stamp ## Check format, lint and types, and the form of the SQL
 	@$(BIN)/python tests/conventions/sql_form.py
 
 docs: $(VENV)/dev.stamp ## Run the examples of the documentation, then build it into build/docs
+	@$(BIN)/python tests/docs/names.py --write
 	@$(BIN)/python -m pytest -q -n 2 tests/docs --deselect tests/docs/test_site.py $(ARGS)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict # with --quiet it would not count warnings
 	@echo "The documentation is in build/docs/index.html"

@@ -91,7 +91,7 @@ def test_public_names_are_the_database_and_all_models_that_sessions_may_read():
 
     assert models <= registered
     hidden = {"ActorKey", "CaseAccess", "CaseAccessChange", "DatabaseIdentity", "LoginThrottle", "ProtectedTable"}
-    assert set(src.database.__all__) == {"Base", "Database", "owner_url", *models} - hidden
+    assert set(src.database.__all__) == {"Base", "Database", "exit_on_error", "owner_url", *models} - hidden
     assert src.database.__all__ == sorted(src.database.__all__)
     for name in src.database.__all__:
         assert getattr(src.database, name).__name__ == name
