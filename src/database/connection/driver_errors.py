@@ -114,7 +114,7 @@ def translate_connect(error: BaseException, url: URL) -> SpeechError:
 
 
 # Of a BEGIN that asks for a transaction that can write: "during recovery".
-_STANDBY = {"0A000", "25006"}
+STANDBY = {"0A000", "25006"}
 # They stay until somebody corrects something.
 _LASTING = {"25006", "53100"}
 
@@ -185,7 +185,7 @@ def _translate_driver_error(error: BaseException) -> SpeechError | None:
 def translate_begin(error: BaseException) -> SpeechError:
     """Return the error of `src.errors` for a transaction that could not begin."""
     state, text = getattr(error, "pgcode", None), first_line(error)
-    if state in _STANDBY:
+    if state in STANDBY:
         return _final(errors.ServerUnreachable(f"The server is a standby: {text}. Connect to the primary server."))
     kind, _ = _TRANSLATIONS.get(state or "", _ENDED)
     kind = errors.Busy if kind is errors.Busy else errors.ServerUnreachable

@@ -16,7 +16,7 @@ from src import errors
 from src.database.connection.actor_tokens import Actor, SigningKey
 from src.database.connection.actor_transaction import ActorTransaction
 from src.database.connection.commits import require_commit
-from src.database.connection.driver_errors import translate_connect, unstorable
+from src.database.connection.driver_errors import STANDBY, translate_begin, translate_connect, unstorable
 from src.database.connection.forks import leave_connections_to_the_parent
 from src.database.connection.inspection import inspect_connection
 from src.database.connection.libpq_environment import require_plain
@@ -149,6 +149,8 @@ def _pin_settings(engine: Engine) -> None:
         try:
             pin(connection)
         except engine.dialect.loaded_dbapi.Error as error:
+            if getattr(error, "pgcode", None) in STANDBY:
+                raise translate_begin(error) from error
             raise translate_connect(error, engine.url) from error
 
 

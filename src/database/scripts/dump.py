@@ -17,10 +17,8 @@ def dump(file: Annotated[Path, typer.Argument(help="The new file, in the custom 
     """Dump the database of the settings to a file, without what belongs to its server."""
     with owner_engine(load_settings(), "dump") as engine:
         size = dump_database(engine, file)
-        logged = log_dump(engine, size)
+        log_dump(engine, size)
     say(f"{file}: {size} bytes")
-    if not logged:
-        say("this server is a standby, so the log has no entry of the dump", err=True)
 
 
 if __name__ == "__main__":
