@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from src.database import Case
 from src.database.connection.engine import PoolOptions, make_engine
@@ -82,17 +82,33 @@ def settings_of(connection):
     return {name: connection.scalar(text(f"SHOW {name}")) for name in expected}, expected
 
 
+# Read as another text, or as SQL, where the driver and the server disagree about backslashes.
+TEXTS = (r"a\b 'c'", "\\", r"\'", r"\' || current_user --", r"\\' || current_user --", r"\x41 \101 \n", "'", "''\\")
+
+
+def require_texts(connection):
+    """Every text arrives as it is, as a parameter and as a part of a list."""
+    for value in TEXTS:
+        assert connection.scalar(text("SELECT CAST(:value AS text)"), {"value": value}) == value
+    assert connection.scalar(text("SELECT CAST(:values AS text[])"), {"values": list(TEXTS)}) == list(TEXTS)
+    assert connection.scalar(text("SELECT CAST(:value AS bytea)"), {"value": b"\\'\x00"}).tobytes() == b"\\'\x00"
+
+
 def require_pinned(db, owner_url):
     with db.session(actor="alice") as session:
         found, expected = settings_of(session.connection())
         assert found == expected
+        require_texts(session)
         session.add(Case(title=r"a\b 'c'"))
+    with db.session(actor="alice") as session:
+        assert session.scalars(select(Case.title)).all() == [r"a\b 'c'"]
     engine = make_engine(owner_url, PoolOptions(size=1))
     try:
         for _ in range(2):
             with engine.begin() as connection:
                 found, expected = settings_of(connection)
                 assert found == expected
+                require_texts(connection)
     finally:
         engine.dispose()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 
+import psycopg2
 import pytest
 from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import func, insert, select, text
@@ -13,9 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from src.database import AudioFile, Case, CaseNote, User, UserRole
 from src.database.connection.actor_tokens import Actor
 from src.database.connection.engine import PoolOptions
-from src.errors import ServerUnreachable, SignInFailed, SpeechError
+from src.errors import ConfigurationError, ServerUnreachable, SignInFailed, SpeechError
 from src.services import accounts, recordings
 from src.storage import MemoryStorage
+from tests.database.test_pinned_settings import OTHERS, require_texts, set_everywhere, settings_of
 from tests.security.bouncer import PROGRAM
 from tests.security.pooled_people import (
     EVERYBODY,
@@ -281,3 +284,38 @@ def test_too_few_server_connections_raise_an_error_instead_of_blocking(narrow):
                 titles(side)
         with db.session(actor="bob") as session:
             assert titles(session) == SEES["bob"]
+
+
+def test_settings_of_the_database_and_what_others_left_on_a_connection_change_nothing(narrow, owner, owner_url):
+    with set_everywhere(owner, "DATABASE", str(owner_url.database)):
+        # It cannot be pinned before the driver chooses how it quotes texts, since a pooler takes no options.
+        with (
+            narrow.client(size=1) as db,
+            pytest.raises(ConfigurationError, match=r"^standard_conforming_strings is off"),
+            db.session(actor="alice"),
+        ):
+            pass
+        with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {owner_url.database} RESET standard_conforming_strings")
+        narrow.bouncer.restart()
+        # A client without this layer, on the only server connection: what it sets stays there.
+        other = psycopg2.connect(narrow.bouncer.url.render_as_string(hide_password=False).replace("+psycopg2", ""))
+        other.autocommit = True
+        for name, value in OTHERS.items():
+            with other.cursor() as cursor, suppress(psycopg2.Error):  # not every version has all of them
+                cursor.execute(f"SET {name} = {value if name == 'search_path' else repr(value)}")
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), current_setting('search_path'), current_setting('bytea_output')")
+            shared, *left = cursor.fetchone()
+        assert ("other" in left[0], left[1]) == (True, "escape")
+        other.close()
+        with narrow.client(size=1) as db:
+            for _ in range(2):
+                with db.session(actor="alice") as session:
+                    assert backend_of(session) == shared
+                    found, expected = settings_of(session.connection())
+                    assert found == expected
+                    require_texts(session)
+                    session.add(Case(title=r"a\b 'c'"))
+            with db.session(actor="alice") as session:
+                assert r"a\b 'c'" in titles(session)

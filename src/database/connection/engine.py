@@ -21,6 +21,7 @@ from src.database.connection.forks import leave_connections_to_the_parent
 from src.database.connection.inspection import inspect_connection
 from src.database.connection.libpq_environment import require_plain
 from src.database.connection.pinned_settings import ISOLATION, pin
+from src.database.connection.string_literals import quote_texts_as_the_server_reads_them
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -113,6 +114,7 @@ def make_engine(url: str | URL, options: PoolOptions | None = None) -> Engine:
     from src.database.connection.sent_times import refuse_times_without_zones  # noqa: PLC0415 - loads the driver
 
     refuse_times_without_zones(engine)
+    quote_texts_as_the_server_reads_them(engine)
     _pin_settings(engine)
     _translate_driver_errors(engine)
     _ping_after_a_pause(engine)
