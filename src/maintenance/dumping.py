@@ -55,11 +55,10 @@ def dump_database(engine: Engine, file: Path) -> int:
     return file.stat().st_size
 
 
-def log_dump(engine: Engine, size: int) -> None:
-    """Log a dump, which contains everything, also what is marked as sensitive."""
-    with Session(engine) as session, session.begin():
-        detail = {"name": "a dump of the database", "format": "pg_dump", "size_bytes": size}
-        log_as_owner(session, "export.made", detail=detail)
+def log_dump(session: Session, size: int) -> None:
+    """Log a dump, which contains everything, also what is marked as sensitive, in this transaction of the owner."""
+    detail = {"name": "a dump of the database", "format": "pg_dump", "size_bytes": size}
+    log_as_owner(session, "export.made", detail=detail)
 
 
 def _pg_dump(connection: Connection) -> Path:

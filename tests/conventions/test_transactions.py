@@ -26,6 +26,7 @@ OWNER_FILES = {
     "src/database/provisioning/extensions.py": "creates extensions that may fail in savepoints",
     "src/database/provisioning/logins.py": "rotates the signing key as the owner",
     "src/database/scripts/history.py": "keeps the log as the owner",
+    "src/database/scripts/dump.py": "logs the dump as the owner",
     "src/database/scripts/sweep.py": "sweeps and verifies as the owner",
     "src/database/scripts/command.py": "reads the register of storages as the owner",
     "src/database/scripts/storage.py": "shows and confirms storages as the owner",

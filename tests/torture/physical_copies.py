@@ -1,7 +1,7 @@
-"""Copies of the files of a cluster: a promoted replica goes on, and of two that are used the later one is told.
+"""Copies of the files of a cluster: a promoted replica goes on, and of two that are used the later one stops.
 
 A base backup has the identifier of its cluster and the oids of its databases, so nothing in it says that it is not
-the original. What tells them apart is the number in the marker of a storage, which each of them raises.
+the original. What differs is the number in the marker of a storage, which each of them raises.
 
 python tests/torture/physical_copies.py
 """
@@ -137,7 +137,7 @@ def test_a_promoted_replica_goes_on_without_a_step(clusters):
     assert "storage confirm" in original.quarantine()
 
 
-def test_of_an_original_and_its_copy_the_one_that_works_later_is_told_and_an_operator_decides(clusters):
+def test_of_an_original_and_its_copy_the_one_that_works_later_stops_and_an_operator_decides(clusters):
     original, copied, storage = clusters
     original.sweep(storage)
     copy = copied("copy")

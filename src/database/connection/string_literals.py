@@ -26,17 +26,17 @@ _OFF = (
 
 def quote_texts_as_the_server_reads_them(engine: Engine) -> None:
     """Begin every connection of this engine with the setting; a connection that begins without it is opened again."""
-    connect: Callable[..., Any] = engine.dialect.connect
+    opened: Callable[..., Any] = engine.dialect.connect
 
     def connect_with_setting(*arguments: Any, **options: Any) -> Any:
-        connection = connect(*arguments, **options)
+        connection = opened(*arguments, **options)
         if _is_on(connection):
             return connection
         connection.close()
         # The role, the database or these options turn it off; the last option counts.
         given = options.get("options") or os.environ.get("PGOPTIONS", "")
         try:
-            connection = connect(*arguments, **{**options, "options": f"{given} -c {_SETTING}=on".strip()})
+            connection = opened(*arguments, **{**options, "options": f"{given} -c {_SETTING}=on".strip()})
         except engine.dialect.loaded_dbapi.Error as error:
             if "unsupported startup parameter" not in str(error):
                 raise

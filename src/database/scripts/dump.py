@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
 from src.config import load_settings
 from src.database.scripts.command import owner_engine, run
@@ -17,7 +18,8 @@ def dump(file: Annotated[Path, typer.Argument(help="The new file, in the custom 
     """Dump the database of the settings to a file, without what belongs to its server."""
     with owner_engine(load_settings(), "dump") as engine:
         size = dump_database(engine, file)
-        log_dump(engine, size)
+        with Session(engine) as session, session.begin():
+            log_dump(session, size)
     say(f"{file}: {size} bytes")
 
 
