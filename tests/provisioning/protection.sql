@@ -1,4 +1,4 @@
--- revision 1001, declarations of build 25
+-- revision 1001, declarations of build 26
 
 -- activity_archives
 CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON public.activity_archives

@@ -32,7 +32,7 @@ from src.database.schema.declaration import (
 from src.database.schema.objects import ADMIN_ROLE, MEMBER_ROLES, SESSION_ROLES, Grant, Policy, Trigger, stamped
 from src.database.schema.policies import policies_of
 
-BUILD = 25
+BUILD = 26
 """Must grow when the derived SQL changes without a revision; tests/provisioning/protection.sql quotes it."""
 
 
