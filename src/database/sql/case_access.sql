@@ -1,4 +1,4 @@
--- build 6 · sha256 497094584e8e
+-- build 7 · sha256 661ae4ded863
 -- The cases that the actor may read: what the row policies compare with (schema/policies.py).
 --
 -- The planner evaluates cheap leakproof conditions of the caller before a policy that costs more, and shows which of
@@ -197,7 +197,7 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp 
 DECLARE
     ids integer[];
     wide boolean;
-    -- Before the set is computed: a participation that ends meanwhile must end the set, whether it is part of it or not.
+    -- Before the set is computed: a participation that ends meanwhile must end the set, in which it may be or not.
     started timestamptz := clock_timestamp();
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed'

@@ -1,4 +1,4 @@
--- build 9 · sha256 b53226db7773
+-- build 10 · sha256 108959789213
 -- Restoring deleted rows from the log, and baseline entries for rows without an entry.
 --
 -- The fourth argument of the capture trigger of a table (capture.sql) is the verb needed to restore its rows; empty:
@@ -29,8 +29,8 @@ BEGIN
         RAISE EXCEPTION 'a deleted row of % cannot be restored', e.entity
             USING ERRCODE = 'STI02', CONSTRAINT = 'activity_logs_restorable_check', TABLE = e.entity;
     END IF;
-    -- An older deletion would take back what happened since: a mark, an acceptance, the count of changes. The expression
-    -- is that of the index.
+    -- An older deletion would take back what happened since: a mark, an acceptance, the count of changes. The
+    -- expression is that of the index.
     IF EXISTS (SELECT FROM public.activity_logs l
                 WHERE (l.entity || '') = e.entity AND l.entity_id = e.entity_id AND l.operation <> 'event'
                   AND l.id > e.id) THEN
