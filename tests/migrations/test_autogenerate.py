@@ -39,7 +39,7 @@ def differences(url) -> list[str]:
 
 
 def test_the_first_example_matches_the_generated_revision(copy, owner_url):
-    carry_out(copy, example(1))
+    carry_out(copy, example(1, NOW)[0])
     (path,) = (copy.folder / "alembic" / "versions").glob(f"*_{NEXT}_*.py")
     shown = path.read_text(encoding="utf-8")
     path.unlink()
@@ -52,7 +52,7 @@ def test_the_first_example_matches_the_generated_revision(copy, owner_url):
 
 
 def test_the_second_example_creates_the_same_tables_as_the_generated_revision(copy, owner_url, filled_url):
-    carry_out(copy, example(2))
+    carry_out(copy, example(2, NOW)[0])
     copy.alembic(filled_url, "upgrade", "head")
     shown = picture_of(filled_url)
     copy.alembic(filled_url, "downgrade", NOW)

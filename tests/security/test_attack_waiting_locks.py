@@ -220,7 +220,7 @@ def test_sessions_that_only_work_are_not_ended(populated):
 
 @pytest.mark.parametrize("held", ["SELECT pg_current_xact_id()", "DECLARE c CURSOR FOR SELECT 1"])
 def test_a_transaction_that_is_open_for_too_long_is_ended(populated, held):
-    """One that has written stops sealing, one that has not still stops vacuum, and both take a connection."""
+    """A transaction that wrote stops sealing, any other one stops vacuum, and each takes a connection."""
     with ended_session(populated, "alice") as holder:
         pid = backend_of(holder)
         holder.execute(text(held))
