@@ -51,7 +51,8 @@ def _required(table: str) -> Iterator[str]:
     case = protection_of(known).case
     if case:
         yield case
-    yield from (column.name for column in known.columns if column.info.get(SIGNED))
+    # One that may be null, such as who released a hold, is signed later.
+    yield from (column.name for column in known.columns if column.info.get(SIGNED) and not column.nullable)
 
 
 def _null_values(error: Any, columns: list[str]) -> set[str]:
