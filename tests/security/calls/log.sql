@@ -76,7 +76,7 @@ SELECT public.write_reads('[{"type": "search.made", "detail": {"n": 0.10}}]', %(
 SELECT public.lock_name(E'a\\b');
 SELECT public.most_leases(), public.longest_claim(), public.longest_delay(), public.most_pending_objects(),
        public.most_events(), public.most_reads(), public.most_detail(), public.most_failed_logins(),
-       public.most_changes(), public.most_logged_reads();
+       public.most_changes(), public.most_logged_reads(), public.most_returns();
 SELECT public.require_detail('{"a": [1.50, 1e-9]}', E'a\\b'), public.require_detail(NULL, 'x');
 SELECT public.require_detail(jsonb_build_object('x', repeat('y', 70000)), 'x');
 SELECT public.recent_entries(%(alice)s, 'search.made', 5), public.recent_entries(%(alice)s, 'missing', 5);
