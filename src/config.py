@@ -227,7 +227,7 @@ class Settings(BaseSettings):
                 for e in error.errors()
             )
             raise ConfigurationError(f"{wrong}. Correct it there.") from None
-        return settings._completed(read, folder, given)  # noqa: SLF001 - of this class
+        return settings._completed(read, folder, given)  # noqa: SLF001 - a method of this class, called on its instance
 
     def _completed(self, read: Read, folder: Path, given: dict[str, Any]) -> Self:
         self._env_file_found, self._folder, self._read = read.path, folder, read

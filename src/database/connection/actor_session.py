@@ -28,7 +28,7 @@ class ActorSession(Session):
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         try:
             super().flush(objects)  # called by SQLAlchemy
-        except Exception as error:
+        except Exception as error:  # any error of a flush ends the transaction; it is raised again
             self.info["failure"] = error
             raise
 

@@ -105,7 +105,7 @@ def _completed(url: URL, settings: Settings, password: str | None) -> URL:
             f" ({settings.place('database_url', *contradicting)})."
             " Remove one of them."
         )
-    url = url.set(**{part: other for part, (ours, other) in parts.items() if not ours and other})  # type: ignore[arg-type] # by names of parts
+    url = url.set(**{part: other for part, (ours, other) in parts.items() if not ours and other})  # type: ignore[arg-type] # the keys name parts of a URL
     if not url.database:
         raise ConfigurationError(
             f"DATABASE_URL ({settings.place('database_url')}) names no database; its form is"

@@ -71,7 +71,7 @@ class ColumnRead:
         """Return the group of a query whose rows are not counted: its conditions, without their values."""
         clause = getattr(statement, "whereclause", None)
         asked = dict(_equalities(clause))
-        conditions = "all" if clause is None else str(clause.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        conditions = "all" if clause is None else str(clause.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # dialect() has no types
         conditions = " ".join(re.sub(r"'(?:[^']|'')*'", "…", conditions).split())[:MOST_CONDITIONS]
         what = f"{self.what} where {conditions}"
         return Group(asked.get("case_id"), self.read_as.entity, asked.get(self.read_as.column), what, 1)
